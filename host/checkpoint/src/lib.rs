@@ -1,0 +1,1 @@
+//! Placeholder room, filled by the first change to it.

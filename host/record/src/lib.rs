@@ -1,0 +1,6 @@
+//! What a record is, and everything that can be done to one without I/O: identity and positions, batches over one arena,
+//! decoders, field paths, templates and expressions. This room knows nothing of sources, sinks, plugins, time or threads.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod id;
