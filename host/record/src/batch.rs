@@ -6,6 +6,9 @@
 use crate::id::{Generation, RowId};
 use std::sync::Arc;
 
+/// Largest arena that a source may fill. What decoding and plugins append keeps below the 4 GiB that spans can name.
+pub const ARENA_BYTES_MAX: usize = 1 << 30;
+
 /// A range of bytes of an arena.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Span {
@@ -16,6 +19,12 @@ pub struct Span {
 }
 
 impl Span {
+    /// Whether `other` lies inside this span.
+    #[inline(always)]
+    pub fn holds(self, other: Span) -> bool {
+        other.start >= self.start && other.start + other.len <= self.start + self.len
+    }
+
     /// The bytes of this span in `arena`.
     pub fn of(self, arena: &[u8]) -> &[u8] {
         &arena[self.start as usize..(self.start + self.len) as usize]
@@ -95,7 +104,8 @@ pub struct Row {
     pub received: i64,
     /// The raw input, for the content hash of the record id.
     pub input: Span,
-    /// The whole record as JSON text where that text is still true; writers copy it. `None` after an edit or for text decoders.
+    /// One JSON object without line breaks whose members are exactly those fields whose names lie inside it; writers copy
+    /// it and append the other fields. `None` for text decoders, and after an edit that changes or removes such a field.
     pub text: Option<Span>,
     /// First field in `Batch::fields`.
     pub fields_start: u32,
@@ -103,6 +113,47 @@ pub struct Row {
     pub fields_len: u32,
     /// A set of `flag` bits.
     pub flags: u8,
+}
+
+/// Bytes to be appended to an arena that is being read. Spans are those that they will have in the arena.
+#[derive(Clone, Debug)]
+pub struct Spill {
+    base: u32,
+    bytes: Vec<u8>,
+}
+
+impl Spill {
+    /// A spill behind an arena of `arena_len` bytes.
+    pub fn behind(arena_len: usize) -> Self {
+        assert!(arena_len <= ARENA_BYTES_MAX, "an arena of {arena_len} bytes, the limit is {ARENA_BYTES_MAX}");
+        Self { base: arena_len as u32, bytes: Vec::new() }
+    }
+
+    /// Appends `bytes`.
+    pub fn push(&mut self, bytes: &[u8]) -> Span {
+        self.push_with(|out| out.extend_from_slice(bytes))
+    }
+
+    /// Appends what `write` writes.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        Span { start: self.base + start as u32, len: (self.bytes.len() - start) as u32 }
+    }
+
+    /// The bytes of `span` if it lies in the spill, else `in_arena`.
+    #[inline(always)]
+    pub fn text<'a>(&'a self, in_arena: &'a [u8], span: Span) -> &'a [u8] {
+        match span.start.checked_sub(self.base) {
+            Some(start) => &self.bytes[start as usize..(start + span.len) as usize],
+            None => in_arena,
+        }
+    }
+
+    /// Everything that was appended.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Decoded rows of one generation, in order.

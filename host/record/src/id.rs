@@ -107,13 +107,48 @@ pub struct RowId {
 /// The text of a record's id: 36 characters of base64url, ordered per generation.
 /// Layout: H64(source, generation) ‖ u64 pos ‖ u16 slot ‖ u24 k ‖ H48(input), big endian.
 pub fn record_id(source: &str, generation: Generation, row: RowId, input: &[u8]) -> String {
-    let mut bytes = [0u8; 27];
-    bytes[..8].copy_from_slice(&truncated::<8>(hash("sawlog.rid", &[source.as_bytes(), &generation.0])));
-    bytes[8..16].copy_from_slice(&row.pos.to_be_bytes());
-    bytes[16..18].copy_from_slice(&row.slot.to_be_bytes());
-    bytes[18..21].copy_from_slice(&row.k.to_be_bytes()[1..]);
-    bytes[21..].copy_from_slice(&truncated::<6>(hash("sawlog.input", &[input])));
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+    RecordIds::of(source, generation).text(row, input).as_str().to_owned()
+}
+
+/// Writer of the ids of one source's generation; what its records share is hashed once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordIds([u8; 8]);
+
+/// The 36 characters of a record id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordIdText([u8; 36]);
+
+impl RecordIds {
+    /// Ids of the records of `generation`, which `source` reads.
+    pub fn of(source: &str, generation: Generation) -> Self {
+        Self(truncated(hash("sawlog.rid", &[source.as_bytes(), &generation.0])))
+    }
+
+    /// The id of `row`, made from the raw bytes `input`.
+    pub fn text(&self, row: RowId, input: &[u8]) -> RecordIdText {
+        let mut bytes = [0u8; 27];
+        bytes[..8].copy_from_slice(&self.0);
+        bytes[8..16].copy_from_slice(&row.pos.to_be_bytes());
+        bytes[16..18].copy_from_slice(&row.slot.to_be_bytes());
+        bytes[18..21].copy_from_slice(&row.k.to_be_bytes()[1..]);
+        bytes[21..].copy_from_slice(&truncated::<6>(hash("sawlog.input", &[input])));
+        let mut text = [0u8; 36];
+        let written = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+        assert_eq!(written, Ok(36), "27 bytes are 36 characters of base64");
+        RecordIdText(text)
+    }
+}
+
+impl RecordIdText {
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("base64 is ascii")
+    }
+
+    /// The characters as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 #[cfg(test)]

@@ -3,4 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod decode;
 pub mod id;
+pub mod json;
+pub mod path;
+pub mod time;
+pub mod value;

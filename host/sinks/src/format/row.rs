@@ -1,0 +1,173 @@
+//! One row as one JSON object on one line. Copies the record's own text where that is still true. Knows nothing of files,
+//! messages or documents.
+
+use base64::Engine as _;
+use sawlog_record::batch::{Batch, Field, Row, Span, ValueKind};
+use sawlog_record::id::RecordIds;
+use sawlog_record::{json, time};
+
+/// Name of the member that holds record id, agent, source, position and times.
+pub const PROVENANCE: &str = "sawlog";
+/// What a record's own member is called when it has a name that the writer needs.
+const RENAMED_SUFFIX: &str = "_original";
+/// The member with the exact bytes of a text that is not UTF-8.
+const BASE64_SUFFIX: &str = "_base64";
+
+/// Where the rows of one batch come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Provenance<'a> {
+    /// The agent's id.
+    pub agent: &'a str,
+    /// The source's id.
+    pub source: &'a str,
+}
+
+/// Writes rows as JSON objects.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RowWriter {
+    /// Add the member `sawlog`.
+    pub provenance: bool,
+    /// Add the event time as RFC 3339 under this name, such as `@timestamp`.
+    pub time_member: Option<String>,
+}
+
+/// What the rows of one batch share in their provenance.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    ids: RecordIds,
+    /// `,"agent":"…","source":"…","generation":"…","position":`
+    middle: Vec<u8>,
+}
+
+impl Shared {
+    /// What all rows of `batch` share.
+    pub fn of(batch: &Batch, provenance: &Provenance<'_>) -> Self {
+        let mut middle = Vec::new();
+        for (name, value) in [("agent", provenance.agent), ("source", provenance.source)] {
+            middle.extend_from_slice(format!("\",\"{name}\":\"").as_bytes());
+            json::write_escaped(value.as_bytes(), &mut middle);
+        }
+        middle.extend_from_slice(format!("\",\"generation\":\"{}\",\"position\":", batch.generation).as_bytes());
+        Self { ids: RecordIds::of(provenance.source, batch.generation), middle }
+    }
+}
+
+impl RowWriter {
+    /// Appends `row` as one JSON object without line breaks.
+    pub fn write(&self, batch: &Batch, row: &Row, shared: &Shared, out: &mut Vec<u8>) {
+        let fields = batch.fields_of(row);
+        out.push(b'{');
+        let start = out.len();
+        match row.text.filter(|_| !self.needs_a_name_of(batch, fields)) {
+            Some(text) => {
+                copy_members(text, batch, fields, out);
+                let outside = fields.iter().filter(|f| !text.holds(f.key));
+                outside.for_each(|field| member(batch, fields, field, start, out));
+            }
+            None => fields.iter().for_each(|field| self.renamed_member(batch, fields, field, start, out)),
+        }
+        if let Some(name) = &self.time_member {
+            key(name.as_bytes(), start, out);
+            out.push(b'"');
+            time::write_rfc3339(row.time, out);
+            out.push(b'"');
+        }
+        if self.provenance {
+            write_provenance(batch, row, shared, start, out);
+        }
+        out.push(b'}');
+    }
+
+    fn reserved(&self, name: &[u8]) -> bool {
+        (self.provenance && name == PROVENANCE.as_bytes())
+            || self.time_member.as_ref().is_some_and(|member| member.as_bytes() == name)
+    }
+
+    fn needs_a_name_of(&self, batch: &Batch, fields: &[Field]) -> bool {
+        (self.provenance || self.time_member.is_some()) && fields.iter().any(|f| self.reserved(f.key.of(&batch.arena)))
+    }
+
+    fn renamed_member(&self, batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) {
+        let name = field.key.of(&batch.arena);
+        if self.reserved(name) {
+            let name = free_name(batch, fields, name, RENAMED_SUFFIX);
+            named_member(batch, fields, &name, field, start, out);
+        } else {
+            member(batch, fields, field, start, out);
+        }
+    }
+}
+
+/// Copies the inside of the record's own object.
+#[inline]
+fn copy_members(text: Span, batch: &Batch, fields: &[Field], out: &mut Vec<u8>) {
+    let object = text.of(&batch.arena);
+    if fields.iter().any(|f| text.holds(f.key)) {
+        out.extend_from_slice(&object[1..object.len() - 1]);
+    }
+}
+
+fn member(batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) {
+    named_member(batch, fields, field.key.of(&batch.arena), field, start, out);
+}
+
+fn named_member(batch: &Batch, fields: &[Field], name: &[u8], field: &Field, start: usize, out: &mut Vec<u8>) {
+    key(name, start, out);
+    if batch.value(field.value, field.kind).write_json(out) {
+        return;
+    }
+    debug_assert_eq!(field.kind, ValueKind::Text, "only text can hold invalid utf-8");
+    key(&free_name(batch, fields, name, BASE64_SUFFIX), start, out);
+    out.push(b'"');
+    let exact = base64::engine::general_purpose::STANDARD.encode(field.value.of(&batch.arena));
+    out.extend_from_slice(exact.as_bytes());
+    out.push(b'"');
+}
+
+/// Appends `,"name":`, without the comma at the start of the object.
+#[inline]
+fn key(name: &[u8], start: usize, out: &mut Vec<u8>) {
+    if out.len() > start {
+        out.push(b',');
+    }
+    json::quote(name, out);
+    out.push(b':');
+}
+
+/// `name` with as many suffixes as it takes to differ from every field.
+#[cold]
+fn free_name(batch: &Batch, fields: &[Field], name: &[u8], suffix: &str) -> Vec<u8> {
+    let mut free = name.to_vec();
+    loop {
+        free.extend_from_slice(suffix.as_bytes());
+        if fields.iter().all(|f| f.key.of(&batch.arena) != free) {
+            return free;
+        }
+    }
+}
+
+fn write_provenance(batch: &Batch, row: &Row, shared: &Shared, start: usize, out: &mut Vec<u8>) {
+    key(PROVENANCE.as_bytes(), start, out);
+    out.extend_from_slice(b"{\"id\":\"");
+    out.extend_from_slice(shared.ids.text(row.id, row.input.of(&batch.arena)).as_bytes());
+    out.extend_from_slice(&shared.middle);
+    write_number(row.id.pos, out);
+    out.extend_from_slice(b",\"time\":\"");
+    time::write_rfc3339(row.time, out);
+    out.extend_from_slice(b"\",\"received\":\"");
+    time::write_rfc3339(row.received, out);
+    out.extend_from_slice(b"\"}");
+}
+
+fn write_number(value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0u8; 20];
+    let (mut at, mut rest) = (digits.len(), value);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
+}
