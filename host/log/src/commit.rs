@@ -1,0 +1,284 @@
+//! Group commit: many callers append at once and share one fdatasync.
+//!
+//! Callers leave their payloads in a queue and wait. Whoever leads takes all that has gathered, writes it in the order it
+//! came, syncs once and answers everybody; meanwhile the next group gathers. With [`Drive::Thread`] the leader is a thread
+//! of the log's own, with [`Drive::Inline`] it is the first caller that is polled again. A caller that drops its future
+//! changes nothing: what it left in the queue is written like the rest.
+
+use crate::error::LogError;
+use crate::frame::Lsn;
+use crate::log::Log;
+use crate::reader::Reader;
+use crate::thread::{Drive, yield_once};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Lazily appended payloads are written after this time even if nobody asks for more.
+const LAZY_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How long a leader waits for company. With both at 0 a group is what came in during the sync before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gather {
+    /// Go as soon as this many payload bytes wait.
+    pub bytes: usize,
+    /// Go at the latest after this time.
+    pub time: Duration,
+}
+
+/// What became durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The address of each payload's frame, in the order given.
+    pub lsns: Vec<Lsn>,
+    /// Address behind the last of them, or the log's end where none was given.
+    pub end: Lsn,
+}
+
+type Ack<T> = oneshot::Sender<Result<T, LogError>>;
+
+enum Request {
+    Append { payloads: Vec<Vec<u8>>, ack: Option<Ack<Committed>> },
+    Trim { floor: Lsn, ack: Ack<Lsn> },
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Request>,
+    bytes: usize,
+    /// Somebody waits for an answer.
+    urgent: bool,
+    /// What became of lazily appended payloads that nobody waited for; told to the next caller.
+    lazy_failure: Option<LogError>,
+    closed: bool,
+    /// The thread has ended.
+    over: bool,
+}
+
+struct Inner {
+    dir: String,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    log: Mutex<Log>,
+    gather: Gather,
+}
+
+/// A log that many tasks append to. Clones share it; the last clone dropped closes it, [`SharedLog::close`] also waits.
+#[derive(Clone)]
+pub struct SharedLog {
+    handle: Arc<Handle>,
+    drive: Drive,
+    reader: Reader,
+}
+
+/// What the clones share beside the thread; the thread ends when the last of them is gone.
+struct Handle(Arc<Inner>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.queue().closed = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl SharedLog {
+    /// Puts a group commit in front of `log`. `name` is that of the thread (15 bytes show in the system's tools).
+    pub fn start(log: Log, drive: Drive, gather: Gather, name: &str) -> io::Result<Self> {
+        let reader = log.reader();
+        let dir = log.dir().to_owned();
+        let (queue, wake, log) = (Mutex::default(), Condvar::new(), Mutex::new(log));
+        let inner = Arc::new(Inner { dir, queue, wake, log, gather });
+        if drive == Drive::Thread {
+            let led = inner.clone();
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || led.lead())?;
+        }
+        Ok(Self { handle: Arc::new(Handle(inner)), drive, reader })
+    }
+
+    /// Appends payloads as frames in a row (no other frame between them) and returns once they are durable. Without payloads
+    /// it is a barrier: everything appended before it is durable when it returns. The order is fixed when this call returns,
+    /// not when the future is polled; dropping the future takes nothing back.
+    pub fn append(&self, payloads: Vec<Vec<u8>>) -> impl Future<Output = Result<Committed, LogError>> + Send + use<> {
+        let (ack, answer) = oneshot::channel();
+        let handed = self.hand_over(Request::Append { payloads, ack: Some(ack) }, true);
+        self.answer(handed, answer)
+    }
+
+    /// Appends payloads that become durable with the next [`SharedLog::append`], when the log is closed, or
+    /// ([`Drive::Thread`]) half a second later. Returns at once.
+    /// Should they fail then, the next call of either kind returns that error.
+    pub fn append_lazily(&self, payloads: Vec<Vec<u8>>) -> Result<(), LogError> {
+        self.hand_over(Request::Append { payloads, ack: None }, false)
+    }
+
+    /// Gives back whole segments below `floor`; returns the oldest address still kept. See [`Log::trim`].
+    pub fn trim(&self, floor: Lsn) -> impl Future<Output = Result<Lsn, LogError>> + Send + use<> {
+        let (ack, answer) = oneshot::channel();
+        let handed = self.hand_over(Request::Trim { floor, ack }, true);
+        self.answer(handed, answer)
+    }
+
+    /// Reads what is durable.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Bytes that the log takes on the disk, spare files included. Waits for a commit that is under way.
+    pub fn disk_bytes(&self) -> u64 {
+        self.inner().log().disk_bytes()
+    }
+
+    /// Makes everything appended durable and stops the thread. Later calls on any clone get [`LogError::Closed`].
+    pub async fn close(&self) -> Result<(), LogError> {
+        let last = self.append(Vec::new()).await;
+        self.inner().queue().closed = true;
+        self.inner().wake.notify_all();
+        last.map(|_| ())
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.handle.0
+    }
+
+    fn hand_over(&self, request: Request, urgent: bool) -> Result<(), LogError> {
+        let mut queue = self.inner().queue();
+        if let Some(failure) = queue.lazy_failure.take() {
+            return Err(failure);
+        }
+        if queue.closed || queue.over {
+            return Err(self.inner().closed());
+        }
+        if let Request::Append { payloads, .. } = &request {
+            queue.bytes += payloads.iter().map(Vec::len).sum::<usize>();
+        }
+        queue.waiting.push(request);
+        queue.urgent |= urgent;
+        drop(queue);
+        self.inner().wake.notify_one();
+        Ok(())
+    }
+
+    fn answer<T: Send>(
+        &self,
+        handed: Result<(), LogError>,
+        answer: oneshot::Receiver<Result<T, LogError>>,
+    ) -> impl Future<Output = Result<T, LogError>> + Send + use<T> {
+        let (inner, drive) = (self.handle.0.clone(), self.drive);
+        async move {
+            handed?;
+            if drive == Drive::Inline {
+                yield_once().await;
+                inner.turn();
+            }
+            answer.await.unwrap_or_else(|_| Err(inner.closed()))
+        }
+    }
+}
+
+impl Inner {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closed(&self) -> LogError {
+        LogError::Closed { dir: self.dir.clone() }
+    }
+
+    /// The thread: one turn after the other until the log is closed and nothing waits.
+    fn lead(&self) {
+        let _over = Over(self);
+        loop {
+            let mut queue = self.queue();
+            while !queue.urgent && !queue.closed {
+                let (back, waited) =
+                    self.wake.wait_timeout(queue, LAZY_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
+                queue = back;
+                queue.urgent |= waited.timed_out() && !queue.waiting.is_empty();
+            }
+            let start = Instant::now();
+            while !queue.closed && queue.bytes < self.gather.bytes {
+                let Some(left) = self.gather.time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else {
+                    break;
+                };
+                queue = self.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            let last = queue.closed && queue.waiting.is_empty();
+            drop(queue);
+            if last {
+                return;
+            }
+            self.turn();
+        }
+    }
+
+    /// Takes all that waits, makes it durable together, and answers.
+    fn turn(&self) {
+        let mut log = self.log();
+        let waiting = {
+            let mut queue = self.queue();
+            (queue.bytes, queue.urgent) = (0, false);
+            std::mem::take(&mut queue.waiting)
+        };
+        let mut trims = Vec::new();
+        let mut appended = Vec::new();
+        for request in waiting {
+            match request {
+                Request::Append { payloads, ack } => appended.push((append_all(&mut log, &payloads), ack)),
+                Request::Trim { floor, ack } => trims.push((floor, ack)),
+            }
+        }
+        let outcome = log.commit();
+        let durable = match &outcome {
+            Err(LogError::Void { lo, .. }) => *lo,
+            _ => log.durable(),
+        };
+        for (committed, ack) in appended {
+            let result = match (&outcome, committed) {
+                (Err(error), Ok(committed)) if committed.end > durable => Err(error.clone()),
+                (_, committed) => committed,
+            };
+            self.tell(result, ack);
+        }
+        for (floor, ack) in trims {
+            answer(ack, log.trim(floor));
+        }
+    }
+
+    fn tell(&self, result: Result<Committed, LogError>, ack: Option<Ack<Committed>>) {
+        match (ack, result) {
+            (Some(ack), result) => answer(ack, result),
+            (None, Err(error)) => self.queue().lazy_failure = Some(error),
+            (None, Ok(_)) => {}
+        }
+    }
+}
+
+/// Tells waiters and later callers that the thread has ended, also where it ended by a panic.
+struct Over<'a>(&'a Inner);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.over = true;
+        // Dropping a request drops its sender, and so wakes its waiter with `Closed`.
+        queue.waiting.clear();
+    }
+}
+
+fn answer<T>(ack: Ack<T>, result: Result<T, LogError>) {
+    if ack.send(result).is_err() {
+        // The caller lost interest; what it asked for is done all the same.
+    }
+}
+
+/// All payloads of one request or none: a limit that one of them breaks refuses the request before anything is appended.
+fn append_all(log: &mut Log, payloads: &[Vec<u8>]) -> Result<Committed, LogError> {
+    log.check_payloads(payloads)?;
+    let lsns = payloads.iter().map(|payload| log.append(payload)).collect::<Result<_, _>>()?;
+    Ok(Committed { lsns, end: log.end() })
+}
