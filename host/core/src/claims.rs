@@ -1,0 +1,151 @@
+//! Claims: the small numbered records that fix what an object sink is about to write, before it writes. Pure: what a claim
+//! says, and how the next one follows from it.
+
+use crate::journal::{JournalState, Mark, Verdict};
+use crate::ledger::Counts;
+use crate::plan::Planned;
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One generation's part of a claim.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Moved {
+    /// The history.
+    pub generation: Generation,
+    /// What it belongs to.
+    pub partition: PartitionId,
+    /// The first cursor that the claim covers: the end of what the claim before it covered.
+    pub from: Cursor,
+    /// Where it ends; counts are cumulative.
+    pub to: Mark,
+}
+
+/// A cursor vector: every generation's mark, or only what changed since a full one.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Vector {
+    /// `None`: full. `Some(n)`: what changed since the full vector of claim `n`.
+    pub since: Option<u64>,
+    /// Marks.
+    pub marks: Vec<(Generation, Mark)>,
+}
+
+/// Claim `n` of one sink's claim log. See delivery.md §4.3.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    /// Data directory of the writer.
+    pub directory: String,
+    /// One random id per seal; part of the data keys.
+    pub attempt: String,
+    /// Hash of the sink's destination, path and format settings.
+    pub sink_epoch: String,
+    /// What the claim moves.
+    pub moved: Vec<Moved>,
+    /// The PLAN entries of those ranges, in the order of each stream.
+    pub plans: Vec<(PartitionId, Planned)>,
+    /// Decisions about records in those ranges.
+    pub verdicts: Vec<Verdict>,
+    /// Every data key, in order, with the path that it holds.
+    pub keys: Vec<(String, String)>,
+    /// All keys of claims below this number exist.
+    pub passed: u64,
+    /// Cursors at `passed`.
+    pub vector: Vector,
+    /// No row of a later claim has a received-time path below this, unix nanoseconds.
+    pub closed: i64,
+    /// The `closed` of the claim before: the lowest received time that this claim's paths show.
+    pub floor: i64,
+    /// A vector claim: the destination begins with these cursors, under this configuration.
+    pub switch: Option<String>,
+}
+
+/// How often a claim carries the full vector.
+pub const FULL_VECTOR_EVERY: u64 = 64;
+
+/// Cursors of one sink, by generation.
+pub type Marks = BTreeMap<Generation, Mark>;
+
+/// The newest full vector that the writer has read or written in this life.
+#[derive(Clone, Debug, Default)]
+pub struct KnownVector {
+    /// Its claim number and content; `None` until one is known.
+    pub full: Option<(u64, Marks)>,
+}
+
+impl KnownVector {
+    /// The vector that claim `number` carries, given the cursors at its `passed`.
+    pub fn next(&self, number: u64, at_passed: &Marks) -> Vector {
+        match &self.full {
+            Some((since, full))
+                if !number.is_multiple_of(FULL_VECTOR_EVERY) && full.keys().all(|g| at_passed.contains_key(g)) =>
+            {
+                let changed = at_passed.iter().filter(|(g, m)| full.get(*g) != Some(*m));
+                Vector { since: Some(*since), marks: changed.map(|(g, m)| (*g, m.clone())).collect() }
+            }
+            _ => Vector { since: None, marks: at_passed.iter().map(|(g, m)| (*g, m.clone())).collect() },
+        }
+    }
+
+    /// Remembers the vector of claim `number` where it is full.
+    pub fn learn(&mut self, number: u64, vector: &Vector) {
+        if vector.since.is_none() {
+            self.full = Some((number, vector.marks.iter().cloned().collect()));
+        }
+    }
+
+    /// The whole vector that a claim means; `None` where the full one that it names is not the one known.
+    pub fn resolve(&self, vector: &Vector) -> Option<Marks> {
+        let mut marks = match (vector.since, &self.full) {
+            (None, _) => Marks::new(),
+            (Some(since), Some((number, full))) if since == *number => full.clone(),
+            _ => return None,
+        };
+        marks.extend(vector.marks.iter().cloned());
+        Some(marks)
+    }
+}
+
+/// Raises marks to those of `other`: a vector never lowers a cursor.
+pub fn raise(marks: &mut Marks, other: impl IntoIterator<Item = (Generation, Mark)>) {
+    for (generation, mark) in other {
+        match marks.get(&generation) {
+            Some(have) if have.cursor >= mark.cursor => {}
+            _ => {
+                marks.insert(generation, mark);
+            }
+        }
+    }
+}
+
+/// The decisions that pin the ranges of `moved`: their PLAN entries and verdicts.
+pub fn decisions(state: &JournalState, moved: &[Moved]) -> (Vec<(PartitionId, Planned)>, Vec<Verdict>) {
+    let mut plans = Vec::new();
+    let mut verdicts = Vec::new();
+    for one in moved {
+        let Some(partition) = state.partitions.get(&one.partition) else { continue };
+        for (_, planned) in partition.stream.iter() {
+            let entry = &planned.entry;
+            let overlaps = entry.end() > one.from && entry.start() < one.to.cursor;
+            if entry.generation() == one.generation && overlaps {
+                plans.push((one.partition, planned.clone()));
+            }
+        }
+        let low = Verdict {
+            generation: one.generation,
+            pos: one.from.pos,
+            slot: 0,
+            judge: crate::journal::Judge::Component(0),
+        };
+        let inside =
+            state.verdicts.range(low..).take_while(|v| v.generation == one.generation && v.pos <= one.to.cursor.pos);
+        verdicts.extend(inside.cloned());
+    }
+    (plans, verdicts)
+}
+
+/// Adds a batch's own counts to a cumulative mark.
+pub fn advance(before: Option<&Mark>, batch: &Mark) -> Mark {
+    let mut counts = before.map_or_else(Counts::default, |m| m.counts.clone());
+    counts.add(&batch.counts);
+    Mark { counts, ..batch.clone() }
+}

@@ -1,0 +1,125 @@
+//! The journal as the core uses it: the state in memory, and the port that makes records durable in the same order.
+
+pub mod record;
+pub mod state;
+
+pub use record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Verdict};
+pub use state::{GenerationState, JournalState, PartitionState};
+
+use crate::mutation;
+use crate::ports::{Clock, JournalError, JournalStore};
+use event_listener::Event;
+use futures_util::future::BoxFuture;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Why a journal can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The port failed.
+    #[error(transparent)]
+    Store(#[from] JournalError),
+    /// A record can't be read.
+    #[error(transparent)]
+    Decode(#[from] record::DecodeError),
+}
+
+/// State and store behind one lock: a record takes effect in memory in the order in which it lies in the log.
+pub struct Journal {
+    store: Arc<dyn JournalStore>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<JournalState>,
+    /// The first failure; after it nothing is taken any more.
+    failed: Mutex<Option<JournalError>>,
+    failure: Event,
+}
+
+impl Journal {
+    /// Loads everything durable.
+    pub async fn open(store: Arc<dyn JournalStore>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let loaded = store.load().await?;
+        let mut state: JournalState = match &loaded.snapshot {
+            Some(bytes) => record::decode(bytes)?,
+            None => JournalState::default(),
+        };
+        for bytes in &loaded.records {
+            state.apply(&record::decode(bytes)?);
+        }
+        Ok(Self { store, clock, state: Mutex::new(state), failed: Mutex::new(None), failure: Event::new() })
+    }
+
+    /// Reads the state. The guard must not live across an await.
+    pub fn state(&self) -> MutexGuard<'_, JournalState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The blob store and the raw log.
+    pub fn store(&self) -> &Arc<dyn JournalStore> {
+        &self.store
+    }
+
+    /// Appends what `make` derives from the present state; nothing else is appended between. The order is fixed when this
+    /// returns; the future resolves when the records are durable.
+    pub fn append_with<R>(
+        &self,
+        urgent: bool,
+        make: impl FnOnce(&JournalState, i64) -> (Vec<Record>, R),
+    ) -> (R, BoxFuture<'static, Result<(), JournalError>>) {
+        let mut state = self.state();
+        let now = self.clock.now();
+        let time = if mutation::on("wall_clock_time") { now } else { now.max(state.time) };
+        let (records, result) = make(&state, time);
+        let mut bytes = Vec::with_capacity(records.len());
+        for one in &records {
+            state.apply(one);
+            bytes.push(record::encode(one));
+        }
+        if bytes.is_empty() {
+            return (result, Box::pin(std::future::ready(Ok(()))));
+        }
+        (result, self.store.append(bytes, urgent))
+    }
+
+    /// Appends records and waits until they are durable. A failure is final for the whole process.
+    pub async fn commit(&self, records: Vec<Record>) -> Result<(), JournalError> {
+        let ((), durable) = self.append_with(true, |_, _| (records, ()));
+        self.checked(durable.await)
+    }
+
+    /// Appends records that may become durable later; for hints only.
+    pub fn hint(&self, records: Vec<Record>) {
+        let ((), durable) = self.append_with(false, |_, _| (records, ()));
+        drop(durable);
+    }
+
+    /// Remembers the first failure.
+    pub fn checked(&self, result: Result<(), JournalError>) -> Result<(), JournalError> {
+        if let Err(error) = &result {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| error.clone());
+            self.failure.notify(usize::MAX);
+        }
+        result
+    }
+
+    /// Resolves when the journal has failed.
+    pub async fn failure(&self) -> JournalError {
+        loop {
+            let listener = self.failure.listen();
+            if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                return error;
+            }
+            listener.await;
+        }
+    }
+
+    /// Writes a snapshot of the trimmed state and drops what it replaces.
+    pub async fn checkpoint(&self) -> Result<(), JournalError> {
+        let (durable, blobs) = {
+            let mut state = self.state();
+            state.trim();
+            (self.store.snapshot(record::encode(&*state)), state.blobs())
+        };
+        self.checked(durable.await)?;
+        self.store.retain_blobs(blobs.into_iter().collect()).await
+    }
+}

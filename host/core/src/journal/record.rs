@@ -1,0 +1,210 @@
+//! Journal records: every promise and decision that must survive, in the order of the log. The bytes are postcard behind one
+//! version byte; variants are only ever appended, so that old journals keep loading.
+
+use crate::ledger::Counts;
+use crate::plan::{ComponentId, Planned};
+use crate::{EpochId, SinkId, SourceId};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where a sink stands in one generation: the durable cursor of delivery.md §2.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// Every input before it is finished for the sink.
+    pub cursor: Cursor,
+    /// Starts of the joined records that are still open there; at most two.
+    pub open: Vec<u64>,
+    /// Proves that the bytes before the cursor are the same (hash of the last 256 bytes, incarnation, topic id).
+    pub anchor: Vec<u8>,
+    /// Cumulative since the generation began; the ledger commits with the cursor.
+    pub counts: Counts,
+}
+
+/// What a verdict is about.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Judge {
+    /// A plugin fails on this record alone: it goes to the dead letters in place of its outputs.
+    Component(ComponentId),
+    /// The sink refuses this row (component ‖ ordinal as in a record id).
+    Sink(SinkId, u32),
+}
+
+/// A durable decision about one record.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The history.
+    pub generation: Generation,
+    /// Position of the record, or of the FLUSH.
+    pub pos: u64,
+    /// 0 for the record, 1 + s for FLUSH s.
+    pub slot: u16,
+    /// Who judged.
+    pub judge: Judge,
+}
+
+/// Saved state of all stateful components of a partition at one place.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Snap {
+    /// The end of the last entry, or of the part of it, that went into the state.
+    pub after: (Generation, Cursor),
+    /// Digests of the blobs, by component.
+    pub states: BTreeMap<ComponentId, [u8; 32]>,
+    /// The epoch under which the state was made.
+    pub epoch: EpochId,
+}
+
+/// How a sink entered the registry.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Registration {
+    /// Per generation, the first cursor that this sink is responsible for; empty = from the beginning.
+    pub starts: BTreeMap<Generation, Cursor>,
+    /// A removed sink that still drains: where it ends, per generation.
+    pub until: Option<BTreeMap<Generation, Cursor>>,
+}
+
+/// A configuration under which entries were planned.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Hash of everything that F depends on.
+    pub id: EpochId,
+    /// Digests of the stateful components, by number.
+    pub stateful: BTreeMap<ComponentId, [u8; 32]>,
+    /// The blobs (resolved configuration, plugins, files) that must be kept while an entry names the epoch.
+    pub blobs: Vec<[u8; 32]>,
+    /// The sinks that exist from here on.
+    pub sinks: BTreeMap<SinkId, Registration>,
+}
+
+/// How far a sink's claim log or file got; hints only speed recovery up where the sink itself holds the truth.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SinkFacts {
+    /// The claim number from which recovery starts: all keys of lower claims exist.
+    pub next_claim: Option<u64>,
+    /// The appended file: its number and durable length in bytes.
+    pub file: Option<(u64, u64)>,
+    /// The destination that is written to, as the sink names it.
+    pub destination: Option<String>,
+}
+
+/// One record of the journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Record {
+    /// A generation began; `identity` is the source's own.
+    Generation {
+        /// Its id.
+        generation: Generation,
+        /// What it belongs to.
+        partition: PartitionId,
+        /// Which source reads it.
+        source: SourceId,
+        /// What the source needs to find it again.
+        identity: Vec<u8>,
+        /// Where reading begins; 0 unless the source was told to begin at the end.
+        start: u64,
+    },
+    /// The source's identity record changed (adopted another file, moved on).
+    Identity {
+        /// Its id.
+        generation: Generation,
+        /// The new record.
+        identity: Vec<u8>,
+    },
+    /// The generation can't be read any more beyond what was rescued.
+    Gone {
+        /// Its id.
+        generation: Generation,
+    },
+    /// Entries of one or several partitions.
+    Plan {
+        /// In the order of each partition's stream.
+        entries: Vec<(PartitionId, Planned)>,
+    },
+    /// A decision about a record.
+    Verdict(Verdict),
+    /// Counted loss of `[from, to)` for one sink.
+    Lost {
+        /// Who loses.
+        sink: SinkId,
+        /// Of which history.
+        generation: Generation,
+        /// First cursor that is lost.
+        from: Cursor,
+        /// First cursor that is not.
+        to: Cursor,
+        /// Why.
+        reason: String,
+    },
+    /// A configuration begins.
+    Epoch(Epoch),
+    /// Bytes of a vanishing generation were copied to the queue.
+    Rescue {
+        /// Its id.
+        generation: Generation,
+        /// First position.
+        lo: u64,
+        /// Position after the last.
+        hi: u64,
+    },
+    /// A sink moved. Authoritative for sinks that keep no cursor of their own, a hint for the others.
+    Cursor {
+        /// Which sink.
+        sink: SinkId,
+        /// Every generation that the commit moved.
+        marks: Vec<(Generation, Mark)>,
+        /// What else recovery needs.
+        facts: Option<SinkFacts>,
+    },
+    /// State of a partition was saved.
+    Snap {
+        /// Whose.
+        partition: PartitionId,
+        /// What.
+        snap: Snap,
+    },
+    /// The cursors of a generation are no longer needed; their counts go to the base records.
+    Dropped {
+        /// Its id.
+        generation: Generation,
+    },
+    /// A drained or forgotten sink is gone.
+    Removed {
+        /// Which.
+        sink: SinkId,
+    },
+}
+
+const VERSION: u8 = 1;
+
+/// Bytes that no version of this program writes.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Written by a newer version.
+    #[error(
+        "journal record has version {found}, this program reads up to {VERSION}: start a newer sawlog, or restore the checkpoint"
+    )]
+    Version {
+        /// The version byte.
+        found: u8,
+    },
+    /// Not a record at all.
+    #[error("journal record can't be read ({0}): restore the checkpoint")]
+    Malformed(#[from] postcard::Error),
+    /// No bytes.
+    #[error("journal record is empty: restore the checkpoint")]
+    Empty,
+}
+
+/// The bytes of anything the journal stores.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![VERSION]).expect("writing to memory can't fail and the types serialise")
+}
+
+/// Reads what [`encode`] wrote.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    match bytes.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&VERSION, body)) => Ok(postcard::from_bytes(body)?),
+        Some((&found, _)) => Err(DecodeError::Version { found }),
+    }
+}

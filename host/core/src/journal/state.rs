@@ -1,0 +1,348 @@
+//! The state that the journal's records add up to, and the questions that recovery and retention ask of it. Pure: applying
+//! the same records in the same order gives the same state, bit for bit.
+
+use super::record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Verdict};
+use crate::ledger::Counts;
+use crate::plan::Planned;
+use crate::stream::{NotAPrefix, Place, Stream};
+use crate::{EpochId, SinkId, SourceId, mutation};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One history that the journal knows.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GenerationState {
+    /// What it belongs to.
+    pub partition: PartitionId,
+    /// Which source reads it.
+    pub source: SourceId,
+    /// The source's own record.
+    pub identity: Vec<u8>,
+    /// How far it is planned: the end of its last entry, or where reading began.
+    pub planned: Cursor,
+    /// It can't be read any more.
+    pub gone: bool,
+    /// Ranges that the queue holds.
+    pub rescued: Vec<(u64, u64)>,
+}
+
+impl GenerationState {
+    fn of(partition: PartitionId) -> Self {
+        Self {
+            partition,
+            source: SourceId::new(""),
+            identity: Vec::new(),
+            planned: Cursor::default(),
+            gone: false,
+            rescued: Vec::new(),
+        }
+    }
+}
+
+/// One partition: its stream and its saved states in the order of the stream.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// PLAN entries.
+    pub stream: Stream,
+    /// Saved states; the last is the newest.
+    pub snaps: BTreeMap<Place, Snap>,
+}
+
+/// Everything that is durable, or about to be.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct JournalState {
+    /// The newest PLAN time, unix nanoseconds; new ones are never lower.
+    pub time: i64,
+    /// All configurations that kept entries may name; the last is current.
+    pub epochs: Vec<Epoch>,
+    /// Histories.
+    pub generations: BTreeMap<Generation, GenerationState>,
+    /// Streams.
+    pub partitions: BTreeMap<PartitionId, PartitionState>,
+    /// Decisions about records.
+    pub verdicts: BTreeSet<Verdict>,
+    /// Durable cursors (hints for sinks that hold their own).
+    pub cursors: BTreeMap<SinkId, BTreeMap<Generation, Mark>>,
+    /// Claim numbers, files, destinations.
+    pub facts: BTreeMap<SinkId, SinkFacts>,
+    /// Counted losses that their sinks may not have committed yet.
+    pub losses: BTreeMap<(SinkId, Generation), Vec<(Cursor, Cursor, String)>>,
+    /// Counts of dropped generations, by sink and source.
+    pub base_counts: BTreeMap<(SinkId, SourceId), Counts>,
+}
+
+impl JournalState {
+    /// Adds one record.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Generation { generation, partition, source, identity, start } => {
+                let known = self.generations.entry(*generation).or_insert_with(|| GenerationState::of(*partition));
+                known.source = source.clone();
+                known.identity.clone_from(identity);
+                known.planned = known.planned.max(Cursor::at(*start));
+                self.partitions.entry(*partition).or_default();
+            }
+            Record::Identity { generation, identity } => {
+                if let Some(known) = self.generations.get_mut(generation) {
+                    known.identity.clone_from(identity);
+                }
+            }
+            Record::Gone { generation } => {
+                if let Some(known) = self.generations.get_mut(generation) {
+                    known.gone = true;
+                }
+            }
+            Record::Plan { entries } => {
+                for (partition, planned) in entries {
+                    self.time = self.time.max(planned.time);
+                    // The decisions of another life may come before the source has found the generation again.
+                    let generation = self.generations.entry(planned.entry.generation());
+                    generation.or_insert_with(|| GenerationState::of(*partition)).planned = planned.entry.end();
+                    self.partitions.entry(*partition).or_default().stream.push(planned.clone());
+                }
+            }
+            Record::Verdict(verdict) => {
+                self.verdicts.insert(verdict.clone());
+            }
+            Record::Lost { sink, generation, from, to, reason } => {
+                let losses = self.losses.entry((sink.clone(), *generation)).or_default();
+                losses.push((*from, *to, reason.clone()));
+            }
+            Record::Epoch(epoch) => self.epochs.push(epoch.clone()),
+            Record::Rescue { generation, lo, hi } => {
+                if let Some(known) = self.generations.get_mut(generation) {
+                    known.rescued.push((*lo, *hi));
+                }
+            }
+            Record::Cursor { sink, marks, facts } => {
+                let cursors = self.cursors.entry(sink.clone()).or_default();
+                cursors.extend(marks.iter().cloned());
+                if let Some(facts) = facts {
+                    self.facts.insert(sink.clone(), facts.clone());
+                }
+            }
+            Record::Snap { partition, snap } => self.apply_snap(*partition, snap),
+            Record::Dropped { generation } => self.apply_dropped(*generation),
+            Record::Removed { sink } => {
+                if let Some(epoch) = self.epochs.last_mut() {
+                    epoch.sinks.remove(sink);
+                }
+                self.cursors.remove(sink);
+                self.facts.remove(sink);
+            }
+        }
+    }
+
+    fn apply_snap(&mut self, partition: PartitionId, snap: &Snap) {
+        let Some(place) = self.resolve(partition, snap.after) else { return };
+        let keep: BTreeSet<Place> = {
+            let state = self.partitions.entry(partition).or_default();
+            state.snaps.insert(place, snap.clone());
+            let newest = state.snaps.keys().next_back().copied();
+            newest
+                .into_iter()
+                .chain(self.sinks().filter_map(|s| self.snap_below(partition, self.place(s, partition).ok()?)))
+                .collect()
+        };
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.snaps.retain(|place, _| keep.contains(place));
+        }
+    }
+
+    fn apply_dropped(&mut self, generation: Generation) {
+        let Some(known) = self.generations.remove(&generation) else { return };
+        for (sink, cursors) in &mut self.cursors {
+            if let Some(mark) = cursors.remove(&generation) {
+                self.base_counts.entry((sink.clone(), known.source.clone())).or_default().add(&mark.counts);
+            }
+        }
+        self.losses.retain(|(_, g), _| *g != generation);
+        self.verdicts.retain(|v| v.generation != generation);
+        if let Some(epoch) = self.epochs.last_mut() {
+            for registration in epoch.sinks.values_mut() {
+                registration.starts.remove(&generation);
+            }
+        }
+    }
+
+    /// The sinks of the current configuration.
+    pub fn sinks(&self) -> impl Iterator<Item = &SinkId> {
+        self.epochs.last().into_iter().flat_map(|e| e.sinks.keys())
+    }
+
+    /// The current configuration.
+    pub fn epoch(&self) -> Option<&Epoch> {
+        self.epochs.last()
+    }
+
+    /// The configuration with this id.
+    pub fn epoch_of(&self, id: EpochId) -> Option<&Epoch> {
+        self.epochs.iter().rev().find(|e| e.id == id)
+    }
+
+    fn registration(&self, sink: &SinkId) -> Option<&Registration> {
+        self.epochs.last()?.sinks.get(sink)
+    }
+
+    /// Where `sink` began in `generation`.
+    pub fn start(&self, sink: &SinkId, generation: Generation) -> Cursor {
+        self.registration(sink).and_then(|r| r.starts.get(&generation)).copied().unwrap_or_default()
+    }
+
+    /// The durable cursor of `sink` in `generation`, or where it began.
+    pub fn cursor(&self, sink: &SinkId, generation: Generation) -> Cursor {
+        let mark = self.cursors.get(sink).and_then(|c| c.get(&generation));
+        mark.map_or_else(|| self.start(sink, generation), |m| m.cursor)
+    }
+
+    /// Where `sink` stands in the stream of `partition` by its durable cursors.
+    pub fn place(&self, sink: &SinkId, partition: PartitionId) -> Result<Place, NotAPrefix> {
+        match self.partitions.get(&partition) {
+            Some(state) => state.stream.place_of(|g| self.cursor(sink, g)),
+            None => Ok(Place::default()),
+        }
+    }
+
+    /// The place that `(generation, cursor)` names: right behind it.
+    pub fn resolve(&self, partition: PartitionId, (generation, cursor): (Generation, Cursor)) -> Option<Place> {
+        let stream = &self.partitions.get(&partition)?.stream;
+        let mut found = None;
+        for (number, planned) in stream.iter() {
+            let entry = &planned.entry;
+            if entry.generation() == generation && entry.start() < cursor && cursor <= entry.end() {
+                found = Some(stream.place_in(number, cursor));
+            }
+        }
+        found
+    }
+
+    /// The newest saved state, or fresh start, at or below `place`: where a lane begins to reach it. `None` = the base.
+    pub fn snap_below(&self, partition: PartitionId, place: Place) -> Option<Place> {
+        let state = self.partitions.get(&partition)?;
+        let snap = state.snaps.range(..=place).next_back().map(|(p, _)| *p);
+        let fresh = state.stream.iter().take_while(|(n, _)| *n < place.entry).filter(|(_, p)| is_fresh_start(p));
+        snap.max(fresh.last().map(|(n, _)| Place { entry: n + 1, offset: 0 }))
+    }
+
+    /// Inputs at `from..=to` whose outputs are replaced by a dead letter: (pos, slot, component).
+    pub fn poisons_within(&self, generation: Generation, from: u64, to: u64) -> Vec<(u64, u16, u8)> {
+        let low = Verdict { generation, pos: from, slot: 0, judge: Judge::Component(0) };
+        let inside = self.verdicts.range(low..).take_while(|v| v.generation == generation && v.pos <= to);
+        let poison = |v: &Verdict| match v.judge {
+            Judge::Component(component) => Some((v.pos, v.slot, component)),
+            Judge::Sink(..) => None,
+        };
+        inside.filter_map(poison).collect()
+    }
+
+    /// Whether `sink` refused row `k` of this input.
+    pub fn refused(&self, sink: &SinkId, generation: Generation, pos: u64, slot: u16, k: u32) -> bool {
+        self.verdicts.contains(&Verdict { generation, pos, slot, judge: Judge::Sink(sink.clone(), k) })
+    }
+
+    /// Where a lane that is to reach `place` begins, given that state matters from `stateful` on.
+    pub fn restart(&self, partition: PartitionId, place: Place) -> Place {
+        if !self.partition_is_stateful(partition) {
+            return place;
+        }
+        let base = self.partitions.get(&partition).map_or(Place::default(), |p| p.stream.base());
+        self.snap_below(partition, place).unwrap_or(base)
+    }
+
+    /// Whether any kept entry of the partition runs under a configuration with stateful components.
+    pub fn partition_is_stateful(&self, partition: PartitionId) -> bool {
+        let Some(state) = self.partitions.get(&partition) else { return false };
+        let mut seen = BTreeSet::new();
+        state
+            .stream
+            .iter()
+            .any(|(_, p)| seen.insert(p.epoch) && self.epoch_of(p.epoch).is_some_and(|e| !e.stateful.is_empty()))
+    }
+
+    /// The lowest position of `generation` that any registered sink may have to read again.
+    pub fn replay_floor(&self, generation: Generation) -> u64 {
+        let Some(known) = self.generations.get(&generation) else { return u64::MAX };
+        self.sinks().map(|s| self.floor_of(s, known.partition, generation)).min().unwrap_or(u64::MAX)
+    }
+
+    fn floor_of(&self, sink: &SinkId, partition: PartitionId, generation: Generation) -> u64 {
+        let cursor = self.cursor(sink, generation).pos;
+        let open = self.cursors.get(sink).and_then(|c| c.get(&generation)).and_then(|m| m.open.iter().min().copied());
+        let own = cursor.min(open.unwrap_or(cursor));
+        if mutation::on("floor_ignores_snap") {
+            return own;
+        }
+        let Ok(place) = self.place(sink, partition) else { return 0 };
+        let restart = self.restart(partition, place);
+        if restart >= place {
+            return own;
+        }
+        let Some(state) = self.partitions.get(&partition) else { return 0 };
+        let at_restart = state.stream.cursors_at(restart).get(&generation).map(|c| c.pos);
+        let began =
+            state.stream.iter().find(|(_, p)| p.entry.generation() == generation).map(|(_, p)| p.entry.start().pos);
+        own.min(at_restart.or(began).unwrap_or(own))
+    }
+
+    /// Forgets what no registered sink can need: entries before every sink's restart, verdicts and epochs that they named.
+    /// Only information goes; recovery after it reads the same.
+    pub fn trim(&mut self) {
+        let partitions: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        for partition in partitions {
+            let floor =
+                self.sinks().map(|s| self.place(s, partition).map_or(Place::default(), |p| self.restart(partition, p)));
+            let Some(floor) = floor.min() else { continue };
+            if let Some(state) = self.partitions.get_mut(&partition) {
+                state.stream.trim(floor);
+                let base = state.stream.base();
+                let newest = state.snaps.keys().next_back().copied();
+                state.snaps.retain(|place, _| *place >= base || Some(*place) == newest);
+            }
+        }
+        self.trim_verdicts();
+        self.trim_epochs();
+    }
+
+    fn trim_verdicts(&mut self) {
+        let mut lows: BTreeMap<Generation, Cursor> = BTreeMap::new();
+        for state in self.partitions.values() {
+            for (_, planned) in state.stream.iter() {
+                let low = lows.entry(planned.entry.generation()).or_insert_with(|| planned.entry.start());
+                *low = (*low).min(planned.entry.start());
+            }
+        }
+        self.verdicts.retain(|v| lows.get(&v.generation).is_some_and(|low| v.pos >= low.pos));
+    }
+
+    fn trim_epochs(&mut self) {
+        let mut named: BTreeSet<EpochId> = BTreeSet::new();
+        for state in self.partitions.values() {
+            named.extend(state.stream.iter().map(|(_, p)| p.epoch));
+            named.extend(state.snaps.values().map(|s| s.epoch));
+        }
+        let last = self.epochs.len().saturating_sub(1);
+        let mut index = 0;
+        self.epochs.retain(|e| {
+            index += 1;
+            index - 1 == last || named.contains(&e.id)
+        });
+    }
+
+    /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry.
+    pub fn droppable(&self) -> Vec<Generation> {
+        let named: BTreeSet<Generation> = self.partitions.values().flat_map(|p| p.stream.generations()).collect();
+        self.generations.iter().filter(|(g, s)| s.gone && !named.contains(*g)).map(|(g, _)| *g).collect()
+    }
+
+    /// Digests of all blobs that something kept names.
+    pub fn blobs(&self) -> BTreeSet<[u8; 32]> {
+        let snaps = self.partitions.values().flat_map(|p| p.snaps.values()).flat_map(|s| s.states.values().copied());
+        snaps.chain(self.epochs.iter().flat_map(|e| e.blobs.iter().copied())).collect()
+    }
+}
+
+/// Entries behind which state is fresh, whatever was before.
+fn is_fresh_start(planned: &Planned) -> bool {
+    matches!(planned.entry, crate::plan::Entry::Reset { .. })
+}

@@ -1,0 +1,399 @@
+//! The main path. A lane carries one partition, from its place in the stream, through the chain to the sinks that stand there:
+//!
+//! ```text
+//!   sinks recover ─► [`Lane::step`]:  read ─► plan ─► decode, apply, route ─► offer ─► sinks collect cursors, and save them
+//! ```
+//!
+//! All lanes are equal; the one at the frontier plans. Below the frontier a lane obeys the journal. It knows nothing of how
+//! sinks deliver nor of how lanes are given sinks: that is [`crate::partition`].
+
+use crate::journal::{Journal, Judge, Mark, Record, Verdict};
+use crate::mutation;
+use crate::plan::{ComponentId, Entry, Planned, UpgradeOutcome};
+use crate::ports::{Applied, ChainFailure, ChainInstance, Offer, ReadError, ReadLimits};
+use crate::shared::{PartitionStop, Shared};
+use crate::stream::Place;
+use crate::{EpochId, SinkId};
+use sawlog_record::batch::{Batch, Input, Output};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One partition's chain at one place, and the sinks that it feeds.
+pub struct Lane {
+    pub(crate) place: Place,
+    pub(crate) sinks: BTreeSet<SinkId>,
+    pub(crate) instance: Option<(EpochId, Box<dyn ChainInstance>)>,
+    /// Read at the frontier before it was planned, with where each begins; run after.
+    ahead: VecDeque<(u64, Input)>,
+    /// State of components whose UPGRADE comes next in the stream.
+    pending: BTreeMap<ComponentId, Vec<u8>>,
+    /// When this lane last planned input.
+    planned_at: Duration,
+    /// Where the frontier was when this process met the partition.
+    first_life: Place,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The lane moved or learnt something: step again.
+    Went,
+    /// Nothing to do until input comes or time passes.
+    Idle,
+    /// Input could not be read just now: step again after a pause.
+    Later,
+    /// The input is gone for good: the sinks of this lane lose it.
+    Lost,
+    /// The instance is spent: state is to be restored.
+    Spent,
+}
+
+impl Lane {
+    /// A lane at `place` that feeds nobody yet.
+    pub(crate) fn at(place: Place, first_life: Place, now: Duration) -> Self {
+        Self {
+            place,
+            sinks: BTreeSet::new(),
+            instance: None,
+            ahead: VecDeque::new(),
+            pending: BTreeMap::new(),
+            planned_at: now,
+            first_life,
+        }
+    }
+
+    /// One step along the stream, not beyond `cut`.
+    pub(crate) async fn step(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        cut: Option<Place>,
+    ) -> Result<Step, PartitionStop> {
+        let planned = shared.stream(partition, |stream| stream.at(self.place).cloned());
+        let Some(planned) = planned else { return self.plan(shared, partition).await };
+        self.enter_epoch(shared, partition, &planned).await?;
+        match planned.entry {
+            Entry::Range { generation, lo, hi } => {
+                self.run_range(shared, partition, &planned, (generation, lo, hi), cut).await
+            }
+            _ => self.run_decision(shared, partition, &planned).await,
+        }
+    }
+
+    // ------------------------------------------------------------ plan, at the frontier only
+
+    /// Reads what has come, and plans it: no byte derived from it leaves before the PLAN is durable.
+    async fn plan(&mut self, shared: &Shared, partition: PartitionId) -> Result<Step, PartitionStop> {
+        if let Some(step) = self.plan_boundary(shared, partition).await? {
+            return Ok(step);
+        }
+        let Some((generation, lo)) = next_unplanned(shared, partition) else {
+            return self.plan_flush(shared, partition).await;
+        };
+        let end = shared.inputs.readable(partition).iter().find(|(g, _)| *g == generation).map_or(lo, |(_, e)| *e);
+        self.ahead.clear();
+        let mut hi = lo;
+        while hi < end && hi - lo < shared.tuning.stride_bytes_max {
+            match shared.inputs.read(generation, hi, end, shared.tuning.read).await {
+                Ok(input) => {
+                    let next = input.records.last().map_or(hi, |r| r.end);
+                    self.ahead.push_back((hi, input));
+                    hi = next;
+                }
+                Err(ReadError::Gone) => hi = end,
+                Err(ReadError::Unavailable(_)) if hi > lo => break,
+                Err(ReadError::Unavailable(_)) => return Ok(Step::Later),
+            }
+        }
+        self.planned_at = shared.clock.elapsed();
+        self.append(shared, partition, Entry::Range { generation, lo, hi }, None).await
+    }
+
+    /// Appends an entry at the frontier, if the frontier is still where this lane stands.
+    async fn append(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        entry: Entry,
+        epoch: Option<EpochId>,
+    ) -> Result<Step, PartitionStop> {
+        let place = self.place;
+        let (appended, durable) = shared.journal.append_with(true, |state, time| {
+            let is_here = state.partitions.get(&partition).is_none_or(|p| p.stream.frontier() == place);
+            let is_next =
+                state.generations.get(&entry.generation()).is_some_and(|g| g.planned.pos == entry.start().pos);
+            let Some(epoch) = epoch.or_else(|| state.epoch().map(|e| e.id)).filter(|_| is_here && is_next) else {
+                return (Vec::new(), false);
+            };
+            (vec![Record::Plan { entries: vec![(partition, Planned { time, epoch, entry })] }], true)
+        });
+        if !mutation::on("plan_not_durable") {
+            shared.journal.checked(durable.await)?;
+        }
+        if !appended {
+            self.ahead.clear();
+        }
+        Ok(Step::Went)
+    }
+
+    /// A configuration with other plugin digests begins: what becomes of the state is decided once, here, and journalled.
+    async fn plan_boundary(&mut self, shared: &Shared, partition: PartitionId) -> Result<Option<Step>, PartitionStop> {
+        let Some(boundary) = shared.boundary(partition) else { return Ok(None) };
+        let (generation, at) = boundary.at;
+        self.ensure_instance(shared, partition, boundary.old).await?;
+        let Some((_, instance)) = &mut self.instance else { return Ok(None) };
+        let states = instance.snapshot().await.map_err(PartitionStop::from)?;
+        let chain = shared.chain(boundary.new)?;
+        let old = states.get(&boundary.component).cloned().unwrap_or_default();
+        let outcome = chain.instance(partition).upgrade(boundary.component, old).await.map_err(PartitionStop::from)?;
+        let held = instance.wake_at().iter().any(|(c, _)| *c == boundary.component);
+        let (component, now) = (boundary.component, shared.journal.state().time);
+        let (entry, epoch) = match outcome {
+            UpgradeOutcome::Fresh if held => (Entry::Flush { generation, at, component, now }, boundary.old),
+            outcome => (Entry::Upgrade { generation, at, component, outcome }, boundary.new),
+        };
+        Ok(Some(self.append(shared, partition, entry, Some(epoch)).await?))
+    }
+
+    /// A partition that is idle, or has ended, gives out what its plugins hold back.
+    async fn plan_flush(&mut self, shared: &Shared, partition: PartitionId) -> Result<Step, PartitionStop> {
+        let Some((_, instance)) = &self.instance else { return Ok(Step::Idle) };
+        let held = instance.wake_at();
+        let ended = shared.inputs.has_ended(partition);
+        let idle = shared.clock.elapsed().saturating_sub(self.planned_at) >= shared.tuning.idle_timeout;
+        let now = shared.clock.now();
+        let due = held.iter().find(|(_, wake)| ended || (idle && now >= *wake));
+        let Some((component, _)) = due.copied() else { return Ok(Step::Idle) };
+        let Some((generation, at)) = shared.stream(partition, |s| s.next_slot()) else { return Ok(Step::Idle) };
+        let now = if ended { i64::MAX } else { now.max(shared.journal.state().time) };
+        let epoch = shared.stream(partition, |s| s.last().map(|p| p.epoch));
+        self.append(shared, partition, Entry::Flush { generation, at, component, now }, epoch).await
+    }
+
+    // ------------------------------------------------------------ run, anywhere
+
+    async fn run_range(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        planned: &Planned,
+        (generation, lo, hi): (Generation, u64, u64),
+        cut: Option<Place>,
+    ) -> Result<Step, PartitionStop> {
+        let from = lo + self.place.offset;
+        let to = match cut {
+            Some(cut) if cut.entry == self.place.entry => hi.min(lo + cut.offset),
+            _ => hi,
+        };
+        let input = match self.input(shared, generation, from, to).await {
+            Ok(input) => input,
+            Err(ReadError::Gone) => return Ok(Step::Lost),
+            Err(ReadError::Unavailable(_)) => return Ok(Step::Later),
+        };
+        let Some(end) = input.records.last().map(|r| r.end) else { return Ok(Step::Later) };
+        let open = input.open.clone();
+        let context = shared.context(partition, planned, (generation, from, end), self.place >= self.first_life);
+        let Some((_, instance)) = &mut self.instance else { return Ok(Step::Spent) };
+        match instance.apply(input, &context).await {
+            Ok(applied) => {
+                let anchor = shared.inputs.anchor(generation, end).await;
+                let mark = Mark { cursor: Cursor::at(end), open, anchor, ..Mark::default() };
+                let place = Place { entry: self.place.entry, offset: end - lo };
+                let place = if end == hi { Place { entry: place.entry + 1, offset: 0 } } else { place };
+                self.offer(shared, partition, planned, place, (Cursor::at(from), mark), applied);
+                Ok(Step::Went)
+            }
+            Err(failure) => self.judge(shared, generation, failure).await,
+        }
+    }
+
+    /// An entry without bytes: a FLUSH gives rows, the others only change state.
+    async fn run_decision(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        planned: &Planned,
+    ) -> Result<Step, PartitionStop> {
+        let generation = planned.entry.generation();
+        let at = planned.entry.start();
+        let mut applied = Applied::default();
+        if let Entry::Flush { component, now, .. } = planned.entry {
+            let first_run = self.place >= self.first_life;
+            let context = shared.context(partition, planned, (generation, at.pos, at.pos), first_run);
+            let Some((_, instance)) = &mut self.instance else { return Ok(Step::Spent) };
+            match instance.flush(component, generation, at, now, &context).await {
+                Ok(rows) => applied = rows,
+                Err(failure) => return self.judge(shared, generation, failure).await,
+            }
+        }
+        let mark = Mark { cursor: planned.entry.end(), ..Mark::default() };
+        self.offer(shared, partition, planned, Place { entry: self.place.entry + 1, offset: 0 }, (at, mark), applied);
+        Ok(Step::Went)
+    }
+
+    /// The batch that was read ahead, or the same bytes again.
+    async fn input(&mut self, shared: &Shared, generation: Generation, from: u64, to: u64) -> Result<Input, ReadError> {
+        if let Some((begins, input)) = self.ahead.pop_front() {
+            let fits = input.records.last().is_some_and(|r| r.end <= to);
+            if input.generation == generation && begins == from && fits {
+                return Ok(input);
+            }
+            self.ahead.clear();
+        }
+        shared.inputs.read(generation, from, to, shared.tuning.read).await
+    }
+
+    /// Poison gets a verdict, durable before its effect; then the batch runs again on restored state.
+    async fn judge(
+        &mut self,
+        shared: &Shared,
+        generation: Generation,
+        failure: ChainFailure,
+    ) -> Result<Step, PartitionStop> {
+        let ChainFailure::Poison(records) = failure else { return Err(failure.into()) };
+        let verdict = |(pos, slot, component, _): &(u64, u16, u8, String)| {
+            Record::Verdict(Verdict { generation, pos: *pos, slot: *slot, judge: Judge::Component(*component) })
+        };
+        let verdicts: Vec<Record> = records.iter().map(verdict).collect();
+        commit_verdicts(&shared.journal, verdicts).await?;
+        self.ahead.clear();
+        Ok(Step::Spent)
+    }
+
+    /// Hands the batch to every sink that stands where it begins, and moves on. A sink that stands further on is still being
+    /// warmed up to; one that refuses is looked after by the partition.
+    fn offer(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        planned: &Planned,
+        to: Place,
+        (cursor_from, mark): (Cursor, Mark),
+        mut applied: Applied,
+    ) {
+        let generation = planned.entry.generation();
+        let nothing = Arc::new(Batch::new(generation));
+        for id in self.sinks.clone() {
+            let Some(sink) = shared.sink(&id) else { continue };
+            let made = applied.outputs.remove(&id);
+            let (output, counts) = match made {
+                Some(made) => (made.output, made.counts),
+                None => (Output { batch: nothing.clone(), rows: Vec::new() }, Default::default()),
+            };
+            let mark = Mark { counts, ..mark.clone() };
+            let offer = Offer {
+                partition,
+                source: shared.inputs.id.clone(),
+                generation,
+                from: self.place,
+                to,
+                cursor_from,
+                mark,
+                time: planned.time,
+                epoch: planned.epoch,
+                output,
+            };
+            sink.intake.accept(offer);
+        }
+        self.place = to;
+    }
+
+    // ------------------------------------------------------------ state
+
+    /// Makes the instance that runs `planned`, or carries the one at hand over to its epoch.
+    async fn enter_epoch(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        planned: &Planned,
+    ) -> Result<(), PartitionStop> {
+        if let Entry::Reset { .. } = planned.entry {
+            self.instance = None;
+            return self.fresh(shared, partition, planned.epoch);
+        }
+        self.ensure_instance(shared, partition, planned.epoch).await?;
+        let Some((epoch, instance)) = &mut self.instance else { return Ok(()) };
+        let old = *epoch;
+        if old != planned.epoch {
+            let (before, after) = (shared.chain(old)?.stateful(), shared.chain(planned.epoch)?.stateful());
+            let states = instance.snapshot().await?;
+            let (kept, changed) = states.into_iter().partition(|(c, _)| before.get(c) == after.get(c));
+            self.pending = changed;
+            self.fresh(shared, partition, planned.epoch)?;
+            let Some((_, instance)) = &mut self.instance else { return Ok(()) };
+            instance.restore(kept).await?;
+        }
+        let Entry::Upgrade { component, outcome, .. } = &planned.entry else { return Ok(()) };
+        let state = self.pending.remove(component);
+        if let (Some((_, instance)), Some(state), UpgradeOutcome::Carried) = (&mut self.instance, state, outcome) {
+            instance.upgrade(*component, state).await?;
+        }
+        Ok(())
+    }
+
+    fn fresh(&mut self, shared: &Shared, partition: PartitionId, epoch: EpochId) -> Result<(), PartitionStop> {
+        self.instance = Some((epoch, shared.chain(epoch)?.instance(partition)));
+        Ok(())
+    }
+
+    /// Where the lane has no instance: a fresh one, with the state saved at exactly this place if there is any.
+    async fn ensure_instance(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        epoch: EpochId,
+    ) -> Result<(), PartitionStop> {
+        if self.instance.is_some() {
+            return Ok(());
+        }
+        match shared.snap(partition, self.place) {
+            None => self.fresh(shared, partition, epoch),
+            Some(snap) => {
+                let states = shared.blobs(&snap).await?;
+                self.fresh(shared, partition, snap.epoch)?;
+                let Some((_, instance)) = &mut self.instance else { return Ok(()) };
+                Ok(instance.restore(states).await?)
+            }
+        }
+    }
+
+    /// Whether plugins hold rows back that time may release.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.instance.as_ref().is_some_and(|(_, instance)| !instance.wake_at().is_empty())
+    }
+
+    /// Saves the state at this place.
+    pub(crate) async fn save(&mut self, shared: &Shared, partition: PartitionId) -> Result<(), PartitionStop> {
+        let Some((epoch, instance)) = &mut self.instance else { return Ok(()) };
+        if !self.pending.is_empty() {
+            return Ok(());
+        }
+        let Some(after) = shared.stream(partition, |s| s.name_of(self.place)) else { return Ok(()) };
+        let states = instance.snapshot().await?;
+        shared.put_snap(partition, after, *epoch, states).await
+    }
+}
+
+async fn commit_verdicts(journal: &Journal, verdicts: Vec<Record>) -> Result<(), PartitionStop> {
+    if mutation::on("verdict_not_durable") {
+        journal.hint(verdicts);
+        return Ok(());
+    }
+    Ok(journal.commit(verdicts).await?)
+}
+
+/// The oldest generation with bytes that no entry covers, and where they begin.
+fn next_unplanned(shared: &Shared, partition: PartitionId) -> Option<(Generation, u64)> {
+    let readable = shared.inputs.readable(partition);
+    let state = shared.journal.state();
+    let unplanned = |(generation, end): (Generation, u64)| {
+        let lo = state.generations.get(&generation)?.planned.pos;
+        (lo < end).then_some((generation, lo))
+    };
+    readable.into_iter().find_map(unplanned)
+}
+
+/// How much one read brings, by default.
+pub const READ: ReadLimits = ReadLimits { bytes_max: 512 << 10, records_max: 8_192 };

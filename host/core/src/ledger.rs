@@ -1,0 +1,64 @@
+//! The ledger: what became of every input record, per sink and generation. Counts move with the cursor that covers them.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Input records by outcome; each counts once, by its worst: lost, dead-lettered, delivered, absorbed, dropped.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// At least one row reached the sink.
+    pub delivered: u64,
+    /// Lives on in a plugin's state only.
+    pub absorbed: u64,
+    /// At least one row went to the dead letters.
+    pub dead_lettered: u64,
+    /// By reason; `not_routed` is one.
+    pub dropped: BTreeMap<String, u64>,
+    /// By reason, where the bytes were read and so the records could be counted.
+    pub lost: BTreeMap<String, u64>,
+    /// By reason: bytes (offsets) that could not be read any more, in which nobody can count records.
+    pub lost_bytes: BTreeMap<String, u64>,
+    /// Output rows, beside the input records.
+    pub rows: u64,
+}
+
+impl Counts {
+    /// Input records of all outcomes.
+    pub fn records(&self) -> u64 {
+        self.delivered
+            + self.absorbed
+            + self.dead_lettered
+            + self.dropped.values().sum::<u64>()
+            + self.lost.values().sum::<u64>()
+    }
+
+    /// Adds `other` outcome by outcome.
+    pub fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.absorbed += other.absorbed;
+        self.dead_lettered += other.dead_lettered;
+        self.rows += other.rows;
+        let maps = [
+            (&mut self.dropped, &other.dropped),
+            (&mut self.lost, &other.lost),
+            (&mut self.lost_bytes, &other.lost_bytes),
+        ];
+        for (mine, theirs) in maps {
+            for (reason, n) in theirs {
+                *mine.entry(reason.clone()).or_default() += n;
+            }
+        }
+    }
+
+    /// `bytes` lost unread for `reason`.
+    pub fn unread(reason: &str, bytes: u64) -> Self {
+        Self { lost_bytes: BTreeMap::from([(reason.to_owned(), bytes)]), ..Self::default() }
+    }
+
+    /// Moves `records` from delivered to dead-lettered: the sink refused every row of them.
+    pub fn refuse(&mut self, records: u64, rows: u64) {
+        self.delivered = self.delivered.saturating_sub(records);
+        self.dead_lettered += records;
+        self.rows = self.rows.saturating_sub(rows);
+    }
+}

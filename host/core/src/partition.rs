@@ -1,0 +1,366 @@
+//! A partition's lanes: which sink is fed by which lane, when a sink leaves a lane, when lanes merge, and what is lost when input
+//! is gone. One task per partition owns all its lanes, so exactly one lane feeds (sink, partition) by construction.
+
+use crate::journal::{Mark, Record};
+use crate::lane::{Lane, Step};
+use crate::ledger::Counts;
+use crate::mutation;
+use crate::plan::{Entry, Planned};
+use crate::ports::Offer;
+use crate::shared::{PartitionStop, Shared};
+use crate::sink::Seat;
+use crate::stream::Place;
+use crate::{EpochId, SinkId};
+use event_listener::EventListener;
+use futures_util::future::{select, select_all};
+use sawlog_record::batch::{Batch, Output};
+use sawlog_record::id::{Cursor, PartitionId};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs one partition until it stops or the engine drops it.
+pub struct Partition {
+    id: PartitionId,
+    shared: Arc<Shared>,
+    lanes: Vec<Lane>,
+    /// Since when each full sink keeps its lane waiting.
+    waiting: BTreeMap<SinkId, Duration>,
+    first_life: Place,
+    saved: (u64, Place),
+}
+
+impl Partition {
+    /// A partition without lanes.
+    pub fn new(id: PartitionId, shared: Arc<Shared>) -> Self {
+        let first_life = shared.stream(id, crate::stream::Stream::frontier);
+        let saved = (shared.checkpoint_number(), Place::default());
+        Self { id, shared, lanes: Vec::new(), waiting: BTreeMap::new(), first_life, saved }
+    }
+
+    /// Steps lanes until the partition stops; the frontier lane and the furthest lane behind it take turns.
+    pub async fn run(mut self) -> PartitionStop {
+        loop {
+            match self.turn().await {
+                Ok(()) => {}
+                Err(stop) => return stop,
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), PartitionStop> {
+        let input = self.shared.inputs.changed(self.id);
+        let reseated = self.shared.reseated.listen();
+        let freed: Vec<EventListener> = self.shared.sinks().iter().map(|s| s.intake.freed()).collect();
+        self.seat_sinks()?;
+        let (mut went, mut later) = (false, false);
+        self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
+        for index in self.order() {
+            match self.step(index).await? {
+                Step::Went => went = true,
+                Step::Later => later = true,
+                Step::Idle => {}
+                Step::Lost => {
+                    self.lose(index).await?;
+                    went = true;
+                    break;
+                }
+                Step::Spent => {
+                    // State is restored by beginning again where it was saved; sinks keep their seats.
+                    if mutation::on("state_kept_after_trap") {
+                        went = true;
+                    } else {
+                        self.lanes.remove(index);
+                        went = true;
+                        break;
+                    }
+                }
+            }
+        }
+        self.merge();
+        self.shared.set_holding(self.id, self.lanes.iter().any(Lane::holds_back));
+        if went {
+            return Ok(());
+        }
+        let timed = later || !self.waiting.is_empty() || self.lanes.iter().any(Lane::holds_back);
+        let freed = if self.waiting.is_empty() { Vec::new() } else { freed };
+        wait(&self.shared, input, reseated, freed, timed).await;
+        Ok(())
+    }
+
+    /// The lane furthest on, then the one furthest behind.
+    fn order(&self) -> Vec<usize> {
+        match self.lanes.len() {
+            0 => Vec::new(),
+            1 => vec![0],
+            n => vec![0, n - 1],
+        }
+    }
+
+    // ------------------------------------------------------------ who feeds whom
+
+    /// Gives every sink that wants input the lane that stands where it stands, or one that begins where its state was saved.
+    fn seat_sinks(&mut self) -> Result<(), PartitionStop> {
+        for sink in self.shared.sinks() {
+            let seat = {
+                let state = self.shared.journal.state();
+                sink.intake
+                    .seat(&state, self.id)
+                    .map_err(|error| PartitionStop::Cursors { sink: sink.id.clone(), error })?
+            };
+            let fed = self.lanes.iter().position(|lane| lane.sinks.contains(&sink.id));
+            let wanted = seat.filter(|s| s.limit.is_none_or(|limit| s.next < limit));
+            let in_place = |lane: &Lane, seat: &Seat| lane.place <= seat.next;
+            match (fed, wanted) {
+                (Some(lane), Some(seat)) if in_place(&self.lanes[lane], &seat) => continue,
+                (Some(lane), _) => _ = self.lanes[lane].sinks.remove(&sink.id),
+                (None, _) => {}
+            }
+            if let Some(seat) = wanted.filter(|_| sink.intake.has_room()) {
+                self.attach(sink.id.clone(), seat);
+            }
+        }
+        self.lanes.retain(|lane| !lane.sinks.is_empty());
+        Ok(())
+    }
+
+    fn attach(&mut self, sink: SinkId, seat: Seat) {
+        let start = {
+            let state = self.shared.journal.state();
+            state.restart(self.id, seat.next)
+        };
+        let nearest = self.lanes.iter_mut().filter(|lane| start <= lane.place && lane.place <= seat.next);
+        if let Some(lane) = nearest.max_by_key(|lane| lane.place) {
+            lane.sinks.insert(sink);
+            return;
+        }
+        let mut lane = Lane::at(start, self.first_life, self.shared.clock.elapsed());
+        lane.sinks.insert(sink);
+        self.lanes.push(lane);
+    }
+
+    /// Lanes at the same place hold equal state: one goes on with the sinks of both.
+    fn merge(&mut self) {
+        self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
+        let mut merged: Vec<Lane> = Vec::new();
+        for lane in self.lanes.drain(..) {
+            match merged.last_mut().filter(|last| last.place == lane.place) {
+                Some(last) => {
+                    last.sinks.extend(lane.sinks);
+                    if last.instance.is_none() {
+                        last.instance = lane.instance;
+                    }
+                }
+                None => merged.push(lane),
+            }
+        }
+        self.lanes = merged;
+    }
+
+    // ------------------------------------------------------------ stepping
+
+    async fn step(&mut self, index: usize) -> Result<Step, PartitionStop> {
+        let Some(cut) = self.clear_way(index)? else { return Ok(Step::Idle) };
+        let id = self.id;
+        let shared = self.shared.clone();
+        let Some(lane) = self.lanes.get_mut(index) else { return Ok(Step::Idle) };
+        let step = lane.step(&shared, id, cut).await?;
+        self.save(index).await?;
+        Ok(step)
+    }
+
+    /// Whether the lane can step, and how far: full sinks keep it waiting for a while and then leave it, sinks at their limit
+    /// leave at once. `None` = it must wait.
+    fn clear_way(&mut self, index: usize) -> Result<Option<Option<Place>>, PartitionStop> {
+        let place = self.lanes[index].place;
+        let mut cut: Option<Place> = None;
+        let (mut full, mut others) = (Vec::new(), 0);
+        for id in self.lanes[index].sinks.clone() {
+            let Some(sink) = self.shared.sink(&id) else { continue };
+            let seat = {
+                let state = self.shared.journal.state();
+                sink.intake.seat(&state, self.id).map_err(|error| PartitionStop::Cursors { sink: id.clone(), error })?
+            };
+            let Some(seat) = seat else { continue };
+            let ends = [(seat.next > place).then_some(seat.next), seat.limit];
+            cut = ends.into_iter().flatten().chain(cut).min();
+            if seat.next == place && !sink.intake.has_room() {
+                full.push(id);
+            } else {
+                others += 1;
+                self.waiting.remove(&id);
+            }
+        }
+        if full.is_empty() {
+            return Ok((others > 0).then_some(cut));
+        }
+        let now = self.shared.clock.elapsed();
+        let patience = self.shared.tuning.patience;
+        let out_of_patience =
+            full.iter().all(|id| now.saturating_sub(*self.waiting.entry(id.clone()).or_insert(now)) >= patience);
+        if others == 0 || !out_of_patience {
+            return Ok(None);
+        }
+        for id in full {
+            self.waiting.remove(&id);
+            self.lanes[index].sinks.remove(&id);
+        }
+        Ok(Some(cut))
+    }
+
+    /// Saves the state of the lane at the frontier once for each checkpoint.
+    async fn save(&mut self, index: usize) -> Result<(), PartitionStop> {
+        let number = self.shared.checkpoint_number();
+        let shared = self.shared.clone();
+        let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
+        let at_frontier = lane.place == shared.stream(self.id, crate::stream::Stream::frontier);
+        if !at_frontier || number == self.saved.0 || lane.place == self.saved.1 {
+            return Ok(());
+        }
+        let stateful = shared.journal.state().partition_is_stateful(self.id);
+        if stateful {
+            lane.save(&shared, self.id).await?;
+        }
+        self.saved = (number, lane.place);
+        Ok(())
+    }
+
+    // ------------------------------------------------------------ counted loss
+
+    /// The input at the lane's place is gone: every sink of the lane loses it, up to the next place whose state is known.
+    async fn lose(&mut self, index: usize) -> Result<(), PartitionStop> {
+        let lane = self.lanes.remove(index);
+        let others: Vec<Place> = self.lanes.iter().map(|other| other.place).collect();
+        let end = known_state_after(&self.shared, self.id, lane.place, others).await?;
+        for id in lane.sinks {
+            let Some(sink) = self.shared.sink(&id) else { continue };
+            let seat = {
+                let state = self.shared.journal.state();
+                sink.intake.seat(&state, self.id).map_err(|error| PartitionStop::Cursors { sink: id.clone(), error })?
+            };
+            let Some(seat) = seat else { continue };
+            let from = seat.next.max(lane.place);
+            let to = seat.limit.map_or(end, |limit| limit.min(end));
+            let parts = self.parts(from, to);
+            self.shared.journal.commit(parts.iter().map(|p| p.lost(&id)).collect()).await?;
+            for part in parts {
+                sink.intake.accept(part.offer(self.id, &self.shared));
+            }
+        }
+        Ok(())
+    }
+
+    /// `[from, to)` entry by entry.
+    fn parts(&self, from: Place, to: Place) -> Vec<Part> {
+        let mut parts = Vec::new();
+        self.shared.stream(self.id, |stream| {
+            let mut at = from;
+            while at < to {
+                let Some(planned) = stream.at(at) else { break };
+                let start = planned.entry.start();
+                let whole = Place { entry: at.entry + 1, offset: 0 };
+                let next = whole.min(to);
+                let cursor_to = if next == whole { planned.entry.end() } else { Cursor::at(start.pos + next.offset) };
+                let cursor_from = if at.offset == 0 { start } else { Cursor::at(start.pos + at.offset) };
+                parts.push(Part { planned: planned.clone(), from: at, to: next, cursor_from, cursor_to });
+                at = next;
+            }
+        });
+        parts
+    }
+}
+
+/// The next place behind `place` at which a lane can go on: without state, the end of the entry; with it, where state was
+/// saved or another lane stands; where there is none, behind a RESET at the frontier.
+async fn known_state_after(
+    shared: &Shared,
+    id: PartitionId,
+    place: Place,
+    lanes: Vec<Place>,
+) -> Result<Place, PartitionStop> {
+    let known = {
+        let state = shared.journal.state();
+        let end_of_entry = Place { entry: place.entry + 1, offset: 0 };
+        if !state.partition_is_stateful(id) {
+            return Ok(end_of_entry);
+        }
+        let partition = state.partitions.get(&id);
+        let snaps = partition.into_iter().flat_map(|p| p.snaps.keys().copied());
+        let resets = partition.into_iter().flat_map(|p| p.stream.iter());
+        let resets = resets.filter(|(_, p)| matches!(p.entry, Entry::Reset { .. }));
+        let resets = resets.map(|(n, _)| Place { entry: n + 1, offset: 0 });
+        snaps.chain(resets).chain(lanes).filter(|p| *p > place).min()
+    };
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let ((), durable) = shared.journal.append_with(true, |state, time| {
+        let stream = state.partitions.get(&id).map(|p| &p.stream);
+        let entry = stream.and_then(|s| Some((s.next_slot()?, s.last()?.epoch)));
+        let records = entry.map(|((generation, at), epoch)| Record::Plan {
+            entries: vec![(id, Planned { time, epoch, entry: Entry::Reset { generation, at } })],
+        });
+        (records.into_iter().collect(), ())
+    });
+    shared.journal.checked(durable.await)?;
+    Ok(shared.stream(id, crate::stream::Stream::frontier))
+}
+
+/// Until something that a turn looks at may have changed, or a pause is over.
+async fn wait(shared: &Shared, input: EventListener, reseated: EventListener, freed: Vec<EventListener>, timed: bool) {
+    let sleep = async {
+        match timed {
+            true => shared.clock.sleep(shared.tuning.retry).await,
+            false => std::future::pending().await,
+        }
+    };
+    let sleep = pin!(sleep);
+    let events = select(input, reseated);
+    if freed.is_empty() {
+        select(events, sleep).await;
+    } else {
+        select(select(events, select_all(freed)), sleep).await;
+    }
+}
+
+/// A lost part of one entry.
+struct Part {
+    planned: Planned,
+    from: Place,
+    to: Place,
+    cursor_from: Cursor,
+    cursor_to: Cursor,
+}
+
+impl Part {
+    const REASON: &'static str = "input_gone";
+
+    fn lost(&self, sink: &SinkId) -> Record {
+        Record::Lost {
+            sink: sink.clone(),
+            generation: self.planned.entry.generation(),
+            from: self.cursor_from,
+            to: self.cursor_to,
+            reason: Self::REASON.into(),
+        }
+    }
+
+    fn offer(&self, partition: PartitionId, shared: &Shared) -> Offer {
+        let generation = self.planned.entry.generation();
+        let counts = Counts::unread(Self::REASON, self.cursor_to.pos - self.cursor_from.pos);
+        let epoch: EpochId = self.planned.epoch;
+        Offer {
+            partition,
+            source: shared.inputs.id.clone(),
+            generation,
+            from: self.from,
+            to: self.to,
+            cursor_from: self.cursor_from,
+            mark: Mark { cursor: self.cursor_to, counts, ..Mark::default() },
+            time: self.planned.time,
+            epoch,
+            output: Output { batch: Arc::new(Batch::new(generation)), rows: Vec::new() },
+        }
+    }
+}

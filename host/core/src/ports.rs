@@ -1,0 +1,416 @@
+//! The core's ports: everything that it asks of the outside world. An effect is one call on one of them; the simulator
+//! crashes before and after each. Implementations execute calls and decide nothing about delivery.
+
+use crate::claims::Claim;
+use crate::journal::Mark;
+use crate::ledger::Counts;
+use crate::plan::{ComponentId, UpgradeOutcome};
+use crate::stream::Place;
+use crate::{EpochId, SinkId, SourceId};
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sawlog_record::batch::{Input, Output};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The only clock and the only random bits that the core sees.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Wall time, unix nanoseconds; may jump.
+    fn now(&self) -> i64;
+    /// Time since some fixed moment of this process; never falls.
+    fn elapsed(&self) -> Duration;
+    /// Waits.
+    async fn sleep(&self, duration: Duration);
+    /// Unpredictable bits, for attempt ids, nonces and jitter; never for anything that F depends on.
+    fn nonce(&self) -> u64;
+}
+
+// ---------------------------------------------------------------- journal
+
+/// Why the journal did not take a record. There is no way on but to stop: what is not durable must not take effect.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("journal: {0}")]
+pub struct JournalError(pub String);
+
+/// What a journal holds when it is opened.
+#[derive(Debug, Default)]
+pub struct Journalled {
+    /// The newest snapshot, as given to [`JournalStore::snapshot`].
+    pub snapshot: Option<Vec<u8>>,
+    /// Records appended since, in order.
+    pub records: Vec<Vec<u8>>,
+}
+
+/// A durable append-only log of byte records with snapshots, and a content-addressed store of blobs beside it.
+#[async_trait]
+pub trait JournalStore: Send + Sync {
+    /// Everything durable.
+    async fn load(&self) -> Result<Journalled, JournalError>;
+    /// Appends records in the order of the calls (the order is fixed when this returns, not when the future is polled).
+    /// The future resolves when they are durable; where `urgent` is false that may take until the next urgent append.
+    fn append(&self, records: Vec<Vec<u8>>, urgent: bool) -> BoxFuture<'static, Result<(), JournalError>>;
+    /// Replaces all records appended before this call by one snapshot, atomically.
+    fn snapshot(&self, state: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>>;
+    /// Stores `bytes` durably under their BLAKE3 digest.
+    async fn put_blob(&self, bytes: Vec<u8>) -> Result<[u8; 32], JournalError>;
+    /// Reads a blob; `None` where there is none.
+    async fn get_blob(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError>;
+    /// Deletes every blob that is not in `keep`.
+    async fn retain_blobs(&self, keep: Vec<[u8; 32]>) -> Result<(), JournalError>;
+}
+
+// ---------------------------------------------------------------- sources
+
+/// How much one read may bring.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    /// Stop after this many bytes of input (at least one record comes all the same).
+    pub bytes_max: usize,
+    /// Stop after this many records.
+    pub records_max: usize,
+}
+
+/// What a source tells the core.
+#[derive(Clone, PartialEq, Debug)]
+pub enum SourceEvent {
+    /// A generation was found that the source was not given by [`Source::restore`].
+    Opened {
+        /// Its id.
+        generation: Generation,
+        /// What it belongs to.
+        partition: PartitionId,
+        /// What the source needs to find it again.
+        identity: Vec<u8>,
+        /// Where reading begins; 0 unless the source was told to begin at the end.
+        start: u64,
+    },
+    /// The identity record of a generation changed; journalled before anything that depends on it.
+    Identity {
+        /// Its id.
+        generation: Generation,
+        /// The new record.
+        identity: Vec<u8>,
+    },
+    /// Complete records up to `end` can be read.
+    Available {
+        /// Its id.
+        generation: Generation,
+        /// Position after the last complete record.
+        end: u64,
+    },
+    /// The generation got its last byte, which lies at `len`.
+    Ended {
+        /// Its id.
+        generation: Generation,
+        /// Position after the last record.
+        len: u64,
+    },
+    /// The generation lost its last name: bytes at or above its replay floor go to the queue, then it is released.
+    Vanishing {
+        /// Its id.
+        generation: Generation,
+        /// Position after the last complete record.
+        end: u64,
+    },
+    /// The generation can't be read any more.
+    Gone {
+        /// Its id.
+        generation: Generation,
+    },
+    /// Nothing will come any more (`--until-eof`).
+    Finished,
+}
+
+/// Why a read brought nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes are gone for good: counted loss.
+    #[error("input is gone")]
+    Gone,
+    /// They may come back: try again after a while.
+    #[error("input can't be read now: {0}")]
+    Unavailable(String),
+}
+
+/// A replayable log of records in partitions and generations.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Hands back what the journal knows: every generation with its identity and replay floor. Called once, first.
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>);
+    /// The next event; pending while there is none. One caller at a time.
+    async fn event(&self) -> SourceEvent;
+    /// Consecutive records of `generation` from exactly `from`, none ending above `to`. At least one record.
+    async fn read(&self, generation: Generation, from: u64, to: u64, limits: ReadLimits) -> Result<Input, ReadError>;
+    /// Proof that the bytes before `pos` are those that were read.
+    async fn anchor(&self, generation: Generation, pos: u64) -> Vec<u8>;
+    /// Nothing below `floor` will be read again; called after that is durable.
+    async fn trim(&self, generation: Generation, floor: u64);
+    /// Nothing of the generation will be read again.
+    async fn release(&self, generation: Generation);
+    /// The lowest received time, unix nanoseconds, that records not yet planned may carry; `None` = that of their PLAN.
+    fn oldest_unplanned(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// Rescued input: framed records of generations whose source lost them.
+#[async_trait]
+pub trait RescueQueue: Send + Sync {
+    /// Stores the records of `[lo, hi)` durably.
+    async fn put(&self, input: Input, lo: u64, hi: u64) -> Result<(), JournalError>;
+    /// Records from `from` on, as [`Source::read`] would give them; `None` where the queue holds none.
+    async fn read(
+        &self,
+        generation: Generation,
+        from: u64,
+        to: u64,
+        limits: ReadLimits,
+    ) -> Result<Option<Input>, JournalError>;
+    /// Forgets a generation.
+    async fn release(&self, generation: Generation);
+}
+
+// ---------------------------------------------------------------- chain
+
+/// What a chain may know while it runs a batch: decisions, and nothing of the outside.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The PLAN's time, unix nanoseconds.
+    pub time: i64,
+    /// Records (pos, slot) that are poison for a component: replaced by a dead letter at that component.
+    pub poison: Vec<(u64, u16, ComponentId)>,
+    /// Whether the lane planned this range itself in this life: only then plugins are heard (logs, metrics).
+    pub first_run: bool,
+    /// Whether another build planned the range: verdict-free records get four times the fuel and memory.
+    pub generous: bool,
+}
+
+/// What one sink gets of a batch, and what became of its input records for that sink.
+#[derive(Clone, Debug)]
+pub struct SinkOutput {
+    /// Rows for the sink.
+    pub output: Output,
+    /// Input records by outcome.
+    pub counts: Counts,
+}
+
+/// The result of a batch: one output per sink that the chain feeds; the dead-letter sink is one of them.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// By sink id.
+    pub outputs: BTreeMap<SinkId, SinkOutput>,
+}
+
+/// Why a chain did not run a batch to its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChainFailure {
+    /// These records alone make a component fail. The instance is spent: it is dropped and its state restored.
+    #[error("{} poisonous record(s)", .0.len())]
+    Poison(Vec<(u64, u16, ComponentId, String)>),
+    /// The chain can't go on; the partition stops and says so.
+    #[error("chain stopped: {0}")]
+    Stopped(String),
+}
+
+/// The chain of one partition and lane, with its state.
+#[async_trait]
+pub trait ChainInstance: Send {
+    /// Runs a batch.
+    async fn apply(&mut self, input: Input, context: &Context) -> Result<Applied, ChainFailure>;
+    /// Makes a component give out what it holds back; the rows belong to FLUSH `slot` at `pos`.
+    async fn flush(
+        &mut self,
+        component: ComponentId,
+        generation: Generation,
+        at: Cursor,
+        now: i64,
+        context: &Context,
+    ) -> Result<Applied, ChainFailure>;
+    /// State of every stateful component.
+    async fn snapshot(&mut self) -> Result<BTreeMap<ComponentId, Vec<u8>>, ChainFailure>;
+    /// Puts state back that the same plugin digests made.
+    async fn restore(&mut self, states: BTreeMap<ComponentId, Vec<u8>>) -> Result<(), ChainFailure>;
+    /// Puts state back that an older digest of `component` made; `Fresh` where the plugin has no way.
+    async fn upgrade(&mut self, component: ComponentId, old: Vec<u8>) -> Result<UpgradeOutcome, ChainFailure>;
+    /// Components that hold rows back, and until which event time, unix nanoseconds.
+    fn wake_at(&self) -> Vec<(ComponentId, i64)>;
+}
+
+/// One configuration's chain.
+pub trait Chain: Send + Sync {
+    /// A fresh instance for a partition.
+    fn instance(&self, partition: PartitionId) -> Box<dyn ChainInstance>;
+    /// Digests of the stateful components, by number.
+    fn stateful(&self) -> BTreeMap<ComponentId, [u8; 32]>;
+}
+
+/// All configurations whose blobs are at hand.
+pub trait Chains: Send + Sync {
+    /// The chain that `source`'s records run through under `epoch`; `None` where the blobs are missing.
+    fn chain(&self, epoch: EpochId, source: &SourceId) -> Option<Arc<dyn Chain>>;
+}
+
+// ---------------------------------------------------------------- sinks
+
+/// Rows of one batch on their way to one sink, with the cursors that they move.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Whose rows.
+    pub partition: PartitionId,
+    /// Which source they come from.
+    pub source: SourceId,
+    /// Which history they come from.
+    pub generation: Generation,
+    /// Where the batch begins in the stream.
+    pub from: Place,
+    /// Where it ends.
+    pub to: Place,
+    /// The cursor that it starts from.
+    pub cursor_from: Cursor,
+    /// The cursor that it moves to; its counts are those of this batch alone.
+    pub mark: Mark,
+    /// The PLAN's time, unix nanoseconds.
+    pub time: i64,
+    /// The configuration under which it ran.
+    pub epoch: EpochId,
+    /// The rows.
+    pub output: Output,
+}
+
+/// Why a call on a sink failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Whether it took effect is not known. Find out first, then go on.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// Somebody else owns what we wrote to.
+    #[error("fenced by another writer: {0}")]
+    Fenced(String),
+    /// It did not take effect; try again after a while.
+    #[error("not now: {0}")]
+    Unavailable(String),
+    /// It will not take effect until a person mends something; goes on being tried, slowly.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// A log that commits rows and cursors in one transaction (Kafka).
+#[async_trait]
+pub trait TransactionLog: Send + Sync {
+    /// Fences older producers of this sink, lets their transactions end, and reads the committed cursors behind a barrier.
+    async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError>;
+    /// One transaction: the rows of all offers, then the cursors, then commit. `forget` names generations whose cursors go.
+    /// Rows that can never be taken come back as `Ok(rows)`: nothing was committed, they get a verdict and the rest is sent again.
+    async fn commit(
+        &self,
+        offers: &[Offer],
+        marks: &[(Generation, Mark)],
+        forget: &[Generation],
+    ) -> Result<Vec<RefusedRow>, SinkError>;
+}
+
+/// A row that a sink will never take.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RefusedRow {
+    /// Index into the offers.
+    pub offer: usize,
+    /// Index into that offer's `output.batch.rows`.
+    pub row: u32,
+    /// The sink's own reason.
+    pub reason: String,
+}
+
+/// What became of one document.
+#[derive(Clone, PartialEq, Debug)]
+pub enum DocumentOutcome {
+    /// Created now, or there already under the same id.
+    Done,
+    /// Not now (429, 5xx, blocked): again.
+    Again(String),
+    /// Never.
+    Refused(String),
+}
+
+/// A store where writing the same id twice is harmless (Elasticsearch).
+#[async_trait]
+pub trait DocumentStore: Send + Sync {
+    /// Creates documents; one outcome per item, in order. An error means that every item's outcome is unknown.
+    async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError>;
+    /// Whether the document of this row exists.
+    async fn exists(&self, offer: &Offer, row: u32) -> Result<bool, SinkError>;
+}
+
+/// What a put-if-absent did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PutOutcome {
+    /// Created now.
+    Created,
+    /// There already.
+    Exists,
+    /// A conflict with a concurrent request: neither; try again.
+    Conflict,
+}
+
+/// Rows gathered for objects, one per path, encoded and staged where no reader sees them.
+pub trait Staging: Send {
+    /// Adds rows. `floor` is the lowest received time, unix nanoseconds, that a path may show.
+    fn add(&mut self, offer: &Offer, floor: i64) -> Result<(), SinkError>;
+    /// Paths so far, ascending.
+    fn paths(&self) -> Vec<String>;
+    /// Encoded bytes so far, of all paths.
+    fn bytes(&self) -> u64;
+}
+
+/// A store of immutable objects with put-if-absent (S3, HDFS, a folder).
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// An empty staging area.
+    fn stage(&self) -> Box<dyn Staging>;
+    /// The data key of the `index`-th path of a claim.
+    fn data_key(&self, path: &str, number: u64, attempt: &str, index: usize) -> String;
+    /// Creates claim `number`.
+    async fn put_claim(&self, number: u64, claim: &Claim) -> Result<PutOutcome, SinkError>;
+    /// Reads claim `number`; `None` where there is none.
+    async fn get_claim(&self, number: u64) -> Result<Option<Claim>, SinkError>;
+    /// Numbers of all claims, ascending.
+    async fn list_claims(&self) -> Result<Vec<u64>, SinkError>;
+    /// Deletes a claim that nobody needs.
+    async fn delete_claim(&self, number: u64) -> Result<(), SinkError>;
+    /// Makes the staged object of `path` visible under `key`.
+    async fn put_data(&self, staging: &mut dyn Staging, path: &str, key: &str) -> Result<PutOutcome, SinkError>;
+    /// Whether `key` exists.
+    async fn exists(&self, key: &str) -> Result<bool, SinkError>;
+    /// Publishes the time up to which hours are closed, unix nanoseconds.
+    async fn publish_complete(&self, closed: i64) -> Result<(), SinkError>;
+}
+
+/// One growing local file whose durable length the journal holds.
+#[async_trait]
+pub trait AppendFile: Send + Sync {
+    /// Cuts the file back to the journalled `(number, length)`; `None` = nothing was ever journalled.
+    async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError>;
+    /// Appends the rows of all offers and makes them durable; the new `(number, length)`.
+    async fn append(&self, offers: &[Offer]) -> Result<(u64, u64), SinkError>;
+    /// Whether the file is large or old enough to be rolled now.
+    fn due(&self) -> bool;
+    /// Gives the present file its final name and begins the next; harmless to repeat.
+    async fn roll(&self) -> Result<(u64, u64), SinkError>;
+}
+
+/// A sink's protocol with the port that executes it.
+#[derive(Clone)]
+pub enum SinkPort {
+    /// Cursor in the transaction.
+    Transaction(Arc<dyn TransactionLog>),
+    /// Deterministic ids, cursor in the journal.
+    Documents(Arc<dyn DocumentStore>),
+    /// Numbered claims.
+    Objects(Arc<dyn ObjectStore>),
+    /// Journalled length.
+    Append(Arc<dyn AppendFile>),
+}

@@ -1,0 +1,101 @@
+//! What a changed configuration means for delivery: which sinks begin where, which drain, which are refused. Pure: the facts are
+//! the journal's state and the two configurations; the effect is one EPOCH record.
+
+use crate::journal::{Epoch, JournalState, Registration};
+use crate::plan::ComponentId;
+use crate::{EpochId, SinkId};
+use sawlog_record::id::{Cursor, Generation};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What happens to a sink that the new configuration does not name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Removal {
+    /// It delivers what was planned while it was there, then goes.
+    Drain,
+    /// What it has not delivered is given up; the ledger says so.
+    Forget,
+}
+
+/// The part of a configuration that delivery depends on.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Hash of everything that F depends on.
+    pub id: EpochId,
+    /// Digests of the stateful components.
+    pub stateful: BTreeMap<ComponentId, [u8; 32]>,
+    /// Blobs that must be kept while an entry names the epoch.
+    pub blobs: Vec<[u8; 32]>,
+    /// Sinks by name.
+    pub sinks: BTreeSet<SinkId>,
+    /// New sinks that want everything that can still be read, not only what comes from now on.
+    pub from_oldest: BTreeSet<SinkId>,
+    /// What the configuration says of sinks that it no longer names.
+    pub remove: BTreeMap<SinkId, Removal>,
+}
+
+/// Why a configuration is not taken; the old one goes on.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A sink would go with data undelivered and nobody said what to do about it.
+    #[error(
+        "sink {0} is removed with undelivered data: say `remove: {{ {0}: drain }}` or `remove: {{ {0}: forget }}`, or keep it"
+    )]
+    Undelivered(SinkId),
+}
+
+/// The EPOCH record that begins `wanted`, or `None` where nothing changes.
+pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Refusal> {
+    let old = state.epoch();
+    let mut sinks: BTreeMap<SinkId, Registration> = BTreeMap::new();
+    for sink in &wanted.sinks {
+        let known = old.and_then(|e| e.sinks.get(sink)).filter(|r| r.until.is_none());
+        let registration = match known {
+            Some(registration) => registration.clone(),
+            None => Registration { starts: starts(state, old, wanted.from_oldest.contains(sink)), until: None },
+        };
+        sinks.insert(sink.clone(), registration);
+    }
+    for (sink, registration) in old.into_iter().flat_map(|e| &e.sinks) {
+        if wanted.sinks.contains(sink) {
+            continue;
+        }
+        let delivered = is_delivered(state, sink);
+        match (registration.until.is_some(), wanted.remove.get(sink)) {
+            (_, Some(Removal::Forget)) => {}
+            (true, _) => _ = sinks.insert(sink.clone(), registration.clone()),
+            (false, _) if delivered => {}
+            (false, Some(Removal::Drain)) => {
+                let until = frontier(state);
+                sinks.insert(sink.clone(), Registration { until: Some(until), ..registration.clone() });
+            }
+            (false, None) => return Err(Refusal::Undelivered(sink.clone())),
+        }
+    }
+    if old.is_some_and(|e| e.id == wanted.id && e.sinks == sinks) {
+        return Ok(None);
+    }
+    Ok(Some(Epoch { id: wanted.id, stateful: wanted.stateful.clone(), blobs: wanted.blobs.clone(), sinks }))
+}
+
+/// Whether the sink's durable cursors have reached every frontier, or the end of its drain.
+pub fn is_delivered(state: &JournalState, sink: &SinkId) -> bool {
+    let until = state.epoch().and_then(|e| e.sinks.get(sink)).and_then(|r| r.until.as_ref());
+    state.generations.iter().all(|(generation, known)| {
+        let end = match until {
+            Some(until) => until.get(generation).copied().unwrap_or_default(),
+            None => known.planned,
+        };
+        state.cursor(sink, *generation) >= end
+    })
+}
+
+fn starts(state: &JournalState, old: Option<&Epoch>, from_oldest: bool) -> BTreeMap<Generation, Cursor> {
+    match old {
+        Some(_) if !from_oldest => frontier(state),
+        _ => BTreeMap::new(),
+    }
+}
+
+fn frontier(state: &JournalState) -> BTreeMap<Generation, Cursor> {
+    state.generations.iter().map(|(g, s)| (*g, s.planned)).collect()
+}

@@ -1,0 +1,243 @@
+//! What all lanes of one source share: journal, chains, input, sinks, clock; and the small questions that the main path asks
+//! of them.
+
+use crate::input::Inputs;
+use crate::journal::{Journal, Record, Snap};
+use crate::plan::{ComponentId, Entry, Planned};
+use crate::ports::{Chain, ChainFailure, Chains, Clock, Context, JournalError, ReadLimits};
+use crate::sink::Sink;
+use crate::stream::{NotAPrefix, Place, Stream};
+use crate::{EpochId, SinkId};
+use event_listener::Event;
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+/// Limits and times of the main path.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// One read, and so one batch.
+    pub read: ReadLimits,
+    /// Input bytes of one PLAN entry.
+    pub stride_bytes_max: u64,
+    /// How long a lane waits for a full sink before that sink leaves it.
+    pub patience: Duration,
+    /// A partition without input for this long gives out what its plugins hold back.
+    pub idle_timeout: Duration,
+    /// Between two attempts to read what can't be read just now.
+    pub retry: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            read: crate::lane::READ,
+            stride_bytes_max: 4 << 20,
+            patience: Duration::from_millis(500),
+            idle_timeout: Duration::from_secs(5),
+            retry: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Why a partition stopped; the others go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionStop {
+    /// The journal failed: the whole process is to end.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Cursors of a sink make no sense in this stream.
+    #[error("sink {sink}: {error}; mend with `sawlog sink forget {sink}`")]
+    Cursors {
+        /// Whose cursors.
+        sink: SinkId,
+        /// What is wrong with them.
+        error: NotAPrefix,
+    },
+    /// The configuration under which input was planned is not at hand.
+    #[error("{0:?} is not at hand: `sawlog partition resume --accept-skew` goes on under the present configuration")]
+    MissingEpoch(EpochId),
+    /// Saved state is not at hand.
+    #[error("saved state is not at hand: `sawlog partition resume --discard-state` goes on with fresh state")]
+    MissingState,
+    /// A plugin can't go on.
+    #[error(transparent)]
+    Chain(#[from] ChainFailure),
+}
+
+/// A change of plugin digests that lies ahead of the frontier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boundary {
+    pub(crate) component: ComponentId,
+    pub(crate) old: EpochId,
+    pub(crate) new: EpochId,
+    pub(crate) at: (Generation, Cursor),
+}
+
+/// Everything that the lanes of one source share.
+pub struct Shared {
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// All configurations at hand.
+    pub chains: Arc<dyn Chains>,
+    /// The source's input.
+    pub inputs: Arc<Inputs>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Limits.
+    pub tuning: Tuning,
+    /// Some sink's seats changed.
+    pub reseated: Arc<Event>,
+    /// Numbers the checkpoints: lanes save their state once for each.
+    pub checkpoint: Arc<AtomicU64>,
+    sinks: RwLock<BTreeMap<SinkId, Arc<Sink>>>,
+    /// Partitions whose plugins hold rows back.
+    holding: Mutex<BTreeSet<PartitionId>>,
+    /// Serialises saving of state with the deletion of blobs that nothing names.
+    blobs: Arc<futures_util::lock::Mutex<()>>,
+}
+
+impl Shared {
+    /// What the lanes of `inputs` share.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        journal: Arc<Journal>,
+        chains: Arc<dyn Chains>,
+        inputs: Arc<Inputs>,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+        reseated: Arc<Event>,
+        checkpoint: Arc<AtomicU64>,
+        blobs: Arc<futures_util::lock::Mutex<()>>,
+        sinks: BTreeMap<SinkId, Arc<Sink>>,
+    ) -> Self {
+        Self {
+            journal,
+            chains,
+            inputs,
+            clock,
+            tuning,
+            reseated,
+            checkpoint,
+            sinks: RwLock::new(sinks),
+            holding: Mutex::default(),
+            blobs,
+        }
+    }
+
+    /// The sinks that this source feeds.
+    pub fn sinks(&self) -> Vec<Arc<Sink>> {
+        self.sinks.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Changes the sinks that this source feeds.
+    pub fn set_sinks(&self, sinks: BTreeMap<SinkId, Arc<Sink>>) {
+        *self.sinks.write().unwrap_or_else(PoisonError::into_inner) = sinks;
+        self.reseated.notify(usize::MAX);
+    }
+
+    pub(crate) fn set_holding(&self, partition: PartitionId, holds: bool) {
+        let mut holding = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+        match holds {
+            true => _ = holding.insert(partition),
+            false => _ = holding.remove(&partition),
+        }
+    }
+
+    /// Whether plugins of any partition hold rows back.
+    pub fn is_holding(&self) -> bool {
+        !self.holding.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(crate) fn sink(&self, id: &SinkId) -> Option<Arc<Sink>> {
+        self.sinks.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Reads the partition's stream; an empty one where nothing was planned yet.
+    pub(crate) fn stream<R>(&self, partition: PartitionId, read: impl FnOnce(&Stream) -> R) -> R {
+        match self.journal.state().partitions.get(&partition) {
+            Some(state) => read(&state.stream),
+            None => read(&Stream::default()),
+        }
+    }
+
+    pub(crate) fn chain(&self, epoch: EpochId) -> Result<Arc<dyn Chain>, PartitionStop> {
+        self.chains.chain(epoch, &self.inputs.id).ok_or(PartitionStop::MissingEpoch(epoch))
+    }
+
+    /// The decisions under which `[from, to]` of `generation` runs.
+    pub(crate) fn context(
+        &self,
+        partition: PartitionId,
+        planned: &Planned,
+        (generation, from, to): (Generation, u64, u64),
+        first_run: bool,
+    ) -> Context {
+        let state = self.journal.state();
+        let poison = state.poisons_within(generation, from, to);
+        Context { partition, time: planned.time, poison, first_run, generous: !first_run }
+    }
+
+    /// The first stateful component whose digest differs between the last planned input and the present configuration, and
+    /// whose UPGRADE is not journalled yet.
+    pub(crate) fn boundary(&self, partition: PartitionId) -> Option<Boundary> {
+        let state = self.journal.state();
+        let new = state.epoch()?;
+        let stream = &state.partitions.get(&partition)?.stream;
+        let mut done = Vec::new();
+        let mut old = None;
+        for (_, planned) in stream.iter().rev() {
+            match planned.entry {
+                Entry::Upgrade { component, .. } if planned.epoch == new.id => done.push(component),
+                _ => {
+                    old = state.epoch_of(planned.epoch);
+                    break;
+                }
+            }
+        }
+        let old = old?;
+        let changed = |(c, digest): (&ComponentId, &[u8; 32])| {
+            (old.stateful.get(c) != Some(digest) && old.stateful.contains_key(c) && !done.contains(c)).then_some(*c)
+        };
+        let component = new.stateful.iter().find_map(changed)?;
+        Some(Boundary { component, old: old.id, new: new.id, at: stream.next_slot()? })
+    }
+
+    /// The state saved at exactly this place.
+    pub(crate) fn snap(&self, partition: PartitionId, place: Place) -> Option<Snap> {
+        self.journal.state().partitions.get(&partition)?.snaps.get(&place).cloned()
+    }
+
+    pub(crate) async fn blobs(&self, snap: &Snap) -> Result<BTreeMap<ComponentId, Vec<u8>>, PartitionStop> {
+        let mut states = BTreeMap::new();
+        for (component, digest) in &snap.states {
+            let blob = self.journal.store().get_blob(*digest).await?.ok_or(PartitionStop::MissingState)?;
+            states.insert(*component, blob);
+        }
+        Ok(states)
+    }
+
+    /// Stores state and journals it; the blobs are durable before the record.
+    pub(crate) async fn put_snap(
+        &self,
+        partition: PartitionId,
+        after: (Generation, Cursor),
+        epoch: EpochId,
+        blobs: BTreeMap<ComponentId, Vec<u8>>,
+    ) -> Result<(), PartitionStop> {
+        let guard = self.blobs.lock().await;
+        let mut states = BTreeMap::new();
+        for (component, bytes) in blobs {
+            states.insert(component, self.journal.store().put_blob(bytes).await?);
+        }
+        self.journal.hint(vec![Record::Snap { partition, snap: Snap { after, states, epoch } }]);
+        drop(guard);
+        Ok(())
+    }
+
+    pub(crate) fn checkpoint_number(&self) -> u64 {
+        self.checkpoint.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,115 @@
+//! The appended local file (delivery.md §4.5): append, make durable, journal length and cursors in one record; recovery cuts the
+//! file back to the journalled length. The dead-letter sink is one of these, and takes other sinks' letters in the same commit.
+
+use super::letters::{DeadLetters, Post};
+use super::{Sink, Stop};
+use crate::claims::Marks;
+use crate::journal::{Mark, Record, SinkFacts};
+use crate::ports::{AppendFile, Offer};
+use futures_util::future::{Either, select};
+use sawlog_record::batch::Output;
+use sawlog_record::id::Generation;
+use std::pin::pin;
+
+pub(super) async fn run(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> {
+    let mut truth = sink.journalled();
+    recover(sink, port).await;
+    sink.intake.reset(truth.clone(), None);
+    loop {
+        let (offers, posts) = next(sink).await;
+        if offers.is_empty() && posts.is_empty() {
+            continue;
+        }
+        commit(sink, port, &mut truth, offers, posts).await?;
+        if port.due() {
+            roll(sink, port).await?;
+        }
+    }
+}
+
+fn file_state(sink: &Sink) -> Option<(u64, u64)> {
+    sink.journal.state().facts.get(&sink.id).and_then(|f| f.file)
+}
+
+/// Cuts the file back to what the journal says; tries until it succeeds.
+async fn recover(sink: &Sink, port: &dyn AppendFile) {
+    loop {
+        let state = file_state(sink);
+        match port.recover(state).await {
+            Ok(_) => return sink.succeeded(),
+            Err(error) => sink.back_off(&error).await,
+        }
+    }
+}
+
+/// Batches of lanes, letters of other sinks, or both.
+async fn next(sink: &Sink) -> (Vec<Offer>, Vec<Post>) {
+    let Some(letters) = &sink.letters else { return (sink.next_offers().await, Vec::new()) };
+    loop {
+        let posted = letters.posted();
+        let posts = letters.collect();
+        if !posts.is_empty() {
+            return (Vec::new(), posts);
+        }
+        let offers = pin!(sink.next_offers());
+        if let Either::Left((offers, _)) = select(offers, posted).await {
+            return (offers, Vec::new());
+        }
+    }
+}
+
+async fn commit(
+    sink: &Sink,
+    port: &dyn AppendFile,
+    truth: &mut Marks,
+    offers: Vec<Offer>,
+    posts: Vec<Post>,
+) -> Result<(), Stop> {
+    let mut rows: Vec<Offer> = offers.clone();
+    rows.extend(posts.iter().flat_map(|p| &p.letters).map(|l| Offer {
+        output: Output { batch: l.offer.output.batch.clone(), rows: vec![l.row] },
+        ..l.offer.clone()
+    }));
+    let file = loop {
+        match port.append(&rows).await {
+            Ok(file) => break file,
+            Err(error) => {
+                sink.back_off(&error).await;
+                recover(sink, port).await;
+            }
+        }
+    };
+    let marks = Sink::moved(truth, &offers);
+    let facts = SinkFacts { file: Some(file), ..SinkFacts::default() };
+    let mut records = vec![sink.cursor_record(&marks, Some(facts))];
+    records.extend(posts.iter().map(feeder_cursor));
+    sink.journal.commit(records).await?;
+    truth.extend(marks);
+    if let Some(letters) = &sink.letters {
+        letters.done(&posts);
+    }
+    sink.succeeded();
+    Ok(())
+}
+
+fn feeder_cursor(post: &Post) -> Record {
+    let marks: Vec<(Generation, Mark)> =
+        post.upto.iter().map(|(g, c)| (*g, Mark { cursor: *c, ..Mark::default() })).collect();
+    Record::Cursor { sink: DeadLetters::feeder_cursor(&post.feeder), marks, facts: None }
+}
+
+/// The final name first, then the journal: recovery of the old number finds the final name and goes on behind it.
+async fn roll(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> {
+    let file = loop {
+        match port.roll().await {
+            Ok(file) => break file,
+            Err(error) => {
+                sink.back_off(&error).await;
+                recover(sink, port).await;
+            }
+        }
+    };
+    let facts = SinkFacts { file: Some(file), ..SinkFacts::default() };
+    sink.journal.commit(vec![sink.cursor_record(&[], Some(facts))]).await?;
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Sinks where writing an id twice is harmless (delivery.md §4.2): every item is tried until it is done or refused, and the
+//! cursor is journalled after that. Only items that failed are tried again.
+
+use super::{Sink, Stop};
+use crate::mutation;
+use crate::ports::{DocumentOutcome, DocumentStore, Offer, SinkError};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) async fn run(sink: &Sink, port: &dyn DocumentStore) -> Result<(), Stop> {
+    let mut truth = sink.journalled();
+    sink.intake.reset(truth.clone(), None);
+    loop {
+        let mut offers = sink.next_offers().await;
+        if offers.is_empty() {
+            continue;
+        }
+        let known = sink.split_refused(&mut offers, &BTreeMap::new());
+        if mutation::on("cursor_before_ack") {
+            let marks = Sink::moved(&truth, &offers);
+            sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
+        }
+        let mut letters = known;
+        letters.extend(deliver(sink, port, &mut offers).await?);
+        letters.sort_by_key(|l| (l.offer.from, l.offer.output.batch.rows[l.row as usize].id));
+        sink.post(letters, &offers).await;
+        let marks = Sink::moved(&truth, &offers);
+        sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
+        truth.extend(marks);
+        sink.succeeded();
+    }
+}
+
+/// Sends every row until it is done or refused; gives the refused ones back as letters.
+async fn deliver(sink: &Sink, port: &dyn DocumentStore, offers: &mut [Offer]) -> Result<Vec<super::Letter>, Stop> {
+    let mut open: BTreeSet<(usize, u32)> =
+        offers.iter().enumerate().flat_map(|(i, o)| o.output.rows.iter().map(move |r| (i, *r))).collect();
+    let mut refused: BTreeMap<(usize, u32), String> = BTreeMap::new();
+    // After an answer that never came, or a restart, a refusal may hide that the document is there.
+    let mut ambiguous = true;
+    while !open.is_empty() {
+        let items: Vec<(usize, u32)> = open.iter().copied().collect();
+        let request: Vec<(&Offer, u32)> = items.iter().map(|(i, r)| (&offers[*i], *r)).collect();
+        match port.create(&request).await {
+            Ok(outcomes) => {
+                let mut busy = None;
+                for (item, outcome) in items.iter().zip(outcomes) {
+                    match outcome {
+                        DocumentOutcome::Done => _ = open.remove(item),
+                        DocumentOutcome::Again(reason) => busy = Some(reason),
+                        DocumentOutcome::Refused(reason) => {
+                            if ambiguous && exists(sink, port, &offers[item.0], item.1).await {
+                                open.remove(item);
+                                continue;
+                            }
+                            open.remove(item);
+                            refused.insert(*item, reason);
+                        }
+                    }
+                }
+                if let Some(reason) = busy {
+                    sink.back_off(&SinkError::Unavailable(reason)).await;
+                }
+            }
+            Err(error) => {
+                ambiguous = true;
+                sink.back_off(&error).await;
+            }
+        }
+    }
+    if refused.is_empty() {
+        return Ok(Vec::new());
+    }
+    sink.judge(offers, &refused).await?;
+    Ok(sink.split_refused(offers, &refused))
+}
+
+async fn exists(sink: &Sink, port: &dyn DocumentStore, offer: &Offer, row: u32) -> bool {
+    loop {
+        match port.exists(offer, row).await {
+            Ok(exists) => return exists,
+            Err(error) => sink.back_off(&error).await,
+        }
+    }
+}

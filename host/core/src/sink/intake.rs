@@ -1,0 +1,231 @@
+//! What a sink takes from lanes: a seat per partition, a bounded buffer, and a refusal for everything that does not begin
+//! exactly where the sink stands. It knows nothing of protocols.
+
+use crate::claims::Marks;
+use crate::journal::JournalState;
+use crate::ports::Offer;
+use crate::stream::{NotAPrefix, Place};
+use crate::{SinkId, mutation};
+use event_listener::{Event, EventListener};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How much a sink may hold in memory beyond what it has sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeLimits {
+    /// Buffered input bytes at which the sink is full; it takes again at half.
+    pub bytes_max: usize,
+    /// Buffered batches at which the sink is full.
+    pub batches_max: usize,
+}
+
+/// The answer to an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accept {
+    /// It is the sink's now.
+    Taken,
+    /// The sink does not stand where the batch begins.
+    NotHere,
+}
+
+/// Where a sink wants to be fed in one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// The place at which the next batch must begin.
+    pub next: Place,
+    /// Nothing beyond this place is taken for now.
+    pub limit: Option<Place>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// `None` while the sink learns where it stands.
+    truth: Option<Marks>,
+    limits: Option<BTreeMap<PartitionId, Place>>,
+    until: Option<BTreeMap<Generation, Cursor>>,
+    seats: BTreeMap<PartitionId, Seat>,
+    buffer: VecDeque<Offer>,
+    bytes: usize,
+    full: bool,
+    stopped: Option<String>,
+}
+
+/// The receiving side of one sink.
+pub struct Intake {
+    sink: SinkId,
+    limits: IntakeLimits,
+    inner: Mutex<Inner>,
+    offered: Event,
+    freed: Event,
+    /// Shared by all sinks: some sink's seats changed.
+    reseated: Arc<Event>,
+}
+
+impl Intake {
+    /// An intake that takes nothing until [`Intake::reset`].
+    /// `reseated` is notified whenever lanes must look where this sink stands.
+    pub fn new(sink: SinkId, limits: IntakeLimits, reseated: Arc<Event>) -> Self {
+        Self { sink, limits, inner: Mutex::default(), offered: Event::new(), freed: Event::new(), reseated }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ------------------------------------------------------------ the lane's side
+
+    /// Where the sink stands in `partition`; `None` while it takes nothing there.
+    pub fn seat(&self, state: &JournalState, partition: PartitionId) -> Result<Option<Seat>, NotAPrefix> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if inner.stopped.is_some() {
+            return Ok(None);
+        }
+        let Some(truth) = &inner.truth else { return Ok(None) };
+        if let Some(seat) = inner.seats.get(&partition) {
+            return Ok(Some(*seat));
+        }
+        let Some(known) = state.partitions.get(&partition) else { return Ok(None) };
+        let cursor = |g: Generation| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m| m.cursor);
+        let next = known.stream.place_of(cursor)?;
+        let mut limit = match &inner.limits {
+            None => None,
+            Some(limits) => Some(limits.get(&partition).copied().unwrap_or(next)),
+        };
+        if let Some(until) = &inner.until {
+            let end = known.stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).unwrap_or(next);
+            limit = Some(limit.map_or(end, |l| l.min(end)));
+        }
+        let seat = Seat { next, limit };
+        inner.seats.insert(partition, seat);
+        Ok(Some(seat))
+    }
+
+    /// Whether another batch would be taken now.
+    pub fn has_room(&self) -> bool {
+        let inner = self.lock();
+        inner.truth.is_some() && !inner.full && inner.stopped.is_none()
+    }
+
+    /// Hands a batch over; room is asked for before a batch is made, so the limit is passed by what is being made at most. Exactly one lane feeds a seat, because only a batch that begins at the seat is taken.
+    pub fn accept(&self, offer: Offer) -> Accept {
+        let mut inner = self.lock();
+        let Some(seat) = inner.seats.get(&offer.partition).copied() else { return Accept::NotHere };
+        let beyond = seat.limit.is_some_and(|limit| offer.to > limit);
+        if (seat.next != offer.from && !mutation::on("accept_anywhere")) || beyond || inner.truth.is_none() {
+            return Accept::NotHere;
+        }
+        inner.seats.insert(offer.partition, Seat { next: offer.to, ..seat });
+        inner.bytes += offer.output.batch.arena.len();
+        inner.buffer.push_back(offer);
+        inner.full = inner.bytes >= self.limits.bytes_max || inner.buffer.len() >= self.limits.batches_max;
+        drop(inner);
+        self.offered.notify(usize::MAX);
+        Accept::Taken
+    }
+
+    /// Resolves when there may be room again; listen first, look then.
+    pub fn freed(&self) -> EventListener {
+        self.freed.listen()
+    }
+
+    // ------------------------------------------------------------ the sink's side
+
+    /// The sink stands at `truth` now: everything buffered is dropped and lanes are told where to go on. `limits` names the
+    /// only partitions that are fed, and how far; `None` = all, for ever.
+    pub fn reset(&self, truth: Marks, limits: Option<BTreeMap<PartitionId, Place>>) {
+        let mut inner = self.lock();
+        if !mutation::on("leave_keeps_buffer") {
+            inner.buffer.clear();
+            inner.bytes = 0;
+        }
+        inner.seats.clear();
+        inner.full = false;
+        inner.truth = Some(truth);
+        inner.limits = limits;
+        drop(inner);
+        self.freed.notify(usize::MAX);
+        self.reseated.notify(usize::MAX);
+    }
+
+    /// Takes nothing until the next reset.
+    pub fn close(&self) {
+        let mut inner = self.lock();
+        inner.truth = None;
+        inner.buffer.clear();
+        inner.bytes = 0;
+        inner.seats.clear();
+        drop(inner);
+        self.freed.notify(usize::MAX);
+        self.reseated.notify(usize::MAX);
+    }
+
+    /// A removed sink takes nothing at or behind these cursors.
+    pub fn drain_until(&self, until: BTreeMap<Generation, Cursor>) {
+        let mut inner = self.lock();
+        inner.until = Some(until);
+        inner.seats.clear();
+        drop(inner);
+        self.reseated.notify(usize::MAX);
+    }
+
+    /// Stops for good, for a reason that a person must read.
+    pub fn stop(&self, reason: String) {
+        let mut inner = self.lock();
+        inner.stopped = Some(reason);
+        inner.buffer.clear();
+        inner.bytes = 0;
+        drop(inner);
+        self.freed.notify(usize::MAX);
+        self.reseated.notify(usize::MAX);
+        self.offered.notify(usize::MAX);
+    }
+
+    /// Why the sink stopped, if it did.
+    pub fn stopped(&self) -> Option<String> {
+        self.lock().stopped.clone()
+    }
+
+    /// Buffered batches and bytes.
+    pub fn backlog(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.buffer.len(), inner.bytes)
+    }
+
+    /// Takes buffered batches up to `bytes_max` (at least one); empty where there is none.
+    pub fn take(&self, bytes_max: usize) -> Vec<Offer> {
+        let mut inner = self.lock();
+        let mut taken: Vec<Offer> = Vec::new();
+        let mut bytes = 0;
+        while let Some(offer) = inner.buffer.front() {
+            let size = offer.output.batch.arena.len();
+            if !taken.is_empty() && bytes + size > bytes_max {
+                break;
+            }
+            bytes += size;
+            taken.extend(inner.buffer.pop_front());
+        }
+        inner.bytes = inner.bytes.saturating_sub(bytes);
+        let freed =
+            inner.full && inner.bytes * 2 <= self.limits.bytes_max && inner.buffer.len() * 2 <= self.limits.batches_max;
+        if freed {
+            inner.full = false;
+        }
+        drop(inner);
+        if freed {
+            self.freed.notify(usize::MAX);
+        }
+        taken
+    }
+
+    /// Resolves when a batch may have been offered; listen first, look then.
+    pub fn offered(&self) -> EventListener {
+        self.offered.listen()
+    }
+
+    /// The partitions' seats, for status.
+    pub fn seats(&self) -> BTreeMap<PartitionId, Seat> {
+        self.lock().seats.clone()
+    }
+}

@@ -1,0 +1,160 @@
+//! Rows that a sink refuses: verdict first, then the letter, then the sink's cursor. The dead-letter sink keeps one cursor per
+//! (feeding sink, generation), in the same commit as the letters, so that a letter is there exactly once.
+
+use super::{Sink, Stop};
+use crate::SinkId;
+use crate::journal::{Judge, Record, Verdict};
+use crate::ports::Offer;
+use event_listener::Event;
+use sawlog_record::batch::{Output, Row};
+use sawlog_record::id::{Cursor, Generation};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+/// One refused row on its way to the dead letters.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Who refused it.
+    pub feeder: SinkId,
+    /// The batch it came from; only `row` of it is meant.
+    pub offer: Offer,
+    /// Index into the batch's rows.
+    pub row: u32,
+    /// The sink's own reason.
+    pub reason: String,
+}
+
+/// Letters of one commit of a feeder: all or none become visible, and the feeder's cursor with them.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Who refused.
+    pub feeder: SinkId,
+    /// In the order of their records.
+    pub letters: Vec<Letter>,
+    /// Up to where the feeder's letters are complete, per generation.
+    pub upto: BTreeMap<Generation, Cursor>,
+    ticket: u64,
+}
+
+#[derive(Default)]
+struct Office {
+    waiting: VecDeque<Post>,
+    tickets: u64,
+    done: u64,
+}
+
+/// The way from refusing sinks to the dead-letter sink.
+#[derive(Default)]
+pub struct DeadLetters {
+    office: Mutex<Office>,
+    posted: Event,
+    delivered: Event,
+}
+
+impl DeadLetters {
+    /// Under which id the cursors of `feeder`'s letters stand in the journal.
+    pub fn feeder_cursor(feeder: &SinkId) -> SinkId {
+        SinkId::new(&format!("dead_letter<{feeder}"))
+    }
+
+    /// Hands letters over and waits until they are durable.
+    async fn deliver(&self, feeder: SinkId, letters: Vec<Letter>, upto: BTreeMap<Generation, Cursor>) {
+        let ticket = {
+            let mut office = self.office.lock().unwrap_or_else(PoisonError::into_inner);
+            office.tickets += 1;
+            let ticket = office.tickets;
+            office.waiting.push_back(Post { feeder, letters, upto, ticket });
+            ticket
+        };
+        self.posted.notify(usize::MAX);
+        loop {
+            let delivered = self.delivered.listen();
+            if self.office.lock().unwrap_or_else(PoisonError::into_inner).done >= ticket {
+                return;
+            }
+            delivered.await;
+        }
+    }
+
+    /// Posts that wait, for the dead-letter sink.
+    pub(super) fn collect(&self) -> Vec<Post> {
+        self.office.lock().unwrap_or_else(PoisonError::into_inner).waiting.drain(..).collect()
+    }
+
+    pub(super) fn posted(&self) -> event_listener::EventListener {
+        self.posted.listen()
+    }
+
+    /// All posts up to this one are durable.
+    pub(super) fn done(&self, posts: &[Post]) {
+        let Some(last) = posts.last() else { return };
+        self.office.lock().unwrap_or_else(PoisonError::into_inner).done = last.ticket;
+        self.delivered.notify(usize::MAX);
+    }
+}
+
+impl Sink {
+    /// Takes out of `offers` every row that this sink has refused, now (`fresh`) or in an earlier life, and corrects the counts.
+    pub(super) fn split_refused(&self, offers: &mut [Offer], fresh: &BTreeMap<(usize, u32), String>) -> Vec<Letter> {
+        let state = self.journal.state();
+        let mut letters = Vec::new();
+        for (index, offer) in offers.iter_mut().enumerate() {
+            let batch = offer.output.batch.clone();
+            let is_refused = |row: &Row| state.refused(&self.id, offer.generation, row.id.pos, row.id.slot, row.id.k);
+            let (refused, kept): (Vec<u32>, Vec<u32>) =
+                offer.output.rows.iter().partition(|i| is_refused(&batch.rows[**i as usize]));
+            if refused.is_empty() {
+                continue;
+            }
+            let mut parents: Vec<u32> = refused.iter().map(|i| batch.rows[*i as usize].parent).collect();
+            parents.dedup();
+            let whole = offer.clone();
+            offer.mark.counts.refuse(parents.len() as u64, refused.len() as u64);
+            offer.output = Output { batch, rows: kept };
+            for row in refused {
+                let reason = fresh.get(&(index, row)).cloned().unwrap_or_else(|| "refused before a restart".into());
+                letters.push(Letter { feeder: self.id.clone(), offer: whole.clone(), row, reason });
+            }
+        }
+        letters
+    }
+
+    /// Makes verdicts about these rows durable.
+    pub(super) async fn judge(&self, offers: &[Offer], rows: &BTreeMap<(usize, u32), String>) -> Result<(), Stop> {
+        let verdicts = rows.keys().filter_map(|(index, row)| {
+            let offer = offers.get(*index)?;
+            let id = offer.output.batch.rows.get(*row as usize)?.id;
+            let judge = Judge::Sink(self.id.clone(), id.k);
+            Some(Record::Verdict(Verdict { generation: offer.generation, pos: id.pos, slot: id.slot, judge }))
+        });
+        let verdicts: Vec<Record> = verdicts.collect();
+        if crate::mutation::on("verdict_not_durable") {
+            self.journal.hint(verdicts);
+            return Ok(());
+        }
+        Ok(self.journal.commit(verdicts).await?)
+    }
+
+    /// Delivers letters before the sink's cursor passes them. Letters that the dead-letter sink has already are left out.
+    pub(super) async fn post(&self, letters: Vec<Letter>, offers: &[Offer]) {
+        let Some(dead_letters) = &self.dead_letters else { return };
+        let feeder = DeadLetters::feeder_cursor(&self.id);
+        let new: Vec<Letter> = {
+            let state = self.journal.state();
+            letters
+                .into_iter()
+                .filter(|l| {
+                    let row = &l.offer.output.batch.rows[l.row as usize];
+                    let at = Cursor { pos: row.id.pos, slot: row.id.slot };
+                    let have = state.cursors.get(&feeder).and_then(|c| c.get(&l.offer.generation)).map(|m| m.cursor);
+                    have.is_none_or(|have| at >= have)
+                })
+                .collect()
+        };
+        if new.is_empty() || crate::mutation::on("dead_letter_after_cursor") {
+            return;
+        }
+        let upto = offers.iter().map(|o| (o.generation, o.mark.cursor)).collect();
+        dead_letters.deliver(self.id.clone(), new, upto).await;
+    }
+}

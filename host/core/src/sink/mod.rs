@@ -1,0 +1,242 @@
+//! Sinks as the core sees them: an intake that lanes feed, a protocol that makes what was taken visible exactly once, and the
+//! rows that a sink refuses. Each protocol is a file of its own; connectors only execute its port.
+
+mod append;
+mod documents;
+pub mod intake;
+mod letters;
+mod objects;
+mod transaction;
+
+pub use intake::{Accept, Intake, IntakeLimits, Seat};
+pub use letters::{DeadLetters, Letter};
+
+use crate::SinkId;
+use crate::claims::{Marks, advance};
+use crate::journal::{Journal, Mark, Record, SinkFacts};
+use crate::ports::{Clock, Offer, SinkError, SinkPort};
+use event_listener::Event;
+use futures_util::future::{Either, select};
+use sawlog_record::id::Generation;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// When a sink sends what it has taken.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkTuning {
+    /// Input bytes of one request, transaction or append.
+    pub batch_bytes_max: usize,
+    /// How long the first row of a batch waits for more.
+    pub batch_age_max: Duration,
+    /// Staged bytes at which an object sink seals.
+    pub roll_bytes_max: u64,
+    /// Age of the first staged row at which an object sink seals.
+    pub roll_age_max: Duration,
+    /// Paths (and so objects) of one claim.
+    pub paths_max: usize,
+    /// First pause after a failure; doubles up to `backoff_max`.
+    pub backoff_min: Duration,
+    /// Longest pause after a failure.
+    pub backoff_max: Duration,
+}
+
+impl Default for SinkTuning {
+    fn default() -> Self {
+        Self {
+            batch_bytes_max: 4 << 20,
+            batch_age_max: Duration::from_millis(200),
+            roll_bytes_max: 128 << 20,
+            roll_age_max: Duration::from_secs(300),
+            paths_max: 256,
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What an operator sees of a sink.
+#[derive(Clone, Debug, Default)]
+pub struct SinkStatus {
+    /// Failures since the last success.
+    pub failures_in_a_row: u32,
+    /// The newest failure.
+    pub last_error: Option<String>,
+    /// Whether the sink knows where it stands.
+    pub recovered: bool,
+}
+
+/// One sink: its registration, its intake, its protocol.
+pub struct Sink {
+    /// Its key in the configuration.
+    pub id: SinkId,
+    /// What lanes feed.
+    pub intake: Intake,
+    /// When it sends.
+    pub tuning: SinkTuning,
+    port: SinkPort,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    dead_letters: Option<Arc<DeadLetters>>,
+    /// Letters that other sinks hand to this one, where it is the dead-letter sink.
+    letters: Option<Arc<DeadLetters>>,
+    /// The data directory's id and the digest of destination, path and format settings.
+    facts: SinkIdentity,
+    status: Mutex<SinkStatus>,
+    flush: Event,
+    flushing: std::sync::atomic::AtomicBool,
+}
+
+/// What a claim says of its writer.
+#[derive(Clone, Debug, Default)]
+pub struct SinkIdentity {
+    /// Id of the data directory.
+    pub directory: String,
+    /// Hash of the sink's destination, path and format settings.
+    pub sink_epoch: String,
+}
+
+impl Sink {
+    /// A sink that has not begun to run.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        id: SinkId,
+        port: SinkPort,
+        limits: IntakeLimits,
+        tuning: SinkTuning,
+        facts: SinkIdentity,
+        journal: Arc<Journal>,
+        clock: Arc<dyn Clock>,
+        dead_letters: Option<Arc<DeadLetters>>,
+        letters: Option<Arc<DeadLetters>>,
+        reseated: Arc<Event>,
+    ) -> Self {
+        Self {
+            intake: Intake::new(id.clone(), limits, reseated),
+            id,
+            tuning,
+            port,
+            journal,
+            clock,
+            dead_letters,
+            letters,
+            facts,
+            status: Mutex::default(),
+            flush: Event::new(),
+            flushing: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// Recovers and then delivers until it is dropped; returns only when the sink has stopped for good.
+    pub async fn run(&self) {
+        let ended = match &self.port {
+            SinkPort::Transaction(port) => transaction::run(self, port.as_ref()).await,
+            SinkPort::Documents(port) => documents::run(self, port.as_ref()).await,
+            SinkPort::Objects(port) => objects::run(self, port.as_ref()).await,
+            SinkPort::Append(port) => append::run(self, port.as_ref()).await,
+        };
+        if let Err(stop) = ended {
+            self.intake.stop(stop.0);
+        }
+    }
+
+    /// Sends or seals what is open without waiting for size or age; stays so until the process ends.
+    pub fn flush_always(&self) {
+        self.flushing.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.flush.notify(usize::MAX);
+    }
+
+    fn flushes(&self) -> bool {
+        self.flushing.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What an operator sees.
+    pub fn status(&self) -> SinkStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, change: impl FnOnce(&mut SinkStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn succeeded(&self) {
+        self.note(|s| {
+            s.failures_in_a_row = 0;
+            s.recovered = true;
+        });
+    }
+
+    /// Notes a failure and waits: twice as long each time, with jitter.
+    async fn back_off(&self, error: &SinkError) {
+        let mut failures = 0;
+        self.note(|s| {
+            s.failures_in_a_row = s.failures_in_a_row.saturating_add(1);
+            s.last_error = Some(error.to_string());
+            failures = s.failures_in_a_row;
+        });
+        let factor = 1u32 << failures.saturating_sub(1).min(16);
+        let full = self.tuning.backoff_min.saturating_mul(factor).min(self.tuning.backoff_max);
+        let jitter = full.mul_f64((self.clock.nonce() % 1000) as f64 / 2000.0);
+        self.clock.sleep(full / 2 + jitter).await;
+    }
+
+    /// The durable cursors by the journal.
+    fn journalled(&self) -> Marks {
+        self.journal.state().cursors.get(&self.id).cloned().unwrap_or_default()
+    }
+
+    /// The cursors after `offers`, and of those only the ones that moved.
+    fn moved(truth: &Marks, offers: &[Offer]) -> Vec<(Generation, Mark)> {
+        let mut moved = Marks::new();
+        for offer in offers {
+            let before = moved.get(&offer.generation).or_else(|| truth.get(&offer.generation));
+            let mark = advance(before, &offer.mark);
+            moved.insert(offer.generation, mark);
+        }
+        moved.into_iter().collect()
+    }
+
+    fn cursor_record(&self, marks: &[(Generation, Mark)], facts: Option<SinkFacts>) -> Record {
+        let mut marks = marks.to_vec();
+        if crate::mutation::on("cursor_without_slot") {
+            marks.iter_mut().for_each(|(_, m)| m.cursor.slot = 0);
+        }
+        Record::Cursor { sink: self.id.clone(), marks, facts }
+    }
+
+    /// Waits for batches: until there is enough, the first has waited long enough, or a flush is asked for.
+    async fn next_offers(&self) -> Vec<Offer> {
+        loop {
+            let (offered, flush) = (self.intake.offered(), self.flush.listen());
+            if self.intake.stopped().is_some() {
+                std::future::pending::<()>().await;
+            }
+            if self.intake.backlog().0 > 0 {
+                break;
+            }
+            select(offered, flush).await;
+        }
+        let deadline = self.clock.elapsed() + self.tuning.batch_age_max;
+        loop {
+            let (offered, flush) = (self.intake.offered(), self.flush.listen());
+            let now = self.clock.elapsed();
+            if self.intake.backlog().1 >= self.tuning.batch_bytes_max || self.flushes() || now >= deadline {
+                return self.intake.take(self.tuning.batch_bytes_max);
+            }
+            let wait = pin!(self.clock.sleep(deadline - now));
+            if let Either::Right(_) = select(select(offered, flush), wait).await {
+                return self.intake.take(self.tuning.batch_bytes_max);
+            }
+        }
+    }
+}
+
+/// Why a sink stopped for good; a sentence for a person.
+#[derive(Debug)]
+pub(crate) struct Stop(pub(crate) String);
+
+impl From<crate::ports::JournalError> for Stop {
+    fn from(error: crate::ports::JournalError) -> Self {
+        Self(error.to_string())
+    }
+}

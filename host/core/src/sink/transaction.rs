@@ -1,0 +1,86 @@
+//! Sinks that commit rows and cursors in one transaction (delivery.md §4.1): fence and barrier, read the cursors, then
+//! commit; after any doubt the same again. Everything taken but not committed is dropped and fed anew from the cursors.
+
+use super::{Sink, Stop};
+use crate::claims::Marks;
+use crate::ports::{Offer, TransactionLog};
+use std::collections::BTreeMap;
+
+pub(super) async fn run(sink: &Sink, port: &dyn TransactionLog) -> Result<(), Stop> {
+    loop {
+        let mut truth = recover(sink, port).await?;
+        while commit_next(sink, port, &mut truth).await? {}
+        sink.intake.close();
+    }
+}
+
+async fn recover(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> {
+    loop {
+        match port.recover().await {
+            Ok(truth) => {
+                refuse_lost_cursors(sink, &truth)?;
+                let marks: Vec<_> = truth.iter().map(|(g, m)| (*g, m.clone())).collect();
+                sink.journal.hint(vec![sink.cursor_record(&marks, None)]);
+                sink.intake.reset(truth.clone(), None);
+                sink.succeeded();
+                return Ok(truth);
+            }
+            Err(error) => sink.back_off(&error).await,
+        }
+    }
+}
+
+/// W6: a cursor below what the journal knows to be committed means that the sink lost data.
+fn refuse_lost_cursors(sink: &Sink, truth: &Marks) -> Result<(), Stop> {
+    let state = sink.journal.state();
+    for (generation, hint) in state.cursors.get(&sink.id).into_iter().flatten() {
+        let Some(known) = state.generations.get(generation) else { continue };
+        let kept =
+            state.partitions.get(&known.partition).is_some_and(|p| p.stream.generations().any(|g| g == *generation));
+        let at = truth.get(generation).map(|m| m.cursor).unwrap_or_else(|| state.start(&sink.id, *generation));
+        if kept && at < hint.cursor {
+            return Err(Stop(format!(
+                "sink {} lost data: its cursor of generation {generation} is at byte {} but byte {} was committed; \
+                 restore the sink or forget it with `sawlog sink forget`",
+                sink.id, at.pos, hint.cursor.pos
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// One transaction; `false` where its outcome is unknown and the cursors must be learnt anew.
+async fn commit_next(sink: &Sink, port: &dyn TransactionLog, truth: &mut Marks) -> Result<bool, Stop> {
+    let mut offers = sink.next_offers().await;
+    if offers.is_empty() {
+        return Ok(true);
+    }
+    let letters = sink.split_refused(&mut offers, &BTreeMap::new());
+    sink.post(letters, &offers).await;
+    loop {
+        let marks = Sink::moved(truth, &offers);
+        match port.commit(&offers, &marks, &[]).await {
+            Ok(refused) if refused.is_empty() => {
+                truth.extend(marks.iter().cloned());
+                sink.journal.hint(vec![sink.cursor_record(&marks, None)]);
+                sink.succeeded();
+                return Ok(true);
+            }
+            Ok(refused) => {
+                let rows = refused.into_iter().map(|r| ((r.offer, r.row), r.reason)).collect();
+                set_aside(sink, &mut offers, &rows).await?;
+            }
+            Err(error) => {
+                sink.back_off(&error).await;
+                return Ok(false);
+            }
+        }
+    }
+}
+
+async fn set_aside(sink: &Sink, offers: &mut [Offer], rows: &BTreeMap<(usize, u32), String>) -> Result<(), Stop> {
+    sink.judge(offers, rows).await?;
+    let letters = sink.split_refused(offers, rows);
+    sink.post(letters, offers).await;
+    Ok(())
+}

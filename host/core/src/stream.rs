@@ -1,0 +1,211 @@
+//! The stream of a partition: its PLAN entries in journal order, and the arithmetic of places in it. All lanes follow this
+//! list and nothing else; it knows nothing of sinks, state or time.
+//!
+//! ```text
+//!   entry       0           1          2              3
+//!          G1 [0,500) | G2 [0,80) | FLUSH G2 80:0 | G1 [500,530) |  ← frontier = Place { entry: 4, offset: 0 }
+//!                 ↑ Place { entry: 0, offset: 120 }
+//! ```
+
+use crate::plan::Planned;
+use sawlog_record::id::{Cursor, Generation};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A place in a stream: `offset` inputs bytes into entry number `entry`. Canonical: the end of an entry is the start of the
+/// next. Places of one partition compare as the stream runs; entry numbers never change while a journal lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Place {
+    /// Number of the entry since the stream began.
+    pub entry: u64,
+    /// Distance from the range's `lo`; 0 for entries that only change state.
+    pub offset: u64,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}+{}", self.entry, self.offset)
+    }
+}
+
+/// Cursors that are no prefix of the stream: an entry is covered behind one that is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cursors are no prefix of the partition's stream: entry {uncovered} is open but entry {covered} behind it is covered"
+)]
+pub struct NotAPrefix {
+    /// The first entry that the cursors do not cover.
+    pub uncovered: u64,
+    /// An entry behind it that they do cover.
+    pub covered: u64,
+}
+
+/// PLAN entries of one partition from `base` on; earlier ones were trimmed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    base: u64,
+    entries: VecDeque<Planned>,
+}
+
+impl Stream {
+    /// The end of the last entry.
+    pub fn frontier(&self) -> Place {
+        Place { entry: self.base + self.entries.len() as u64, offset: 0 }
+    }
+
+    /// The first place that is still described.
+    pub fn base(&self) -> Place {
+        Place { entry: self.base, offset: 0 }
+    }
+
+    /// Appends an entry at the frontier.
+    pub fn push(&mut self, planned: Planned) {
+        self.entries.push_back(planned);
+    }
+
+    /// Kept entries with their numbers.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Planned)> {
+        self.entries.iter().enumerate().map(|(i, p)| (self.base + i as u64, p))
+    }
+
+    /// The entry that `place` lies in or before; `None` at the frontier.
+    pub fn at(&self, place: Place) -> Option<&Planned> {
+        self.entries.get(usize::try_from(place.entry.checked_sub(self.base)?).ok()?)
+    }
+
+    /// The last entry, which is never trimmed.
+    pub fn last(&self) -> Option<&Planned> {
+        self.entries.back()
+    }
+
+    /// The place after `cursor` inside entry `number`, in canonical form.
+    pub fn place_in(&self, number: u64, cursor: Cursor) -> Place {
+        let Some(planned) = self.at(Place { entry: number, offset: 0 }) else {
+            return self.frontier();
+        };
+        if cursor >= planned.entry.end() {
+            return Place { entry: number + 1, offset: 0 };
+        }
+        Place { entry: number, offset: cursor.pos.saturating_sub(planned.entry.start().pos) }
+    }
+
+    /// The place that per-generation cursors mean: inside or before the first entry that they do not cover.
+    pub fn place_of(&self, cursor: impl Fn(Generation) -> Cursor) -> Result<Place, NotAPrefix> {
+        let mut first_open: Option<Place> = None;
+        for (number, planned) in self.iter() {
+            let at = cursor(planned.entry.generation());
+            let covered = at >= planned.entry.end();
+            match (first_open, covered) {
+                (None, false) => first_open = Some(self.place_in(number, at.max(planned.entry.start()))),
+                (Some(open), true) => return Err(NotAPrefix { uncovered: open.entry, covered: number }),
+                _ => {}
+            }
+        }
+        Ok(first_open.unwrap_or_else(|| self.frontier()))
+    }
+
+    /// Cursors per generation at `place`, for the generations that kept entries before it name.
+    pub fn cursors_at(&self, place: Place) -> BTreeMap<Generation, Cursor> {
+        let mut cursors = BTreeMap::new();
+        for (number, planned) in self.iter() {
+            if number < place.entry {
+                cursors.insert(planned.entry.generation(), planned.entry.end());
+            } else if number == place.entry && place.offset > 0 {
+                let pos = planned.entry.start().pos + place.offset;
+                cursors.insert(planned.entry.generation(), Cursor::at(pos));
+            } else {
+                break;
+            }
+        }
+        cursors
+    }
+
+    /// The name of `place`: the end of what lies before it. `None` where nothing before it is kept.
+    pub fn name_of(&self, place: Place) -> Option<(Generation, Cursor)> {
+        if place.offset > 0 {
+            let entry = &self.at(place)?.entry;
+            return Some((entry.generation(), Cursor::at(entry.start().pos + place.offset)));
+        }
+        let before = self.at(Place { entry: place.entry.checked_sub(1)?, offset: 0 })?;
+        Some((before.entry.generation(), before.entry.end()))
+    }
+
+    /// The next free slot for an entry without bytes at the frontier, and where: `None` before the first entry.
+    pub fn next_slot(&self) -> Option<(Generation, Cursor)> {
+        self.last().map(|p| (p.entry.generation(), p.entry.end()))
+    }
+
+    /// How far `generation` is planned; `None` where no kept entry names it.
+    pub fn end_of(&self, generation: Generation) -> Option<Cursor> {
+        self.iter().rev().find(|(_, p)| p.entry.generation() == generation).map(|(_, p)| p.entry.end())
+    }
+
+    /// Forgets entries before `place`, but never the last entry.
+    pub fn trim(&mut self, place: Place) {
+        while self.base < place.entry && self.entries.len() > 1 {
+            self.entries.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// Generations that kept entries name.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+        self.entries.iter().map(|p| p.entry.generation())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EpochId;
+    use crate::plan::Entry;
+
+    fn range(g: u8, lo: u64, hi: u64) -> Planned {
+        Planned { time: 0, epoch: EpochId([0; 16]), entry: Entry::Range { generation: Generation([g; 16]), lo, hi } }
+    }
+
+    fn flush(g: u8, pos: u64, slot: u16) -> Planned {
+        let entry = Entry::Flush { generation: Generation([g; 16]), at: Cursor { pos, slot }, component: 0, now: 0 };
+        Planned { time: 0, epoch: EpochId([0; 16]), entry }
+    }
+
+    fn stream() -> Stream {
+        let mut s = Stream::default();
+        for p in [range(1, 0, 500), range(2, 0, 80), flush(2, 80, 0), range(1, 500, 530)] {
+            s.push(p);
+        }
+        s
+    }
+
+    #[test]
+    fn cursors_name_the_first_open_entry() {
+        let s = stream();
+        let place = |g1: u64, g2: Cursor| s.place_of(|g| if g.0[0] == 1 { Cursor::at(g1) } else { g2 });
+        assert_eq!(place(120, Cursor::at(0)), Ok(Place { entry: 0, offset: 120 }));
+        assert_eq!(place(500, Cursor::at(80)), Ok(Place { entry: 2, offset: 0 }));
+        assert_eq!(place(500, Cursor { pos: 80, slot: 1 }), Ok(Place { entry: 3, offset: 0 }));
+        assert_eq!(place(530, Cursor { pos: 80, slot: 1 }), Ok(s.frontier()));
+        assert_eq!(place(120, Cursor::at(80)), Err(NotAPrefix { uncovered: 0, covered: 1 }));
+    }
+
+    #[test]
+    fn a_place_is_named_by_what_lies_before_it() {
+        let s = stream();
+        assert_eq!(s.name_of(Place { entry: 0, offset: 0 }), None);
+        assert_eq!(s.name_of(Place { entry: 0, offset: 7 }), Some((Generation([1; 16]), Cursor::at(7))));
+        assert_eq!(s.name_of(Place { entry: 3, offset: 0 }), Some((Generation([2; 16]), Cursor { pos: 80, slot: 1 })));
+        let round = s.cursors_at(Place { entry: 1, offset: 9 });
+        assert_eq!(s.place_of(|g| round.get(&g).copied().unwrap_or_default()), Ok(Place { entry: 1, offset: 9 }));
+    }
+
+    #[test]
+    fn trimming_keeps_numbers_and_the_last_entry() {
+        let mut s = stream();
+        s.trim(Place { entry: 2, offset: 0 });
+        assert_eq!(s.base(), Place { entry: 2, offset: 0 });
+        assert_eq!(s.frontier(), Place { entry: 4, offset: 0 });
+        s.trim(s.frontier());
+        assert_eq!(s.last(), Some(&range(1, 500, 530)));
+        assert_eq!(s.frontier(), Place { entry: 4, offset: 0 });
+    }
+}
