@@ -1,1 +1,31 @@
-//! Placeholder room, filled by the first change to it.
+//! The plugin chain: loads WASM components, runs batches through them within limits, and applies what they return. The
+//! only room that knows wasmtime. It knows nothing of sources, sinks, journals and configuration files: what is decided
+//! outside (time, epoch, poison that was found before) comes in, what must be journalled goes out.
+//!
+//! [`Engine::load`] → [`Plugin`] → [`Runner`] (one per worker, or per partition and lane for a stateful plugin); a batch
+//! becomes a [`BatchView`], the runner's [`Outcome`] goes through [`apply`].
+
+mod cache;
+mod check;
+mod engine;
+mod host;
+mod instance;
+mod plugin;
+mod records;
+mod registration;
+mod runner;
+mod schema;
+mod view;
+pub mod wit;
+
+pub use cache::CacheError;
+pub use check::{BadOutput, Checked, FLUSH_BYTES_MAX};
+pub use engine::{Engine, EngineError, EngineLimits};
+pub use host::{LogLevel, LogLine, Telemetry};
+pub use instance::{CallFailure, CreateError, Instance};
+pub use plugin::{Allow, Digest, Leniency, LoadError, Plugin, PluginConfig, PluginLimits, check_config};
+pub use registration::Registration;
+pub use runner::{ComponentState, Hunt, Outcome, Part, RunError, Runner, StateError};
+pub use schema::{SchemaError, of_component as schema_of_component};
+pub use view::{BatchFacts, BatchView, Column, RowFacts};
+pub use wit::sawlog::plugin::types;

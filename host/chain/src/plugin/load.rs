@@ -1,0 +1,242 @@
+//! From bytes to a plugin, or to an error that says which of the many things is wrong and how to mend it.
+
+use super::{Digest, Loaded, Plugin, PluginConfig, Program, Transform};
+use crate::cache;
+use crate::engine::{Engine, Shared};
+use crate::instance::{CreateError, Instance};
+use crate::registration::Registration;
+use crate::schema::{self, SchemaError};
+use crate::wit::exports::sawlog::plugin as exports;
+use std::sync::Arc;
+use wasmparser::Parser;
+use wasmtime::component::Component;
+
+/// Version of the contract that this build speaks; `wit/` has a folder for each that ever was.
+const CONTRACT: &str = "0.1.0";
+
+/// Why a plugin was not loaded. The old configuration stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is something else.
+    #[error("plugin {plugin}: {found}, but a WASM component is needed; build it with `sawlog plugin build`")]
+    NotComponent {
+        /// Name in the configuration.
+        plugin: String,
+        /// What the bytes are.
+        found: String,
+    },
+    /// The component is damaged or uses what is switched off.
+    #[error(
+        "plugin {plugin}: the component is not valid: {reason}; build it again, threads and memory64 are not supported"
+    )]
+    Invalid {
+        /// Name in the configuration.
+        plugin: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// It exports no world of the contract.
+    #[error("plugin {plugin}: exports [{}], but a plugin exports sawlog:plugin/lifecycle@{CONTRACT} and transform@{CONTRACT} or transform-records@{CONTRACT} (and state@{CONTRACT} to keep state); build it against wit/{CONTRACT}", found.join(", "))]
+    WrongWorld {
+        /// Name in the configuration.
+        plugin: String,
+        /// Its exports.
+        found: Vec<String>,
+    },
+    /// It wants something from the host that plugins don't get.
+    #[error("plugin {plugin}: imports {}, which no plugin is given; remove what needs it", imports.join(", "))]
+    ForbiddenImport {
+        /// Name in the configuration.
+        plugin: String,
+        /// The imports.
+        imports: Vec<String>,
+    },
+    /// It needs a permission that the configuration doesn't give.
+    #[error("plugin {plugin}: {reason}, which is not allowed; add `{permission}` to its `allow`")]
+    NotAllowed {
+        /// Name in the configuration.
+        plugin: String,
+        /// What needs it.
+        reason: String,
+        /// The word to add.
+        permission: &'static str,
+    },
+    /// The configuration does not fit the plugin's schema.
+    #[error("plugin {plugin}: {source}")]
+    Schema {
+        /// Name in the configuration.
+        plugin: String,
+        /// Every mistake.
+        source: SchemaError,
+    },
+    /// `configure` refused, failed, or returned something that can't be.
+    #[error("plugin {plugin}: configure refused: {reason}")]
+    ConfigureRefused {
+        /// Name in the configuration.
+        plugin: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The component or its memory is larger than allowed.
+    #[error(
+        "plugin {plugin}: {what} has {bytes} bytes, the limit is {bytes_max}; raise `{setting}` or make the plugin smaller"
+    )]
+    TooBig {
+        /// Name in the configuration.
+        plugin: String,
+        /// What is too big.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+        /// The setting to raise.
+        setting: &'static str,
+    },
+    /// No instance could be made, for no fault of the plugin.
+    #[error("plugin {plugin}: no instance can be made: {reason}; raise `instances_max`")]
+    NoRoom {
+        /// Name in the configuration.
+        plugin: String,
+        /// What the engine said.
+        reason: String,
+    },
+}
+
+impl Engine {
+    /// Loads the component `bytes` as `name` (its name in the configuration): checks its configuration against its schema,
+    /// compiles it or takes the compiled code from the cache, links it, configures one instance and asks what it wants.
+    pub fn load(&self, name: &str, bytes: &[u8], config: PluginConfig) -> Result<Plugin, LoadError> {
+        let plugin = name.to_owned();
+        check_bytes(name, bytes, self.shared.limits.component_bytes_max)?;
+        let memory_bytes_max = config.limits.memory_bytes_max;
+        if memory_bytes_max > self.shared.limits.memory_bytes_max {
+            let (bytes, bytes_max) = (memory_bytes_max, self.shared.limits.memory_bytes_max);
+            let what = "its memory limit";
+            return Err(LoadError::TooBig { plugin, what, bytes, bytes_max, setting: "memory_bytes_max" });
+        }
+        check_config(name, bytes, &config.config_json)?;
+        let digest = Digest::of(bytes);
+        let component = compile(&self.shared, &digest, bytes)
+            .map_err(|e| LoadError::Invalid { plugin: plugin.clone(), reason: format!("{e:#}") })?;
+        let program = link(&self.shared, name, &component, &config)?;
+        let raw = Instance::probe(&program, &config, digest).map_err(|e| match e {
+            CreateError::NoRoom(reason) => LoadError::NoRoom { plugin: plugin.clone(), reason },
+            CreateError::Configure(reason) => LoadError::ConfigureRefused { plugin: plugin.clone(), reason },
+        })?;
+        let mut registration = Registration::check(raw)
+            .map_err(|reason| LoadError::ConfigureRefused { plugin: plugin.clone(), reason })?;
+        if matches!(program.transform, Transform::Records(_)) {
+            crate::records::widen(&mut registration);
+        }
+        Ok(Plugin { inner: Arc::new(Loaded { name: plugin, digest, config, registration, program }) })
+    }
+}
+
+/// Reads the schema of the component `bytes` and holds `config_json` against it, without running or compiling anything:
+/// what `validate` does.
+pub fn check_config(name: &str, bytes: &[u8], config_json: &str) -> Result<(), LoadError> {
+    let schema = schema::of_component(bytes).and_then(|found| match found {
+        Some(schema) => schema::check(&schema, config_json),
+        None => Ok(()),
+    });
+    schema.map_err(|source| LoadError::Schema { plugin: name.to_owned(), source })
+}
+
+fn check_bytes(name: &str, bytes: &[u8], bytes_max: usize) -> Result<(), LoadError> {
+    let plugin = name.to_owned();
+    if bytes.len() > bytes_max {
+        let what = "the component";
+        return Err(LoadError::TooBig { plugin, what, bytes: bytes.len(), bytes_max, setting: "component_bytes_max" });
+    }
+    if Parser::is_component(bytes) {
+        return Ok(());
+    }
+    let found = if Parser::is_core_wasm(bytes) {
+        "this is a core WASM module".to_owned()
+    } else {
+        format!("this is no WASM at all (it begins with {:02x?})", &bytes[..bytes.len().min(8)])
+    };
+    Err(LoadError::NotComponent { plugin, found })
+}
+
+/// Compiled code from the cache, or compiled now and put there.
+fn compile(shared: &Shared, digest: &Digest, bytes: &[u8]) -> wasmtime::Result<Component> {
+    let Some(cache) = &shared.cache else { return Component::from_binary(&shared.engine, bytes) };
+    let key = cache::key(&blake3::Hash::from_bytes(digest.0), &shared.engine.precompile_compatibility_hash());
+    if let Some(artefact) = cache.read(&key) {
+        // An artefact of other settings is refused by its own header; then it is made anew.
+        if let Ok(component) = deserialize(&shared.engine, &artefact) {
+            return Ok(component);
+        }
+    }
+    let component = Component::from_binary(&shared.engine, bytes)?;
+    // A cache that can't be written costs time, not correctness; the next start tries again.
+    if let Err(e) = cache.write(&key, &component.serialize()?) {
+        shared.cache_failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(e.to_string());
+    }
+    Ok(component)
+}
+
+#[allow(unsafe_code, reason = "loading compiled code is unsafe by nature; see the SAFETY comment")]
+fn deserialize(engine: &wasmtime::Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the artefact came out of `serialize` of this engine version: `CodeCache::read` gives only files of a folder and
+    // with a mode that nobody but this user can write, whole by their digest (tests in `cache`).
+    unsafe { Component::deserialize(engine, artefact) }
+}
+
+fn link(shared: &Arc<Shared>, name: &str, component: &Component, config: &PluginConfig) -> Result<Program, LoadError> {
+    let plugin = || name.to_owned();
+    let kind = component.component_type();
+    let found: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
+    check_imports(shared, name, component, config)?;
+    let invalid = |e: wasmtime::Error| LoadError::Invalid { plugin: plugin(), reason: format!("{e:#}") };
+    let mut linker = shared.linker.clone();
+    linker.define_unknown_imports_as_traps(component).map_err(invalid)?;
+    let pre = linker.instantiate_pre(component).map_err(invalid)?;
+    let exports = |interface: &str| found.contains(&format!("sawlog:plugin/{interface}@{CONTRACT}"));
+    let wrong = || LoadError::WrongWorld { plugin: plugin(), found: found.clone() };
+    if !exports("lifecycle") {
+        return Err(wrong());
+    }
+    let lifecycle = exports::lifecycle::GuestIndices::new(&pre).map_err(invalid)?;
+    let transform = if exports("transform") {
+        Transform::Columns(exports::transform::GuestIndices::new(&pre).map_err(invalid)?)
+    } else if exports("transform-records") {
+        Transform::Records(exports::transform_records::GuestIndices::new(&pre).map_err(invalid)?)
+    } else {
+        return Err(wrong());
+    };
+    if exports("state") && !config.allow.state {
+        let reason = "it keeps state over batches".to_owned();
+        return Err(LoadError::NotAllowed { plugin: plugin(), reason, permission: "state" });
+    }
+    let state = exports("state").then(|| exports::state::GuestIndices::new(&pre)).transpose().map_err(invalid)?;
+    Ok(Program { shared: Arc::clone(shared), pre, lifecycle, transform, state })
+}
+
+fn check_imports(shared: &Shared, name: &str, component: &Component, config: &PluginConfig) -> Result<(), LoadError> {
+    let kind = component.component_type();
+    let known = |import: &str| {
+        matches!(
+            import.strip_prefix("sawlog:plugin/").and_then(|i| i.strip_suffix(CONTRACT)),
+            Some("types@" | "host@" | "kernels@")
+        ) || is_virtual_wasi(import)
+    };
+    let names: Vec<&str> = kind.imports(&shared.engine).map(|(import, _)| import).collect();
+    let imports: Vec<String> = names.iter().filter(|i| !known(i)).map(|i| (*i).to_owned()).collect();
+    if !imports.is_empty() {
+        return Err(LoadError::ForbiddenImport { plugin: name.to_owned(), imports });
+    }
+    if !config.allow.kernels && names.iter().any(|i| i.starts_with("sawlog:plugin/kernels@")) {
+        let reason = "it uses native kernels".to_owned();
+        return Err(LoadError::NotAllowed { plugin: name.to_owned(), reason, permission: "kernels" });
+    }
+    Ok(())
+}
+
+/// Interfaces that language runtimes import of themselves. The host gives them no capability.
+fn is_virtual_wasi(import: &str) -> bool {
+    let Some((package, rest)) = import.strip_prefix("wasi:").and_then(|i| i.split_once('/')) else { return false };
+    matches!(package, "cli" | "clocks" | "filesystem" | "io" | "random" | "sockets") && rest.contains("@0.2.")
+}

@@ -1,0 +1,318 @@
+//! Runs batches through one plugin for one place (a worker, or a partition and lane): finds the rows that it can't take,
+//! keeps the state of the rows that it could. Knows nothing of journals: which rows are poison is returned, and told again
+//! at a replay.
+//!
+//! A batch is one call. If the call fails, the batch is cut in halves, each on a fresh or restored instance with the full
+//! budget, until single rows fail: those are poison. State is never taken from a failed instance: the last snapshot is
+//! restored and what succeeded since then is run again, with its output discarded.
+
+mod replay;
+
+use crate::check::Checked;
+use crate::host::Telemetry;
+use crate::instance::{CallFailure, CreateError, Instance};
+use crate::plugin::{Leniency, Plugin};
+use crate::view::BatchView;
+use crate::wit::sawlog::plugin::types::Emitted;
+use replay::{Base, Event, Replay};
+pub use replay::{ComponentState, StateError};
+use std::sync::Arc;
+
+/// Successful calls of the present size before a larger one is tried again.
+const GROW_AFTER_CALLS: u32 = 32;
+
+/// Why a runner can't go on. The partition stops, nothing is lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// No instance could be made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The snapshot was refused.
+    #[error("the snapshot can't be restored: {0}; `sawlog partition resume --discard-state` starts with fresh state")]
+    Restore(CallFailure),
+    /// What succeeded before failed when it was run again.
+    #[error(
+        "the plugin is not deterministic: what it did once failed when run again ({0}); mark it `nondeterministic`"
+    )]
+    NotDeterministic(CallFailure),
+}
+
+/// Edits of rows `start..end` of a batch; row numbers in them count from `start`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// First row.
+    pub start: u32,
+    /// The row after the last.
+    pub end: u32,
+    /// What the plugin returned for these rows, checked.
+    pub edits: Checked,
+}
+
+/// What became of a batch: every row is in one part or is poison.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Outcome {
+    /// Ascending, without overlap.
+    pub parts: Vec<Part>,
+    /// Rows that failed alone, with the reason, ascending. Journal them before using the parts.
+    pub poison: Vec<(u32, CallFailure)>,
+}
+
+/// Runs one plugin.
+#[derive(Debug)]
+pub struct Runner {
+    plugin: Plugin,
+    leniency: Leniency,
+    instance: Option<Instance>,
+    replay: Replay,
+    rows_per_call_max: u32,
+    calls_of_this_size: u32,
+    watermark: i64,
+    wake_at: Option<i64>,
+    telemetry: Telemetry,
+}
+
+/// A batch on its way through a runner. One [`Runner::step`] is one call, so that a hunt for poison can let others in
+/// between.
+#[derive(Debug)]
+pub struct Hunt {
+    view: Arc<BatchView>,
+    /// Ranges that are still to be run, the next one last.
+    todo: Vec<(u32, u32)>,
+    /// What fitted before this hunt, once it had to cut for cost.
+    rows_per_call_before: Option<u32>,
+    outcome: Outcome,
+}
+
+impl Hunt {
+    /// A hunt over `view`. `poison` are rows with a journalled verdict, ascending: the plugin never sees them again.
+    pub fn new(view: Arc<BatchView>, poison: &[u32]) -> Self {
+        let mut todo = Vec::new();
+        let mut start = 0;
+        for row in poison.iter().copied().chain([view.count()]) {
+            if start < row {
+                todo.push((start, row));
+            }
+            start = row + 1;
+        }
+        todo.reverse();
+        Self { view, todo, rows_per_call_before: None, outcome: Outcome::default() }
+    }
+
+    /// Whether every row has its fate.
+    pub fn is_done(&self) -> bool {
+        self.todo.is_empty()
+    }
+
+    /// What became of the batch; complete once `is_done`.
+    pub fn finish(self) -> Outcome {
+        assert!(self.todo.is_empty(), "a hunt was finished before every row had its fate");
+        self.outcome
+    }
+}
+
+impl Runner {
+    /// A runner with fresh state.
+    pub fn new(plugin: Plugin, leniency: Leniency) -> Self {
+        Self {
+            plugin,
+            leniency,
+            instance: None,
+            replay: Replay::default(),
+            rows_per_call_max: u32::MAX,
+            calls_of_this_size: 0,
+            watermark: i64::MIN,
+            wake_at: None,
+            telemetry: Telemetry::default(),
+        }
+    }
+
+    /// A runner that goes on from `state`, a snapshot of the same state version.
+    pub fn restored(plugin: Plugin, leniency: Leniency, state: ComponentState) -> Result<Self, RunError> {
+        Self::resume(plugin, leniency, state.watermark, state.wake_at, Base::Snapshot(state.snapshot))
+    }
+
+    /// A runner that goes on from `state`, a snapshot of the older state version `version`. If the plugin refuses it, flush
+    /// what is held back under the old epoch and begin with fresh state.
+    pub fn upgraded(plugin: Plugin, leniency: Leniency, version: u32, state: ComponentState) -> Result<Self, RunError> {
+        Self::resume(plugin, leniency, state.watermark, state.wake_at, Base::Older(version, state.snapshot))
+    }
+
+    fn resume(
+        plugin: Plugin,
+        leniency: Leniency,
+        watermark: i64,
+        wake_at: Option<i64>,
+        base: Base,
+    ) -> Result<Self, RunError> {
+        let mut runner = Self { watermark, wake_at, ..Self::new(plugin, leniency) };
+        runner.replay = Replay::from(base);
+        runner.ready()?;
+        Ok(runner)
+    }
+
+    /// The state after everything that was run so far, for the checkpoint. On a failure the older snapshot stays good.
+    pub fn snapshot(&mut self) -> Result<Result<ComponentState, CallFailure>, RunError> {
+        let answer = self.ready()?.snapshot();
+        if let Err(failure) = answer.as_ref().map(|snapshot| self.replay.rebase(snapshot.clone())) {
+            let failure = failure.clone();
+            self.discard();
+            return Ok(Err(failure));
+        }
+        let (watermark, wake_at) = (self.watermark, self.wake_at);
+        Ok(answer.map(|snapshot| ComponentState { watermark, wake_at, snapshot }))
+    }
+
+    /// The plugin.
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// Event time at the input of this component, unix nanoseconds: goes into the next view; `None` for stateless plugins.
+    pub fn watermark(&self) -> Option<i64> {
+        self.plugin.stateful().then_some(self.watermark)
+    }
+
+    /// When the plugin wants to be flushed, if it holds rows back: event time, unix nanoseconds.
+    pub fn wake_at(&self) -> Option<i64> {
+        self.wake_at
+    }
+
+    /// Everything the plugin said since this was last asked.
+    pub fn take_telemetry(&mut self) -> Telemetry {
+        let mut all = std::mem::take(&mut self.telemetry);
+        if let Some(instance) = &mut self.instance {
+            all.merge(instance.take_telemetry());
+        }
+        all
+    }
+
+    /// Runs the whole batch. `poison` are rows with a journalled verdict, ascending.
+    pub fn process_isolating(&mut self, view: Arc<BatchView>, poison: &[u32]) -> Result<Outcome, RunError> {
+        let mut hunt = Hunt::new(view, poison);
+        while !hunt.is_done() {
+            self.step(&mut hunt)?;
+        }
+        Ok(self.finish(hunt))
+    }
+
+    /// Takes over the watermark of a hunt that is done.
+    pub fn finish(&mut self, hunt: Hunt) -> Outcome {
+        self.watermark = self.watermark.max(hunt.view.watermark_before(hunt.view.count()));
+        hunt.finish()
+    }
+
+    /// One call. After the last one, `finish`.
+    pub fn step(&mut self, hunt: &mut Hunt) -> Result<(), RunError> {
+        let Some((start, rest)) = hunt.todo.pop() else { return Ok(()) };
+        let end = rest.min(start.saturating_add(self.rows_per_call_max));
+        if end < rest {
+            hunt.todo.push((end, rest));
+        }
+        let whole = start == 0 && end == hunt.view.count();
+        let view = if whole { Arc::clone(&hunt.view) } else { Arc::new(hunt.view.part(start, end)) };
+        match self.ready()?.process(&view) {
+            Ok(edits) => {
+                self.wake_at = edits.wake_at();
+                hunt.outcome.parts.push(Part { start, end, edits });
+                self.succeeded(end - start, view)
+            }
+            Err(failure) => {
+                self.discard();
+                self.failed(hunt, (start, end), failure);
+                Ok(())
+            }
+        }
+    }
+
+    fn succeeded(&mut self, rows: u32, view: Arc<BatchView>) -> Result<(), RunError> {
+        if rows == self.rows_per_call_max {
+            self.calls_of_this_size += 1;
+            if self.calls_of_this_size >= GROW_AFTER_CALLS {
+                self.calls_of_this_size = 0;
+                self.rows_per_call_max = self.rows_per_call_max.saturating_mul(2);
+            }
+        }
+        self.remember(Event::Batch(view))
+    }
+
+    fn failed(&mut self, hunt: &mut Hunt, (start, end): (u32, u32), failure: CallFailure) {
+        let costly = matches!(failure, CallFailure::Fuel | CallFailure::Memory);
+        if end - start == 1 {
+            // A single costly row says nothing of how many usual ones fit.
+            if let Some(before) = hunt.rows_per_call_before.take() {
+                self.rows_per_call_max = before;
+            }
+            hunt.outcome.poison.push((start, failure));
+            return;
+        }
+        let half = start + (end - start) / 2;
+        hunt.todo.push((half, end));
+        hunt.todo.push((start, half));
+        if costly {
+            hunt.rows_per_call_before.get_or_insert(self.rows_per_call_max);
+            self.rows_per_call_max = half - start;
+            self.calls_of_this_size = 0;
+        }
+    }
+
+    /// Gives out what is held back, event time being `now` (unix nanoseconds). On a failure the state is as before; journal
+    /// the verdict.
+    pub fn flush(&mut self, now: i64) -> Result<Result<Vec<Emitted>, CallFailure>, RunError> {
+        if !self.plugin.stateful() {
+            return Ok(Ok(Vec::new()));
+        }
+        match self.ready()?.flush(now) {
+            Ok(emitted) => {
+                self.watermark = self.watermark.max(now);
+                self.wake_at = None;
+                self.remember(Event::Flush(now))?;
+                Ok(Ok(emitted))
+            }
+            Err(failure) => {
+                self.discard();
+                Ok(Err(failure))
+            }
+        }
+    }
+
+    /// The instance, restored if need be.
+    fn ready(&mut self) -> Result<&mut Instance, RunError> {
+        let instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => self.replay.instance(&self.plugin, self.leniency)?,
+        };
+        Ok(self.instance.insert(instance))
+    }
+
+    /// Forgets the instance, keeping what it said.
+    fn discard(&mut self) {
+        if let Some(mut instance) = self.instance.take() {
+            self.telemetry.merge(instance.take_telemetry());
+        }
+    }
+
+    /// Keeps what a later restore must run again, and bounds it: memory never shrinks and neither does a list of batches.
+    fn remember(&mut self, event: Event) -> Result<(), RunError> {
+        let memory_bytes_max = self.plugin.limits().memory_bytes_max;
+        let swollen = self.instance.as_ref().is_some_and(|i| i.memory_bytes() > memory_bytes_max / 2);
+        if self.plugin.stateful() {
+            self.replay.push(event);
+            if self.replay.is_long() || swollen {
+                self.rebase();
+            }
+        }
+        if swollen {
+            self.discard();
+        }
+        Ok(())
+    }
+
+    /// Makes the present state the base. A snapshot that fails leaves the older base, from which the same state follows.
+    fn rebase(&mut self) {
+        let Some(instance) = &mut self.instance else { return };
+        match instance.snapshot() {
+            Ok(snapshot) => self.replay.rebase(snapshot),
+            Err(_) => self.discard(),
+        }
+    }
+}

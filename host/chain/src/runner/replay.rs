@@ -1,0 +1,142 @@
+//! What a stateful plugin's state follows from: a snapshot and what succeeded since. Knows how to make an instance with
+//! exactly that state.
+
+use super::RunError;
+use crate::instance::{CallFailure, Instance};
+use crate::plugin::{Leniency, Plugin};
+use crate::view::BatchView;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Input that is kept at least until the next snapshot, bytes …
+const KEPT_BYTES_MIN: usize = 1 << 20;
+/// … and this many times the size of the last snapshot, so that snapshots cost a fixed share of the work.
+const KEPT_PER_SNAPSHOT: usize = 4;
+
+/// Something that changed the state.
+#[derive(Debug)]
+pub enum Event {
+    /// These rows were processed in one call.
+    Batch(Arc<BatchView>),
+    /// A flush at this time.
+    Flush(i64),
+}
+
+/// Where the state begins.
+#[derive(Debug, Default)]
+pub enum Base {
+    /// A configured instance.
+    #[default]
+    Fresh,
+    /// A snapshot of the same state version.
+    Snapshot(Vec<u8>),
+    /// A snapshot of an older state version.
+    Older(u32, Vec<u8>),
+}
+
+/// A base and what came after it.
+#[derive(Debug, Default)]
+pub struct Replay {
+    base: Base,
+    since: Vec<Event>,
+    kept_bytes: usize,
+}
+
+impl From<Base> for Replay {
+    fn from(base: Base) -> Self {
+        Self { base, since: Vec::new(), kept_bytes: 0 }
+    }
+}
+
+impl Replay {
+    /// Adds what changed the state.
+    pub fn push(&mut self, event: Event) {
+        self.kept_bytes += match &event {
+            Event::Batch(view) => view.bytes(),
+            Event::Flush(_) => 0,
+        };
+        self.since.push(event);
+    }
+
+    /// Whether a new base would save more than it costs.
+    pub fn is_long(&self) -> bool {
+        let snapshot = match &self.base {
+            Base::Fresh => 0,
+            Base::Snapshot(bytes) | Base::Older(_, bytes) => bytes.len(),
+        };
+        self.kept_bytes > KEPT_BYTES_MIN.max(KEPT_PER_SNAPSHOT * snapshot)
+    }
+
+    /// Everything up to now is in `snapshot`.
+    pub fn rebase(&mut self, snapshot: Vec<u8>) {
+        *self = Self::from(Base::Snapshot(snapshot));
+    }
+
+    /// A new instance with the state that follows.
+    pub fn instance(&self, plugin: &Plugin, leniency: Leniency) -> Result<Instance, RunError> {
+        let mut instance = plugin.instance_for(leniency)?;
+        if !plugin.stateful() {
+            return Ok(instance);
+        }
+        let restored = match &self.base {
+            Base::Fresh => Ok(()),
+            Base::Snapshot(bytes) => instance.restore(bytes),
+            Base::Older(version, bytes) => instance.upgrade(*version, bytes),
+        };
+        restored.map_err(RunError::Restore)?;
+        for event in &self.since {
+            let again: Result<(), CallFailure> = match event {
+                Event::Batch(view) => instance.process(view).map(drop),
+                Event::Flush(now) => instance.flush(*now).map(drop),
+            };
+            again.map_err(RunError::NotDeterministic)?;
+        }
+        // What it says while catching up it said before.
+        drop(instance.take_telemetry());
+        Ok(instance)
+    }
+}
+
+/// State of one component of a partition, as the checkpoint keeps it: the plugin's snapshot and what the host knows beside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentState {
+    /// Event time at the component's input, unix nanoseconds.
+    pub watermark: i64,
+    /// When it wants to be flushed, unix nanoseconds.
+    pub wake_at: Option<i64>,
+    /// What the plugin's `snapshot` returned.
+    pub snapshot: Vec<u8>,
+}
+
+/// A blob that is no component state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "plugin state of {bytes} bytes can't be read: {reason}; `sawlog partition resume --discard-state` starts with fresh state"
+)]
+pub struct StateError {
+    /// Size of the blob.
+    pub bytes: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// First byte of a blob: version of this encoding.
+const ENCODING: u8 = 1;
+
+impl ComponentState {
+    /// The blob that the checkpoint stores; its digest and length are kept beside it there.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let room = Vec::from([ENCODING]);
+        postcard::to_extend(self, room).expect("writing to memory does not fail")
+    }
+
+    /// Reads what `to_bytes` wrote.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
+        let fail = |reason: String| StateError { bytes: bytes.len(), reason };
+        match bytes.split_first() {
+            Some((&ENCODING, rest)) => postcard::from_bytes(rest).map_err(|e| fail(e.to_string())),
+            Some((version, _)) => Err(fail(format!("encoding {version}, this build reads {ENCODING}"))),
+            None => Err(fail("it is empty".into())),
+        }
+    }
+}
