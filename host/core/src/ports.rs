@@ -5,12 +5,14 @@ use crate::claims::Claim;
 use crate::journal::Mark;
 use crate::ledger::Counts;
 use crate::plan::{ComponentId, UpgradeOutcome};
+use crate::sink::Letter;
 use crate::stream::Place;
 use crate::{EpochId, SinkId, SourceId};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sawlog_record::batch::{Input, Output};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -364,6 +366,8 @@ pub trait Staging: Send {
     fn paths(&self) -> Vec<String>;
     /// Encoded bytes so far, of all paths.
     fn bytes(&self) -> u64;
+    /// The staging itself, for the store that made it: nobody else knows what it holds.
+    fn as_any(&mut self) -> &mut dyn Any;
 }
 
 /// A store of immutable objects with put-if-absent (S3, HDFS, a folder).
@@ -394,8 +398,8 @@ pub trait ObjectStore: Send + Sync {
 pub trait AppendFile: Send + Sync {
     /// Cuts the file back to the journalled `(number, length)`; `None` = nothing was ever journalled.
     async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError>;
-    /// Appends the rows of all offers and makes them durable; the new `(number, length)`.
-    async fn append(&self, offers: &[Offer]) -> Result<(u64, u64), SinkError>;
+    /// Appends the rows of all offers, then the letters, and makes them durable; the new `(number, length)`.
+    async fn append(&self, offers: &[Offer], letters: &[Letter]) -> Result<(u64, u64), SinkError>;
     /// Whether the file is large or old enough to be rolled now.
     fn due(&self) -> bool;
     /// Gives the present file its final name and begins the next; harmless to repeat.

@@ -1,19 +1,18 @@
 //! The appended local file (delivery.md §4.5): append, make durable, journal length and cursors in one record; recovery cuts the
 //! file back to the journalled length. The dead-letter sink is one of these, and takes other sinks' letters in the same commit.
 
-use super::letters::{DeadLetters, Post};
+use super::letters::{DeadLetters, Letter, Post};
 use super::{Sink, Stop};
 use crate::claims::Marks;
 use crate::journal::{Mark, Record, SinkFacts};
 use crate::ports::{AppendFile, Offer};
 use futures_util::future::{Either, select};
-use sawlog_record::batch::Output;
 use sawlog_record::id::Generation;
 use std::pin::pin;
 
 pub(super) async fn run(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> {
     let mut truth = sink.journalled();
-    recover(sink, port).await;
+    recover(sink, port).await?;
     sink.intake.reset(truth.clone(), None);
     loop {
         let (offers, posts) = next(sink).await;
@@ -31,15 +30,23 @@ fn file_state(sink: &Sink) -> Option<(u64, u64)> {
     sink.journal.state().facts.get(&sink.id).and_then(|f| f.file)
 }
 
-/// Cuts the file back to what the journal says; tries until it succeeds.
-async fn recover(sink: &Sink, port: &dyn AppendFile) {
+/// Cuts the file back to what the journal says; tries until it succeeds. Where the file turns out to be another one (the first of
+/// all, or behind a roll), that is journalled before anything is appended to it: a crash then finds what it may cut.
+async fn recover(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> {
     loop {
         let state = file_state(sink);
         match port.recover(state).await {
-            Ok(_) => return sink.succeeded(),
+            Ok(file) if Some(file) == state => break,
+            Ok(file) => {
+                let facts = SinkFacts { file: Some(file), ..SinkFacts::default() };
+                sink.journal.commit(vec![sink.cursor_record(&[], Some(facts))]).await?;
+                break;
+            }
             Err(error) => sink.back_off(&error).await,
         }
     }
+    sink.succeeded();
+    Ok(())
 }
 
 /// Batches of lanes, letters of other sinks, or both.
@@ -65,17 +72,13 @@ async fn commit(
     offers: Vec<Offer>,
     posts: Vec<Post>,
 ) -> Result<(), Stop> {
-    let mut rows: Vec<Offer> = offers.clone();
-    rows.extend(posts.iter().flat_map(|p| &p.letters).map(|l| Offer {
-        output: Output { batch: l.offer.output.batch.clone(), rows: vec![l.row] },
-        ..l.offer.clone()
-    }));
+    let letters: Vec<Letter> = posts.iter().flat_map(|p| &p.letters).cloned().collect();
     let file = loop {
-        match port.append(&rows).await {
+        match port.append(&offers, &letters).await {
             Ok(file) => break file,
             Err(error) => {
                 sink.back_off(&error).await;
-                recover(sink, port).await;
+                recover(sink, port).await?;
             }
         }
     };
@@ -105,7 +108,7 @@ async fn roll(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> {
             Ok(file) => break file,
             Err(error) => {
                 sink.back_off(&error).await;
-                recover(sink, port).await;
+                recover(sink, port).await?;
             }
         }
     };
