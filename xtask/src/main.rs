@@ -1,2 +1,63 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: all automation of this repository, in Rust.
+//!
+//! One module per verb. Nothing here is linked into the agent, and nothing here knows how the agent works inside: it
+//! builds, starts, feeds and judges programs from the outside.
+
+mod bench;
+mod demo;
+mod plugins;
+mod process;
+mod services;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and demonstrates Sawlog", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the main job on this machine and count what an independent reader finds
+    Demo(demo::Options),
+    /// Run every ring of tests, as CI does
+    Test(test::Options),
+    /// Measure the agent beside its floor
+    Bench(bench::Options),
+    /// Keep walls, lengths, doc comments and words
+    Tidy(tidy::Options),
+    /// Build the WASM plugins of this repository
+    #[command(subcommand)]
+    Plugins(plugins::Verb),
+    /// Provision and run the real services that tests talk to
+    #[command(subcommand)]
+    Services(services::Verb),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Test(options) => test::run(&options),
+        Verb::Bench(options) => bench::run(&options),
+        Verb::Tidy(options) => tidy::run(&options),
+        Verb::Plugins(verb) => plugins::run(&verb),
+        Verb::Services(verb) => services::run(&verb),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// What a verb answers that is named in the design but does not exist yet: it fails, it does not pretend.
+pub fn not_built_yet(what: &str) -> ExitCode {
+    eprintln!("{what}: not built yet");
+    ExitCode::from(2)
+}

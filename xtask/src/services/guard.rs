@@ -1,0 +1,50 @@
+//! The guard: a process of its own that outlives whoever started a run and then ends all of it.
+//!
+//! It holds one end of a pipe. The runner has the other and never writes; when the runner is done, fails, panics, is
+//! interrupted or killed with SIGKILL, the kernel closes it, the guard reads the end and clears up. So no signal
+//! handler and no destructor has to be right.
+
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::state::StateFile;
+use super::{Run, STATE_VARIABLE};
+
+/// The runner's end of the pipe.
+pub struct Guard {
+    process: Child,
+}
+
+impl Guard {
+    /// Starts the guard of a run, before anything else of that run is started.
+    pub fn start(run: &Run) -> Result<Self> {
+        let this = std::env::current_exe().context("cannot tell where this program is")?;
+        let process = Command::new(this)
+            .args(["services", "guard"])
+            .arg(run.file().path())
+            .env_remove(STATE_VARIABLE)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("cannot start the guard of the services")?;
+        Ok(Self { process })
+    }
+
+    /// Lets the guard end the run now, and waits for it.
+    pub fn finish(mut self) -> Result<()> {
+        drop(self.process.stdin.take());
+        let status = self.process.wait().context("cannot wait for the guard")?;
+        ensure!(status.success(), "the guard could not end the run: {status}");
+        Ok(())
+    }
+}
+
+/// What the guard itself does.
+pub fn stand(file: StateFile) -> Result<()> {
+    io::stdin().read_to_end(&mut Vec::new()).context("cannot wait for the end of standard input")?;
+    Run::at(file).end()?;
+    Ok(())
+}

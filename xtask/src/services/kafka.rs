@@ -1,0 +1,127 @@
+//! One Kafka broker that is its own controller.
+//!
+//! Class data sharing and a formatted disk are made once and kept in the cache folder: together they spare half of
+//! the start.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+use super::java::{FLAGS, Java};
+use super::state::{CommandLine, Ready, ServiceProcess, StateFile};
+use super::{Layout, Place, launch, ports, provision};
+
+const CLUSTER_ID: &str = "c2F3bG9nLXRlc3Qta2Fma2";
+const SHUTDOWN_SECONDS_MAX: u64 = 60;
+
+/// Fetches the broker and trains its class data archive.
+pub fn provision() -> Result<()> {
+    trained().map(|_| ())
+}
+
+/// Lays out a broker on a fresh disk.
+pub fn lay_out(place: &Place) -> Result<Layout> {
+    let trained = trained()?;
+    let data = place.folder.join("data");
+    copy_files(&trained.join("formatted"), &data)?;
+    let port = ports::free()?;
+    let config = write_config(&place.folder, port)?;
+    let archive = format!("-XX:SharedArchiveFile={}", trained.join("classes.jsa").display());
+    let command = java_command(&archive, "kafka.Kafka", &[&config], &place.folder)?;
+    Ok(Layout {
+        processes: vec![broker(command, place.log("kafka"))],
+        endpoints: vec![("SAWLOG_TEST_KAFKA", format!("127.0.0.1:{port}"))],
+    })
+}
+
+fn broker(command: CommandLine, log: PathBuf) -> ServiceProcess {
+    let ready = vec![Ready::LogHas("Kafka Server started".into())];
+    ServiceProcess { name: "kafka".into(), service: "kafka".into(), command, ready, log, identity: None }
+}
+
+fn java_command(flag: &str, main: &str, arguments: &[&str], folder: &Path) -> Result<CommandLine> {
+    let jars = provision::jars("kafka")?;
+    let mut all: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
+    all.extend(["-Xms128m", "-Xmx256m", flag, "-cp", &provision::class_path(&jars)?, main].map(String::from));
+    all.extend(arguments.iter().map(ToString::to_string));
+    Ok(CommandLine {
+        program: Java::find()?.program("java"),
+        arguments: all,
+        environment: BTreeMap::new(),
+        directory: folder.to_path_buf(),
+        user_id: None,
+        pid_file: None,
+    })
+}
+
+/// Single partitions of the internal topics keep the first transaction quick; a small cleaner buffer allows the heap.
+/// Topics are not made by accident: a test that names a missing one must notice.
+fn write_config(folder: &Path, port: u16) -> Result<String> {
+    let controller = ports::free()?;
+    let config = format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=2097152
+",
+        data = folder.join("data").display()
+    );
+    let path = folder.join("server.properties");
+    fs::write(&path, config)?;
+    Ok(path.to_str().context("the run folder's path is not UTF-8")?.to_string())
+}
+
+/// The folder with `classes.jsa` and `formatted/`, made by running the broker once.
+fn trained() -> Result<PathBuf> {
+    let jars = provision::jars("kafka")?;
+    let jars_name = jars.file_name().and_then(|name| name.to_str()).context("the cache folder's path is not UTF-8")?;
+    provision::once(&format!("{jars_name}-trained-{}", Java::find()?.version), train)
+}
+
+fn train(new: &Path) -> Result<()> {
+    fs::create_dir(new.join("data"))?;
+    let file = StateFile::in_folder(new);
+    let log = new.join("training.log");
+    let config = write_config(new, ports::free()?)?;
+    let format =
+        java_command("-Xshare:auto", "kafka.tools.StorageTool", &["format", "-t", CLUSTER_ID, "-c", &config], new)?;
+    launch::run_to_end(&format, &log, &file)?;
+    copy_files(&new.join("data"), &new.join("formatted"))?;
+    let archive = format!("-XX:ArchiveClassesAtExit={}", new.join("classes.jsa").display());
+    launch::start(&file, &broker(java_command(&archive, "kafka.Kafka", &[&config], new)?, log))?;
+    for process in file.named("kafka")? {
+        let identity = process.identity.context("the broker was not noted")?;
+        identity.signal(Signal::TERM)?;
+        identity.wait_gone(Duration::from_secs(SHUTDOWN_SECONDS_MAX))?;
+    }
+    ensure!(new.join("classes.jsa").is_file(), "the broker left no class data archive; see its training.log");
+    fs::remove_dir_all(new.join("data"))?;
+    Ok(())
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

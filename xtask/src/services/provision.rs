@@ -1,0 +1,127 @@
+//! Fetches and builds what services are made of, once, into the user's cache folder.
+//!
+//! Maven and Go are driven through their own clients with pinned inputs (`xtask/services/`): a pom, or a go.mod with
+//! its go.sum. A result is made beside its place and renamed into it, so a folder that exists is whole.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use super::lock;
+use crate::workspace;
+
+const MAVEN_DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+
+/// The folder of the pinned inputs of a service.
+pub fn inputs(service: &str) -> PathBuf {
+    workspace::root().join("xtask/services").join(service)
+}
+
+/// The jars that the service's pom resolves to, held against the lock. Returns the folder that holds them.
+pub fn jars(service: &str) -> Result<PathBuf> {
+    let pom = inputs(service).join("pom.xml");
+    let key = &lock::digest(&pom)?.0[..12];
+    let place = once(&format!("{service}-{key}"), |new| {
+        let mut maven = maven()?;
+        maven.arg("-f").arg(&pom).arg(format!("{MAVEN_DEPENDENCY_PLUGIN}:copy-dependencies"));
+        maven.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", new.display()));
+        run(&mut maven, "mvn", "Maven (Debian: apt-get install maven)")
+    })?;
+    lock::check_or_record(service, &place)?;
+    Ok(place)
+}
+
+/// One artefact of Maven (`group:artifact:version:type`), held against the lock. Returns the folder that holds it.
+pub fn artefact(service: &str, coordinates: &str) -> Result<PathBuf> {
+    let key = &lock::digest_of(coordinates.as_bytes())[..12];
+    let place = once(&format!("{service}-{key}"), |new| {
+        let mut maven = maven()?;
+        maven.arg(format!("{MAVEN_DEPENDENCY_PLUGIN}:copy")).arg(format!("-Dartifact={coordinates}"));
+        maven.arg(format!("-DoutputDirectory={}", new.display()));
+        run(&mut maven, "mvn", "Maven (Debian: apt-get install maven)")
+    })?;
+    lock::check_or_record(service, &place)?;
+    Ok(place)
+}
+
+/// A program built by Go from the service's go.mod. Returns its path.
+///
+/// The sources are held against go.sum by Go itself; the program is held against the digest it had when it was built,
+/// because another Go release makes other bytes of the same sources.
+pub fn go_program(service: &str, package: &str) -> Result<PathBuf> {
+    let module = inputs(service);
+    let key = &lock::digest(&module.join("go.sum"))?.0[..12];
+    let place = once(&format!("{service}-{key}"), |new| {
+        let scratch = workspace::cache()?.join(format!("{service}-go-scratch"));
+        let program = new.join(service);
+        let mut go = Command::new("go");
+        go.current_dir(&module).args(["build", "-trimpath", "-mod=readonly", "-modcacherw", "-ldflags=-s -w", "-o"]);
+        go.arg(&program).arg(package).env("GOMODCACHE", scratch.join("modules")).env("GOCACHE", scratch.join("build"));
+        run(&mut go, "go", "Go 1.26 or newer")?;
+        fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
+        fs::write(new.join("sha256"), lock::digest(&program)?.0)?;
+        Ok(())
+    })?;
+    let program = place.join(service);
+    let built = fs::read_to_string(place.join("sha256"))?;
+    ensure!(lock::digest(&program)?.0 == built, "{} is not what was built: delete its folder", program.display());
+    Ok(program)
+}
+
+/// The class path of a folder of jars: sorted, so that it is the same text each time and class data can be shared.
+pub fn class_path(jars: &Path) -> Result<String> {
+    let mut paths: Vec<String> = Vec::new();
+    for entry in fs::read_dir(jars)? {
+        paths.push(entry?.path().to_str().context("a jar's path is not UTF-8")?.to_string());
+    }
+    paths.sort();
+    Ok(paths.join(":"))
+}
+
+/// Makes `cache/name` with `make`, unless it is there. One process at a time makes anything; `make` itself may ask
+/// only for what exists.
+pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let cache = workspace::cache()?;
+    let place = cache.join(name);
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let lock = File::create(cache.join("provision.lock")).context("cannot create the lock of the cache folder")?;
+    lock.lock().context("cannot lock the cache folder")?;
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let new = cache.join(format!("{name}.new"));
+    if new.exists() {
+        fs::remove_dir_all(&new).with_context(|| format!("cannot remove {}", new.display()))?;
+    }
+    fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
+    eprintln!("{name}: fetching and building, once");
+    let start = Instant::now();
+    make(&new).with_context(|| format!("cannot provision {name}"))?;
+    fs::rename(&new, &place).with_context(|| format!("cannot put {} into its place", new.display()))?;
+    eprintln!("{name}: done in {:.1} s", start.elapsed().as_secs_f64());
+    Ok(place)
+}
+
+/// Maven with one local repository for all services, kept in the cache folder.
+fn maven() -> Result<Command> {
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B"]).arg(format!("-Dmaven.repo.local={}", workspace::cache()?.join("m2").display()));
+    Ok(maven)
+}
+
+fn run(command: &mut Command, program: &str, remedy: &str) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot run {program}: install {remedy}"))?;
+    ensure!(
+        output.status.success(),
+        "{program} ended with {}:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
