@@ -1,2 +1,28 @@
-//! Placeholder.
-fn main() {}
+//! The binary `sawlog`: a verb in, an exit code out. What each verb does is in a room of its own.
+//!
+//! Exit codes: 0 done, 1 the verb failed, 2 the config or the command line is wrong.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod diagnostics;
+mod graph;
+mod preflight;
+mod schema;
+mod validate;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let done = match cli.verb {
+        cli::Verb::Run(options) => verbs::run(&options),
+        cli::Verb::Validate(options) => verbs::validate(&options),
+        cli::Verb::Schema => verbs::schema(),
+        cli::Verb::Graph(options) => verbs::graph(&options),
+    };
+    done.unwrap_or_else(|error| error.tell())
+}

@@ -1,1 +1,13 @@
-//! Placeholder room, filled by the first change to it.
+//! Where rows leave: a folder for each sink, and the registry of them. Sinks don't know each other, nor any source.
+#![forbid(unsafe_code)]
+
+pub mod blackhole;
+pub mod console;
+pub mod elasticsearch;
+pub mod file;
+pub mod format;
+pub mod hdfs;
+pub mod kafka;
+pub mod object;
+pub mod registry;
+pub mod s3;

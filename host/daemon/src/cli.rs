@@ -1,0 +1,83 @@
+//! The verbs and options of the command line. It knows how they are written, not what they do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Sawlog takes logs from files, HTTP and Kafka to Kafka, Elasticsearch, S3 and HDFS, each record exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "sawlog", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Where the config is.
+#[derive(Debug, Args)]
+pub struct ConfigPath {
+    /// The config: a file, or a folder of files.
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE|DIR",
+        default_value = "/etc/sawlog/sawlog.yaml",
+        env = "SAWLOG_CONFIG"
+    )]
+    pub path: PathBuf,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the agent.
+    Run(Run),
+    /// Say everything that is wrong with a config, or what each route promises and needs.
+    Validate(Validate),
+    /// Print the JSON Schema of configs.
+    Schema,
+    /// Draw who feeds whom.
+    Graph(Graph),
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// Check the config and all that it names on this machine, print the summary, and end.
+    #[arg(long, required = true)]
+    pub dry_run: bool,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a person.
+    Text,
+    /// For a program.
+    Json,
+}
+
+/// Options of `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+}
+
+/// Options of `graph`.
+#[derive(Debug, Args)]
+pub struct Graph {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// Language of the drawing.
+    #[arg(long, value_enum, default_value = "mermaid")]
+    pub format: crate::graph::Language,
+}

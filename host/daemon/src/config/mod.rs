@@ -1,0 +1,131 @@
+//! The config: from a path to a value that holds together, or to every mistake in it at once. The way is read →
+//! merge → resolve references → parse → check → validate, a file each. It knows nothing of the terminal that shows
+//! complaints, and starts nothing.
+
+mod check;
+mod condition;
+mod dead_letter;
+pub mod files;
+pub mod graph;
+mod merge;
+mod names;
+mod overlap;
+mod parsed;
+pub mod plugins;
+pub mod references;
+mod routes;
+pub mod sections;
+pub mod transforms;
+pub mod validated;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sawlog_settings::component::{Provenance, Severity};
+use sawlog_settings::decode::Complaint;
+use sawlog_settings::node::{Node, Place};
+
+use files::{Files, FilesError};
+use graph::Graph;
+use parsed::Parsed;
+use references::References;
+pub use validated::Config;
+use validated::{DEAD_LETTER, Sink, Source, Transform, builtin_dead_letter};
+
+/// What came of a config: it, if nothing refuses it, and all that is to be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The config; `None` where a complaint is an error.
+    pub config: Option<Config>,
+    /// Errors and warnings, by file and place.
+    pub complaints: Vec<Complaint>,
+    /// The files that the complaints' places are in.
+    pub files: Files,
+}
+
+/// Reads the file or folder `path` and everything that it refers to.
+pub fn load(path: &Path, from: &dyn References) -> Result<Loaded, FilesError> {
+    let files = files::read(path)?;
+    let mut complaints = Vec::new();
+    let mut tree = files.tree(&mut complaints);
+    if complaints.iter().any(|complaint| complaint.reason.starts_with("this is not YAML")) {
+        return Ok(Loaded { config: None, complaints, files });
+    }
+    let secrets = secrets_dir(&tree);
+    references::resolve(&mut tree, &secrets, from, &mut complaints);
+    let parsed = parsed::parse(tree, &mut complaints);
+    let graph = Graph::of(&parsed, &mut complaints);
+    check::check(&parsed, &mut complaints);
+    routes::check(&parsed, &graph, &mut complaints);
+    let memory_place = parsed.tree.place_of("limits.memory").unwrap_or(parsed.tree.place);
+    let config = match complaints.iter().any(|complaint| complaint.severity == Severity::Error) {
+        true => None,
+        false => validate(parsed, graph, files.folder.clone()),
+    };
+    if let Some(config) = &config {
+        complaints.extend(memory(config, memory_place));
+    }
+    complaints.sort_by_key(|complaint| (complaint.place, complaint.severity));
+    Ok(Loaded { config, complaints, files })
+}
+
+/// `secrets.dir`, needed before anything else can be read.
+fn secrets_dir(tree: &Node) -> PathBuf {
+    let written = tree.entry("secrets").and_then(|secrets| secrets.value.entry("dir")).and_then(|dir| dir.value.text());
+    written.map_or_else(|| sections::Secrets::default().dir, PathBuf::from)
+}
+
+/// The parts without their places. `None` only where some part is missing, which has then been complained about.
+fn validate(parsed: Parsed, graph: Graph, folder: PathBuf) -> Option<Config> {
+    let order = graph.order().ok()?.into_iter().map(str::to_owned).collect();
+    let letters: Vec<String> = dead_letter::named(&parsed).into_iter().map(|(name, _)| name.to_owned()).collect();
+    let sections = parsed.sections?;
+    let inputs = |name: &str| graph.vertices.get(name).map(|vertex| vertex.inputs.clone()).unwrap_or_default();
+    let mut plugins = BTreeMap::new();
+    for plugin in parsed.plugins {
+        plugins.insert(plugin.name, plugin.options?);
+    }
+    let mut sources = BTreeMap::new();
+    for source in parsed.sources {
+        sources
+            .insert(source.name, Source { r#type: source.type_name, common: source.common, options: source.options? });
+    }
+    let mut transforms = BTreeMap::new();
+    for transform in parsed.transforms {
+        let inputs = inputs(&transform.name);
+        transforms
+            .insert(transform.name, Transform { r#type: transform.type_name, inputs, options: transform.options? });
+    }
+    let mut sinks = BTreeMap::new();
+    for sink in parsed.sinks {
+        let takes_letters = letters.contains(&sink.name);
+        let row = sawlog_sinks::registry::SINKS.iter().find(|row| row.name == sink.type_name)?;
+        let general = sections.dead_letter.clone().unwrap_or_else(|| DEAD_LETTER.to_owned());
+        let bare = matches!(sink.type_name, "file" | "console") && !takes_letters;
+        let validated = Sink {
+            r#type: sink.type_name,
+            inputs: inputs(&sink.name),
+            delivery: sink.common.delivery.or(row.delivery).unwrap_or(sections.defaults.delivery),
+            on_error: sink.common.on_error.unwrap_or(sections.defaults.on_error),
+            dead_letter: (!takes_letters).then(|| sink.common.dead_letter.clone().unwrap_or(general)),
+            provenance: sink.common.provenance.unwrap_or(if bare { Provenance::None } else { Provenance::Full }),
+            common: sink.common,
+            options: sink.options?,
+        };
+        sinks.insert(sink.name, validated);
+    }
+    if sections.dead_letter.is_none() {
+        sinks.insert(DEAD_LETTER.to_owned(), builtin_dead_letter());
+    }
+    Some(Config { folder, sections, plugins, sources, transforms, sinks, graph, order })
+}
+
+/// Budgets of the parts must fit into the whole.
+fn memory(config: &Config, place: Place) -> Option<Complaint> {
+    let (need, limit) = (config.memory_bytes_max(), config.sections.limits.memory);
+    let reason =
+        format!("sinks and plugins may take {} MiB together, more than the {limit} of `limits.memory`", need >> 20);
+    let mend = "raise `limits.memory`, or lower `stage_memory`, `batch.bytes` or the plugins' `limits.memory`";
+    (need > limit.as_bytes()).then(|| Complaint::warning(place, reason).mend(mend))
+}

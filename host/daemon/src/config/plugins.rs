@@ -1,0 +1,126 @@
+//! The `plugins` section: where a plugin comes from, what it gets and what it may. It loads none.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sawlog_settings::component::Finding;
+use sawlog_settings::{ByteSize, Count};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a plugin may take, per instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginLimits {
+    /// Linear memory of an instance.
+    pub memory: ByteSize,
+    /// Fuel for one record. It decides whether a record is poison, on every machine alike.
+    pub fuel: Count,
+    /// A snapshot of the state of one partition.
+    pub state: ByteSize,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self { memory: ByteSize::mib(32), fuel: Count(10_000_000), state: ByteSize::mib(16) }
+    }
+}
+
+/// What a plugin may beyond seeing its columns and answering with edits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// Keep state between batches.
+    State,
+    /// Hold rows back and be called when time has passed.
+    Timers,
+    /// Call the host's column kernels.
+    Kernels,
+}
+
+/// Where a plugin runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In the agent's process, in the sandbox of the WASM engine.
+    #[default]
+    None,
+    /// In a process of its own. Not built yet, so a config that asks for it is refused.
+    Process,
+}
+
+/// A WASM plugin, by the name that `wasm` transforms call it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    /// Where the component is: `file:./redact.wasm`, from the folder of the config, or `file:/path`.
+    pub source: String,
+    /// Digest that the component must have, `sha256:` and 64 hexadecimal digits. Without one a changed file is another
+    /// plugin at the next reload.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// What the plugin is configured with; its own schema decides what it may hold.
+    #[serde(default)]
+    pub config: serde_json::Value,
+    /// Files that the plugin gets at its configuration, by the names it knows them by.
+    #[serde(default)]
+    pub files: BTreeMap<String, PathBuf>,
+    /// What the plugin may take.
+    #[serde(default)]
+    pub limits: PluginLimits,
+    /// What the plugin may.
+    #[serde(default)]
+    pub allow: Vec<Permission>,
+    /// Where the plugin runs.
+    #[serde(default)]
+    pub isolation: Isolation,
+}
+
+impl Plugin {
+    /// The component's file, from the folder of the config.
+    pub fn file(&self, folder: &Path) -> PathBuf {
+        folder.join(self.source.strip_prefix("file:").unwrap_or(&self.source))
+    }
+
+    /// Options that contradict each other or ask for what is not built.
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        match self.source.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => {}
+            Some(("oci" | "https" | "http", _)) => findings.push(Finding::error(
+                "source",
+                format!("`{}` would have to be fetched, which this version doesn't; fetch it when you roll out, and write file:/path", self.source),
+            )),
+            _ => findings.push(Finding::error("source", format!("`{}` says not how to find it; write file:./NAME.wasm", self.source))),
+        }
+        if let Some(digest) = &self.digest {
+            let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+            if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                findings.push(Finding::error(
+                    "digest",
+                    format!("`{digest}` is no digest; write sha256: and 64 hexadecimal digits"),
+                ));
+            }
+        }
+        if self.isolation == Isolation::Process {
+            findings.push(Finding::error(
+                "isolation",
+                "plugins in processes of their own are not built yet; write `isolation: none`",
+            ));
+        }
+        if self.allow.contains(&Permission::Timers) && !self.allow.contains(&Permission::State) {
+            findings.push(Finding::error("allow", "`timers` hold rows back, which is state; add `state`"));
+        }
+        if self.limits.fuel.0 == 0 || self.limits.fuel.0 > 1_000_000_000 {
+            findings
+                .push(Finding::error("limits.fuel", format!("{} is out of bounds; write 1 to 1G", self.limits.fuel)));
+        }
+        if self.limits.memory < ByteSize::mib(1) || self.limits.memory > ByteSize::gib(4) {
+            findings.push(Finding::error(
+                "limits.memory",
+                format!("{} is out of bounds; write 1MiB to 4GiB", self.limits.memory),
+            ));
+        }
+        findings
+    }
+}

@@ -1,0 +1,238 @@
+//! Options of the transforms and the registry of them: a new transform is a struct and a row. They transform nothing.
+
+use std::collections::BTreeMap;
+
+use sawlog_settings::component::Finding;
+use sawlog_settings::decode::{Complaint, Decoded, decode};
+use sawlog_settings::node::{Node, Place};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+/// Options of every transform.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransformCommon {
+    /// Names of sources, transforms and outputs (`NAME.OUTPUT`) whose rows this transform takes.
+    pub inputs: Vec<String>,
+}
+
+/// How a text becomes a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoder {
+    /// Lines of the container runtime; the rest of the line goes to the next decoder that takes it.
+    Cri,
+    /// A JSON object.
+    Json,
+    /// `key=value` pairs.
+    Logfmt,
+    /// An nginx access line in the combined format.
+    Nginx,
+    /// An Apache access line in the combined format.
+    Apache,
+    /// A regular expression; each named group becomes a member.
+    Regex(String),
+    /// Any text, as the record's `body`.
+    Text,
+}
+
+/// Whether the text stays in the record as `body`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepOriginal {
+    /// When no decoder took it.
+    #[default]
+    OnFailure,
+    /// Always.
+    Always,
+}
+
+/// Decodes the text of each record by the first decoder that takes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParseTransform {
+    /// Decoders, tried in this order. A text that none takes stays as it is and is counted.
+    pub r#try: Vec<Decoder>,
+    /// Whether the text stays in the record as `body`.
+    #[serde(default)]
+    pub keep_original: KeepOriginal,
+    /// Path of the member that holds the event time; the decoder's own choice where none is given.
+    #[serde(default)]
+    pub event_time: Option<String>,
+}
+
+/// Runs each batch through a chain of plugins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WasmTransform {
+    /// Names of plugins of the `plugins` section, in the order in which a batch passes them.
+    pub chain: Vec<String>,
+    /// How far event times may come out of order before a window of a plugin closes.
+    #[serde(default = "lateness")]
+    pub lateness: sawlog_settings::Period,
+}
+
+fn lateness() -> sawlog_settings::Period {
+    sawlog_settings::Period::from_secs(0)
+}
+
+/// Sends each row to every output whose condition it meets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTransform {
+    /// Conditions (a subset of CEL) by the names of their outputs: `search: 'severity == "ERROR"'`.
+    pub routes: BTreeMap<String, String>,
+    /// The output of rows that meet no condition: one of `routes`, or `drop`, which counts them as `not_routed`.
+    #[serde(default = "drop_word")]
+    pub unmatched: String,
+}
+
+fn drop_word() -> String {
+    "drop".to_owned()
+}
+
+/// Passes on the rows that meet a condition; the others are counted as `filtered`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilterTransform {
+    /// Condition (a subset of CEL).
+    pub condition: String,
+}
+
+/// The options of one transform.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs, reason = "each variant is named by the type it holds")]
+pub enum TransformOptions {
+    Parse(ParseTransform),
+    Wasm(WasmTransform),
+    Route(RouteTransform),
+    Filter(FilterTransform),
+}
+
+impl TransformOptions {
+    /// Names of the outputs that inputs may name as `NAME.OUTPUT`; `None` where the plugins decide.
+    pub fn outputs(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Route(route) => Some(route.routes.keys().map(String::as_str).collect()),
+            Self::Wasm(_) => None,
+            Self::Parse(_) | Self::Filter(_) => Some(Vec::new()),
+        }
+    }
+
+    /// Rows may be taken from the bare name.
+    pub fn has_default_output(&self) -> bool {
+        !matches!(self, Self::Route(_))
+    }
+
+    /// A stream behind it is thinned out on purpose.
+    pub fn thins_out(&self) -> bool {
+        matches!(self, Self::Route(_) | Self::Filter(_))
+    }
+
+    /// What is wrong with the options, beyond their types.
+    pub fn check(&self) -> Vec<Finding> {
+        match self {
+            Self::Parse(parse) => check_parse(parse),
+            Self::Wasm(wasm) if wasm.chain.is_empty() => {
+                vec![Finding::error("chain", "the chain is empty; list at least one plugin, or remove the transform")]
+            }
+            Self::Wasm(_) => Vec::new(),
+            Self::Route(route) => check_route(route),
+            Self::Filter(filter) => {
+                super::condition::error(&filter.condition).map(|e| Finding::error("condition", e)).into_iter().collect()
+            }
+        }
+    }
+}
+
+fn check_parse(parse: &ParseTransform) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if parse.r#try.is_empty() {
+        findings.push(Finding::error("try", "no decoder is listed; write for example [json, text]"));
+    }
+    if let Some(at) =
+        parse.r#try.iter().position(|decoder| *decoder == Decoder::Text).filter(|at| at + 1 < parse.r#try.len())
+    {
+        findings.push(Finding::error(
+            format!("try.{at}"),
+            "`text` takes everything, so no decoder behind it is ever tried; move it to the end",
+        ));
+    }
+    for (i, decoder) in parse.r#try.iter().enumerate() {
+        if let Decoder::Regex(pattern) = decoder {
+            findings.extend(
+                super::condition::regex_error(pattern).map(|error| Finding::error(format!("try.{i}.regex"), error)),
+            );
+        }
+        if parse.r#try[..i].contains(decoder) {
+            findings.push(Finding::error(format!("try.{i}"), "the decoder is listed twice; remove one"));
+        }
+    }
+    findings
+}
+
+fn check_route(route: &RouteTransform) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if route.routes.is_empty() {
+        findings.push(Finding::error("routes", "no route is listed; write NAME: 'CONDITION'"));
+    }
+    for (name, condition) in &route.routes {
+        if let Some(reason) = super::names::error(name) {
+            findings.push(Finding::error(format!("routes.{name}"), reason));
+        } else if name == "drop" {
+            findings
+                .push(Finding::error("routes.drop", "`drop` is what `unmatched` calls no output; rename the route"));
+        }
+        findings
+            .extend(super::condition::error(condition).map(|reason| Finding::error(format!("routes.{name}"), reason)));
+    }
+    if route.unmatched != "drop" && !route.routes.contains_key(&route.unmatched) {
+        let names: Vec<&str> = route.routes.keys().map(String::as_str).chain(["drop"]).collect();
+        findings.push(Finding::error(
+            "unmatched",
+            format!(
+                "`{}` is no route; {}",
+                route.unmatched,
+                sawlog_settings::decode::suggestion(&route.unmatched, &names, "route")
+            ),
+        ));
+    }
+    findings
+}
+
+/// How the options of one type of transform are read.
+pub type Parse = fn(&Node, Place, &[&str], &mut Vec<Complaint>) -> Decoded<TransformOptions>;
+
+/// One type of transform.
+#[derive(Debug)]
+pub struct TransformRow {
+    /// The word in `type`.
+    pub name: &'static str,
+    /// Its options, with those of every transform, as a JSON Schema.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Reads its own options.
+    pub parse: Parse,
+}
+
+/// A row: the word in `type`, the variant and the type of its options.
+macro_rules! row {
+    ($name:literal, $variant:ident($options:ty)) => {
+        TransformRow {
+            name: $name,
+            schema: |generator| sawlog_settings::schema::component::<TransformCommon, $options>(generator, $name),
+            parse: |node, title, also_known, complaints| {
+                let decoded = decode::<$options>(node, title, also_known, complaints);
+                Decoded { value: decoded.value.map(TransformOptions::$variant), clean: decoded.clean }
+            },
+        }
+    };
+}
+
+/// Every type of transform.
+pub const TRANSFORMS: &[TransformRow] = &[
+    row!("parse", Parse(ParseTransform)),
+    row!("wasm", Wasm(WasmTransform)),
+    row!("route", Route(RouteTransform)),
+    row!("filter", Filter(FilterTransform)),
+];

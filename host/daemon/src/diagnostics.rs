@@ -1,0 +1,134 @@
+//! Complaints about a config, for a person or a program. It knows where a place is in its file, nothing of what is wrong.
+
+use std::fmt::Write as _;
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use sawlog_settings::component::Severity;
+use sawlog_settings::decode::Complaint;
+use sawlog_settings::node::Place;
+use serde::Serialize;
+
+use crate::config::files::Files;
+
+/// Width of the drawn snippets, in characters; fixed, so that a report reads the same everywhere.
+const WIDTH_CHARS: usize = 110;
+
+/// One complaint as miette draws it.
+#[derive(Debug)]
+struct Drawn {
+    complaint: Complaint,
+    source: NamedSource<String>,
+    /// The second place, where it stands in another file.
+    elsewhere: Option<Box<Drawn>>,
+}
+
+impl std::fmt::Display for Drawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.complaint.reason)
+    }
+}
+
+impl std::error::Error for Drawn {}
+
+impl Diagnostic for Drawn {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.complaint.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.complaint.mend.as_ref().map(|mend| Box::new(mend) as Box<dyn std::fmt::Display>)
+    }
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let label =
+            |place: &Place, text: Option<String>| LabeledSpan::new(text, place.start as usize, place.len as usize);
+        let also = self.complaint.also.iter().filter(|(place, _)| place.file == self.complaint.place.file);
+        let also = also.map(move |(place, what)| label(place, Some(what.clone())));
+        Some(Box::new(std::iter::once(label(&self.complaint.place, Some("here".to_owned()))).chain(also)))
+    }
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        let elsewhere = self.elsewhere.as_deref()?;
+        Some(Box::new(std::iter::once(elsewhere as &dyn Diagnostic)))
+    }
+}
+
+fn draw(complaint: &Complaint, files: &Files) -> Drawn {
+    let file = files.files.get(complaint.place.file as usize);
+    let source = NamedSource::new(
+        file.map_or_else(String::new, |file| file.path.display().to_string()),
+        file.map_or_else(String::new, |file| file.text.clone()),
+    );
+    let elsewhere =
+        complaint.also.as_ref().filter(|(place, _)| place.file != complaint.place.file).map(|(place, what)| {
+            let first =
+                Complaint { severity: complaint.severity, place: *place, reason: what.clone(), mend: None, also: None };
+            Box::new(draw(&first, files))
+        });
+    Drawn { complaint: complaint.clone(), source, elsewhere }
+}
+
+/// All complaints with their snippets and carets, and a line that counts them.
+pub fn text(complaints: &[Complaint], files: &Files) -> String {
+    let theme = GraphicalTheme::unicode_nocolor();
+    let handler =
+        GraphicalReportHandler::new_themed(theme).with_width(WIDTH_CHARS).without_cause_chain().with_context_lines(0);
+    let mut report = String::new();
+    for complaint in complaints {
+        // Drawing fails only where writing to a string fails.
+        if handler.render_report(&mut report, &draw(complaint, files)).is_err() {
+            report.push_str(&complaint.reason);
+        }
+        report.push('\n');
+    }
+    let count = |severity| complaints.iter().filter(|complaint| complaint.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    if writeln!(report, "{}, {}", counted(errors, "error"), counted(warnings, "warning")).is_err() {
+        unreachable!("a string takes every write");
+    }
+    report
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A complaint for a program.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    /// `error` or `warning`.
+    pub severity: Severity,
+    /// The file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub reason: String,
+    /// How to mend it.
+    pub mend: Option<String>,
+}
+
+/// All complaints for a program.
+pub fn machine(complaints: &[Complaint], files: &Files) -> Vec<Machine> {
+    complaints
+        .iter()
+        .map(|complaint| {
+            let file = files.files.get(complaint.place.file as usize);
+            let before = file.and_then(|file| file.text.get(..complaint.place.start as usize)).unwrap_or_default();
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            Machine {
+                severity: complaint.severity,
+                file: file.map_or_else(String::new, |file| file.path.display().to_string()),
+                line: before.matches('\n').count() + 1,
+                column: before[line_start..].chars().count() + 1,
+                reason: complaint.reason.clone(),
+                mend: complaint.mend.clone(),
+            }
+        })
+        .collect()
+}

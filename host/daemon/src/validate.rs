@@ -1,0 +1,154 @@
+//! What `sawlog validate` says of a config that holds together: every route with its guarantee and mechanism, the rights
+//! that are needed, what readers must do, and how far the budgets reach. It asks no service and starts nothing.
+
+use std::fmt::Write as _;
+
+use sawlog_settings::{ByteSize, Delivery};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::config::validated::Route;
+
+/// Input rate that capacities are given for where none is known, in bytes a second.
+const RATE_BYTES_PER_S: u64 = 1 << 20;
+
+/// A component and what it needs or asks of others.
+#[derive(Debug, Serialize)]
+pub struct Needs {
+    /// The component.
+    pub component: String,
+    /// What it needs or asks, one a line.
+    pub lines: Vec<String>,
+}
+
+/// The whole report.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Every route.
+    pub routes: Vec<Route>,
+    /// The order that readers of a sink can count on.
+    pub ordering: Vec<Needs>,
+    /// Rights by component.
+    pub rights: Vec<Needs>,
+    /// What readers must do, by sink.
+    pub readers: Vec<Needs>,
+    /// How far the budgets reach.
+    pub capacity: Vec<String>,
+    /// What happens when the data directory is lost.
+    pub lost_directory: String,
+}
+
+/// The report of a config.
+pub fn report(config: &Config) -> Report {
+    let sinks = || config.sinks.iter().map(|(name, sink)| (name, sink.options.describe()));
+    let needs = |component: &String, lines: Vec<String>| {
+        (!lines.is_empty()).then(|| Needs { component: component.clone(), lines })
+    };
+    let of_sources = config.sources.iter().filter_map(|(name, source)| needs(name, source.options.describe().rights()));
+    let of_sinks = sinks().filter_map(|(name, sink)| needs(name, sink.rights()));
+    Report {
+        routes: config.routes(),
+        ordering: sinks()
+            .filter(|(name, _)| !config.is_dead_letter_sink(name))
+            .filter_map(|(n, s)| needs(n, vec![s.ordering().to_owned()]))
+            .collect(),
+        rights: of_sources.chain(of_sinks).collect(),
+        readers: sinks().filter_map(|(name, sink)| needs(name, sink.readers())).collect(),
+        capacity: capacity(config, RATE_BYTES_PER_S),
+        lost_directory: lost_directory(config),
+    }
+}
+
+/// How long the budgets last at an input rate in bytes a second.
+pub fn capacity(config: &Config, rate_bytes_per_s: u64) -> Vec<String> {
+    let limits = &config.sections.limits;
+    let seconds = limits.disk.as_bytes() * 9 / 10 / rate_bytes_per_s.max(1);
+    let rate = ByteSize::bytes(rate_bytes_per_s);
+    let mut lines = vec![format!(
+        "{} of disk = {} of queued and rescued input at {rate}/s, while a sink is down",
+        limits.disk,
+        length(seconds)
+    )];
+    lines.push(format!(
+        "{} of memory, of which sinks and plugins may take {}",
+        limits.memory,
+        ByteSize::mib(config.memory_bytes_max().div_ceil(1 << 20))
+    ));
+    lines
+}
+
+fn length(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{:.1} h", seconds as f64 / 3_600.0),
+        _ => format!("{:.1} days", seconds as f64 / 86_400.0),
+    }
+}
+
+fn lost_directory(config: &Config) -> String {
+    let repeats: Vec<&str> =
+        config.sinks.iter().filter(|(_, sink)| sink.r#type == "elasticsearch").map(|(name, _)| name.as_str()).collect();
+    let journalled: Vec<&str> = config
+        .sinks
+        .iter()
+        .filter(|(name, sink)| sink.r#type == "file" && !config.is_dead_letter_sink(name))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let mut text = "files still on disk are delivered exactly once to kafka, s3, hdfs and lakes; undelivered pushed input and plugin state newer than the backup are lost".to_owned();
+    if !repeats.is_empty() {
+        text += &format!("; {} may repeat where the index comes from the received time", repeats.join(", "));
+    }
+    if !journalled.is_empty() {
+        text += &format!(
+            "; appended files of {} begin anew where their length was only in the journal",
+            journalled.join(", ")
+        );
+    }
+    text
+}
+
+/// The report for a person.
+pub fn text(config: &Config, report: &Report) -> String {
+    let mut out = String::new();
+    let mut line = |text: &str| {
+        if writeln!(out, "{text}").is_err() {
+            unreachable!("a string takes every write");
+        }
+    };
+    line("routes");
+    for route in &report.routes {
+        route_lines(config, route).iter().for_each(|text| line(text));
+    }
+    for (title, needs) in [("ordering", &report.ordering), ("rights", &report.rights), ("readers", &report.readers)] {
+        if !needs.is_empty() {
+            line(title);
+        }
+        for need in needs {
+            need.lines.iter().for_each(|text| line(&format!("  {}: {text}", need.component)));
+        }
+    }
+    line("capacity");
+    report.capacity.iter().for_each(|text| line(&format!("  {text}")));
+    line("if the data directory is lost");
+    line(&format!("  {}", report.lost_directory));
+    out
+}
+
+fn route_lines(config: &Config, route: &Route) -> Vec<String> {
+    let mut lines = Vec::new();
+    for way in &route.ways {
+        let names: Vec<&str> =
+            std::iter::once(&route.source).chain(way).chain([&route.sink]).map(String::as_str).collect();
+        lines.push(format!("  {}", names.join(" → ")));
+    }
+    lines.push(format!("    {} by {}", route.promise.delivery.word(), route.promise.mechanism));
+    let mut provided = route.promise.provided.clone();
+    if let Some(source) = config.sources.get(&route.source) {
+        provided.extend(source.options.describe().provided());
+    }
+    if route.promise.delivery != Delivery::BestEffort {
+        lines.extend(provided.iter().map(|condition| format!("    provided that {condition}")));
+    }
+    lines
+}

@@ -1,0 +1,115 @@
+//! What the verbs do that need no running agent, and how any verb fails.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use sawlog_settings::component::Severity;
+use serde_json::json;
+use thiserror::Error;
+
+use crate::cli;
+use crate::config::files::FilesError;
+use crate::config::references::Machine;
+use crate::config::{self, Config, Loaded};
+use crate::{diagnostics, graph, preflight, schema, validate};
+
+/// Exit code of a config that is refused.
+const CONFIG_IS_WRONG: u8 = 2;
+
+/// Why a verb ends without having done its work.
+#[derive(Debug, Error)]
+pub enum VerbError {
+    /// The config can't be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The config is refused; the text holds every complaint.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody reads what is printed.
+    #[error("the output can't be written: {0}; let something read it")]
+    Output(#[from] std::io::Error),
+    /// A report that is no JSON.
+    #[error("the report can't be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl VerbError {
+    /// Says it on standard error, and gives the exit code.
+    pub fn tell(&self) -> ExitCode {
+        if let Self::Output(error) = self
+            && error.kind() == std::io::ErrorKind::BrokenPipe
+        {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("{}", self.to_string().trim_end());
+        match self {
+            Self::Files(_) | Self::Refused(_) => ExitCode::from(CONFIG_IS_WRONG),
+            Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The config at `path`, after its warnings have been said on standard error.
+pub fn load(path: &Path) -> Result<Config, VerbError> {
+    let Loaded { config, complaints, files } = config::load(path, &Machine)?;
+    let report = if complaints.is_empty() { String::new() } else { diagnostics::text(&complaints, &files) };
+    match config {
+        Some(config) => {
+            eprint!("{report}");
+            Ok(config)
+        }
+        None => Err(VerbError::Refused(report)),
+    }
+}
+
+/// `sawlog run`
+pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
+    let config = load(&options.config.path)?;
+    let report = validate::report(&config);
+    let findings = preflight::check(&config);
+    print(&preflight::summary(&config, &report))?;
+    match findings.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(VerbError::Refused(findings.join("\n"))),
+    }
+}
+
+/// `sawlog validate`
+pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
+    let loaded = config::load(&options.config.path, &Machine)?;
+    let report = loaded.config.as_ref().map(validate::report);
+    if options.format == cli::Format::Json {
+        let complaints = diagnostics::machine(&loaded.complaints, &loaded.files);
+        let valid = !loaded.complaints.iter().any(|complaint| complaint.severity == Severity::Error);
+        print(&serde_json::to_string_pretty(&json!({ "valid": valid, "complaints": complaints, "report": report }))?)?;
+    } else {
+        if !loaded.complaints.is_empty() {
+            eprint!("{}", diagnostics::text(&loaded.complaints, &loaded.files));
+        }
+        if let (Some(config), Some(report)) = (&loaded.config, &report) {
+            print(&validate::text(config, report))?;
+        }
+    }
+    Ok(if loaded.config.is_some() { ExitCode::SUCCESS } else { ExitCode::from(CONFIG_IS_WRONG) })
+}
+
+/// `sawlog schema`
+pub fn schema() -> Result<ExitCode, VerbError> {
+    print(&serde_json::to_string_pretty(&schema::schema())?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `sawlog graph`
+pub fn graph(options: &cli::Graph) -> Result<ExitCode, VerbError> {
+    let config = load(&options.config.path)?;
+    print(&graph::draw(&config, options.format))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> Result<(), std::io::Error> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.trim_end().as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}

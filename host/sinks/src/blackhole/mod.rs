@@ -1,0 +1,3 @@
+//! The `blackhole` sink: rows thrown away. It knows no other sink.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! The `file` source: lines of files that grow, rotate and go away. It knows no other source.
+
+pub mod config;

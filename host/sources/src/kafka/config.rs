@@ -1,0 +1,142 @@
+//! Options of the `kafka` source. It opens no connection.
+
+use sawlog_settings::component::{DescribeSource, Finding, SourceKind};
+use sawlog_settings::connection::{Sasl, TlsClient, check_addresses};
+use sawlog_settings::{ByteSize, Period};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a partition begins that has no cursor yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// At the group's committed offset, else at the earliest.
+    #[default]
+    Committed,
+    /// At the earliest offset that is kept.
+    Earliest,
+    /// At the end, as it is when the partition is first assigned.
+    Latest,
+}
+
+/// Reads committed messages of topics, as a member of a consumer group or of partitions listed by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSource {
+    /// Brokers to begin with, each `HOST:PORT`.
+    pub brokers: Vec<String>,
+    /// Topics to read.
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// Regular expression of topics to read, in place of `topics`.
+    #[serde(default)]
+    pub topics_pattern: Option<String>,
+    /// Consumer group. Its members share the partitions and hand them over.
+    pub group_id: String,
+    /// Partitions of the one topic to read, assigned to this agent alone; the group then balances nothing.
+    #[serde(default)]
+    pub partitions: Vec<i32>,
+    /// Where a partition begins that has no cursor yet.
+    #[serde(default)]
+    pub start: Start,
+    /// Topic for the journals of the partitions, in the source's cluster; one partition per source partition.
+    #[serde(default = "journal_topic")]
+    pub journal_topic: String,
+    /// Compacted topic for cursors of sinks that keep none themselves, in the source's cluster.
+    #[serde(default = "cursor_topic")]
+    pub cursor_topic: String,
+    /// Name by which the group knows this member over a restart, so that it gets its partitions back.
+    #[serde(default)]
+    pub instance_id: Option<String>,
+    /// Time without a heartbeat after which the group gives the partitions to others.
+    #[serde(default = "session_timeout")]
+    pub session_timeout: Period,
+    /// Most bytes fetched ahead for all partitions.
+    #[serde(default = "fetch_bytes_max")]
+    pub fetch_bytes_max: ByteSize,
+    /// How long a partition without input waits before a plugin's windows are flushed.
+    #[serde(default = "idle_timeout")]
+    pub idle_timeout: Period,
+    /// Credentials.
+    #[serde(default)]
+    pub sasl: Option<Sasl>,
+    /// TLS to the brokers.
+    #[serde(default)]
+    pub tls: Option<TlsClient>,
+}
+
+fn journal_topic() -> String {
+    "sawlog-journal".to_owned()
+}
+fn cursor_topic() -> String {
+    "sawlog-cursors".to_owned()
+}
+fn session_timeout() -> Period {
+    Period::from_secs(45)
+}
+fn fetch_bytes_max() -> ByteSize {
+    ByteSize::mib(32)
+}
+fn idle_timeout() -> Period {
+    Period::from_secs(5)
+}
+
+impl DescribeSource for KafkaSource {
+    fn check(&self) -> Vec<Finding> {
+        let mut findings = check_addresses("brokers", &self.brokers);
+        findings.extend(self.tls.iter().flat_map(|tls| tls.check("tls")));
+        match (&self.topics_pattern, self.topics.is_empty()) {
+            (None, true) => {
+                findings.push(Finding::error("topics", "no topic is named; list `topics`, or give a `topics_pattern`"))
+            }
+            (Some(_), false) => findings.push(Finding::error(
+                "topics_pattern",
+                "`topics` and `topics_pattern` exclude each other; keep one of them",
+            )),
+            (Some(pattern), true) => findings.extend(regex::Regex::new(pattern).err().map(|_| {
+                Finding::error("topics_pattern", format!("`{pattern}` is not a regular expression; mend it"))
+            })),
+            (None, false) => {}
+        }
+        if !self.partitions.is_empty() && (self.topics.len() != 1 || self.topics_pattern.is_some()) {
+            findings.push(Finding::error("partitions", "partitions belong to one topic; list exactly one in `topics`"));
+        }
+        for (i, topic) in self.topics.iter().enumerate() {
+            if *topic == self.journal_topic || *topic == self.cursor_topic {
+                findings.push(Finding::error(
+                    format!("topics.{i}"),
+                    format!("`{topic}` holds this source's own state; choose another topic for one of them"),
+                ));
+            }
+        }
+        if self.journal_topic == self.cursor_topic {
+            findings.push(Finding::error(
+                "cursor_topic",
+                "cursors are compacted and journals are not; give each a topic of its own",
+            ));
+        }
+        findings
+    }
+
+    fn kind(&self) -> SourceKind {
+        if self.partitions.is_empty() { SourceKind::Moving } else { SourceKind::Pinned }
+    }
+
+    fn rights(&self) -> Vec<String> {
+        let topics = self
+            .topics_pattern
+            .as_ref()
+            .map_or_else(|| self.topics.join(", "), |pattern| format!("topics that match {pattern}"));
+        vec![
+            format!("Read, Describe on {topics}"),
+            format!("Read on group {}", self.group_id),
+            format!("Read, Write, Describe, Delete on topic {} (Delete: DeleteRecords)", self.journal_topic),
+            format!("Read, Write, Describe on topic {}", self.cursor_topic),
+            "Write, Describe on transactional ids with the agent's and the group's names".to_owned(),
+        ]
+    }
+
+    fn provided(&self) -> Vec<String> {
+        vec!["the topics keep records until they are delivered, without unclean leader election".to_owned()]
+    }
+}

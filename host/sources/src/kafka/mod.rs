@@ -1,0 +1,3 @@
+//! The `kafka` source: messages of Kafka topics. It knows no other source.
+
+pub mod config;
