@@ -4,8 +4,10 @@
 
 pub mod batch;
 pub mod decode;
+pub mod expr;
 pub mod id;
 pub mod json;
 pub mod path;
+pub mod template;
 pub mod time;
 pub mod value;
