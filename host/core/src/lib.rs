@@ -4,6 +4,7 @@
 
 pub mod claims;
 pub mod engine;
+pub mod identity;
 pub mod input;
 pub mod journal;
 pub mod lane;

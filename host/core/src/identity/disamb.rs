@@ -37,10 +37,7 @@ impl Disambs {
 
 /// The id of a file's generation: two nodes, two sources, two first lines, two numbers never share one.
 pub fn generation(agent_id: &str, source_id: &str, first_line: [u8; 16], disamb: u32) -> Generation {
-    Generation::derive(
-        "sawlog.file",
-        &[agent_id.as_bytes(), source_id.as_bytes(), &first_line, &disamb.to_le_bytes()],
-    )
+    Generation::derive("sawlog.file", &[agent_id.as_bytes(), source_id.as_bytes(), &first_line, &disamb.to_le_bytes()])
 }
 
 #[cfg(test)]
@@ -59,9 +56,12 @@ mod tests {
     #[test]
     fn every_part_counts_in_the_generation() {
         let base = generation("a", "s", [0; 16], 0);
-        for other in
-            [generation("b", "s", [0; 16], 0), generation("a", "t", [0; 16], 0), generation("a", "s", [1; 16], 0), generation("a", "s", [0; 16], 1)]
-        {
+        for other in [
+            generation("b", "s", [0; 16], 0),
+            generation("a", "t", [0; 16], 0),
+            generation("a", "s", [1; 16], 0),
+            generation("a", "s", [0; 16], 1),
+        ] {
             assert_ne!(base, other);
         }
     }

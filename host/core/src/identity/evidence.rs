@@ -27,8 +27,14 @@ pub struct Grain {
 
 impl Grain {
     /// 4 KiB blocks, 256 KiB at either end, 1 MiB between (of the first 4 GiB), an anchor of 256 bytes.
-    pub const DEFAULT: Self =
-        Self { block_bytes: 4096, edge_blocks: 64, middle_blocks: 256, middle_max: 4096, anchor_bytes: 256, marks_max: 128 };
+    pub const DEFAULT: Self = Self {
+        block_bytes: 4096,
+        edge_blocks: 64,
+        middle_blocks: 256,
+        middle_max: 4096,
+        anchor_bytes: 256,
+        marks_max: 128,
+    };
 
     fn block(self) -> u64 {
         u64::from(self.block_bytes)
@@ -84,6 +90,17 @@ pub fn hash_of(bytes: &[u8]) -> u64 {
 fn hash_of_hashes(hashes: &[u64]) -> u64 {
     let bytes: Vec<u8> = hashes.iter().flat_map(|h| h.to_le_bytes()).collect();
     xxh3_64(&bytes)
+}
+
+/// Whether what a file holds was consumed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cover {
+    /// No, or nothing could be compared.
+    No,
+    /// All whole blocks; the last partial one could not be compared.
+    Blocks,
+    /// Yes, to the last complete line.
+    Exact,
 }
 
 /// A line end in a block: the hash of the block's bytes up to it.
@@ -149,24 +166,27 @@ impl Evidence {
         Some(same)
     }
 
-    /// Whether the complete lines of a file, which end at `complete`, are a beginning of what was consumed. `None` where
-    /// it can't be read. Where no mark covers the last partial block, at least one whole block must have spoken.
-    pub fn covers(&self, contents: &mut dyn Contents, file: usize, complete: u64) -> Option<bool> {
+    /// How far the complete lines of a file, which end at `complete`, are a beginning of what was consumed. `None` where
+    /// it can't be read.
+    pub fn covers(&self, contents: &mut dyn Contents, file: usize, complete: u64) -> Option<Cover> {
         if complete > self.pos {
-            return Some(false);
+            return Some(Cover::No);
         }
         let whole = self.grain.floor(complete);
         let last = self.known_rest(complete);
         if let Some(known) = last
             && contents.hash(file, whole..complete)? != known
         {
-            return Some(false);
+            return Some(Cover::No);
         }
         if last.is_none() && self.marked(whole) {
-            return Some(false); // every line end of this block is known and this is none of them
+            return Some(Cover::No); // every line end of this block is known and this is none of them
         }
-        let compared = self.blocks_equal(contents, file, whole)?;
-        Some(compared.is_some_and(|blocks| last.is_some() || blocks > 0))
+        Some(match (self.blocks_equal(contents, file, whole)?, last) {
+            (None, _) | (Some(0), None) => Cover::No,
+            (Some(_), Some(_)) => Cover::Exact,
+            (Some(_), None) => Cover::Blocks,
+        })
     }
 
     /// Whether everything consumed here is also the beginning of what `other` consumed: then neither can prove that a
@@ -272,8 +292,18 @@ impl Tracker {
     pub fn new(grain: Grain, first_line: FirstLine) -> Self {
         let empty = hash_of(&[]);
         let (head, middle, tail, marks) = Default::default();
-        let evidence =
-            Evidence { grain, pos: 0, first_line, head, middle, tail_first: 0, tail, rest: empty, anchor: empty, marks };
+        let evidence = Evidence {
+            grain,
+            pos: 0,
+            first_line,
+            head,
+            middle,
+            tail_first: 0,
+            tail,
+            rest: empty,
+            anchor: empty,
+            marks,
+        };
         Self { evidence, chunk: Vec::new(), raw: Vec::new() }
     }
 

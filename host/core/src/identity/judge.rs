@@ -1,7 +1,7 @@
 //! The identity rules of one partition's files, in their order. Facts in, decisions out; it reads nothing itself and
 //! remembers nothing between two judgements.
 
-use super::evidence::{Contents, Evidence, FirstLine};
+use super::evidence::{Contents, Cover, Evidence, FirstLine};
 use sawlog_record::id::Generation;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,7 @@ pub enum WaitReason {
 
 /// What is to happen. `known` and `seen` are indexes into the arguments of [`judge`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the fields are the indexes and the position that the variants speak of")]
 pub enum Decision {
     /// The file still is the generation (perhaps under another name).
     Same { known: usize, seen: usize },
@@ -212,8 +213,8 @@ impl Scan<'_> {
         if !evidence.covered_by(self.contents, s, self.seen[s].size)? {
             return Some(false);
         }
-        let foreign = self.seen[s].name == Name::Rotated
-            && (self.alias_of(s, Some(k))?.is_some() || self.copy_of(s)?.is_some());
+        let foreign =
+            self.seen[s].name == Name::Rotated && (self.alias_of(s, Some(k))?.is_some() || self.copy_of(s)?.is_some());
         Some(!foreign)
     }
 
@@ -243,28 +244,20 @@ impl Scan<'_> {
         if seen.first_line != Some(evidence.first_line()) {
             return Some(None);
         }
-        if seen.size < evidence.pos() && evidence.covers(self.contents, s, seen.complete)? {
+        if seen.size < evidence.pos() && evidence.covers(self.contents, s, seen.complete)? != Cover::No {
             return Some(Some(seen.size));
         }
         let common = evidence.common(self.contents, s, seen.size)?;
-        let header = self.known.iter().enumerate().any(|(i, o)| i != k && o.evidence.first_line() == evidence.first_line());
+        let header =
+            self.known.iter().enumerate().any(|(i, o)| i != k && o.evidence.first_line() == evidence.first_line());
         let enough = common > u64::from(evidence.first_line().bytes) || (common > 0 && !header);
         Some(enough.then_some(common))
     }
 
-    fn begins(&mut self, k: usize, s: usize) -> Option<bool> {
-        let (evidence, seen) = (&self.known[k].evidence, &self.seen[s]);
-        if seen.first_line != Some(evidence.first_line()) {
-            return Some(false);
-        }
-        evidence.covers(self.contents, s, seen.complete)
-    }
-
     /// Rule 3: a primary name that is nobody's begins a generation, before rotated names are judged.
     fn open_primaries(&mut self) {
-        let mut new: Vec<usize> = (0..self.seen.len())
-            .filter(|s| self.claims[*s].is_none() && self.seen[*s].name != Name::Rotated)
-            .collect();
+        let mut new: Vec<usize> =
+            (0..self.seen.len()).filter(|s| self.claims[*s].is_none() && self.seen[*s].name != Name::Rotated).collect();
         new.sort_by_key(|s| (self.seen[*s].file.btime, *s));
         for s in new {
             match self.seen[s].first_line {
@@ -305,14 +298,22 @@ impl Scan<'_> {
         }
     }
 
-    /// Rule 4a: the generation (other than `except`) of which all complete lines of `s` are a consumed beginning.
+    /// Rule 4a: the generation (other than `except`) of which all complete lines of `s` are a consumed beginning. Where
+    /// only whole blocks can be compared, and they are those of several generations, they prove nothing.
     fn alias_of(&mut self, s: usize, except: Option<usize>) -> Option<Option<usize>> {
+        let (mut candidate, mut candidates) = (None, 0);
         for k in (0..self.known.len()).filter(|k| Some(*k) != except) {
-            if self.begins(k, s)? {
-                return Some(Some(k));
+            let (evidence, seen) = (&self.known[k].evidence, &self.seen[s]);
+            if seen.first_line != Some(evidence.first_line()) {
+                continue;
+            }
+            match evidence.covers(self.contents, s, seen.complete)? {
+                Cover::Exact => return Some(Some(k)),
+                Cover::Blocks => (candidate, candidates) = (Some(k), candidates + 1),
+                Cover::No => {}
             }
         }
-        Some(None)
+        Some(candidate.filter(|_| candidates == 1))
     }
 
     /// Rule 4b: the file of a generation of which `s` is a byte-equal beginning.

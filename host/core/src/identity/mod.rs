@@ -14,5 +14,5 @@ mod judge;
 mod model;
 
 pub use disamb::{Disambs, generation};
-pub use evidence::{Contents, Evidence, FirstLine, Grain, Tracker, hash_of};
+pub use evidence::{Contents, Cover, Evidence, FirstLine, Grain, Tracker, hash_of};
 pub use judge::{Decision, FileId, Known, Name, Seen, WaitReason, judge};

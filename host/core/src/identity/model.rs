@@ -112,6 +112,8 @@ struct Style {
     late_writes: bool,
     power_cuts: bool,
     backups: bool,
+    /// Most lines are alike and of one length, so tails look alike.
+    ticks: bool,
 }
 
 struct World {
@@ -123,6 +125,8 @@ struct World {
     tasks: Vec<Task>,
     lines: u64,
     rebooted: bool,
+    /// The application has written part of a line and will finish it.
+    mid_line: bool,
 }
 
 const PRIMARY: &str = "app.log";
@@ -130,22 +134,34 @@ const PRIMARY: &str = "app.log";
 impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed.wrapping_mul(0x0123_4567_89ab_cdef) ^ 0x5eed);
+        let (copytruncate, gzip, backups) = (dice.chance(50), dice.chance(50), dice.chance(15));
         let style = Style {
-            header: dice.chance(50).then(|| "#fields: time level text\n".to_owned()),
+            header: dice.chance(50).then(|| "#fields: time level tex\n".to_owned()),
             keep: 2 + dice.below(4) as u32,
-            copytruncate: dice.chance(50),
-            gzip: dice.chance(50),
+            copytruncate,
+            gzip,
             late_writes: dice.chance(30),
-            power_cuts: dice.chance(30),
-            backups: dice.chance(15),
+            // A backup of a file that then loses its tail is another file with lines of its own: sent again.
+            power_cuts: !backups && dice.chance(30),
+            backups,
+            // Not with copies: ticks alone are no evidence, so these files would be sent again.
+            ticks: !copytruncate && !gzip && !backups && dice.chance(80),
         };
         let (tasks, disk) = Default::default();
-        Self { dice, disk, style, writer: None, tasks, lines: 0, rebooted: false }
+        Self { dice, disk, style, writer: None, tasks, lines: 0, rebooted: false, mid_line: false }
     }
 
-    fn line(&mut self) -> Vec<u8> {
+    fn line(&mut self, first: bool) -> Vec<u8> {
+        // One telling line in every first block: a copy that only ticks are known of is not told from another.
+        if self.style.ticks && !first && self.dice.chance(80) {
+            return b"tick tick .".to_vec();
+        }
         self.lines += 1;
         let mut line = format!("L{}.", self.lines).into_bytes();
+        if self.style.ticks {
+            line.resize(11, b'x');
+            return line;
+        }
         line.extend((0..self.dice.below(40)).map(|_| b'x'));
         line
     }
@@ -166,28 +182,31 @@ impl World {
     fn reopen(&mut self) {
         if let Some(ino) = self.writer.take() {
             // A line under way is finished before the application turns to its new file.
-            let data = &mut self.disk.inode(ino).data;
-            if data.last().is_some_and(|b| *b != b'\n') {
-                data.push(b'\n');
-            }
+            self.finish_line(ino);
             self.disk.close(ino);
+        }
+    }
+
+    fn finish_line(&mut self, ino: u64) {
+        let data = &mut self.disk.inode(ino).data;
+        if std::mem::take(&mut self.mid_line) && data.last().is_some_and(|b| *b != b'\n') {
+            data.push(b'\n');
         }
     }
 
     fn append(&mut self) {
         let ino = self.open_writer();
+        let mut first = self.disk.inode(ino).data.is_empty();
         if let (true, Some(header)) = (self.disk.inode(ino).data.is_empty(), self.style.header.clone()) {
             self.disk.inode(ino).data.extend(header.into_bytes());
         }
         for _ in 0..1 + self.dice.below(12) {
-            let line = self.line();
-            let open = self.disk.inode(ino).data.last().is_some_and(|b| *b != b'\n');
-            if open {
-                self.disk.inode(ino).data.push(b'\n');
-            }
+            let line = self.line(std::mem::take(&mut first));
+            self.finish_line(ino);
             self.disk.inode(ino).data.extend(line);
+            self.mid_line = true;
             if self.dice.chance(90) {
-                self.disk.inode(ino).data.push(b'\n');
+                self.finish_line(ino);
             }
         }
     }
@@ -243,7 +262,7 @@ impl World {
             self.disk.create(&to, Vec::new());
         }
         let more = if self.dice.chance(50) { data.len() } else { done + self.dice.below(400) as usize };
-        let done = more.clamp(done, data.len());
+        let done = more.max(done).min(data.len());
         let Some(copy) = self.disk.names.get(&to).copied() else { return };
         self.disk.inode(copy).data = data[..done].to_vec();
         if done < data.len() || self.dice.chance(30) {
@@ -276,6 +295,7 @@ impl World {
             self.disk.unlink(&to);
         }
         self.rebooted = true;
+        self.mid_line = false;
         if let Some(ino) = self.disk.names.get(PRIMARY).copied() {
             let len = self.disk.inode(ino).data.len();
             let lost = self.dice.below(60).min(len as u64) as usize;
@@ -326,8 +346,8 @@ struct Reader {
     generations: Vec<Generation>,
     disambs: Disambs,
     held: BTreeMap<u64, usize>,
-    delivered: Vec<String>,
-    visible: BTreeSet<String>,
+    delivered: Vec<u64>,
+    visible: BTreeSet<u64>,
 }
 
 struct Bytes<'a> {
@@ -348,11 +368,14 @@ fn complete(data: &[u8]) -> usize {
     data.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1)
 }
 
-/// The writer's line in a delivered one: after a power cut a new line may be glued to the stump of a lost one.
-fn lines_of(bytes: &[u8]) -> impl Iterator<Item = String> {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    let lines: Vec<String> = text.lines().filter_map(|l| l.rsplit_once('L').map(|(_, id)| format!("L{id}"))).collect();
-    lines.into_iter()
+/// Numbers of the writer's lines: after a power cut a new line may be glued to the stump of a lost one.
+fn lines_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.split(|b| *b == b'\n').filter_map(|line| {
+        let start = memchr::memrchr(b'L', line)? + 1;
+        let dot = start + memchr::memchr(b'.', &line[start..])?;
+        let digits = line[dot + 1..].iter().all(|b| *b == b'x').then_some(&line[start..dot])?;
+        digits.iter().try_fold(0, |n, d| d.is_ascii_digit().then(|| n * 10 + u64::from(d - b'0')))
+    })
 }
 
 impl Reader {
@@ -363,6 +386,7 @@ impl Reader {
 
     fn look(&mut self, world: &mut World) {
         let (inodes, seen) = self.see(&world.disk);
+        inodes.iter().for_each(|ino| world.disk.hold(*ino)); // a look keeps what it saw until it ends
         let files: Vec<&[u8]> = inodes.iter().map(|i| world.disk.inodes[i].data.as_slice()).collect();
         files.iter().for_each(|data| self.visible.extend(lines_of(&data[..complete(data)])));
         let boot_changed = std::mem::take(&mut world.rebooted) && self.without != Without::PowerRule;
@@ -372,14 +396,10 @@ impl Reader {
             _ => judge(&known, &seen, boot_changed, &mut Bytes { files }),
         };
         check_complete(&known, &seen, &decisions);
-        if std::env::var_os("IDENTITY_TRACE").is_some() {
-            let names: BTreeMap<u64, &String> = world.disk.names.iter().map(|(n, i)| (*i, n)).collect();
-            for d in &decisions { eprint!("  {d:?}"); match d { Decision::Same{known:k,seen:s}|Decision::Adopt{known:k,seen:s}|Decision::Cut{known:k,seen:s,..}|Decision::Alias{known:k,seen:s}=>eprintln!(" {:?} pos {} <- {:?} ino {} size {} complete {}",known[*k].generation,known[*k].evidence.pos(),names.get(&inodes[*s]),inodes[*s],seen[*s].size,seen[*s].complete), Decision::New{seen:s}|Decision::Wait{seen:s,..}=>eprintln!(" {:?} ino {} size {} complete {}",names.get(&inodes[*s]),inodes[*s],seen[*s].size,seen[*s].complete), Decision::Gone{known:k}=>eprintln!(" {:?} pos {}",known[*k].generation,known[*k].evidence.pos())} }
-            eprintln!("-- look {:?}", boot_changed);
-        }
         for decision in decisions {
             self.execute(decision, &inodes, &seen, &mut world.disk);
         }
+        inodes.iter().for_each(|ino| world.disk.close(*ino));
         self.forget();
     }
 
@@ -428,11 +448,13 @@ impl Reader {
             Decision::Cut { known, seen: s, pos } => {
                 let data = &disk.inodes[&inodes[s]].data;
                 let pos = if pos < data.len() as u64 { complete(&data[..pos as usize]) } else { pos as usize };
-                self.rewind(known, &data[..pos]);
-                self.read(known, seen[s].file, inodes[s], disk);
+                let spared = data[..pos].to_vec();
+                self.lose(known, disk);
+                let rest = self.open(&seen[s], &spared);
+                self.read(rest, seen[s].file, inodes[s], disk);
             }
             Decision::New { seen: s } => {
-                let known = self.open(&seen[s]);
+                let known = self.open(&seen[s], &[]);
                 self.read(known, seen[s].file, inodes[s], disk);
             }
             Decision::Gone { known } => self.lose(known, disk),
@@ -440,22 +462,17 @@ impl Reader {
         }
     }
 
-    fn open(&mut self, seen: &Seen) -> usize {
+    /// A new generation, of which `spared` was consumed as part of an older one.
+    fn open(&mut self, seen: &Seen, spared: &[u8]) -> usize {
         let first_line = seen.first_line.expect("only files with a first line are opened");
         let number = self.disambs.take(first_line.hash);
-        let tracker = Tracker::new(GRAIN, first_line);
+        let mut tracker = Tracker::new(GRAIN, first_line);
+        tracker.consume(spared);
         let generation = generation("agent", "source", first_line.hash, number);
         assert!(self.generations.iter().all(|g| g.known.generation != generation), "an id was given twice");
         let known = Known { generation, file: Some(seen.file), evidence: tracker.evidence() };
         self.generations.push(Generation { known, tracker: Some(tracker), finished: false });
         self.generations.len() - 1
-    }
-
-    fn rewind(&mut self, g: usize, data: &[u8]) {
-        let mut tracker = Tracker::new(GRAIN, self.generations[g].known.evidence.first_line());
-        tracker.consume(data);
-        self.generations[g].known.evidence = tracker.evidence();
-        self.generations[g].tracker = Some(tracker);
     }
 
     /// Reads every complete line from where the generation stands.
@@ -478,7 +495,6 @@ impl Reader {
             })
         });
         tracker.consume(&data[from..to]);
-        if std::env::var_os("IDENTITY_TRACE").is_some() { eprintln!("    read {g} {from}..{to}: {:?}", lines_of(&data[from..to]).collect::<Vec<_>>()); }
         self.delivered.extend(lines_of(&data[from..to]));
         generation.known.evidence = match self.without {
             Without::Anchors => Tracker::new(GRAIN, generation.known.evidence.first_line()).evidence(),
@@ -487,7 +503,8 @@ impl Reader {
     }
 
     fn hold(&mut self, g: usize, ino: u64, disk: &mut Disk) {
-        let before: Vec<u64> = self.held.iter().filter(|(i, held)| **held == g && **i != ino).map(|(i, _)| *i).collect();
+        let before: Vec<u64> =
+            self.held.iter().filter(|(i, held)| **held == g && **i != ino).map(|(i, _)| *i).collect();
         before.into_iter().for_each(|old| self.close(old, disk));
         if self.held.insert(ino, g).is_none() {
             disk.hold(ino);
@@ -545,14 +562,10 @@ fn skipped(pos: u64, data: &[u8]) -> Tracker {
 fn by_inode(known: &[Known], seen: &[Seen]) -> Vec<Decision> {
     let of = |s: &Seen| known.iter().rposition(|k| k.file.is_some_and(|f| f.ino == s.file.ino));
     let decide = |(i, s): (usize, &Seen)| match of(s) {
-        Some(known) if s.size < known_pos(&known, s).max(1) => Decision::New { seen: i },
-        Some(known) => Decision::Same { known, seen: i },
-        None if s.first_line.is_some() => Decision::New { seen: i },
-        None => Decision::Wait { seen: i, reason: WaitReason::NoLine },
+        Some(known_as) if s.size >= known[known_as].evidence.pos() => Decision::Same { known: known_as, seen: i },
+        _ if s.first_line.is_some() => Decision::New { seen: i },
+        _ => Decision::Wait { seen: i, reason: WaitReason::NoLine },
     };
-    fn known_pos(_: &usize, _: &Seen) -> u64 {
-        0
-    }
     seen.iter().enumerate().map(decide).collect()
 }
 
@@ -576,8 +589,8 @@ fn check_complete(known: &[Known], seen: &[Seen], decisions: &[Decision]) {
 #[derive(Debug, Default)]
 struct Outcome {
     lines: usize,
-    lost: Vec<String>,
-    duplicated: Vec<String>,
+    lost: Vec<u64>,
+    duplicated: Vec<u64>,
 }
 
 fn run(seed: u64, without: Without) -> Outcome {
@@ -609,32 +622,21 @@ fn run(seed: u64, without: Without) -> Outcome {
 }
 
 fn weigh(reader: Reader) -> Outcome {
-    let mut times: BTreeMap<&String, usize> = BTreeMap::new();
-    reader.delivered.iter().for_each(|line| *times.entry(line).or_default() += 1);
+    let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+    reader.delivered.iter().for_each(|line| *times.entry(*line).or_default() += 1);
     Outcome {
         lines: reader.visible.len(),
-        lost: reader.visible.iter().filter(|line| !times.contains_key(line)).cloned().collect(),
-        duplicated: times.iter().filter(|(_, n)| **n > 1).map(|(line, _)| (*line).clone()).collect(),
+        lost: reader.visible.iter().filter(|line| !times.contains_key(*line)).copied().collect(),
+        duplicated: times.iter().filter(|(_, n)| **n > 1).map(|(line, _)| *line).collect(),
     }
-}
-
-fn bad_seeds(seeds: Range<u64>, without: Without) -> (usize, usize, usize, usize) {
-    let (mut bad, mut lost, mut duplicated, mut lines) = (0, 0, 0, 0);
-    for seed in seeds {
-        let outcome = run(seed, without);
-        lines += outcome.lines;
-        lost += outcome.lost.len();
-        duplicated += outcome.duplicated.len();
-        bad += usize::from(!outcome.lost.is_empty() || !outcome.duplicated.is_empty());
-    }
-    (bad, lost, duplicated, lines)
 }
 
 #[test]
 fn every_line_that_was_seen_is_delivered_exactly_once() {
-    let seeds = std::env::var("IDENTITY_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let (from, seeds) = (number("IDENTITY_FROM").unwrap_or(0), number("IDENTITY_SEEDS").unwrap_or(1_000));
     let mut lines = 0;
-    for seed in std::env::var("IDENTITY_FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(0)..seeds {
+    for seed in from..from + seeds {
         let outcome = run(seed, Without::Nothing);
         lines += outcome.lines;
         assert!(outcome.lost.is_empty() && outcome.duplicated.is_empty(), "seed {seed}: {outcome:?}");
@@ -644,16 +646,14 @@ fn every_line_that_was_seen_is_delivered_exactly_once() {
 
 #[test]
 fn each_rule_left_out_is_noticed() {
-    for without in [
-        Without::Content,
-        Without::Btime,
-        Without::CopyRule,
-        Without::Adoption,
-        Without::PowerRule,
-        Without::Anchors,
-    ] {
-        let (bad, lost, duplicated, lines) = bad_seeds(0..400, without);
-        println!("without {without:?}: {bad} of 400 seeds bad, {lost} lost, {duplicated} duplicated of {lines} lines");
-        assert!(bad > 0, "nothing noticed that {without:?} is missing");
+    use Without::*;
+    for without in [Content, Btime, CopyRule, Adoption, PowerRule, Anchors] {
+        let bad = |seed: &u64| {
+            let outcome = run(*seed, without);
+            !outcome.lost.is_empty() || !outcome.duplicated.is_empty()
+        };
+        let first = (0..1_000).find(bad);
+        println!("without {without:?}: first bad seed {first:?}");
+        assert!(first.is_some(), "nothing noticed that {without:?} is missing");
     }
 }
