@@ -1,9 +1,231 @@
-//! x
+//! `cargo xtask test`: every ring of tests, in order, as CI runs them.
+//!
+//! A ring that fails does not stop the others. What could not run is said and counted as skipped, never as passed.
+//! Whatever happens, the guard ends what was started.
+
+mod ring;
+mod tally;
+mod tools;
+
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-/// x
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::services::{Guard, Run, Service};
+use crate::{tidy, workspace};
+use ring::Step;
+use tally::Tally;
+
+/// Seeds of the simulator in the default run.
+const SEEDS: u64 = 2000;
+/// Seeds in `--fast`, which must stay under two minutes.
+const SEEDS_FAST: u64 = 300;
+/// Seeds in `--full`.
+const SEEDS_FULL: u64 = 20_000;
+
+/// What a run of the tests may be asked for.
 #[derive(clap::Args)]
-pub struct Options {}
-/// x
-pub fn run(_: &Options) -> anyhow::Result<ExitCode> {
-    Ok(crate::not_built_yet("test"))
+pub struct Options {
+    /// Only what needs no service: tidy, format, lints, unit and contract tests, a short simulation
+    #[arg(long, conflicts_with = "full")]
+    fast: bool,
+    /// Also the second dialects (OpenSearch, MinIO) and ten times the seeds
+    #[arg(long)]
+    full: bool,
+    /// Only the simulator, with this many seeds
+    #[arg(long, value_name = "SEEDS", conflicts_with_all = ["fast", "full", "only"])]
+    sim: Option<u64>,
+    /// The first seed of the simulator
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// The long chaos run
+    #[arg(long)]
+    chaos: bool,
+    /// Only the rings of these names
+    #[arg(long, value_name = "RING", value_enum)]
+    only: Vec<Ring>,
+}
+
+/// A ring of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Ring {
+    /// The programs that all others need
+    Tools,
+    /// The compilation targets of plugins
+    Targets,
+    /// Walls, lengths, words
+    Tidy,
+    /// cargo fmt
+    Format,
+    /// cargo clippy
+    Lints,
+    /// The plugins of this repository
+    Plugins,
+    /// Unit and contract tests
+    Unit,
+    /// The seeded simulator and its planted mistakes
+    Simulation,
+    /// The binary against real services
+    Services,
+}
+
+const RINGS: [Ring; 9] = [
+    Ring::Tools,
+    Ring::Targets,
+    Ring::Tidy,
+    Ring::Format,
+    Ring::Lints,
+    Ring::Plugins,
+    Ring::Unit,
+    Ring::Simulation,
+    Ring::Services,
+];
+
+/// Runs the rings and prints the sums as the last line.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.chaos {
+        return Ok(crate::not_built_yet("test --chaos"));
+    }
+    let services = Run::create()?;
+    let guard = Guard::start(&services)?;
+    let outcome = run_rings(options, &services);
+    guard.finish()?;
+    let tally = outcome?;
+    println!();
+    tally.not_run.iter().for_each(|line| println!("{line}"));
+    println!("{}", tally.line());
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_rings(options: &Options, services: &Run) -> Result<Tally> {
+    let variables = variables(services)?;
+    let mut sum = Tally::default();
+    let mut times = Vec::new();
+    for ring in RINGS.into_iter().filter(|ring| options.wants(*ring)) {
+        println!("\n== {ring:?}");
+        let start = Instant::now();
+        let tally = run_ring(ring, options, services, &variables).unwrap_or_else(|error| {
+            println!("{ring:?} could not be run: {error:#}");
+            Tally::of_check(false)
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        println!("== {ring:?}: {} after {seconds:.1} s", if tally.failed == 0 { "held" } else { "FAILED" });
+        times.push(format!("{ring:?} {seconds:.0} s"));
+        sum += tally;
+    }
+    println!("\nrings: {}; full output in {}", times.join(", "), ring::logs()?.display());
+    Ok(sum)
+}
+
+impl Options {
+    fn wants(&self, ring: Ring) -> bool {
+        if self.sim.is_some() {
+            return ring == Ring::Simulation;
+        }
+        if !self.only.is_empty() {
+            return self.only.contains(&ring);
+        }
+        !(self.fast && ring == Ring::Services)
+    }
+
+    fn seeds(&self) -> u64 {
+        match (self.sim, self.fast, self.full) {
+            (Some(seeds), ..) => seeds,
+            (None, true, _) => SEEDS_FAST,
+            (None, _, true) => SEEDS_FULL,
+            _ => SEEDS,
+        }
+    }
+}
+
+/// What tests are told besides the endpoints: which programs are under test. The state file marks all they start.
+fn variables(services: &Run) -> Result<BTreeMap<String, String>> {
+    let binaries = workspace::binaries()?;
+    let path =
+        |name: &str| binaries.join(name).to_str().map(String::from).context("the target folder's path is not UTF-8");
+    let mut variables = services.environment()?;
+    variables.insert("SAWLOG_TEST_BINARY".into(), path("sawlog")?);
+    variables.insert("SAWLOG_TEST_XTASK".into(), path("xtask")?);
+    Ok(variables)
+}
+
+fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<String, String>) -> Result<Tally> {
+    match ring {
+        Ring::Tools => Ok(check_tools(options)),
+        Ring::Targets => targets().run(variables),
+        Ring::Tidy => tidy::check().map(|problems| Tally::of_check(problems == 0)),
+        Ring::Format => Step::cargo("format", &["fmt", "--all", "--check"], 5).run(variables),
+        Ring::Lints => lints().run(variables),
+        Ring::Plugins => {
+            Step { name: "plugins", command: this(&["plugins", "build"])?, minutes_max: 20 }.run(variables)
+        }
+        Ring::Unit => unit().run(variables),
+        Ring::Simulation => simulation(options, variables),
+        Ring::Services => with_services(options, services, variables),
+    }
+}
+
+fn this(arguments: &[&str]) -> Result<Vec<String>> {
+    let program = workspace::binaries()?
+        .join("xtask")
+        .to_str()
+        .map(String::from)
+        .context("the target folder's path is not UTF-8")?;
+    Ok(std::iter::once(program).chain(arguments.iter().map(ToString::to_string)).collect())
+}
+
+fn check_tools(options: &Options) -> Tally {
+    let mut missing = tools::missing(&tools::FOR_RUST);
+    if options.wants(Ring::Services) {
+        missing.extend(tools::missing(&tools::FOR_SERVICES));
+    }
+    missing.iter().for_each(|line| println!("{line}"));
+    Tally::of_check(missing.is_empty())
+}
+
+fn targets() -> Step {
+    let command = ["rustup", "target", "add", "wasm32-unknown-unknown", "wasm32-wasip2"].map(String::from).to_vec();
+    Step { name: "targets", command, minutes_max: 10 }
+}
+
+fn lints() -> Step {
+    Step::cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 30)
+}
+
+/// Output of tests that pass is asked for too: a test that could not run says so there.
+fn unit() -> Step {
+    let arguments = ["test", "--workspace", "--exclude", "sawlog-e2e", "--no-fail-fast", "--", "--show-output"];
+    Step::cargo("unit", &arguments, 30)
+}
+
+fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
+    let (seeds, from) = (options.seeds().to_string(), options.from.to_string());
+    let run = ["run", "--quiet", "--package", "sawlog-sim", "--", "run", "--seeds", &seeds, "--from", &from];
+    let mut tally = Step::cargo("simulation", &run, 30).run(variables)?;
+    if options.sim.is_none() {
+        let planted = ["run", "--quiet", "--package", "sawlog-sim", "--", "mutations"];
+        tally += Step::cargo("mutations", &planted, 15).run(variables)?;
+    }
+    Ok(tally)
+}
+
+fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, String>) -> Result<Tally> {
+    let missing = tools::missing(&tools::FOR_SERVICES);
+    if !missing.is_empty() {
+        return Ok(Tally::of_not_run("all tests with services", &missing.join("; ")));
+    }
+    let build = Step::cargo("binary", &["build", "--package", "sawlog", "--bin", "sawlog"], 30).run(variables)?;
+    if build.failed > 0 {
+        return Ok(build);
+    }
+    run.start(&Service::DEFAULT)?;
+    if options.full {
+        run.start(&Service::FULL)?;
+    }
+    let mut variables = variables.clone();
+    variables.extend(run.environment()?);
+    let arguments = ["test", "--package", "sawlog-e2e", "--no-fail-fast", "--", "--show-output"];
+    Step::cargo("services", &arguments, 40).run(&variables)
 }

@@ -1,0 +1,134 @@
+//! Runs one command as a ring of tests: streams what matters, keeps everything in a log, holds a time limit.
+//!
+//! Knows lines and exit codes, not what is tested.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::tally::{Reader, Tally};
+use crate::workspace;
+
+/// A command that belongs to a ring.
+pub struct Step {
+    /// Its log is called so.
+    pub name: &'static str,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// After this it is killed and counts as failed.
+    pub minutes_max: u64,
+}
+
+impl Step {
+    /// A call of cargo.
+    pub fn cargo(name: &'static str, arguments: &[&str], minutes_max: u64) -> Self {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string());
+        let command = std::iter::once(cargo).chain(arguments.iter().map(ToString::to_string)).collect();
+        Self { name, command, minutes_max }
+    }
+
+    /// Runs it with these variables added. A command that ends well and counts nothing is one check that held; one that
+    /// ends badly has failed at least once.
+    pub fn run(&self, variables: &BTreeMap<String, String>) -> Result<Tally> {
+        let mut child = self.spawn(variables)?;
+        let (lines, received) = mpsc::channel();
+        let stdout = child.stdout.take().context("the command has no standard output")?;
+        let stderr = child.stderr.take().context("the command has no standard error")?;
+        let ended = std::thread::scope(|scope| {
+            forward(scope, stdout, lines.clone());
+            forward(scope, stderr, lines);
+            self.read(&received, &child)
+        });
+        let (mut tally, in_time) = ended?;
+        let status = child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        if !(status.success() && in_time) && tally.failed == 0 {
+            println!("{} ended with {status}", self.name);
+            tally.failed = 1;
+        }
+        if tally.total() == 0 {
+            tally.passed = 1;
+        }
+        Ok(tally)
+    }
+
+    fn spawn(&self, variables: &BTreeMap<String, String>) -> Result<Child> {
+        let (program, arguments) = self.command.split_first().context("a step without a program")?;
+        Command::new(program)
+            .args(arguments)
+            .envs(variables)
+            .current_dir(workspace::root())
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {program}"))
+    }
+
+    /// Reads lines until both ends are closed or time is up; then the whole process group is killed.
+    fn read(&self, received: &Receiver<String>, child: &Child) -> Result<(Tally, bool)> {
+        let mut log = self.log()?;
+        let mut reader = Reader::default();
+        let limit = Duration::from_secs(self.minutes_max * 60);
+        let deadline = Instant::now() + limit;
+        let mut in_time = true;
+        loop {
+            match received.recv_timeout(if in_time {
+                deadline.saturating_duration_since(Instant::now())
+            } else {
+                limit
+            }) {
+                Ok(line) => {
+                    writeln!(log, "{line}").context("cannot write the log of a ring")?;
+                    if reader.read(&line) {
+                        println!("{line}");
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok((reader.finish(), in_time)),
+                Err(RecvTimeoutError::Timeout) => {
+                    println!("{} took longer than {} minutes and is killed", self.name, self.minutes_max);
+                    in_time = false;
+                    kill_group(child)?;
+                }
+            }
+        }
+    }
+
+    fn log(&self) -> Result<File> {
+        let folder = logs()?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join(format!("{}.log", self.name));
+        File::create(&path).with_context(|| format!("cannot create {}", path.display()))
+    }
+}
+
+/// The folder of the full output of the last run of each step.
+pub fn logs() -> Result<PathBuf> {
+    Ok(workspace::binaries()?.join("../xtask-logs"))
+}
+
+fn forward<'scope>(scope: &'scope std::thread::Scope<'scope, '_>, from: impl Read + Send + 'scope, to: Sender<String>) {
+    scope.spawn(move || {
+        for line in BufReader::new(from).split(b'\n').map_while(std::result::Result::ok) {
+            if to.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_string()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn kill_group(child: &Child) -> Result<()> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command has no pid")?;
+    match kill_process_group(group, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(std::io::Error::from(error)).context("cannot kill a command that took too long"),
+    }
+}

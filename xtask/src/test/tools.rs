@@ -1,0 +1,137 @@
+//! Looks for the programs that a ring needs, and says how to get what is missing.
+
+use std::process::Command;
+
+/// A program that must be there.
+pub struct Tool {
+    /// What it is called in messages.
+    name: &'static str,
+    /// How to ask for its version.
+    ask: &'static [&'static str],
+    /// The oldest version that will do, as major and minor; zeros for any.
+    version_min: (u32, u32),
+    /// How to get it.
+    remedy: &'static str,
+}
+
+/// What compiling the workspace needs.
+pub const FOR_RUST: [Tool; 5] = [
+    Tool {
+        name: "rustup",
+        ask: &["rustup", "--version"],
+        version_min: (0, 0),
+        remedy: "install rustup; it brings cargo and rustc",
+    },
+    Tool {
+        name: "rustc",
+        ask: &["rustc", "--version"],
+        version_min: (1, 95),
+        remedy: "run `rustup toolchain install` in this repository",
+    },
+    Tool {
+        name: "a C compiler",
+        ask: &["cc", "--version"],
+        version_min: (0, 0),
+        remedy: "Debian: apt-get install gcc",
+    },
+    Tool {
+        name: "a C++ compiler",
+        ask: &["c++", "--version"],
+        version_min: (0, 0),
+        remedy: "Debian: apt-get install g++",
+    },
+    Tool { name: "cmake", ask: &["cmake", "--version"], version_min: (3, 10), remedy: "Debian: apt-get install cmake" },
+];
+
+/// What provisioning real services needs besides.
+pub const FOR_SERVICES: [Tool; 5] = [
+    Tool {
+        name: "java",
+        ask: &["java", "--version"],
+        version_min: (17, 0),
+        remedy: "Debian: apt-get install default-jdk-headless",
+    },
+    Tool {
+        name: "jar",
+        ask: &["jar", "--version"],
+        version_min: (17, 0),
+        remedy: "it comes with a JDK, not with a Java runtime: apt-get install default-jdk-headless",
+    },
+    Tool { name: "maven", ask: &["mvn", "--version"], version_min: (3, 6), remedy: "Debian: apt-get install maven" },
+    Tool {
+        name: "go",
+        ask: &["go", "version"],
+        version_min: (1, 26),
+        remedy: "install Go 1.26 or newer; Debian's own is older",
+    },
+    Tool {
+        name: "python3 with venv",
+        ask: &["python3", "-c", "import sys, venv, ensurepip; print(sys.version)"],
+        version_min: (3, 9),
+        remedy: "Debian: apt-get install python3-venv",
+    },
+];
+
+/// What is missing or too old, one line each; empty when all is well.
+pub fn missing(tools: &[Tool]) -> Vec<String> {
+    tools.iter().filter_map(Tool::problem).collect()
+}
+
+impl Tool {
+    fn problem(&self) -> Option<String> {
+        let (program, arguments) = self.ask.split_first()?;
+        let output = match Command::new(program).args(arguments).current_dir(crate::workspace::root()).output() {
+            Ok(output) if output.status.success() => output.stdout,
+            Ok(output) => return Some(format!("{} does not work ({}): {}", self.name, output.status, self.remedy)),
+            Err(error) => return Some(format!("{} is missing ({error}): {}", self.name, self.remedy)),
+        };
+        if self.version_min == (0, 0) {
+            return None;
+        }
+        let found = version(&String::from_utf8_lossy(&output));
+        if found.is_some_and(|found| found >= self.version_min) {
+            return None;
+        }
+        let (major, minor) = self.version_min;
+        let found = found.map_or("of an unknown version".to_string(), |(major, minor)| format!("{major}.{minor}"));
+        Some(format!("{} is {found}, needed is {major}.{minor}: {}", self.name, self.remedy))
+    }
+}
+
+/// The first thing in the text that looks like `12.34`, or else like `12`, at the start of a word.
+fn version(text: &str) -> Option<(u32, u32)> {
+    text.split_whitespace().find_map(|word| {
+        let start = word.find(|character: char| character.is_ascii_digit())?;
+        let numbers = word.get(start..)?;
+        let mut parts = numbers.split(|character: char| !character.is_ascii_digit());
+        let major = parts.next()?.parse().ok()?;
+        Some((major, parts.next().and_then(|minor| minor.parse().ok()).unwrap_or(0)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say() {
+        assert_eq!(version("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
+        assert_eq!(version("openjdk 17.0.15 2025-04-15"), Some((17, 0)));
+        assert_eq!(version("go version go1.26.8 linux/amd64"), Some((1, 26)));
+        assert_eq!(version("cmake version 3.25.1"), Some((3, 25)));
+        assert_eq!(version("openjdk 21 2023-09-19"), Some((21, 0)));
+        assert_eq!(version("none"), None);
+    }
+
+    #[test]
+    fn a_missing_and_an_old_program_are_named_with_their_remedy() {
+        let tools = [
+            Tool { name: "ghost", ask: &["sawlog-no-such-program"], version_min: (0, 0), remedy: "wait for midnight" },
+            Tool { name: "rustc", ask: &["rustc", "--version"], version_min: (900, 0), remedy: "wait a century" },
+        ];
+        let missing = missing(&tools);
+        assert_eq!(missing.len(), 2);
+        assert!(missing[0].starts_with("ghost is missing") && missing[0].ends_with("wait for midnight"), "{missing:?}");
+        assert!(missing[1].starts_with("rustc is 1.") && missing[1].contains("needed is 900.0"), "{missing:?}");
+    }
+}
