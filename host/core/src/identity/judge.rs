@@ -36,6 +36,9 @@ pub struct Seen {
     pub name: Name,
     /// The generation for which this process has had the file open without a break.
     pub held: Option<Generation>,
+    /// Nothing about a file that nobody appends to (a packed one) changed since it was found to be its generation: then
+    /// it is not read again for that.
+    pub unchanged: bool,
     /// Content bytes (unpacked where it is compressed).
     pub size: u64,
     /// Where its last complete line ends.
@@ -99,8 +102,9 @@ pub fn judge(known: &[Known], seen: &[Seen], boot_changed: bool, contents: &mut 
         doubt: vec![false; known.len()],
         decisions: Vec::new(),
     };
-    scan.keep_same();
+    scan.keep_same(false);
     scan.adopt();
+    scan.keep_same(true);
     scan.cut_or_lose(boot_changed);
     scan.open_primaries();
     scan.judge_rotated();
@@ -150,13 +154,18 @@ impl Scan<'_> {
         })
     }
 
-    /// Rule 1: same device, inode and birth, and the content stands.
-    fn keep_same(&mut self) {
+    /// Rule 1: same device, inode and birth, and the content stands. What has lost its name gives way to a named file
+    /// that begins with all of it: after a restart only that one can be found.
+    fn keep_same(&mut self, unlinked: bool) {
         for k in self.orphans() {
-            let Some(s) = (0..self.seen.len()).find(|s| self.claims[*s].is_none() && self.same_file(k, *s)) else {
+            let Some(s) = self.own_file(k).filter(|s| (self.seen[*s].name == Name::Unlinked) == unlinked) else {
                 continue;
             };
             let (seen, evidence) = (&self.seen[s], &self.known[k].evidence);
+            if seen.unchanged {
+                self.place(k, s, Decision::Same { known: k, seen: s });
+                continue;
+            }
             if seen.size < evidence.pos() {
                 continue;
             }
@@ -169,6 +178,10 @@ impl Scan<'_> {
                 }
             }
         }
+    }
+
+    fn own_file(&self, k: usize) -> Option<usize> {
+        (0..self.seen.len()).find(|s| self.claims[*s].is_none() && self.same_file(k, *s))
     }
 
     /// Rule 2: what lost its file goes on in an unclaimed one that begins with everything consumed. Where several do,
@@ -224,8 +237,7 @@ impl Scan<'_> {
             if self.known[k].file.is_none() || self.doubt[k] {
                 continue;
             }
-            let kept = (0..self.seen.len()).find(|s| self.claims[*s].is_none() && self.same_file(k, *s));
-            let cut = match kept.filter(|_| boot_changed).map(|s| Some((s, self.eaten(k, s)?))) {
+            let cut = match self.own_file(k).filter(|_| boot_changed).map(|s| Some((s, self.eaten(k, s)?))) {
                 Some(None) => continue, // can't be read: the next look decides
                 Some(Some((s, Some(pos)))) => Some((s, pos)),
                 Some(Some((_, None))) | None => None,
@@ -257,7 +269,7 @@ impl Scan<'_> {
     /// Rule 3: a primary name that is nobody's begins a generation, before rotated names are judged.
     fn open_primaries(&mut self) {
         let mut new: Vec<usize> =
-            (0..self.seen.len()).filter(|s| self.claims[*s].is_none() && self.seen[*s].name != Name::Rotated).collect();
+            (0..self.seen.len()).filter(|s| self.claims[*s].is_none() && self.seen[*s].name == Name::Primary).collect();
         new.sort_by_key(|s| (self.seen[*s].file.btime, *s));
         for s in new {
             match self.seen[s].first_line {

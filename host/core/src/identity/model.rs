@@ -419,6 +419,7 @@ impl Reader {
                 file: FileId { dev: 1, ino: *ino, btime: Some(btime) },
                 name: *name,
                 held: self.held.get(ino).map(|g| self.generations[*g].known.generation),
+                unchanged: false,
                 size: inode.data.len() as u64,
                 complete: complete(&inode.data) as u64,
                 first_line: FirstLine::find(&inode.data),
