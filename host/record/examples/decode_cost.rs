@@ -2,7 +2,7 @@
 //! (line ends by memchr, one SIMD pass for UTF-8) and serde_json over the same lines in the same run.
 //!
 //! `cargo run --release -p sawlog-record --example decode_cost [RECORDS [ONLY_THIS_CASE]]`
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_types, clippy::disallowed_methods)]
 
 use sawlog_record::batch::{Input, InputRecord, Span};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format, Source, TimestampSpec};

@@ -1,5 +1,6 @@
 //! A seeded model of a log directory and of a reader that comes by now and then, with an oracle: every line that a look
 //! could see is delivered exactly once. It takes whole reads as instant; the real file system is tested with the source.
+#![allow(clippy::disallowed_methods)] // Seeds may come from the environment: it is a test.
 
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
