@@ -15,8 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Lazily appended payloads are written after this time even if nobody asks for more.
-const LAZY_TIME_MAX: Duration = Duration::from_millis(500);
+/// What is not urgent is written after this time even if nothing urgent comes.
+const IDLE_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How long a leader waits for company. With both at 0 a group is what came in during the sync before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +39,7 @@ pub struct Committed {
 type Ack<T> = oneshot::Sender<Result<T, LogError>>;
 
 enum Request {
-    Append { payloads: Vec<Vec<u8>>, ack: Option<Ack<Committed>> },
+    Append { payloads: Vec<Vec<u8>>, ack: Ack<Committed> },
     Trim { floor: Lsn, ack: Ack<Lsn> },
 }
 
@@ -49,8 +49,6 @@ struct Queue {
     bytes: usize,
     /// Somebody waits for an answer.
     urgent: bool,
-    /// What became of lazily appended payloads that nobody waited for; told to the next caller.
-    lazy_failure: Option<LogError>,
     closed: bool,
     /// The thread has ended.
     over: bool,
@@ -96,27 +94,27 @@ impl SharedLog {
         Ok(Self { handle: Arc::new(Handle(inner)), drive, reader })
     }
 
-    /// Appends payloads as frames in a row (no other frame between them) and returns once they are durable. Without payloads
-    /// it is a barrier: everything appended before it is durable when it returns. The order is fixed when this call returns,
-    /// not when the future is polled; dropping the future takes nothing back.
-    pub fn append(&self, payloads: Vec<Vec<u8>>) -> impl Future<Output = Result<Committed, LogError>> + Send + use<> {
+    /// Appends payloads as frames in a row (no other frame between them); the future resolves once they are durable. Without
+    /// payloads it is a barrier: everything appended before it is durable then.
+    ///
+    /// What is not `urgent` asks for no sync of its own: it goes with the next urgent append, when the log is closed, or
+    /// ([`Drive::Thread`]) half a second later. The order is fixed when this call returns, not when the future is polled;
+    /// dropping the future takes nothing back.
+    pub fn append(
+        &self,
+        payloads: Vec<Vec<u8>>,
+        urgent: bool,
+    ) -> impl Future<Output = Result<Committed, LogError>> + Send + use<> {
         let (ack, answer) = oneshot::channel();
-        let handed = self.hand_over(Request::Append { payloads, ack: Some(ack) }, true);
-        self.answer(handed, answer)
-    }
-
-    /// Appends payloads that become durable with the next [`SharedLog::append`], when the log is closed, or
-    /// ([`Drive::Thread`]) half a second later. Returns at once.
-    /// Should they fail then, the next call of either kind returns that error.
-    pub fn append_lazily(&self, payloads: Vec<Vec<u8>>) -> Result<(), LogError> {
-        self.hand_over(Request::Append { payloads, ack: None }, false)
+        let handed = self.hand_over(Request::Append { payloads, ack }, urgent);
+        self.answer(handed, answer, urgent)
     }
 
     /// Gives back whole segments below `floor`; returns the oldest address still kept. See [`Log::trim`].
     pub fn trim(&self, floor: Lsn) -> impl Future<Output = Result<Lsn, LogError>> + Send + use<> {
         let (ack, answer) = oneshot::channel();
         let handed = self.hand_over(Request::Trim { floor, ack }, true);
-        self.answer(handed, answer)
+        self.answer(handed, answer, true)
     }
 
     /// Reads what is durable.
@@ -124,14 +122,9 @@ impl SharedLog {
         &self.reader
     }
 
-    /// Bytes that the log takes on the disk, spare files included. Waits for a commit that is under way.
-    pub fn disk_bytes(&self) -> u64 {
-        self.inner().log().disk_bytes()
-    }
-
     /// Makes everything appended durable and stops the thread. Later calls on any clone get [`LogError::Closed`].
     pub async fn close(&self) -> Result<(), LogError> {
-        let last = self.append(Vec::new()).await;
+        let last = self.append(Vec::new(), true).await;
         self.inner().queue().closed = true;
         self.inner().wake.notify_all();
         last.map(|_| ())
@@ -143,9 +136,6 @@ impl SharedLog {
 
     fn hand_over(&self, request: Request, urgent: bool) -> Result<(), LogError> {
         let mut queue = self.inner().queue();
-        if let Some(failure) = queue.lazy_failure.take() {
-            return Err(failure);
-        }
         if queue.closed || queue.over {
             return Err(self.inner().closed());
         }
@@ -163,11 +153,13 @@ impl SharedLog {
         &self,
         handed: Result<(), LogError>,
         answer: oneshot::Receiver<Result<T, LogError>>,
+        urgent: bool,
     ) -> impl Future<Output = Result<T, LogError>> + Send + use<T> {
-        let (inner, drive) = (self.handle.0.clone(), self.drive);
+        let leads = urgent && self.drive == Drive::Inline;
+        let inner = self.handle.0.clone();
         async move {
             handed?;
-            if drive == Drive::Inline {
+            if leads {
                 yield_once().await;
                 inner.turn();
             }
@@ -196,7 +188,7 @@ impl Inner {
             let mut queue = self.queue();
             while !queue.urgent && !queue.closed {
                 let (back, waited) =
-                    self.wake.wait_timeout(queue, LAZY_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
+                    self.wake.wait_timeout(queue, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
                 queue = back;
                 queue.urgent |= waited.timed_out() && !queue.waiting.is_empty();
             }
@@ -242,18 +234,10 @@ impl Inner {
                 (Err(error), Ok(committed)) if committed.end > durable => Err(error.clone()),
                 (_, committed) => committed,
             };
-            self.tell(result, ack);
+            answer(ack, result);
         }
         for (floor, ack) in trims {
             answer(ack, log.trim(floor));
-        }
-    }
-
-    fn tell(&self, result: Result<Committed, LogError>, ack: Option<Ack<Committed>>) {
-        match (ack, result) {
-            (Some(ack), result) => answer(ack, result),
-            (None, Err(error)) => self.queue().lazy_failure = Some(error),
-            (None, Ok(_)) => {}
         }
     }
 }

@@ -152,11 +152,6 @@ impl Log {
         self.durable
     }
 
-    /// Bytes that the log takes on the disk, spare files included.
-    pub fn disk_bytes(&self) -> u64 {
-        self.view.file_bytes() + self.shelf.bytes()
-    }
-
     /// Appends a frame in memory and returns its address; [`Log::commit`] makes it durable. A frame whose commit failed
     /// never existed.
     pub fn append(&mut self, payload: &[u8]) -> Result<Lsn, LogError> {
@@ -281,7 +276,9 @@ impl Log {
 
     /// Spares are a reserve: a disk too full to have one stops nothing yet.
     fn refill(&mut self) -> Result<(), LogError> {
-        match self.shelf.refill() {
+        let refilled = self.shelf.refill();
+        self.view.set_spare_bytes(self.shelf.bytes());
+        match refilled {
             Ok(()) | Err(DiskError::NoSpace { .. }) => Ok(()),
             Err(source) => Err(LogError::Disk { dir: self.shelf.dir.clone(), source }),
         }
@@ -309,6 +306,7 @@ impl Log {
             self.view.drop_oldest();
             self.shelf.retire(&segment).map_err(|source| LogError::Disk { dir: self.shelf.dir.clone(), source })?;
         }
+        self.view.set_spare_bytes(self.shelf.bytes());
         Ok(self.view.first())
     }
 }

@@ -69,8 +69,8 @@ impl LogOptions {
 }
 
 /// 128 bits of the system's entropy, for [`LogOptions::incarnation_if_new`].
-pub fn random_incarnation() -> Result<[u8; 16], getrandom::Error> {
+pub fn random_incarnation() -> std::io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
+    getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
     Ok(bytes)
 }

@@ -15,12 +15,13 @@ pub(crate) struct View {
     incarnation: [u8; 16],
     segments: RwLock<Vec<Arc<Segment>>>,
     durable: AtomicU64,
+    spare_bytes: AtomicU64,
 }
 
 impl View {
     pub fn new(dir: &str, incarnation: [u8; 16], segments: Vec<Arc<Segment>>, durable: Lsn) -> Self {
         let (segments, durable) = (RwLock::new(segments), AtomicU64::new(durable));
-        Self { dir: dir.to_owned(), incarnation, segments, durable }
+        Self { dir: dir.to_owned(), incarnation, segments, durable, spare_bytes: AtomicU64::new(0) }
     }
 
     fn list(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Segment>>> {
@@ -35,8 +36,8 @@ impl View {
         self.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment);
     }
 
-    pub fn file_bytes(&self) -> u64 {
-        self.list().iter().map(|segment| segment.file_bytes).sum()
+    pub fn set_spare_bytes(&self, bytes: u64) {
+        self.spare_bytes.store(bytes, Ordering::Release);
     }
 
     pub fn first(&self) -> Lsn {
@@ -111,6 +112,12 @@ impl Reader {
     /// Bytes of frames that are kept and durable.
     pub fn kept_bytes(&self) -> u64 {
         self.durable() - self.first()
+    }
+
+    /// Bytes that the log takes on the disk, spare files included.
+    pub fn disk_bytes(&self) -> u64 {
+        let segments = self.view.list().iter().map(|segment| segment.file_bytes).sum::<u64>();
+        segments + self.view.spare_bytes.load(Ordering::Acquire)
     }
 
     /// Where the segment that holds `lsn` begins: the lowest floor that would still keep it.

@@ -1,0 +1,251 @@
+//! The core's journal over a log and numbered checkpoints. It decides nothing about delivery.
+
+use crate::error::CheckpointError;
+use crate::snapshot::Snapshot;
+use crate::{blobs, snapshot};
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sawlog_core::ports::{JournalError, JournalStore, Journalled};
+use sawlog_log::{Disk, DiskThread, Drive, Gather, Log, LogOptions, Lsn, Reader, SharedLog};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const JOURNAL_DIR: &str = "journal";
+/// Bytes read at once when the journal is loaded.
+const READ_BYTES: usize = 1 << 20;
+
+/// How the journal is kept.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// Checkpoints kept, the newest included; at least 1.
+    pub keep: usize,
+    /// Size of a log segment, in bytes.
+    pub segment_bytes: u64,
+    /// Bytes of records that may lie in the log before [`DiskJournal::pressure`] says so.
+    pub quota_bytes: u64,
+    /// Bytes beyond the quota that are still accepted, so that cursors get through and relieve it; space for them is taken
+    /// in advance.
+    pub reserve_bytes: u64,
+    /// Random name for a journal that is made now; see [`sawlog_log::random_incarnation`].
+    pub incarnation_if_new: [u8; 16],
+}
+
+impl JournalOptions {
+    /// Three checkpoints, segments of 4 MiB, 256 MiB and a reserve of 8 MiB.
+    pub fn new(incarnation_if_new: [u8; 16]) -> Self {
+        Self { keep: 3, segment_bytes: 4 << 20, quota_bytes: 256 << 20, reserve_bytes: 8 << 20, incarnation_if_new }
+    }
+}
+
+/// How much of its quota the journal uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// Below half.
+    Low,
+    /// Half and more: strides get longer.
+    Half,
+    /// Nine tenths and more: the sinks' budget policies act.
+    High,
+}
+
+/// A checkpoint on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// Its number; later ones are larger.
+    pub number: u64,
+    /// Address in the journal up to which its state holds every record.
+    pub lsn: Lsn,
+    /// Size of the state in bytes.
+    pub state_bytes: u64,
+}
+
+/// The journal of one data directory. Cheap to share; all calls go through one log and one thread for files.
+pub struct DiskJournal {
+    disk: Arc<dyn Disk>,
+    log: SharedLog,
+    reader: Reader,
+    files: Arc<DiskThread>,
+    options: JournalOptions,
+    incarnation: [u8; 16],
+    /// The newest checkpoint: its number and address.
+    newest: Arc<Mutex<Option<(u64, Lsn)>>>,
+}
+
+impl DiskJournal {
+    /// Opens the journal on `disk`, making it where there is none. Refuses with [`CheckpointError::Corrupt`] where anything
+    /// durable cannot be read back. Blocks while it reads.
+    pub fn open(disk: Arc<dyn Disk>, options: JournalOptions, drive: Drive) -> Result<Self, CheckpointError> {
+        disk.create_dir(snapshot::DIR)?;
+        disk.create_dir(blobs::DIR)?;
+        let mut log_options = LogOptions::new(options.incarnation_if_new);
+        log_options.segment_bytes = options.segment_bytes;
+        log_options.spare_segments = (options.reserve_bytes.div_ceil(options.segment_bytes)).max(1) as usize;
+        let (log, opening) = Log::open(disk.clone(), JOURNAL_DIR, log_options, |_, _| {})?;
+        let newest = newest_checkpoint(&*disk)?;
+        check_fit(newest.as_ref(), &opening)?;
+        snapshot::prune(&*disk, options.keep)?;
+        let thread = |error: std::io::Error| CheckpointError::Thread(error.to_string());
+        let reader = log.reader();
+        let log = SharedLog::start(log, drive, Gather::default(), "sawlog-journal").map_err(thread)?;
+        let files = Arc::new(DiskThread::start(drive, "sawlog-ckpt").map_err(thread)?);
+        let newest = Arc::new(Mutex::new(newest.map(|snapshot| (snapshot.number, snapshot.lsn))));
+        Ok(Self { disk, log, reader, files, options, incarnation: opening.incarnation, newest })
+    }
+
+    /// How much of its quota the journal uses.
+    pub fn pressure(&self) -> Pressure {
+        match self.reader.kept_bytes().saturating_mul(10) / self.options.quota_bytes.max(1) {
+            0..=4 => Pressure::Low,
+            5..=8 => Pressure::Half,
+            _ => Pressure::High,
+        }
+    }
+
+    /// Bytes that the journal's log takes on the disk, spare segments included.
+    pub fn disk_bytes(&self) -> u64 {
+        self.reader.disk_bytes()
+    }
+
+    /// The checkpoints on the disk, oldest first. One that cannot be read is an error: `show` is for finding that out.
+    pub async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, CheckpointError> {
+        let disk = self.disk.clone();
+        let list = move || {
+            snapshot::numbers(&*disk)?
+                .into_iter()
+                .map(|number| Snapshot::read(&*disk, number).map(|s| info(&s)))
+                .collect()
+        };
+        self.files.call(list).await?
+    }
+
+    /// The state inside checkpoint `number`.
+    pub async fn checkpoint(&self, number: u64) -> Result<Vec<u8>, CheckpointError> {
+        let disk = self.disk.clone();
+        self.files.call(move || Snapshot::read(&*disk, number).map(|snapshot| snapshot.state)).await?
+    }
+
+    /// Makes everything appended durable and stops the log's thread.
+    pub async fn close(&self) -> Result<(), CheckpointError> {
+        Ok(self.log.close().await?)
+    }
+
+    fn check_quota(&self, records: &[Vec<u8>]) -> Result<(), CheckpointError> {
+        let bytes = self.reader.kept_bytes() + records.iter().map(|record| record.len() as u64).sum::<u64>();
+        let JournalOptions { quota_bytes, reserve_bytes, .. } = self.options;
+        if bytes > quota_bytes + reserve_bytes {
+            return Err(CheckpointError::Full { bytes, quota_bytes, reserve_bytes });
+        }
+        Ok(())
+    }
+}
+
+fn info(snapshot: &Snapshot) -> CheckpointInfo {
+    CheckpointInfo { number: snapshot.number, lsn: snapshot.lsn, state_bytes: snapshot.state.len() as u64 }
+}
+
+fn newest_checkpoint(disk: &dyn Disk) -> Result<Option<Snapshot>, CheckpointError> {
+    snapshot::numbers(disk)?.last().map(|&number| Snapshot::read(disk, number)).transpose()
+}
+
+/// A checkpoint and a log that do not belong together are damage as much as a flipped bit.
+fn check_fit(newest: Option<&Snapshot>, opening: &sawlog_log::Opening) -> Result<(), CheckpointError> {
+    let corrupt = |what: String| Err(CheckpointError::Corrupt { what });
+    let (first, end) = (opening.first, opening.end);
+    match newest {
+        None if first > 0 => {
+            corrupt(format!("it begins at byte {first}, but the checkpoint of what came before is gone"))
+        }
+        Some(s) if s.incarnation != opening.incarnation => {
+            corrupt(format!("checkpoint {} belongs to another journal than the one found here", s.number))
+        }
+        Some(s) if !(first..=end).contains(&s.lsn) => {
+            corrupt(format!("checkpoint {} goes on at byte {}, the journal holds {first}..{end}", s.number, s.lsn))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Everything durable: the newest checkpoint and the records behind it.
+fn load(disk: &dyn Disk, reader: &Reader) -> Result<Journalled, CheckpointError> {
+    let newest = newest_checkpoint(disk)?;
+    let mut at = newest.as_ref().map_or(reader.first(), |snapshot| snapshot.lsn);
+    let mut records = Vec::new();
+    loop {
+        let chunk = reader.read(at, READ_BYTES)?;
+        if chunk.frames.is_empty() {
+            return Ok(Journalled { snapshot: newest.map(|snapshot| snapshot.state), records });
+        }
+        records.extend(chunk.frames.into_iter().map(|frame| Vec::from(frame.payload)));
+        at = chunk.next;
+    }
+}
+
+/// Writes the checkpoint that follows the newest one. Two callers may come here in the wrong order; then the one that holds
+/// less is dropped, because the other one has replaced it already.
+fn write_checkpoint(
+    disk: &dyn Disk,
+    newest: &Mutex<Option<(u64, Lsn)>>,
+    keep: usize,
+    mut snapshot: Snapshot,
+) -> Result<Lsn, CheckpointError> {
+    let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+    let (number, lsn) = newest.unwrap_or((0, 0));
+    if snapshot.lsn < lsn {
+        return Ok(lsn);
+    }
+    snapshot.number = number + 1;
+    snapshot.write(disk)?;
+    *newest = Some((snapshot.number, snapshot.lsn));
+    snapshot::prune(disk, keep)?;
+    Ok(snapshot.lsn)
+}
+
+fn told(error: impl Into<CheckpointError>) -> JournalError {
+    JournalError(error.into().to_string())
+}
+
+#[async_trait]
+impl JournalStore for DiskJournal {
+    async fn load(&self) -> Result<Journalled, JournalError> {
+        let (disk, reader) = (self.disk.clone(), self.reader.clone());
+        self.files.call(move || load(&*disk, &reader)).await.map_err(told)?.map_err(told)
+    }
+
+    fn append(&self, records: Vec<Vec<u8>>, urgent: bool) -> BoxFuture<'static, Result<(), JournalError>> {
+        if let Err(full) = self.check_quota(&records) {
+            return async move { Err(told(full)) }.boxed();
+        }
+        let appended = self.log.append(records, urgent);
+        async move { appended.await.map(|_| ()).map_err(told) }.boxed()
+    }
+
+    fn snapshot(&self, state: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
+        // The barrier's address is fixed now: records appended later lie at or above it.
+        let barrier = self.log.append(Vec::new(), true);
+        let (disk, newest, files) = (self.disk.clone(), self.newest.clone(), self.files.clone());
+        let (log, keep, incarnation) = (self.log.clone(), self.options.keep, self.incarnation);
+        async move {
+            let lsn = barrier.await.map_err(told)?.end;
+            let snapshot = Snapshot { number: 0, lsn, incarnation, state };
+            let floor = files.call(move || write_checkpoint(&*disk, &newest, keep, snapshot)).await.map_err(told)?;
+            log.trim(floor.map_err(told)?).await.map_err(told)?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    async fn put_blob(&self, bytes: Vec<u8>) -> Result<[u8; 32], JournalError> {
+        let disk = self.disk.clone();
+        self.files.call(move || blobs::put(&*disk, &bytes)).await.map_err(told)?.map_err(told)
+    }
+
+    async fn get_blob(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
+        let disk = self.disk.clone();
+        self.files.call(move || blobs::get(&*disk, &digest)).await.map_err(told)?.map_err(told)
+    }
+
+    async fn retain_blobs(&self, keep: Vec<[u8; 32]>) -> Result<(), JournalError> {
+        let disk = self.disk.clone();
+        self.files.call(move || blobs::retain(&*disk, &keep)).await.map_err(told)?.map_err(told)
+    }
+}

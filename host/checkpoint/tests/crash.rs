@@ -1,0 +1,165 @@
+//! The journal under a simulated disk. The oracle: a load gives a snapshot that stands for records 0..n and the records from n
+//! on, in order, at least up to the last one acknowledged; blobs that were acknowledged and not given up are whole.
+#![allow(clippy::unwrap_used)]
+
+use futures_util::FutureExt as _;
+use sawlog_checkpoint::{CheckpointError, DiskJournal, JournalOptions};
+use sawlog_core::ports::{JournalStore, Journalled};
+use sawlog_log::Drive;
+use sawlog_log::sim::SimDisk;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+fn options() -> JournalOptions {
+    let mut options = JournalOptions::new([1; 16]);
+    options.segment_bytes = 2048;
+    options.reserve_bytes = 2048;
+    options.keep = 2;
+    options
+}
+
+fn number(record: &[u8]) -> u64 {
+    u64::from_le_bytes(record[..8].try_into().unwrap())
+}
+
+/// Records are numbered; a snapshot is the number of records it stands for.
+#[derive(Default)]
+struct Model {
+    /// Records appended so far; the next one's number.
+    appended: u64,
+    /// Records known to be durable.
+    durable: u64,
+    /// Records that the newest acknowledged snapshot stands for.
+    snapshot: u64,
+    blobs: BTreeSet<[u8; 32]>,
+}
+
+impl Model {
+    async fn open(&mut self, disk: &SimDisk, seed: u64) -> Result<DiskJournal, String> {
+        let journal = match DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline) {
+            Err(error @ (CheckpointError::Corrupt { .. } | CheckpointError::NewerFormat { .. })) => {
+                panic!("seed {seed}: {error}")
+            }
+            opened => opened.map_err(|error| error.to_string())?,
+        };
+        let Journalled { snapshot, records } = journal.load().await.map_err(|error| error.to_string())?;
+        let start = snapshot.map_or(0, |state| number(&state));
+        assert!(start >= self.snapshot, "seed {seed}: snapshot of {start} after one of {} was durable", self.snapshot);
+        for (i, record) in records.iter().enumerate() {
+            assert_eq!(number(record), start + i as u64, "seed {seed}: records out of order");
+        }
+        let end = start + records.len() as u64;
+        assert!(end >= self.durable, "seed {seed}: {end} records of {} that were durable", self.durable);
+        assert!(end <= self.appended, "seed {seed}: {end} records, only {} were ever appended", self.appended);
+        for digest in &self.blobs {
+            let blob = journal.get_blob(*digest).await.map_err(|error| error.to_string())?;
+            assert!(blob.is_some(), "seed {seed}: a durable blob is gone");
+        }
+        (self.appended, self.durable, self.snapshot) = (end, end, start);
+        Ok(journal)
+    }
+
+    async fn step(&mut self, journal: &DiskJournal, random: &mut fastrand::Rng) -> Result<(), ()> {
+        match random.u8(..10) {
+            0 => {
+                let stands_for = self.appended;
+                journal.snapshot(stands_for.to_le_bytes().to_vec()).await.map_err(|_| ())?;
+                (self.snapshot, self.durable) = (stands_for, self.durable.max(stands_for));
+            }
+            1 => {
+                let digest = journal.put_blob(vec![random.u8(..4); 1500]).await.map_err(|_| ())?;
+                self.blobs.insert(digest);
+            }
+            2 => {
+                let keep = self.blobs.iter().copied().filter(|_| random.bool()).collect::<Vec<_>>();
+                self.blobs = keep.iter().copied().collect();
+                journal.retain_blobs(keep).await.map_err(|_| ())?;
+            }
+            _ => {
+                // Two calls whose futures are polled the other way round: the order is that of the calls.
+                let (mut first, mut second) = (Vec::new(), Vec::new());
+                for records in [&mut first, &mut second] {
+                    for _ in 0..random.usize(1..4) {
+                        let mut record = self.appended.to_le_bytes().to_vec();
+                        record.resize(8 + random.usize(..300), 7);
+                        records.push(record);
+                        self.appended += 1;
+                    }
+                }
+                let lazy = journal.append(first, false);
+                let urgent = journal.append(second, true);
+                if random.bool() {
+                    urgent.await.map_err(|_| ())?;
+                    // The lazy one came before, so it is durable by now and its future knows.
+                    lazy.now_or_never().expect("durable with the urgent one").map_err(|_| ())?;
+                } else {
+                    drop(lazy);
+                    urgent.await.map_err(|_| ())?;
+                }
+                self.durable = self.appended;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn run(seed: u64) -> u64 {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let disk = SimDisk::new(seed ^ 0xc0de);
+    let (mut model, mut snapshots) = (Model::default(), 0);
+    for _life in 0..8 {
+        disk.crash_after(random.u64(1..80));
+        if random.u8(..4) == 0 {
+            disk.fail_sync_after(random.u64(..10));
+        }
+        if let Ok(journal) = model.open(&disk, seed).await {
+            for _ in 0..random.usize(1..30) {
+                let before = model.snapshot;
+                if model.step(&journal, &mut random).await.is_err() {
+                    break;
+                }
+                snapshots += u64::from(model.snapshot > before);
+            }
+        }
+        disk.crash();
+    }
+    model.open(&disk, seed).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    snapshots
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_load_gives_everything_acknowledged_in_order() {
+    let seeds = std::env::var("SAWLOG_SEEDS").map_or(1_000, |text| text.parse().unwrap());
+    let mut snapshots = 0;
+    for seed in 0..seeds {
+        snapshots += run(seed).await;
+    }
+    println!("{seeds} seeds, {} crashes, {snapshots} snapshots", seeds * 8);
+    assert!(snapshots > seeds, "hardly any snapshot came about");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn damage_refuses_to_open_and_names_the_way_out() {
+    let disk = SimDisk::new(1);
+    {
+        let journal = DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).unwrap();
+        for i in 0..20u64 {
+            journal.append(vec![i.to_le_bytes().to_vec()], true).await.unwrap();
+        }
+        journal.snapshot(20u64.to_le_bytes().to_vec()).await.unwrap();
+        journal.append(vec![b"more".to_vec()], true).await.unwrap();
+    }
+    let refused = |disk: &SimDisk| {
+        let error = DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).err().unwrap();
+        assert!(matches!(error, CheckpointError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("sawlog checkpoint restore --from backup | sinks"), "{error}");
+    };
+    let segment = "journal/0000000001-0000000000000000.seg";
+    disk.flip_bit(segment, 600 * 8).unwrap();
+    refused(&disk);
+    disk.flip_bit(segment, 600 * 8).unwrap();
+    disk.flip_bit("checkpoints/0000000001.ckpt", 700).unwrap();
+    refused(&disk);
+    disk.flip_bit("checkpoints/0000000001.ckpt", 700).unwrap();
+    DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).unwrap();
+}
