@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use sawlog_record::batch::{Batch, Field, Row, Span, ValueKind};
-use sawlog_record::id::RecordIds;
+use sawlog_record::id::{RecordIdText, RecordIds};
 use sawlog_record::{json, time};
 
 /// Name of the member that holds record id, agent, source, position and times.
@@ -49,6 +49,11 @@ impl Shared {
         }
         middle.extend_from_slice(format!("\",\"generation\":\"{}\",\"position\":", batch.generation).as_bytes());
         Self { ids: RecordIds::of(provenance.source, batch.generation), middle }
+    }
+
+    /// The id of a row of the batch.
+    pub fn id(&self, batch: &Batch, row: &Row) -> RecordIdText {
+        self.ids.text(row.id, row.input.of(&batch.arena))
     }
 }
 
@@ -96,6 +101,21 @@ impl RowWriter {
             member(batch, fields, field, start, out);
         }
     }
+}
+
+/// Appends an object of the fields that are not `taken`, and of the event time in nanoseconds if it is asked for.
+pub(super) fn write_untaken(batch: &Batch, row: &Row, taken: &[bool], event_time: bool, out: &mut Vec<u8>) {
+    let fields = batch.fields_of(row);
+    out.push(b'{');
+    let start = out.len();
+    for (field, _) in fields.iter().zip(taken).filter(|(_, taken)| !**taken) {
+        member(batch, fields, field, start, out);
+    }
+    if event_time {
+        key(&free_name(batch, fields, b"event_time", "_ns"), start, out);
+        out.extend_from_slice(row.time.to_string().as_bytes());
+    }
+    out.push(b'}');
 }
 
 /// Copies the inside of the record's own object.
@@ -149,7 +169,7 @@ fn free_name(batch: &Batch, fields: &[Field], name: &[u8], suffix: &str) -> Vec<
 fn write_provenance(batch: &Batch, row: &Row, shared: &Shared, start: usize, out: &mut Vec<u8>) {
     key(PROVENANCE.as_bytes(), start, out);
     out.extend_from_slice(b"{\"id\":\"");
-    out.extend_from_slice(shared.ids.text(row.id, row.input.of(&batch.arena)).as_bytes());
+    out.extend_from_slice(shared.id(batch, row).as_bytes());
     out.extend_from_slice(&shared.middle);
     write_number(row.id.pos, out);
     out.extend_from_slice(b",\"time\":\"");
