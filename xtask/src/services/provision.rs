@@ -71,6 +71,27 @@ pub fn go_program(service: &str, package: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// A Python with the pinned packages of `xtask/services/python`: the engine that reads lakes in tests. Returns its path.
+///
+/// pip itself holds every package against the digests in requirements.txt.
+pub fn python() -> Result<PathBuf> {
+    let requirements = inputs("python").join("requirements.txt");
+    let key = &lock::digest(&requirements)?.0[..12];
+    // An environment knows its own path, so it is made in its place; the mark beside it says that it is whole.
+    let done = once(&format!("python-{key}"), |new| {
+        let place = workspace::cache()?.join(format!("python-{key}-venv"));
+        let remedy = "Python 3.11 or newer with venv (Debian: apt-get install python3-venv)";
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place), "python3", remedy)?;
+        let mut pip = Command::new(place.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
+        run(pip.arg("--require-hashes").arg("-r").arg(&requirements), "pip", remedy)?;
+        let program = place.join("bin/python");
+        fs::write(new.join("path"), program.to_str().context("the cache folder's path is not UTF-8")?)?;
+        Ok(())
+    })?;
+    Ok(fs::read_to_string(done.join("path"))?.into())
+}
+
 /// The class path of a folder of jars: sorted, so that it is the same text each time and class data can be shared.
 pub fn class_path(jars: &Path) -> Result<String> {
     let mut paths: Vec<String> = Vec::new();

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use rustix::process::Signal;
 
 use super::state::StateFile;
-use super::{Place, Service, launch};
+use super::{Place, Service, launch, provision};
 use crate::process;
 
 /// A run; dropping it ends nothing, see [`Run::end`] and the guard.
@@ -59,6 +59,8 @@ impl Run {
         for service in &absent {
             service.provision().with_context(|| format!("cannot provision {}", service.name()))?;
         }
+        let python = provision::python()?.display().to_string();
+        self.file.update(|state| state.endpoints.insert("SAWLOG_TEST_PYTHON".to_string(), python))?;
         thread::scope(|scope| {
             let starts: Vec<_> = absent.iter().map(|service| scope.spawn(|| self.start_one(*service))).collect();
             starts.into_iter().try_for_each(|start| start.join().map_err(|_| anyhow!("a start panicked"))?)

@@ -21,7 +21,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sawlog-kafka", &["sawlog-record", "sawlog-core", "sawlog-settings"]),
     ("sawlog-queue", &["sawlog-record", "sawlog-core", "sawlog-log"]),
     ("sawlog-checkpoint", &["sawlog-record", "sawlog-core", "sawlog-log"]),
-    ("sawlog-chain", &["sawlog-record", "sawlog-core", "sawlog-settings"]),
+    // The chain's tests build the plugins that they run.
+    ("sawlog-chain", &["sawlog-record", "sawlog-core", "sawlog-settings", "sawlog-componentize"]),
     ("sawlog-sources", &["sawlog-record", "sawlog-core", "sawlog-settings", "sawlog-kafka"]),
     ("sawlog-sinks", &["sawlog-record", "sawlog-core", "sawlog-settings", "sawlog-kafka"]),
     (
