@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::state::StateFile;
-use super::{Run, STATE_VARIABLE};
+use super::Run;
+use super::state::{MARK_VARIABLE, StateFile};
 
 /// The runner's end of the pipe.
 pub struct Guard {
@@ -25,7 +25,7 @@ impl Guard {
         let process = Command::new(this)
             .args(["services", "guard"])
             .arg(run.file().path())
-            .env_remove(STATE_VARIABLE)
+            .env_remove(MARK_VARIABLE)
             .process_group(0)
             .stdin(Stdio::piped())
             .spawn()

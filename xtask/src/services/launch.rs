@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::state::{CommandLine, Ready, STATE_VARIABLE, ServiceProcess, StateFile};
+use super::state::{CommandLine, MARK_VARIABLE, Ready, ServiceProcess, StateFile};
 use crate::process::ProcessIdentity;
 
 /// The longest wait for one process to become ready, on a busy machine.
@@ -57,7 +57,7 @@ fn spawn(command: &CommandLine, log: &Path, state: &Path) -> Result<Child> {
     spawned
         .args(&command.arguments)
         .envs(&command.environment)
-        .env(STATE_VARIABLE, state)
+        .env(MARK_VARIABLE, state)
         .current_dir(&command.directory)
         .process_group(0)
         .stdin(Stdio::null())

@@ -27,10 +27,9 @@ use rustix::process::Signal;
 
 pub use guard::Guard;
 pub use run::Run;
-pub use state::STATE_VARIABLE;
 
 use crate::workspace;
-use state::{ServiceProcess, StateFile};
+use state::{STATE_VARIABLE, ServiceProcess, StateFile};
 
 /// A service that can be provisioned here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow};
 use rustix::process::Signal;
 
-use super::state::StateFile;
+use super::state::{MARK_VARIABLE, STATE_VARIABLE, StateFile};
 use super::{Place, Service, launch, provision};
 use crate::process;
 
@@ -43,10 +43,12 @@ impl Run {
         &self.file
     }
 
-    /// The endpoints of all its services and the path of the state file, as environment variables.
+    /// What a test gets in its environment: the endpoints of all services, the path of the state file, and the mark.
     pub fn environment(&self) -> Result<BTreeMap<String, String>> {
         let mut variables = self.file.read()?.endpoints;
-        variables.insert(super::STATE_VARIABLE.to_string(), self.file.path().display().to_string());
+        for name in [STATE_VARIABLE, MARK_VARIABLE] {
+            variables.insert(name.to_string(), self.file.path().display().to_string());
+        }
         Ok(variables)
     }
 

@@ -12,9 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessIdentity;
 
-/// The environment variable that holds the path of the state file. Every service and every test carries it, so it is
-/// also the mark by which all that a run started is found again.
+/// The environment variable by which tests find the state file.
 pub const STATE_VARIABLE: &str = "SAWLOG_TEST_SERVICES";
+
+/// The environment variable that marks all that a run started: every service, every test, and what those start. It holds
+/// the path of the state file too, but is never printed for a shell, or ending a run would end whatever that shell began.
+pub const MARK_VARIABLE: &str = "SAWLOG_TEST_MARK";
 
 /// One run of the services.
 #[derive(Default, Serialize, Deserialize)]
@@ -102,9 +105,9 @@ impl StateFile {
         self.path.parent().unwrap_or(Path::new("."))
     }
 
-    /// `SAWLOG_TEST_SERVICES=<path>`: what every process of this run has in its environment.
+    /// `SAWLOG_TEST_MARK=<path>`: what every process of this run has in its environment.
     pub fn mark(&self) -> String {
-        format!("{STATE_VARIABLE}={}", self.path.display())
+        format!("{MARK_VARIABLE}={}", self.path.display())
     }
 
     /// Reads the present state; an absent file is the empty state.
