@@ -1,0 +1,372 @@
+//! From bytes to records: line ends, fragments that a container runtime split, records that span lines, encodings. A pure
+//! function of the bytes, of where they lie and of journalled splits; it knows no file, no time and no partition.
+//!
+//! A joined record lies where its last fragment begins. Fragments of stdout and stderr interleave; whatever is still open
+//! after the last record is told by its start, and a later read begins there.
+
+use encoding_rs::Encoding;
+use sawlog_record::batch::{InputRecord, Span, flag};
+use std::collections::BTreeSet;
+
+/// How many bytes of a file one joined container record may span; what goes on for longer is cut.
+pub const CHAIN_SPAN_BYTES_MAX: u64 = 4 << 20;
+
+/// How lines form records that span lines.
+#[derive(Clone, Debug)]
+pub struct Multiline {
+    /// Matches a record's first line, or its further lines.
+    pub pattern: regex::bytes::Regex,
+    /// Whether `pattern` tells first lines.
+    pub starts: bool,
+    /// Lines of a record at most.
+    pub lines_max: u32,
+}
+
+/// How bytes become records.
+#[derive(Clone, Debug)]
+pub struct Framing {
+    /// Whether lines carry the envelope of a container runtime.
+    pub cri: bool,
+    /// What the bytes are encoded in; `None` leaves them as they are, valid or not.
+    pub encoding: Option<&'static Encoding>,
+    /// Longest line, bytes; a longer one is cut and marked.
+    pub line_bytes_max: usize,
+    /// Records that span lines.
+    pub multiline: Option<Multiline>,
+}
+
+/// The bytes to frame: `arena` holds those from `at` on.
+#[derive(Debug)]
+pub struct Block<'a> {
+    /// How.
+    pub framing: &'a Framing,
+    /// Ends of lines and of open records that were decided, not written.
+    pub splits: &'a BTreeSet<u64>,
+    /// Where the arena's first byte lies.
+    pub at: u64,
+    /// Records that end at or before it were taken already.
+    pub from: u64,
+    /// No record ends above it; where one could end at it, it does.
+    pub to: u64,
+    /// Records wanted at most.
+    pub records_max: usize,
+}
+
+/// What a block holds.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Framed {
+    /// Complete records.
+    pub records: Vec<InputRecord>,
+    /// Starts before the last record's end of what is open after it.
+    pub open: Vec<u64>,
+    /// Where the line begins that has no end in the block; the block's end if there is none.
+    pub rest: u64,
+}
+
+/// A whole line: one that was written whole, or the joined fragments of one.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    start: u64,
+    pos: u64,
+    end: u64,
+    text: Span,
+    message: Span,
+    flags: u8,
+}
+
+/// Fragments of one stream that wait for their last.
+#[derive(Debug)]
+struct Chain {
+    start: u64,
+    head: Span,
+    messages: Vec<Span>,
+}
+
+/// Lines of a record that waits for its next line.
+#[derive(Debug, Default)]
+struct Pending {
+    lines: Vec<Line>,
+    bytes: usize,
+}
+
+/// Frames `arena`; text that has to be joined or converted is appended to it.
+pub fn frame(block: &Block<'_>, arena: &mut Vec<u8>) -> Framed {
+    let plain = !block.framing.cri && block.framing.multiline.is_none() && block.framing.encoding.is_none();
+    if plain && block.splits.is_empty() {
+        return plain_lines(block, arena);
+    }
+    let mut framer =
+        Framer { block, arena, chains: [None, None], pending: Pending::default(), framed: Framed::default() };
+    framer.run();
+    framer.framed
+}
+
+fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u32, len: (end - start) as u32 }
+}
+
+/// Lines as they are: the common case, and nothing is copied.
+fn plain_lines(block: &Block<'_>, arena: &[u8]) -> Framed {
+    let mut framed = Framed { rest: block.at, ..Framed::default() };
+    let mut start = (block.from - block.at) as usize;
+    let len = arena.len().min((block.to - block.at) as usize);
+    for newline in memchr::memchr_iter(b'\n', &arena[start..len]).map(|i| i + (block.from - block.at) as usize) {
+        if framed.records.len() == block.records_max {
+            break;
+        }
+        let (text, flags) = trimmed(arena, start, newline, block.framing.line_bytes_max);
+        let (pos, end) = (block.at + start as u64, block.at + newline as u64 + 1);
+        framed.records.push(InputRecord { pos, end, text, received: 0, flags });
+        start = newline + 1;
+    }
+    framed.rest = block.at + start as u64;
+    framed
+}
+
+/// A line without its `\r`, cut to the limit.
+fn trimmed(arena: &[u8], start: usize, end: usize, max: usize) -> (Span, u8) {
+    let end = if end > start && arena[end - 1] == b'\r' { end - 1 } else { end };
+    match end - start > max {
+        true => (span(start, start + max), flag::TRUNCATED),
+        false => (span(start, end), 0),
+    }
+}
+
+/// How many bytes a line end has in `encoding`, and how it looks.
+pub fn line_end(encoding: Option<&'static Encoding>) -> &'static [u8] {
+    match encoding {
+        Some(e) if e == encoding_rs::UTF_16LE => b"\n\0",
+        Some(e) if e == encoding_rs::UTF_16BE => b"\0\n",
+        _ => b"\n",
+    }
+}
+
+/// Where the first line end in `bytes` ends; `bytes` begin at a whole character.
+pub fn find_line_end(bytes: &[u8], encoding: Option<&'static Encoding>) -> Option<usize> {
+    match line_end(encoding) {
+        [one] => memchr::memchr(*one, bytes).map(|i| i + 1),
+        pair => bytes.chunks_exact(2).position(|c| c == pair).map(|i| 2 * i + 2),
+    }
+}
+
+struct Framer<'a, 'b> {
+    block: &'a Block<'b>,
+    arena: &'a mut Vec<u8>,
+    chains: [Option<Chain>; 2],
+    pending: Pending,
+    framed: Framed,
+}
+
+impl Framer<'_, '_> {
+    fn run(&mut self) {
+        let (block, raw) = (self.block, self.arena.len() as u64);
+        let limit = raw.min(block.to - block.at) as usize;
+        let mut start = 0;
+        while start < limit && self.framed.records.len() < block.records_max {
+            let Some(end) = self.line_end(start, limit) else { break };
+            self.line(start, end);
+            start = end;
+        }
+        self.framed.rest = block.at + start as u64;
+        self.framed.open = self.open();
+    }
+
+    /// Where the line that begins at `start` ends: at a line end, or at a split.
+    fn line_end(&self, start: usize, limit: usize) -> Option<usize> {
+        let at = self.block.at;
+        let split = self.block.splits.range(at + start as u64 + 1..=at + limit as u64).next();
+        let split = split.map(|s| (s - at) as usize);
+        let written = find_line_end(&self.arena[start..split.unwrap_or(limit)], self.block.framing.encoding);
+        written.map(|end| start + end).or(split)
+    }
+
+    /// One physical line.
+    fn line(&mut self, start: usize, end: usize) {
+        let framing = self.block.framing;
+        let newline = line_end(framing.encoding);
+        let text_end = if self.arena[start..end].ends_with(newline) { end - newline.len() } else { end };
+        let (pos, end) = (self.block.at + start as u64, self.block.at + end as u64);
+        let (text, flags) = match framing.encoding {
+            Some(encoding) => self.converted(encoding, start, text_end),
+            None => trimmed(self.arena, start, text_end, framing.line_bytes_max),
+        };
+        let line = Line { start: pos, pos, end, text, message: text, flags };
+        match framing.cri.then(|| envelope(text.of(self.arena))).flatten() {
+            Some(envelope) => self.fragment(line, envelope),
+            None => self.whole(line),
+        }
+    }
+
+    fn converted(&mut self, encoding: &'static Encoding, start: usize, end: usize) -> (Span, u8) {
+        let max = self.block.framing.line_bytes_max;
+        let cut = end.min(start + max);
+        let first = self.block.at == 0 && start == 0;
+        let bytes = &self.arena[start..cut];
+        let bytes =
+            if first { encoding_rs::Encoding::for_bom(bytes).map_or(bytes, |(_, n)| &bytes[n..]) } else { bytes };
+        let text = encoding.decode_without_bom_handling(bytes).0.into_owned();
+        let from = self.arena.len();
+        self.arena.extend_from_slice(text.strip_suffix('\r').unwrap_or(&text).as_bytes());
+        (span(from, self.arena.len()), if cut < end { flag::TRUNCATED } else { 0 })
+    }
+
+    fn fragment(&mut self, line: Line, envelope: Envelope) {
+        let stream = usize::from(envelope.stderr);
+        let message =
+            Span { start: line.text.start + envelope.message as u32, len: line.text.len - envelope.message as u32 };
+        let flags = line.flags | if envelope.stderr { flag::STDERR } else { 0 };
+        let chain = self.chains[stream].take();
+        let start = chain.as_ref().map_or(line.start, |c| c.start);
+        let too_long = line.end - start > CHAIN_SPAN_BYTES_MAX;
+        let closes = !envelope.partial || too_long || self.is_decided_end(line.end);
+        if closes && chain.is_none() {
+            return self.whole(Line { message, flags, ..line });
+        }
+        let head = Span { start: line.text.start, len: envelope.flag as u32 };
+        let mut chain = chain.unwrap_or(Chain { start, head, messages: Vec::new() });
+        chain.messages.push(message);
+        if !closes {
+            self.chains[stream] = Some(chain);
+            return;
+        }
+        let (text, message, cut) = self.joined(&chain);
+        let flags = flags | if cut || (too_long && envelope.partial) { flag::TRUNCATED } else { 0 };
+        self.whole(Line { start: chain.start, text, message, flags, ..line });
+    }
+
+    /// The fragments' messages behind the first one's time and stream.
+    fn joined(&mut self, chain: &Chain) -> (Span, Span, bool) {
+        let from = self.arena.len();
+        self.arena.extend_from_within(chain.head.start as usize..(chain.head.start + chain.head.len) as usize);
+        self.arena.extend_from_slice(b"F ");
+        let message = self.arena.len();
+        let mut cut = false;
+        for part in &chain.messages {
+            let room = self.block.framing.line_bytes_max.saturating_sub(self.arena.len() - from);
+            let len = room.min(part.len as usize);
+            cut |= len < part.len as usize;
+            self.arena.extend_from_within(part.start as usize..part.start as usize + len);
+        }
+        (span(from, self.arena.len()), span(message, self.arena.len()), cut)
+    }
+
+    /// Whether a record that could end at `end` was decided to.
+    fn is_decided_end(&self, end: u64) -> bool {
+        end == self.block.to || (!self.block.splits.is_empty() && self.block.splits.contains(&end))
+    }
+
+    fn whole(&mut self, line: Line) {
+        if line.end <= self.block.from {
+            return;
+        }
+        let Some(multiline) = &self.block.framing.multiline else { return self.push(&[line]) };
+        let matched = multiline.pattern.is_match(line.message.of(self.arena));
+        let other_stream = |last: &Line| (last.flags ^ line.flags) & flag::STDERR != 0;
+        let begins = matched == multiline.starts || self.pending.lines.last().is_some_and(other_stream);
+        if begins {
+            self.close();
+            if self.framed.records.len() == self.block.records_max {
+                // The record that was asked for last is complete; this line is the next one's.
+                self.pending.lines.push(line);
+                return;
+            }
+        }
+        self.pending.bytes += line.message.len as usize;
+        self.pending.lines.push(line);
+        let full = self.pending.lines.len() as u32 >= multiline.lines_max
+            || self.pending.bytes >= self.block.framing.line_bytes_max;
+        if full || self.is_decided_end(line.end) {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if !pending.lines.is_empty() {
+            self.push(&pending.lines);
+        }
+    }
+
+    fn push(&mut self, lines: &[Line]) {
+        let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return };
+        let in_place = !self.block.framing.cri && self.block.framing.encoding.is_none();
+        let text = match lines {
+            [one] => one.text,
+            _ if in_place => span(first.text.start as usize, (last.text.start + last.text.len) as usize),
+            _ => {
+                let from = self.arena.len();
+                for (i, line) in lines.iter().enumerate() {
+                    let part = if i == 0 { line.text } else { line.message };
+                    if i > 0 {
+                        self.arena.push(b'\n');
+                    }
+                    self.arena.extend_from_within(part.start as usize..(part.start + part.len) as usize);
+                }
+                span(from, self.arena.len())
+            }
+        };
+        let flags = lines.iter().fold(0, |flags, line| flags | line.flags);
+        self.framed.records.push(InputRecord { pos: last.pos, end: last.end, text, received: 0, flags });
+    }
+
+    /// Starts of open fragments and lines before the end of the last record.
+    fn open(&self) -> Vec<u64> {
+        let end = self.framed.records.last().map_or(self.block.from, |r| r.end);
+        let lines = self.pending.lines.first().map(|l| l.start);
+        let chains = self.chains.iter().flatten().map(|c| c.start);
+        let mut open: Vec<u64> = lines.into_iter().chain(chains).filter(|start| *start < end).collect();
+        open.sort_unstable();
+        open
+    }
+}
+
+/// What a container runtime wrote around a line: `TIME STREAM FLAG MESSAGE`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Envelope {
+    stderr: bool,
+    partial: bool,
+    /// Where the flag begins.
+    flag: usize,
+    /// Where the message begins.
+    message: usize,
+}
+
+fn envelope(line: &[u8]) -> Option<Envelope> {
+    let stream = memchr::memchr(b' ', line)? + 1;
+    let stderr = match line.get(stream..stream + 7)? {
+        b"stdout " => false,
+        b"stderr " => true,
+        _ => return None,
+    };
+    let flag = stream + 7;
+    let partial = match line.get(flag)? {
+        b'P' => true,
+        b'F' => false,
+        _ => return None,
+    };
+    match line.get(flag + 1) {
+        Some(b' ' | b':') | None => {}
+        Some(_) => return None,
+    }
+    let message = memchr::memchr(b' ', &line[flag..]).map_or(line.len(), |i| flag + i + 1);
+    Some(Envelope { stderr, partial, flag, message })
+}
+
+/// Starts of the fragments that are open at the end of `bytes`, which lie at `at` (a line start). `splits` as in [`Block`].
+pub fn open_chains(bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<u64> {
+    let mut starts: [Option<u64>; 2] = [None, None];
+    let mut from = 0;
+    for end in memchr::memchr_iter(b'\n', bytes).map(|i| i + 1) {
+        if let Some(envelope) = envelope(&bytes[from..end - 1]) {
+            let slot = &mut starts[usize::from(envelope.stderr)];
+            let start = slot.take().unwrap_or(at + from as u64);
+            let end = at + end as u64;
+            let closes = !envelope.partial || end - start > CHAIN_SPAN_BYTES_MAX || splits.contains(&end);
+            *slot = (!closes).then_some(start);
+        }
+        from = end;
+    }
+    let mut open: Vec<u64> = starts.into_iter().flatten().collect();
+    open.sort_unstable();
+    open
+}
