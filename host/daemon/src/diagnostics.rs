@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, NamedSource,
+    SourceCode, SourceSpan, SpanContents,
+};
 use sawlog_settings::component::Severity;
 use sawlog_settings::decode::Complaint;
 use sawlog_settings::node::Place;
@@ -13,11 +16,35 @@ use crate::config::files::Files;
 /// Width of the drawn snippets, in characters; fixed, so that a report reads the same everywhere.
 const WIDTH_CHARS: usize = 110;
 
+/// A file that is shown by whole lines, whatever part of a line is asked for.
+#[derive(Debug)]
+struct Lines(NamedSource<String>);
+
+impl SourceCode for Lines {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let text = self.0.inner();
+        let start = text.get(..span.offset()).and_then(|text| text.rfind('\n')).map_or(0, |at| at + 1);
+        let end = (span.offset() + span.len()).max(start);
+        let end = text.get(end..).and_then(|text| text.find('\n')).map_or(text.len(), |at| end + at);
+        let lines = self.0.read_span(&SourceSpan::new(start.into(), end - start), before, after)?;
+        // The heading of a snippet names the column of what was asked for, not of its line.
+        let column = text.get(start..span.offset()).map_or(0, |before| before.chars().count());
+        let shown = SourceSpan::new(lines.span().offset().into(), lines.span().len());
+        let name = self.0.name().to_owned();
+        Ok(Box::new(MietteSpanContents::new_named(name, lines.data(), shown, lines.line(), column, lines.line_count())))
+    }
+}
+
 /// One complaint as miette draws it.
 #[derive(Debug)]
 struct Drawn {
     complaint: Complaint,
-    source: NamedSource<String>,
+    source: Lines,
     /// The second place, where it stands in another file.
     elsewhere: Option<Box<Drawn>>,
 }
@@ -58,10 +85,10 @@ impl Diagnostic for Drawn {
 
 fn draw(complaint: &Complaint, files: &Files) -> Drawn {
     let file = files.files.get(complaint.place.file as usize);
-    let source = NamedSource::new(
+    let source = Lines(NamedSource::new(
         file.map_or_else(String::new, |file| file.path.display().to_string()),
         file.map_or_else(String::new, |file| file.text.clone()),
-    );
+    ));
     let elsewhere =
         complaint.also.as_ref().filter(|(place, _)| place.file != complaint.place.file).map(|(place, what)| {
             let first =

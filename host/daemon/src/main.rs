@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the verb failed, 2 the config or the command line is wrong.
 #![forbid(unsafe_code)]
 
+mod agent_id;
 mod cli;
 mod config;
 mod diagnostics;

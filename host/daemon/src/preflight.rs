@@ -6,13 +6,16 @@ use std::path::Path;
 use sawlog_settings::connection::TlsServer;
 use sawlog_sources::registry::SourceOptions;
 
+use crate::agent_id;
 use crate::config::Config;
+use crate::config::references::Machine;
 use crate::validate::Report;
 
 /// Everything that is missing on this machine; each says how to mend it.
 pub fn check(config: &Config) -> Vec<String> {
-    let mut missing = Vec::new();
-    let data_dir = config.path(&config.sections.data_dir);
+    let mut missing: Vec<String> =
+        agent_id::resolve(&config.sections.agent.id, &Machine).err().map(|e| e.to_string()).into_iter().collect();
+    let data_dir = &config.sections.data_dir;
     let existing = data_dir.ancestors().find(|folder| folder.exists());
     if data_dir.exists() && !data_dir.is_dir() {
         missing.push(format!("`data_dir` {} is no folder; name another", data_dir.display()));
@@ -23,17 +26,17 @@ pub fn check(config: &Config) -> Vec<String> {
         ));
     }
     for (name, plugin) in &config.plugins {
-        missing.extend(unreadable(&plugin.file(&config.folder), &format!("the plugin `{name}`")));
+        missing.extend(plugin.read(&config.folder).err().map(|error| format!("the plugin `{name}`: {error}")));
         let files = plugin
             .files
             .iter()
-            .map(|(file, path)| unreadable(&config.path(path), &format!("the file `{file}` of the plugin `{name}`")));
+            .map(|(file, path)| unreadable(path, &format!("the file `{file}` of the plugin `{name}`")));
         missing.extend(files.flatten());
     }
-    missing.extend(config.sections.api.tls.iter().flat_map(|tls| certificates(config, tls, "the API")));
+    missing.extend(config.sections.api.tls.iter().flat_map(|tls| certificates(tls, "the API")));
     for (name, source) in &config.sources {
         if let SourceOptions::Http(http) = &source.options {
-            missing.extend(http.tls.iter().flat_map(|tls| certificates(config, tls, &format!("the source `{name}`"))));
+            missing.extend(http.tls.iter().flat_map(|tls| certificates(tls, &format!("the source `{name}`"))));
         }
     }
     missing
@@ -47,19 +50,16 @@ fn unreadable(path: &Path, what: &str) -> Option<String> {
     ))
 }
 
-fn certificates(config: &Config, tls: &TlsServer, of: &str) -> Vec<String> {
+fn certificates(tls: &TlsServer, of: &str) -> Vec<String> {
     let files = [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()];
-    files
-        .into_iter()
-        .flatten()
-        .filter_map(|path| unreadable(&config.path(path), &format!("a certificate or key of {of}")))
-        .collect()
+    files.into_iter().flatten().filter_map(|path| unreadable(path, &format!("a certificate or key of {of}"))).collect()
 }
 
 /// What `run` opens with: sources, sinks, guarantees, limits, addresses.
 pub fn summary(config: &Config, report: &Report) -> String {
     let mut lines = vec![format!("sawlog {}", env!("CARGO_PKG_VERSION"))];
-    lines.push(format!("  data     {}", config.path(&config.sections.data_dir).display()));
+    lines.extend(agent_id::resolve(&config.sections.agent.id, &Machine).ok().map(|id| format!("  agent    {id}")));
+    lines.push(format!("  data     {}", config.sections.data_dir.display()));
     lines.push(format!("  api      {}", config.sections.api.listen));
     lines.extend(config.sections.telemetry.metrics.map(|address| format!("  metrics  {address}")));
     lines.push(format!("  limits   memory {}, disk {}", config.sections.limits.memory, config.sections.limits.disk));

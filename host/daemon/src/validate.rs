@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 
 use sawlog_settings::{ByteSize, Delivery};
+use sawlog_sinks::registry::SinkOptions;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::config::validated::Route;
+use crate::config::validated::{Route, Sink};
 
 /// Input rate that capacities are given for where none is known, in bytes a second.
 const RATE_BYTES_PER_S: u64 = 1 << 20;
@@ -41,7 +42,9 @@ pub struct Report {
 /// The report of a config.
 pub fn report(config: &Config) -> Report {
     let sinks = || config.sinks.iter().map(|(name, sink)| (name, sink.options.describe()));
+    let data_dir = config.sections.data_dir.display().to_string();
     let needs = |component: &String, lines: Vec<String>| {
+        let lines: Vec<String> = lines.into_iter().map(|line| line.replace("{data_dir}", &data_dir)).collect();
         (!lines.is_empty()).then(|| Needs { component: component.clone(), lines })
     };
     let of_sources = config.sources.iter().filter_map(|(name, source)| needs(name, source.options.describe().rights()));
@@ -89,12 +92,11 @@ fn length(seconds: u64) -> String {
 fn lost_directory(config: &Config) -> String {
     let repeats: Vec<&str> =
         config.sinks.iter().filter(|(_, sink)| sink.r#type == "elasticsearch").map(|(name, _)| name.as_str()).collect();
-    let journalled: Vec<&str> = config
-        .sinks
-        .iter()
-        .filter(|(name, sink)| sink.r#type == "file" && !config.is_dead_letter_sink(name))
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let appended = |name: &String, sink: &Sink| {
+        matches!(&sink.options, SinkOptions::File(file) if !file.is_lake()) && !config.is_dead_letter_sink(name)
+    };
+    let journalled: Vec<&str> =
+        config.sinks.iter().filter(|(name, sink)| appended(name, sink)).map(|(name, _)| name.as_str()).collect();
     let mut text = "files still on disk are delivered exactly once to kafka, s3, hdfs and lakes; undelivered pushed input and plugin state newer than the backup are lost".to_owned();
     if !repeats.is_empty() {
         text += &format!("; {} may repeat where the index comes from the received time", repeats.join(", "));

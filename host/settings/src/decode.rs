@@ -90,7 +90,7 @@ pub fn decode<T: DeserializeOwned + JsonSchema>(
         if let Kind::MissingKey(key) = error.kind {
             complain_of_missing::<T>(key, &path, &error, node, title, &taken_out, complaints);
         } else {
-            complaints.push(describe(&error, title, also_known));
+            complaints.extend(describe(&error, title, also_known));
         }
         if !tree.remove(&path) {
             return Decoded { value: None, clean: false };
@@ -125,9 +125,10 @@ fn complain_of_missing<T: JsonSchema>(
     );
 }
 
-fn describe(error: &DecodeError, title: Place, also_known: &[&str]) -> Complaint {
+fn describe(error: &DecodeError, title: Place, also_known: &[&str]) -> Option<Complaint> {
     let place = error.place.unwrap_or(title);
-    match &error.kind {
+    Some(match &error.kind {
+        Kind::AlreadySaid => return None,
         Kind::UnknownKey { key, expected } => {
             let known: Vec<&str> = expected.iter().chain(also_known).copied().collect();
             Complaint::error(place, format!("unknown key `{key}`")).mend(suggestion(key, &known, "key"))
@@ -136,9 +137,13 @@ fn describe(error: &DecodeError, title: Place, also_known: &[&str]) -> Complaint
             Complaint::error(place, format!("unknown value `{word}`")).mend(suggestion(word, expected, "value"))
         }
         Kind::WrongKind { found, expected } => wrong_kind(place, found, expected),
+        // The standard library's own words say what is wrong, not how to mend it.
+        Kind::Rejected(reason) if reason == "invalid socket address syntax" => {
+            Complaint::error(place, "this is not an address").mend("write IP:PORT, such as 127.0.0.1:8080")
+        }
         Kind::Rejected(reason) => Complaint::error(place, reason.clone()),
         Kind::MissingKey(key) => Complaint::error(place, format!("the key `{key}` is missing")),
-    }
+    })
 }
 
 /// serde's words for what it found, in an operator's.
@@ -159,7 +164,10 @@ fn wrong_kind(place: Place, found: &str, expected: &str) -> Complaint {
         "a sequence" => ("a list", Some("write it as a list: [first, second]")),
         "a boolean" => ("`true` or `false`", None),
         "a map" => ("a mapping", None),
-        "u8" | "u16" | "u32" | "u64" | "usize" => ("a whole number", None),
+        "u8" | "u16" | "u32" | "u64" | "usize" => ("a whole number from 0 up", None),
+        "f32" | "f64" => ("a number", None),
+        // serde's word for what the standard library reads an address from.
+        "socket address" => ("an address such as 127.0.0.1:8080", None),
         other => (other.strip_prefix("struct ").map_or(other, |_| "a mapping"), None),
     };
     let complaint = Complaint::error(place, format!("expected {expected}, found {found}"));

@@ -19,11 +19,22 @@ pub(crate) struct DecodeError {
 /// The kinds of mistake that serde can tell apart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
-    UnknownKey { key: String, expected: &'static [&'static str] },
-    UnknownWord { word: String, expected: &'static [&'static str] },
+    UnknownKey {
+        key: String,
+        expected: &'static [&'static str],
+    },
+    UnknownWord {
+        word: String,
+        expected: &'static [&'static str],
+    },
     MissingKey(&'static str),
-    WrongKind { found: String, expected: String },
+    WrongKind {
+        found: String,
+        expected: String,
+    },
     Rejected(String),
+    /// A reference that could not be resolved, and was complained about where that was tried.
+    AlreadySaid,
 }
 
 impl DecodeError {
@@ -73,6 +84,9 @@ impl de::Error for DecodeError {
 pub(crate) struct NodeDeserializer<'de>(pub(crate) &'de Node);
 
 fn open_text(text: &Text) -> Result<&str, DecodeError> {
+    if text.unresolved {
+        return Err(DecodeError::new(Kind::AlreadySaid));
+    }
     match text.secret {
         true => Err(DecodeError::new(Kind::Rejected(format!(
             "`{}` is a secret, and this value is not kept secret; use ${{env:NAME}} or ${{file:/path}}, or write the value",
@@ -111,7 +125,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         match &self.0.value {
-            Value::Text(text) if name == crate::secret::MARKER && text.written != text.resolved => {
+            Value::Text(text) if name == crate::secret::MARKER && text.written != text.resolved && !text.unresolved => {
                 let pair = [text.written.as_str(), text.resolved.as_str()].into_iter();
                 visitor.visit_newtype_struct(de::value::SeqDeserializer::new(pair))
             }
@@ -207,8 +221,13 @@ impl<'de> Content<'de> {
     fn node(&self) -> NodeDeserializer<'de> {
         NodeDeserializer(&self.0.value)
     }
-    fn locate(&self, error: DecodeError) -> DecodeError {
-        error.below(Step::Key(self.0.key.clone()), self.0.value.place)
+    /// A mistake below the content is reached through the key; content that is itself wrong makes the variant wrong.
+    fn locate(&self, mut error: DecodeError) -> DecodeError {
+        if !error.way_back.is_empty() {
+            return error.below(Step::Key(self.0.key.clone()), self.0.value.place);
+        }
+        error.place.get_or_insert(self.0.value.place);
+        error
     }
 }
 

@@ -1,10 +1,7 @@
 //! Options of what is written into objects and files: format, columns, rolling. It encodes nothing.
 
-use std::fmt;
-use std::path::PathBuf;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{ByteSize, Finding, Period};
 
@@ -56,7 +53,7 @@ pub enum ColumnType {
     Json,
 }
 
-/// One declared column.
+/// One declared column. In a config `columns` may also be the path of a YAML file with the list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Column {
@@ -68,54 +65,6 @@ pub struct Column {
     /// Type of the column. A value that doesn't fit goes to the rest column.
     #[serde(rename = "type")]
     pub column_type: ColumnType,
-}
-
-/// Declared columns, in place or in a file of their own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Columns {
-    /// A YAML file with the list.
-    File(PathBuf),
-    /// The list itself.
-    List(Vec<Column>),
-}
-
-impl Default for Columns {
-    fn default() -> Self {
-        Self::List(Vec::new())
-    }
-}
-
-impl<'de> Deserialize<'de> for Columns {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Columns;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of columns or the path of a file with one")
-            }
-            fn visit_str<E: de::Error>(self, path: &str) -> Result<Columns, E> {
-                Ok(Columns::File(path.into()))
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Columns, A::Error> {
-                Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Columns::List)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for Columns {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Columns".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let list = generator.subschema_for::<Vec<Column>>();
-        json_schema!({
-            "description": "Declared columns: a list, or the path of a YAML file with one.",
-            "anyOf": [{ "type": "string" }, list],
-        })
-    }
 }
 
 /// When an open object is closed and becomes visible: at the first limit that is met.
@@ -140,13 +89,13 @@ pub const PATHS_MAX: u32 = 256;
 /// What is wrong with the options that all sinks of objects share.
 pub fn check_objects(
     format: ObjectFormat,
-    columns: &Columns,
+    columns: &[Column],
     roll: &Roll,
     stage_memory: ByteSize,
     paths_max: u32,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if format != ObjectFormat::Parquet && *columns != Columns::default() {
+    if format != ObjectFormat::Parquet && !columns.is_empty() {
         findings
             .push(Finding::error("columns", "`columns` belong to `format: parquet`; remove them or change the format"));
     }
@@ -172,9 +121,7 @@ pub fn check_objects(
             format!("a claim names 1 to {PATHS_MAX} paths, not {paths_max}; write a number between"),
         ));
     }
-    if let Columns::List(list) = columns {
-        findings.extend(check_column_names(list));
-    }
+    findings.extend(check_column_names(columns));
     findings
 }
 

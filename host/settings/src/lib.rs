@@ -6,6 +6,7 @@
 //! [`node::Node`] in which references are already resolved.
 #![forbid(unsafe_code)]
 
+pub mod checked;
 pub mod component;
 pub mod connection;
 pub mod count;

@@ -64,13 +64,15 @@ pub struct Text {
     pub resolved: String,
     /// The text holds a `${secret:…}`, so it may only become a [`crate::Secret`].
     pub secret: bool,
+    /// A reference in it could not be resolved, which has been complained about.
+    pub unresolved: bool,
 }
 
 impl Text {
     /// A text without references.
     pub fn plain(text: impl Into<String>) -> Self {
         let written = text.into();
-        Self { resolved: written.clone(), written, secret: false }
+        Self { resolved: written.clone(), written, secret: false, unresolved: false }
     }
 }
 

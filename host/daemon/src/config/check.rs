@@ -59,28 +59,27 @@ fn sections(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
     }
 }
 
+/// What each part finds wrong with itself. Options from which something was left out are not asked: what they find may
+/// follow from that.
 fn options(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
+    let mut found: Vec<Complaint> = Vec::new();
     for plugin in &parsed.plugins {
-        complaints
-            .extend(plugin.options.iter().flat_map(|options| locate(options.check(), &plugin.node, plugin.place)));
+        found.extend(plugin.clean_options().into_iter().flat_map(|o| locate(o.check(), &plugin.node, plugin.place)));
     }
     for source in &parsed.sources {
-        complaints.extend(
-            source.options.iter().flat_map(|options| locate(options.describe().check(), &source.node, source.place)),
-        );
+        let findings = source.clean_options().into_iter().map(|o| o.describe().check());
+        found.extend(findings.flat_map(|findings| locate(findings, &source.node, source.place)));
     }
     for transform in &parsed.transforms {
-        complaints.extend(
-            transform.options.iter().flat_map(|options| locate(options.check(), &transform.node, transform.place)),
+        found.extend(
+            transform.clean_options().into_iter().flat_map(|o| locate(o.check(), &transform.node, transform.place)),
         );
     }
     for sink in &parsed.sinks {
-        complaints.extend(
-            sink.options
-                .iter()
-                .flat_map(|options| locate(options.describe().check(&sink.common), &sink.node, sink.place)),
-        );
+        let findings = sink.clean_options().into_iter().map(|o| o.describe().check(&sink.common));
+        found.extend(findings.flat_map(|findings| locate(findings, &sink.node, sink.place)));
     }
+    complaints.extend(found);
 }
 
 /// Chains name plugins that exist; plugins are named by some chain.
@@ -103,7 +102,7 @@ fn plugins(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
                 }
             }
             Some(_) => {}
-            None => every_chain_is_known &= transform.type_name != "wasm",
+            None => every_chain_is_known &= transform.type_name.is_some_and(|name| name != "wasm"),
         }
     }
     for plugin in parsed.plugins.iter().filter(|plugin| every_chain_is_known && !named.contains(&plugin.name.as_str()))
@@ -157,7 +156,7 @@ fn own_output(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
                 (Some(SinkOptions::Kafka(to)), Some(SourceOptions::Kafka(from)))
                     if to.brokers.iter().any(|b| from.brokers.contains(b)) =>
                 {
-                    from.topics.iter().position(|topic| *topic == to.topic).map(|i| format!("topics.{i}"))
+                    from.topics.iter().position(|topic| *topic == to.topic.as_str()).map(|i| format!("topics.{i}"))
                 }
                 _ => None,
             };

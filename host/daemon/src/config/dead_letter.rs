@@ -46,7 +46,7 @@ pub fn check(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
                 complaints
                     .push(Complaint::error(place, "a sink of dead letters has none of its own; remove `dead_letter`"));
             }
-            if matches!(sink.type_name, "console" | "blackhole") {
+            if matches!(sink.type_name, Some("console" | "blackhole")) {
                 complaints.push(Complaint::warning(
                     sink.place,
                     format!("dead letters that `{}` takes can't be replayed; use a `file` sink", sink.name),

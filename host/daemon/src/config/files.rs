@@ -86,7 +86,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, FilesError> {
     if paths.is_empty() { Err(FilesError::EmptyFolder(folder.to_owned())) } else { Ok(paths) }
 }
 
-fn read_one(path: PathBuf) -> Result<SourceFile, FilesError> {
+/// Reads one file.
+pub fn read_one(path: PathBuf) -> Result<SourceFile, FilesError> {
     let unreadable = |error| FilesError::Unreadable { path: path.clone(), error };
     if std::fs::metadata(&path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(FilesError::TooLarge(path));

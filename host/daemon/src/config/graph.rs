@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sawlog_settings::decode::{Complaint, suggestion};
+use sawlog_settings::decode::{Complaint, nearest, suggestion};
 use sawlog_settings::node::Place;
 use serde::Serialize;
 
@@ -61,6 +61,8 @@ pub struct Vertex {
 pub struct Graph {
     /// Vertices by name.
     pub vertices: BTreeMap<String, Vertex>,
+    /// Components that an unknown input was probably meant to name.
+    pub meant: BTreeSet<String>,
 }
 
 impl Graph {
@@ -111,7 +113,10 @@ impl Graph {
             let place = of.node.place_of(&format!("inputs.{i}")).unwrap_or(of.place);
             let input = Input::of(text);
             match outputs.refuse(&input, &of.name) {
-                Some(reason) => complaints.push(Complaint::error(place, reason)),
+                Some(reason) => {
+                    self.meant.extend(outputs.meant(&input, &of.name));
+                    complaints.push(Complaint::error(place, reason));
+                }
                 None if inputs.contains(&input) => {
                     complaints.push(Complaint::error(place, format!("the input `{text}` is listed twice; remove one")));
                 }
@@ -143,19 +148,29 @@ impl Graph {
         if left.is_empty() { Ok(order) } else { Err(left.into_iter().collect()) }
     }
 
-    /// A circle through transforms, each fed by the one after it.
-    pub fn circle(&self) -> Option<Vec<&str>> {
-        let left = self.order().err()?;
-        let mut way = vec![*left.first()?];
-        loop {
-            let last = way[way.len() - 1];
-            let next =
-                self.vertices[last].inputs.iter().map(|input| input.from.as_str()).find(|from| left.contains(from))?;
-            if let Some(begin) = way.iter().position(|name| *name == next) {
-                return Some(way.split_off(begin));
+    /// Circles through transforms, each as names that are fed by the one after them; no transform is in two.
+    pub fn circles(&self) -> Vec<Vec<&str>> {
+        let mut left: BTreeSet<&str> = self.order().err().into_iter().flatten().collect();
+        let mut circles = Vec::new();
+        while let Some(start) = left.first().copied() {
+            let mut way = vec![start];
+            // Up along the inputs: the way either ends outside of what is left, or meets itself.
+            while let Some(next) = self.feeder(way[way.len() - 1], &left) {
+                if let Some(begin) = way.iter().position(|name| *name == next) {
+                    circles.push(way.split_off(begin));
+                    break;
+                }
+                way.push(next);
             }
-            way.push(next);
+            for name in way.iter().chain(circles.last().into_iter().flatten()) {
+                left.remove(name);
+            }
         }
+        circles
+    }
+
+    fn feeder<'a>(&'a self, name: &str, among: &BTreeSet<&'a str>) -> Option<&'a str> {
+        self.vertices[name].inputs.iter().find_map(|input| among.get(input.from.as_str()).copied())
     }
 
     /// All components that rows of `from` can reach.
@@ -193,7 +208,11 @@ impl Graph {
                 continue;
             }
             if input.from == from {
-                ways.push(behind.iter().rev().copied().collect());
+                let way: Vec<&str> = behind.iter().rev().copied().collect();
+                // Two outputs of one component are one way.
+                if !ways.contains(&way) {
+                    ways.push(way);
+                }
             } else {
                 behind.push(&input.from);
                 self.climb(from, &input.from, behind, ways, limit);
@@ -230,6 +249,10 @@ impl<'a> Outputs<'a> {
     /// Why rows can't be taken from there.
     fn refuse(&self, input: &Input, by: &str) -> Option<String> {
         let Some((default, outputs)) = self.of.get(input.from.as_str()) else {
+            // A name with a dot in it, which was complained about where it is given.
+            if self.of.contains_key(input.to_string().as_str()) {
+                return None;
+            }
             if self.sinks.contains(input.from.as_str()) {
                 return Some(format!(
                     "`{}` is a sink, and nothing comes out of a sink; name what feeds it",
@@ -260,6 +283,14 @@ impl<'a> Outputs<'a> {
             (Some(output), Some(known)) => {
                 Some(format!("`{}` has no output `{output}`; {}", input.from, suggestion(output, known, "output")))
             }
+        }
+    }
+
+    /// The component that was probably meant.
+    fn meant(&self, input: &Input, by: &str) -> Option<String> {
+        match self.of.contains_key(input.from.as_str()) {
+            true => Some(input.from.clone()),
+            false => nearest(&input.from, &self.all_but(by)).map(str::to_owned),
         }
     }
 

@@ -3,9 +3,10 @@
 //! complaints, and starts nothing.
 
 mod check;
-mod condition;
+mod columns;
 mod dead_letter;
 pub mod files;
+mod folder;
 pub mod graph;
 mod merge;
 mod names;
@@ -46,14 +47,15 @@ pub struct Loaded {
 
 /// Reads the file or folder `path` and everything that it refers to.
 pub fn load(path: &Path, from: &dyn References) -> Result<Loaded, FilesError> {
-    let files = files::read(path)?;
+    let mut files = files::read(path)?;
     let mut complaints = Vec::new();
     let mut tree = files.tree(&mut complaints);
     if complaints.iter().any(|complaint| complaint.reason.starts_with("this is not YAML")) {
         return Ok(Loaded { config: None, complaints, files });
     }
-    let secrets = secrets_dir(&tree);
+    let secrets = files.folder.join(secrets_dir(&tree));
     references::resolve(&mut tree, &secrets, from, &mut complaints);
+    columns::include(&mut tree, &mut files, &mut complaints);
     let parsed = parsed::parse(tree, &mut complaints);
     let graph = Graph::of(&parsed, &mut complaints);
     check::check(&parsed, &mut complaints);
@@ -89,22 +91,22 @@ fn validate(parsed: Parsed, graph: Graph, folder: PathBuf) -> Option<Config> {
     let mut sources = BTreeMap::new();
     for source in parsed.sources {
         sources
-            .insert(source.name, Source { r#type: source.type_name, common: source.common, options: source.options? });
+            .insert(source.name, Source { r#type: source.type_name?, common: source.common, options: source.options? });
     }
     let mut transforms = BTreeMap::new();
     for transform in parsed.transforms {
         let inputs = inputs(&transform.name);
         transforms
-            .insert(transform.name, Transform { r#type: transform.type_name, inputs, options: transform.options? });
+            .insert(transform.name, Transform { r#type: transform.type_name?, inputs, options: transform.options? });
     }
     let mut sinks = BTreeMap::new();
     for sink in parsed.sinks {
         let takes_letters = letters.contains(&sink.name);
-        let row = sawlog_sinks::registry::SINKS.iter().find(|row| row.name == sink.type_name)?;
+        let row = sawlog_sinks::registry::SINKS.iter().find(|row| Some(row.name) == sink.type_name)?;
         let general = sections.dead_letter.clone().unwrap_or_else(|| DEAD_LETTER.to_owned());
-        let bare = matches!(sink.type_name, "file" | "console") && !takes_letters;
+        let bare = matches!(row.name, "file" | "console") && !takes_letters;
         let validated = Sink {
-            r#type: sink.type_name,
+            r#type: row.name,
             inputs: inputs(&sink.name),
             delivery: sink.common.delivery.or(row.delivery).unwrap_or(sections.defaults.delivery),
             on_error: sink.common.on_error.unwrap_or(sections.defaults.on_error),
@@ -118,7 +120,9 @@ fn validate(parsed: Parsed, graph: Graph, folder: PathBuf) -> Option<Config> {
     if sections.dead_letter.is_none() {
         sinks.insert(DEAD_LETTER.to_owned(), builtin_dead_letter());
     }
-    Some(Config { folder, sections, plugins, sources, transforms, sinks, graph, order })
+    let mut config = Config { folder, sections, plugins, sources, transforms, sinks, graph, order };
+    folder::make_absolute(&mut config);
+    Some(config)
 }
 
 /// Budgets of the parts must fit into the whole.

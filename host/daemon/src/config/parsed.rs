@@ -3,7 +3,7 @@
 use sawlog_settings::component::{Finding, Severity, SinkCommon, SourceCommon};
 use sawlog_settings::decode::{Complaint, Decoded, decode, suggestion};
 use sawlog_settings::node::{Entry, Node, Place, Value};
-use sawlog_sinks::registry::{SINKS, SinkOptions, SinkRow};
+use sawlog_sinks::registry::{SINKS, SinkOptions};
 use sawlog_sources::registry::{SOURCES, SourceOptions};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -20,14 +20,23 @@ pub struct Named<C, O> {
     pub name: String,
     /// Where the name stands.
     pub place: Place,
-    /// The word in `type`.
-    pub type_name: &'static str,
+    /// The word in `type`; `None` where no component is called so, which was complained about.
+    pub type_name: Option<&'static str>,
     /// What was written below the name.
     pub node: Node,
     /// Options of all of its kind; what was wrong in them is left out.
     pub common: C,
-    /// Its own options; `None` where they were complained about.
+    /// Its own options; what was wrong in them is left out, and they are `None` where they can't do without it.
     pub options: Option<O>,
+    /// Its own options are exactly what was written.
+    pub clean: bool,
+}
+
+impl<C, O> Named<C, O> {
+    /// The options, if they are exactly what was written: for rules that a part left out could mislead.
+    pub fn clean_options(&self) -> Option<&O> {
+        self.options.as_ref().filter(|_| self.clean)
+    }
 }
 
 /// All that was written.
@@ -35,7 +44,7 @@ pub struct Named<C, O> {
 pub struct Parsed {
     /// The whole tree.
     pub tree: Node,
-    /// Sections beside the components; `None` where they were complained about.
+    /// Sections beside the components; what was wrong in them is left out.
     pub sections: Option<Sections>,
     /// Plugins.
     pub plugins: Vec<Named<(), Plugin>>,
@@ -52,53 +61,54 @@ const COMPONENTS: [&str; 4] = ["plugins", "sources", "transforms", "sinks"];
 /// Reads the sections of a tree.
 pub fn parse(tree: Node, complaints: &mut Vec<Complaint>) -> Parsed {
     let (components, rest) = split(&tree, &COMPONENTS);
-    let sections = decode::<Sections>(&rest, tree.place, &COMPONENTS, complaints).clean();
-    let named = |section: &str| components.entry(section).map(|entry| &entry.value);
-    let plugins = each(named("plugins"), complaints, |entry, complaints| {
-        let options = decode::<Plugin>(&entry.value, entry.key_place, &[], complaints).clean();
-        Some(name(entry, "wasm", (), options))
+    let sections = decode::<Sections>(&rest, tree.place, &COMPONENTS, complaints).value;
+    let entries = |section: &str| components.entry(section).map_or(&[][..], |entry| entry.value.entries());
+    for section in &COMPONENTS {
+        look_at(components.entry(section), complaints);
+    }
+    let plugin = |entry: &Entry, complaints: &mut Vec<Complaint>| {
+        let decoded = decode::<Plugin>(&entry.value, entry.key_place, &[], complaints);
+        named(entry, Some("wasm"), (), decoded)
+    };
+    let plugins = entries("plugins").iter().map(|entry| plugin(entry, complaints)).collect();
+    let sources = entries("sources").iter().map(|entry| {
+        let row = row_of(entry, SOURCES, |row| row.name, "source", complaints);
+        component(entry, row.map(|row| (row.name, row.parse)), complaints)
     });
-    let sources = each(named("sources"), complaints, |entry, complaints| {
-        let row = row_of(entry, SOURCES, |row| row.name, "source", complaints)?;
-        let (common, options) = read::<SourceCommon, _>(entry, row.parse, complaints);
-        Some(name(entry, row.name, common, options))
+    let sources = sources.collect();
+    let transforms = entries("transforms").iter().map(|entry| {
+        let row = row_of(entry, TRANSFORMS, |row| row.name, "transform", complaints);
+        component(entry, row.map(|row| (row.name, row.parse)), complaints)
     });
-    let transforms = each(named("transforms"), complaints, |entry, complaints| {
-        let row = row_of(entry, TRANSFORMS, |row| row.name, "transform", complaints)?;
-        let (common, options) = read::<TransformCommon, _>(entry, row.parse, complaints);
-        Some(name(entry, row.name, common, options))
+    let transforms = transforms.collect();
+    let sinks = entries("sinks").iter().map(|entry| {
+        let row = row_of(entry, SINKS, |row| row.name, "sink", complaints);
+        component(entry, row.map(|row| (row.name, row.parse)), complaints)
     });
-    let sinks = each(named("sinks"), complaints, |entry, complaints| {
-        let row: &SinkRow = row_of(entry, SINKS, |row| row.name, "sink", complaints)?;
-        let (common, options) = read::<SinkCommon, _>(entry, row.parse, complaints);
-        Some(name(entry, row.name, common, options))
-    });
+    let sinks = sinks.collect();
     Parsed { tree, sections, plugins, sources, transforms, sinks }
 }
 
-fn name<C, O>(entry: &Entry, type_name: &'static str, common: C, options: Option<O>) -> Named<C, O> {
-    Named { name: entry.key.clone(), place: entry.key_place, type_name, node: entry.value.clone(), common, options }
+fn named<C, O>(entry: &Entry, type_name: Option<&'static str>, common: C, decoded: Decoded<O>) -> Named<C, O> {
+    Named {
+        name: entry.key.clone(),
+        place: entry.key_place,
+        type_name,
+        node: entry.value.clone(),
+        common,
+        options: decoded.value,
+        clean: decoded.clean,
+    }
 }
 
-/// Reads every entry of a section, and looks at its name.
-fn each<T>(
-    section: Option<&Node>,
-    complaints: &mut Vec<Complaint>,
-    mut read: impl FnMut(&Entry, &mut Vec<Complaint>) -> Option<T>,
-) -> Vec<T> {
-    let Some(section) = section else { return Vec::new() };
-    if !matches!(section.value, Value::Map(_) | Value::Null) {
-        complaints.push(
-            Complaint::error(section.place, format!("expected a mapping, found {}", section.kind()))
-                .mend("write NAME: { … }"),
-        );
+/// A section is a mapping, and its keys are names.
+fn look_at(section: Option<&Entry>, complaints: &mut Vec<Complaint>) {
+    let Some(section) = section else { return };
+    if !matches!(section.value.value, Value::Map(_) | Value::Null) {
+        let reason = format!("expected a mapping, found {}", section.value.kind());
+        complaints.push(Complaint::error(section.value.place, reason).mend("write NAME: { … }"));
     }
-    let mut all = Vec::new();
-    for entry in section.entries() {
-        complaints.extend(names::complaint(&entry.key, entry.key_place));
-        all.extend(read(entry, complaints));
-    }
-    all
+    complaints.extend(section.value.entries().iter().filter_map(|entry| names::complaint(&entry.key, entry.key_place)));
 }
 
 /// The registry's row for the component's `type`.
@@ -110,6 +120,12 @@ fn row_of<'r, R>(
     complaints: &mut Vec<Complaint>,
 ) -> Option<&'r R> {
     let known: Vec<&str> = rows.iter().map(name).collect();
+    if !matches!(entry.value.value, Value::Map(_) | Value::Null) {
+        let reason = format!("expected a mapping, found {}", entry.value.kind());
+        complaints
+            .push(Complaint::error(entry.value.place, reason).mend(format!("write {}: {{ type: … }}", entry.key)));
+        return None;
+    }
     let Some(written) = entry.value.entry("type") else {
         let reason = format!("the {kind} `{}` has no `type`", entry.key);
         complaints.push(
@@ -126,19 +142,26 @@ fn row_of<'r, R>(
     row
 }
 
-/// The options of all of its kind, and its own. Carets survive because the body is read after `type` was, as a struct.
-fn read<C: DeserializeOwned + JsonSchema + Default, O>(
+/// How a registry reads a component's own options.
+type Parse<O> = fn(&Node, Place, &[&str], &mut Vec<Complaint>) -> Decoded<O>;
+
+/// The options of all of its kind, and its own where its type is known. Carets survive because the body is read after
+/// `type` was, as a struct.
+fn component<C: DeserializeOwned + JsonSchema + Default, O>(
     entry: &Entry,
-    own: fn(&Node, Place, &[&str], &mut Vec<Complaint>) -> Decoded<O>,
+    row: Option<(&'static str, Parse<O>)>,
     complaints: &mut Vec<Complaint>,
-) -> (C, Option<O>) {
+) -> Named<C, O> {
     let keys = sawlog_settings::schema::keys::<C>();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let (common, body) = split(&entry.value, &keys);
     let (_, body) = split(&body, &["type"]);
     let common = decode::<C>(&common, entry.key_place, &[], complaints).value.unwrap_or_default();
-    let options = own(&body, entry.key_place, &keys, complaints).clean();
-    (common, options)
+    let decoded = match row {
+        Some((_, own)) => own(&body, entry.key_place, &keys, complaints),
+        None => Decoded { value: None, clean: false },
+    };
+    named(entry, row.map(|(name, _)| name), common, decoded)
 }
 
 /// The entries with these keys, and the others.

@@ -7,6 +7,8 @@ use sawlog_settings::component::Finding;
 use sawlog_settings::{ByteSize, Count};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 /// What a plugin may take, per instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -76,7 +78,52 @@ pub struct Plugin {
     pub isolation: Isolation,
 }
 
+/// Why a plugin's component can't be had. The part after the semicolon says how to mend it.
+#[derive(Debug, Error)]
+pub enum PluginFileError {
+    /// No such file, or no right to it.
+    #[error("the component {path} can't be read: {error}; build or copy it there, and let this user read it", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word for it.
+        error: std::io::Error,
+    },
+    /// Another component than the one that was meant.
+    #[error("the component {path} is {found}, not {wanted}; copy the right one there, or change `digest`", path = .path.display())]
+    OtherDigest {
+        /// The file.
+        path: PathBuf,
+        /// The digest in the config.
+        wanted: String,
+        /// The digest of the file.
+        found: String,
+    },
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Plugin {
+    /// The component's bytes, which have the digest that the config gives.
+    pub fn read(&self, folder: &Path) -> Result<Vec<u8>, PluginFileError> {
+        let path = self.file(folder);
+        let bytes = std::fs::read(&path).map_err(|error| PluginFileError::Unreadable { path: path.clone(), error })?;
+        let found = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        match &self.digest {
+            Some(wanted) if !wanted.eq_ignore_ascii_case(&found) => {
+                Err(PluginFileError::OtherDigest { path, wanted: wanted.clone(), found })
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    /// What the plugin is configured with, as JSON text; an empty object where nothing is written.
+    pub fn config_json(&self) -> String {
+        if self.config.is_null() { "{}".to_owned() } else { self.config.to_string() }
+    }
+
     /// The component's file, from the folder of the config.
     pub fn file(&self, folder: &Path) -> PathBuf {
         folder.join(self.source.strip_prefix("file:").unwrap_or(&self.source))

@@ -75,7 +75,10 @@ fn resolve_text(text: &mut Text, place: Place, secrets: &Path, from: &dyn Refere
     }
     match expand(&text.written, secrets, from) {
         Ok((resolved, secret)) => (text.resolved, text.secret) = (resolved, secret),
-        Err(error) => complaints.push(Complaint::error(place, error.to_string())),
+        Err(error) => {
+            text.unresolved = true;
+            complaints.push(Complaint::error(place, error.to_string()));
+        }
     }
 }
 

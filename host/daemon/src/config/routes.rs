@@ -31,26 +31,24 @@ pub fn check(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complaint>) {
 }
 
 fn circles(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complaint>) {
-    let Some(circle) = graph.circle() else { return };
-    let Some(first) = parsed.transforms.iter().find(|transform| circle.contains(&transform.name.as_str())) else {
-        return;
-    };
-    // From the first in the file, in the direction in which rows go.
-    let begin = circle.iter().position(|name| *name == first.name).unwrap_or_default();
-    let mut way: Vec<&str> =
-        circle.iter().rev().copied().cycle().skip(circle.len() - 1 - begin).take(circle.len()).collect();
-    way.push(way[0]);
-    let place = first.node.place_of("inputs").unwrap_or(first.place);
-    complaints.push(
-        Complaint::error(place, format!("rows would go in a circle: {}", way.join(" → ")))
-            .mend("take one of these out of the other's `inputs`"),
-    );
+    for circle in graph.circles() {
+        let first = parsed.transforms.iter().find(|transform| circle.contains(&transform.name.as_str()));
+        let Some(first) = first else { continue };
+        // From the first in the file, in the direction in which rows go.
+        let begin = circle.iter().position(|name| *name == first.name).unwrap_or_default();
+        let skip = circle.len() - 1 - begin;
+        let mut way: Vec<&str> = circle.iter().rev().copied().cycle().skip(skip).take(circle.len()).collect();
+        way.push(way[0]);
+        let place = first.node.place_of("inputs").unwrap_or(first.place);
+        let complaint = Complaint::error(place, format!("rows would go in a circle: {}", way.join(" → ")));
+        complaints.push(complaint.mend("take one of these out of another's `inputs`"));
+    }
 }
 
 /// Nothing is read for nobody, and nothing waits for rows that never come.
 fn dead_ends(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complaint>) {
-    let read: BTreeSet<&str> =
-        graph.vertices.values().flat_map(|vertex| &vertex.inputs).map(|input| input.from.as_str()).collect();
+    let inputs = graph.vertices.values().flat_map(|vertex| &vertex.inputs).map(|input| input.from.as_str());
+    let read: BTreeSet<&str> = inputs.chain(graph.meant.iter().map(String::as_str)).collect();
     let letters: Vec<&str> = dead_letter::named(parsed).into_iter().map(|(name, _)| name).collect();
     for source in parsed.sources.iter().filter(|source| !read.contains(source.name.as_str())) {
         let complaint = Complaint::error(source.place, format!("nobody reads the source `{}`", source.name));
@@ -116,11 +114,11 @@ fn unread_routes(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
 fn promises(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complaint>) {
     let defaults = parsed.sections.as_ref().map(|sections| sections.defaults.clone()).unwrap_or_default();
     for sink in &parsed.sinks {
-        let Some(options) = &sink.options else { continue };
-        let row = sawlog_sinks::registry::SINKS.iter().find(|row| row.name == sink.type_name);
+        let Some(options) = sink.clean_options() else { continue };
+        let row = sawlog_sinks::registry::SINKS.iter().find(|row| Some(row.name) == sink.type_name);
         let asked = sink.common.delivery.or(row.and_then(|row| row.delivery)).unwrap_or(defaults.delivery);
         for source in &parsed.sources {
-            let Some(from) = source.options.as_ref().filter(|_| graph.below(&source.name).contains(sink.name.as_str()))
+            let Some(from) = source.clean_options().filter(|_| graph.below(&source.name).contains(sink.name.as_str()))
             else {
                 continue;
             };

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sawlog_record::decode as record;
+use sawlog_settings::checked::{Condition, Pattern};
 use sawlog_settings::component::Finding;
 use sawlog_settings::decode::{Complaint, Decoded, decode};
 use sawlog_settings::node::{Node, Place};
@@ -31,7 +33,7 @@ pub enum Decoder {
     /// An Apache access line in the combined format.
     Apache,
     /// A regular expression; each named group becomes a member.
-    Regex(String),
+    Regex(Pattern),
     /// Any text, as the record's `body`.
     Text,
 }
@@ -45,6 +47,23 @@ pub enum KeepOriginal {
     OnFailure,
     /// Always.
     Always,
+    /// Never, not even where no decoder took it.
+    Never,
+}
+
+/// Which member holds the event time, and how it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timestamp {
+    /// Path of the member.
+    pub field: String,
+    /// `rfc3339`, `unix`, `unix_ms`, `unix_us`, `unix_ns`, `common_log`, or a pattern such as `%Y-%m-%d %H:%M:%S`.
+    #[serde(default = "rfc3339")]
+    pub format: String,
+}
+
+fn rfc3339() -> String {
+    "rfc3339".to_owned()
 }
 
 /// Decodes the text of each record by the first decoder that takes it.
@@ -56,9 +75,35 @@ pub struct ParseTransform {
     /// Whether the text stays in the record as `body`.
     #[serde(default)]
     pub keep_original: KeepOriginal,
-    /// Path of the member that holds the event time; the decoder's own choice where none is given.
+    /// Where the event time is; only `cri`, `nginx` and `apache` set one without it.
     #[serde(default)]
-    pub event_time: Option<String>,
+    pub timestamp: Option<Timestamp>,
+}
+
+impl ParseTransform {
+    /// What the record room compiles.
+    pub fn spec(&self) -> record::DecodeSpec {
+        let attempts = self.r#try.iter().map(|decoder| match decoder {
+            Decoder::Cri => record::Format::Cri,
+            Decoder::Json => record::Format::Json,
+            Decoder::Logfmt => record::Format::Logfmt,
+            Decoder::Nginx | Decoder::Apache => record::Format::Combined,
+            Decoder::Regex(pattern) => record::Format::Regex(pattern.as_str().to_owned()),
+            Decoder::Text => record::Format::Text,
+        });
+        record::DecodeSpec {
+            attempts: attempts.collect(),
+            keep_original: match self.keep_original {
+                KeepOriginal::OnFailure => record::KeepOriginal::OnFailure,
+                KeepOriginal::Always => record::KeepOriginal::Always,
+                KeepOriginal::Never => record::KeepOriginal::Never,
+            },
+            timestamp: self
+                .timestamp
+                .as_ref()
+                .map(|at| record::TimestampSpec { field: at.field.clone(), format: at.format.clone() }),
+        }
+    }
 }
 
 /// Runs each batch through a chain of plugins.
@@ -81,7 +126,7 @@ fn lateness() -> sawlog_settings::Period {
 #[serde(deny_unknown_fields)]
 pub struct RouteTransform {
     /// Conditions (a subset of CEL) by the names of their outputs: `search: 'severity == "ERROR"'`.
-    pub routes: BTreeMap<String, String>,
+    pub routes: BTreeMap<String, Condition>,
     /// The output of rows that meet no condition: one of `routes`, or `drop`, which counts them as `not_routed`.
     #[serde(default = "drop_word")]
     pub unmatched: String,
@@ -96,7 +141,7 @@ fn drop_word() -> String {
 #[serde(deny_unknown_fields)]
 pub struct FilterTransform {
     /// Condition (a subset of CEL).
-    pub condition: String,
+    pub condition: Condition,
 }
 
 /// The options of one transform.
@@ -139,9 +184,7 @@ impl TransformOptions {
             }
             Self::Wasm(_) => Vec::new(),
             Self::Route(route) => check_route(route),
-            Self::Filter(filter) => {
-                super::condition::error(&filter.condition).map(|e| Finding::error("condition", e)).into_iter().collect()
-            }
+            Self::Filter(_) => Vec::new(),
         }
     }
 }
@@ -160,14 +203,19 @@ fn check_parse(parse: &ParseTransform) -> Vec<Finding> {
         ));
     }
     for (i, decoder) in parse.r#try.iter().enumerate() {
-        if let Decoder::Regex(pattern) = decoder {
-            findings.extend(
-                super::condition::regex_error(pattern).map(|error| Finding::error(format!("try.{i}.regex"), error)),
-            );
-        }
         if parse.r#try[..i].contains(decoder) {
             findings.push(Finding::error(format!("try.{i}"), "the decoder is listed twice; remove one"));
         }
+    }
+    if findings.is_empty()
+        && let Err(error) = record::Decoder::new(&parse.spec())
+    {
+        let path = if matches!(error, record::SpecError::Path(_) | record::SpecError::TimeFormat(_)) {
+            "timestamp"
+        } else {
+            "try"
+        };
+        findings.push(Finding::error(path, error.to_string()));
     }
     findings
 }
@@ -177,15 +225,13 @@ fn check_route(route: &RouteTransform) -> Vec<Finding> {
     if route.routes.is_empty() {
         findings.push(Finding::error("routes", "no route is listed; write NAME: 'CONDITION'"));
     }
-    for (name, condition) in &route.routes {
+    for name in route.routes.keys() {
         if let Some(reason) = super::names::error(name) {
             findings.push(Finding::error(format!("routes.{name}"), reason));
         } else if name == "drop" {
             findings
                 .push(Finding::error("routes.drop", "`drop` is what `unmatched` calls no output; rename the route"));
         }
-        findings
-            .extend(super::condition::error(condition).map(|reason| Finding::error(format!("routes.{name}"), reason)));
     }
     if route.unmatched != "drop" && !route.routes.contains_key(&route.unmatched) {
         let names: Vec<&str> = route.routes.keys().map(String::as_str).chain(["drop"]).collect();

@@ -2,8 +2,9 @@
 //! it was complained about.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use sawlog_settings::checked::NameTemplate;
 use sawlog_settings::component::{OnError, Promise, Provenance, RouteFacts, SinkCommon, SourceCommon};
 use sawlog_settings::{ByteSize, Delivery};
 use sawlog_sinks::file::config::FileSink;
@@ -87,7 +88,7 @@ pub struct Route {
 /// A config that holds together.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The folder that relative paths start from.
+    /// The folder of the config, absolute; every path in the config is absolute too.
     pub folder: PathBuf,
     /// Sections beside components and plugins.
     pub sections: Sections,
@@ -127,23 +128,6 @@ impl Config {
     /// Sinks that other sinks or transforms send their dead letters to.
     pub fn is_dead_letter_sink(&self, sink: &str) -> bool {
         self.sinks.get(sink).is_some_and(|sink| sink.dead_letter.is_none())
-    }
-
-    /// A path of the config, from its folder.
-    pub fn path(&self, written: &Path) -> PathBuf {
-        match written.strip_prefix(".") {
-            Ok(relative) => self.folder.join(relative),
-            Err(_) => self.folder.join(written),
-        }
-    }
-
-    /// The folder or template of a `file` sink, with `{data_dir}` and the config's folder filled in.
-    pub fn sink_path(&self, sink: &FileSink) -> String {
-        let path = match sink.path.strip_prefix("{data_dir}") {
-            Some(rest) => format!("{}{rest}", self.path(&self.sections.data_dir).display()),
-            None => sink.path.clone(),
-        };
-        self.path(Path::new(&path)).display().to_string()
     }
 
     /// Every route from a source to a sink, by source, then sink.
@@ -186,6 +170,7 @@ const WAYS_MAX: usize = 16;
 
 /// The sink that takes dead letters where the config names none.
 pub fn builtin_dead_letter() -> Sink {
+    let path = NameTemplate::parse("{data_dir}/dead-letter").expect("a literal that parses, as the examples show");
     Sink {
         r#type: "file",
         inputs: Vec::new(),
@@ -194,6 +179,6 @@ pub fn builtin_dead_letter() -> Sink {
         dead_letter: None,
         provenance: Provenance::Full,
         common: SinkCommon::default(),
-        options: SinkOptions::File(FileSink::appended("{data_dir}/dead-letter", ByteSize::gib(1))),
+        options: SinkOptions::File(FileSink::appended(path, ByteSize::gib(1))),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sawlog_settings::checked::NameTemplate;
 use sawlog_settings::component::{Delivery, DescribeSink, Finding, Promise, RouteFacts, SinkCommon};
 use sawlog_settings::connection::{TlsClient, check_url};
 use sawlog_settings::{ByteSize, Period, Secret};
@@ -67,7 +68,7 @@ pub struct ElasticsearchSink {
     /// Nodes, each `http(s)://HOST:PORT`; a request that fails goes to the next.
     pub endpoints: Vec<String>,
     /// Index, may be a template: `logs-{k8s.namespace.name}-{event_time:%Y.%m.%d}`.
-    pub index: String,
+    pub index: NameTemplate,
     /// What the name in `index` stands for.
     #[serde(default)]
     pub target: IndexTarget,
@@ -145,9 +146,8 @@ impl DescribeSink for ElasticsearchSink {
         if let Some(auth) = &self.auth {
             findings.extend(check_auth(auth));
         }
-        if self.index.starts_with(['-', '_', '+'])
-            || self.index.bytes().any(|byte| byte.is_ascii_uppercase() && !self.index.contains('{'))
-        {
+        let index = self.index.as_pattern();
+        if index.starts_with(['-', '_', '+']) || index.bytes().any(|byte| byte.is_ascii_uppercase()) {
             findings
                 .push(Finding::error("index", "an index name is lower case and begins with none of - _ +; rename it"));
         }
@@ -170,7 +170,7 @@ impl DescribeSink for ElasticsearchSink {
     }
 
     fn rights(&self) -> Vec<String> {
-        let pattern: String = template_to_pattern(&self.index);
+        let pattern = self.index.as_pattern();
         vec![
             format!("index privileges create_doc, create_index, read, view_index_metadata on {pattern}"),
             "cluster privilege monitor".to_owned(),
@@ -201,26 +201,5 @@ fn check_auth(auth: &ElasticsearchAuth) -> Option<Finding> {
         (None, None, None) => {
             Some(Finding::error("auth", "`auth` is empty; give `api_key`, or `username` and `password`, or remove it"))
         }
-    }
-}
-
-/// `logs-{ns}-{event_time:%Y}` as the pattern that a privilege names: `logs-*-*`.
-fn template_to_pattern(template: &str) -> String {
-    let mut pattern = String::new();
-    let mut rest = template;
-    while let Some((literal, after)) = rest.split_once('{') {
-        pattern.push_str(literal);
-        pattern.push('*');
-        rest = after.split_once('}').map_or("", |(_, rest)| rest);
-    }
-    pattern + rest
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_privilege_names_a_pattern() {
-        assert_eq!(super::template_to_pattern("logs-{k8s.namespace.name}-{event_time:%Y.%m.%d}"), "logs-*-*");
-        assert_eq!(super::template_to_pattern("logs"), "logs");
     }
 }

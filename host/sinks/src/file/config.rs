@@ -1,8 +1,9 @@
 //! Options of the `file` sink, an appended file or a lake of files, and what they promise. It opens no file.
 
 use sawlog_settings::ByteSize;
+use sawlog_settings::checked::NameTemplate;
 use sawlog_settings::component::{Delivery, DescribeSink, Finding, Promise, RouteFacts, SinkCommon, SourceKind};
-use sawlog_settings::format::{Columns, ObjectFormat, PATHS_MAX, Roll, check_objects};
+use sawlog_settings::format::{Column, ObjectFormat, PATHS_MAX, Roll, check_objects};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +13,13 @@ use serde::{Deserialize, Serialize};
 pub struct FileSink {
     /// Folder of the files. `{data_dir}` stands for the agent's data directory. With a template
     /// (`/lake/dt={received_time:%Y-%m-%d}`) it is a lake: each file is named by a claim and made visible by one rename.
-    pub path: String,
+    pub path: NameTemplate,
     /// What a file holds.
     #[serde(default)]
     pub format: ObjectFormat,
-    /// Declared columns of Parquet.
+    /// Declared columns of Parquet: a list, or the path of a YAML file with the list.
     #[serde(default)]
-    pub columns: Columns,
+    pub columns: Vec<Column>,
     /// When a file is closed: an appended one gets its number, one of a lake becomes visible.
     #[serde(default)]
     pub roll: Roll,
@@ -42,11 +43,11 @@ fn paths_max() -> u32 {
 
 impl FileSink {
     /// An appended file at `path` with all options at their defaults.
-    pub fn appended(path: impl Into<String>, max_size: ByteSize) -> Self {
+    pub fn appended(path: NameTemplate, max_size: ByteSize) -> Self {
         Self {
-            path: path.into(),
+            path,
             format: ObjectFormat::default(),
-            columns: Columns::default(),
+            columns: Vec::new(),
             roll: Roll::default(),
             max_size: Some(max_size),
             stage_memory: stage_memory(),
@@ -56,15 +57,21 @@ impl FileSink {
 
     /// A lake, as against one appended file.
     pub fn is_lake(&self) -> bool {
-        self.format == ObjectFormat::Parquet || self.path.replace("{data_dir}", "").contains('{')
+        self.format == ObjectFormat::Parquet || self.below_data_dir().unwrap_or(self.path.as_str()).contains('{')
     }
 
-    /// The folder below which everything is written: the path up to its first template.
+    /// The rest of a path that begins with `{data_dir}`.
+    pub fn below_data_dir(&self) -> Option<&str> {
+        self.path.as_str().strip_prefix("{data_dir}")
+    }
+
+    /// The folder below which everything is written: the path up to its first template, perhaps with `{data_dir}`.
     pub fn root(&self) -> &str {
-        let from = if self.path.starts_with("{data_dir}") { "{data_dir}".len() } else { 0 };
-        match self.path[from..].find('{') {
-            Some(at) => self.path[..from + at].rsplit_once('/').map_or("", |(root, _)| root),
-            None => &self.path,
+        let path = self.path.as_str();
+        let from = if self.below_data_dir().is_some() { "{data_dir}".len() } else { 0 };
+        match path[from..].find('{') {
+            Some(at) => path[..from + at].rsplit_once('/').map_or("", |(root, _)| root),
+            None => path,
         }
     }
 }
@@ -72,10 +79,11 @@ impl FileSink {
 impl DescribeSink for FileSink {
     fn check(&self, _: &SinkCommon) -> Vec<Finding> {
         let mut findings = check_objects(self.format, &self.columns, &self.roll, self.stage_memory, self.paths_max);
-        if !self.path.starts_with(['/', '{']) && !self.path.starts_with("./") {
+        let path = self.path.as_str();
+        if !path.starts_with('/') && !path.starts_with("./") && self.below_data_dir().is_none() {
             findings.push(Finding::error("path", "a path begins with `/`, `./` or `{data_dir}`; write it so"));
         }
-        if self.path.split('/').any(|part| part == "..") {
+        if path.split('/').any(|part| part == "..") {
             findings.push(Finding::error("path", "a path holds no `..`; write where it leads to"));
         }
         if self.is_lake() && self.max_size.is_some() {
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_template_makes_a_lake() {
-        let file = |path: &str| FileSink::appended(path, ByteSize::gib(1));
+        let file = |path: &str| FileSink::appended(NameTemplate::parse(path).expect("a template"), ByteSize::gib(1));
         assert!(!file("/var/log/out").is_lake());
         assert!(!file("{data_dir}/dead-letter").is_lake());
         assert!(file("{data_dir}/lake/dt={received_time:%F}").is_lake());

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sawlog_settings::ByteSize;
+use sawlog_settings::checked::NameTemplate;
 use sawlog_settings::component::{DescribeSink, Finding, Promise, RouteFacts, SinkCommon};
-use sawlog_settings::format::{Columns, ObjectFormat, PATHS_MAX, Roll, check_objects};
+use sawlog_settings::format::{Column, ObjectFormat, PATHS_MAX, Roll, check_objects};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ pub struct HdfsSink {
     /// Namenode or nameservice: `hdfs://HOST:PORT` or `hdfs://NAMESERVICE`.
     pub url: String,
     /// Folder of the data files, may be a template: `/logs/dt={received_time:%Y-%m-%d}`.
-    pub path: String,
+    pub path: NameTemplate,
     /// User on a cluster without Kerberos; the process's own where none is given.
     #[serde(default)]
     pub user: Option<String>,
@@ -39,9 +40,9 @@ pub struct HdfsSink {
     /// What a file holds.
     #[serde(default)]
     pub format: ObjectFormat,
-    /// Declared columns of Parquet.
+    /// Declared columns of Parquet: a list, or the path of a YAML file with the list.
     #[serde(default)]
-    pub columns: Columns,
+    pub columns: Vec<Column>,
     /// When an open file is closed and becomes visible.
     #[serde(default)]
     pub roll: Roll,
@@ -61,10 +62,9 @@ fn paths_max() -> u32 {
 }
 
 impl HdfsSink {
-    /// The literal part of the path, below which claims and unfinished files are kept.
-    fn root(&self) -> &str {
-        let literal = self.path.split('{').next().unwrap_or_default();
-        if literal.len() == self.path.len() { literal } else { literal.rsplit_once('/').map_or("/", |(root, _)| root) }
+    /// The folder below which everything is written: the literal part of `path`, without a slash at its end.
+    pub fn root(&self) -> &str {
+        self.path.root().trim_end_matches('/')
     }
 }
 

@@ -1,5 +1,6 @@
 //! Options of the `kafka` sink and what they promise. It opens no connection.
 
+use sawlog_settings::checked::{NameTemplate, ValueTemplate};
 use sawlog_settings::component::{DescribeSink, Finding, Promise, RouteFacts, SinkCommon, SourceKind};
 use sawlog_settings::connection::{Sasl, TlsClient, check_addresses};
 use sawlog_settings::{ByteSize, Period};
@@ -28,10 +29,10 @@ pub struct KafkaSink {
     /// Brokers to begin with, each `HOST:PORT`.
     pub brokers: Vec<String>,
     /// Topic, may be a template: `logs.{k8s.namespace.name}`. Each value is folded to `[a-z0-9_-]{1,64}`.
-    pub topic: String,
+    pub topic: NameTemplate,
     /// Key of the message, may be a template. Without it messages are spread over the topic's partitions.
     #[serde(default)]
-    pub key: Option<String>,
+    pub key: Option<ValueTemplate>,
     /// Most topics that a template may make in the life of a process; further ones go to the topic in which every value
     /// is `other`.
     #[serde(default = "topics_max")]
@@ -71,12 +72,8 @@ fn message_bytes_max() -> ByteSize {
 
 impl KafkaSink {
     fn topics(&self) -> String {
-        let literal = self.topic.split('{').next().unwrap_or_default();
-        if literal.len() == self.topic.len() {
-            format!("topic {literal}")
-        } else {
-            format!("topics with the prefix `{literal}`")
-        }
+        let literal = self.topic.literal();
+        if self.topic.is_literal() { format!("topic {literal}") } else { format!("topics with the prefix `{literal}`") }
     }
 }
 
@@ -84,7 +81,7 @@ impl DescribeSink for KafkaSink {
     fn check(&self, common: &SinkCommon) -> Vec<Finding> {
         let mut findings = check_addresses("brokers", &self.brokers);
         findings.extend(self.tls.iter().flat_map(|tls| tls.check("tls")));
-        if self.cursor_topic == self.topic {
+        if self.cursor_topic == self.topic.as_str() {
             findings.push(Finding::error(
                 "cursor_topic",
                 "the cursor topic is the data topic; give the cursors a topic of their own",

@@ -1,8 +1,9 @@
 //! Options of the `s3` sink (S3 and its clones) and what they promise. It opens no connection.
 
+use sawlog_settings::checked::NameTemplate;
 use sawlog_settings::component::{Delivery, DescribeSink, Finding, Promise, RouteFacts, SinkCommon, SourceKind};
 use sawlog_settings::connection::{TlsClient, check_url};
-use sawlog_settings::format::{Columns, ObjectFormat, PATHS_MAX, Roll, check_objects};
+use sawlog_settings::format::{Column, ObjectFormat, PATHS_MAX, Roll, check_objects};
 use sawlog_settings::{ByteSize, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub struct S3Sink {
     /// Bucket.
     pub bucket: String,
     /// Prefix of the data objects, may be a template: `raw/dt={received_time:%Y-%m-%d}/hour={received_time:%H}`.
-    pub prefix: String,
+    pub prefix: NameTemplate,
     /// Address of a clone, `http(s)://HOST:PORT`; AWS where none is given.
     #[serde(default)]
     pub endpoint: Option<String>,
@@ -54,9 +55,9 @@ pub struct S3Sink {
     /// What an object holds.
     #[serde(default)]
     pub format: ObjectFormat,
-    /// Declared columns of Parquet.
+    /// Declared columns of Parquet: a list, or the path of a YAML file with the list.
     #[serde(default)]
-    pub columns: Columns,
+    pub columns: Vec<Column>,
     /// When an open object is closed and becomes visible.
     #[serde(default)]
     pub roll: Roll,
@@ -88,9 +89,9 @@ fn paths_max() -> u32 {
 }
 
 impl S3Sink {
-    /// The literal part of the prefix, below which claims are kept.
-    fn root(&self) -> &str {
-        self.prefix.split('{').next().unwrap_or_default().rsplit_once('/').map_or("", |(root, _)| root)
+    /// The prefix below which everything is written: the literal part of `prefix`, without a slash at its end.
+    pub fn root(&self) -> &str {
+        self.prefix.root().trim_end_matches('/')
     }
 }
 

@@ -1,0 +1,61 @@
+//! Every config in `bad_config/` gets exactly the diagnostics that stand beside it. A changed diagnostic is rewritten by
+//! `UPDATE=1 cargo test -p sawlog --test bad_config`, and then read.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_config")
+}
+
+/// What `sawlog validate` says, and its exit code.
+fn diagnostics(config: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sawlog"));
+    let output = command.current_dir(folder()).env_clear().args(["validate", "-c", config]).output().unwrap();
+    let shown = [output.stderr, output.stdout].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    format!("{}\nexit code {}\n", shown.trim_end(), output.status.code().unwrap())
+}
+
+/// Files and folders that are configs, by name.
+fn configs() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension().is_some_and(|e| e == "yaml") || path.ends_with("folder") || path.ends_with("empty_folder")
+        })
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.push("absent.yaml".to_owned());
+    names.sort();
+    names
+}
+
+#[test]
+fn every_bad_config_is_told_everything_that_is_wrong_with_it() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut differ = Vec::new();
+    for config in configs() {
+        let golden = folder().join(format!("{}.txt", config.trim_end_matches(".yaml")));
+        let found = diagnostics(&config);
+        if update {
+            std::fs::write(&golden, &found).unwrap();
+        } else if std::fs::read_to_string(&golden).unwrap_or_default() != found {
+            differ.push(format!("{config}, now:\n{found}"));
+        }
+    }
+    assert!(
+        differ.is_empty(),
+        "{} configs have other diagnostics than their .txt:\n{}",
+        differ.len(),
+        differ.join("\n")
+    );
+}
+
+/// Values of secrets stand in no diagnostic, whatever else is wrong.
+#[test]
+fn no_diagnostic_shows_a_secret() {
+    let shown = diagnostics("references.yaml");
+    assert!(!shown.contains("not-a-secret"), "{shown}");
+}
