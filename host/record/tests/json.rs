@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use sawlog_record::batch::{Field, Span, Spill, ValueKind};
-use sawlog_record::json::{JsonReason, Reader, check_object, check_value};
+use sawlog_record::json::{JsonReason, Parsed, Reader, Shape, check_object, check_value, name_hash};
 use sawlog_record::value::Value;
 use serde_json::{Map, Value as Json};
 
@@ -214,5 +214,55 @@ proptest! {
     #[test]
     fn judges_any_bytes_as_serde_does(bytes in prop::collection::vec(prop::sample::select(&b"{{}}[]\"\"\",,::\\ua1e-.tn 0"[..]), 0..24)) {
         same_as_serde(&bytes);
+    }
+}
+
+/// Reads the objects one after the other, each with the shape of the one before.
+fn read_all(texts: &[String]) -> Vec<Option<Map<String, Json>>> {
+    let mut arena = texts.join("\n").into_bytes();
+    let mut spill = Spill::behind(arena.len());
+    let (mut fields, mut shape, mut start) = (Vec::new(), Shape::default(), 0);
+    let mut rows = Vec::new();
+    for text in texts {
+        let (first, span) = (fields.len(), Span { start, len: text.len() as u32 });
+        let parsed = Reader::new(&arena, span).object_like(&mut shape, &mut fields, &mut spill);
+        rows.push(parsed.ok().map(|parsed| (parsed, span, first..fields.len())));
+        start += span.len + 1;
+    }
+    arena.extend_from_slice(spill.as_bytes());
+    let map = |(parsed, span, range): (Parsed, Span, std::ops::Range<usize>)| {
+        let own = &fields[range];
+        let names = own.iter().map(|f| String::from_utf8(f.key.of(&arena).to_vec()).unwrap());
+        assert!(
+            own.iter().all(|f| parsed.names.may_hold(name_hash(f.key.of(&arena)))),
+            "a name is missing in the filter"
+        );
+        assert!(!parsed.literal || own.iter().all(|f| span.holds(f.key)));
+        let values = own.iter().map(|f| {
+            let mut token = Vec::new();
+            Value::of(&arena, f).write_json(&mut token);
+            serde_json::from_slice(&token).unwrap()
+        });
+        let map: Map<_, _> = names.zip(values).collect();
+        assert_eq!(map.len(), own.len(), "a name came twice");
+        map
+    };
+    rows.into_iter().map(|row| row.map(map)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_object_before_changes_nothing(rows in prop::collection::vec(prop::collection::vec((0usize..6, 0usize..4), 0..5), 1..6)) {
+        let names = ["\"a\"", "\"b\"", "\"\\u0061\"", "\"a longer name than sixteen\"", "\"a\" ", "\"\""];
+        let values = [":1", ":\"x\"", " : [{}]", ":\"\\n\" "];
+        let text = |row: &Vec<(usize, usize)>| {
+            let members: Vec<String> = row.iter().map(|(n, v)| format!("{}{}", names[*n], values[*v])).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        let texts: Vec<String> = rows.iter().map(text).collect();
+        let expected: Vec<_> = texts.iter().map(|text| serde_json::from_str(text).ok()).collect();
+        prop_assert_eq!(read_all(&texts), expected, "{:?}", texts);
     }
 }

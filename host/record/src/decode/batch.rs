@@ -5,7 +5,7 @@ use super::draft::{Draft, Outcome, Refusal, Word, arena_text};
 use super::{Decoder, KeepOriginal};
 use crate::batch::{Batch, Field, Input, Row, Span, Spill, ValueKind, flag};
 use crate::id::RowId;
-use crate::json::{Names, name_hash};
+use crate::json::{Names, Shape, name_hash};
 use crate::path::Path;
 use crate::value::Value;
 use std::ops::Range;
@@ -65,7 +65,7 @@ impl Decoder {
         let mut spill = Spill::behind(input.arena.len());
         let shared = self.share(source, &mut spill);
         let mut decoded = Decoded { batch, undecoded: 0, without_time: 0, first_refusal: None };
-        let mut slots = None;
+        let (mut shape, mut slots) = (Shape::default(), None);
         for (parent, record) in input.records.iter().enumerate() {
             let first = decoded.batch.fields.len();
             let mut draft = Draft {
@@ -79,6 +79,7 @@ impl Decoder {
                 trusted: Names::default(),
                 object: None,
                 time: None,
+                shape: &mut shape,
                 slots: &mut slots,
             };
             let refused = self.fill(&mut draft, &shared, record.flags);

@@ -1,7 +1,7 @@
 //! The row that a decoder is filling, and the words that decoders give as names. Knows nothing of any format.
 
 use crate::batch::{Field, Span, Spill, ValueKind};
-use crate::json::{JsonError, Names, name_hash};
+use crate::json::{JsonError, Names, Shape, name_hash};
 
 /// Words that rows use as names or values. They are written once per batch, in front of its spill, so that a row only copies
 /// spans.
@@ -88,6 +88,8 @@ pub struct Draft<'a> {
     pub(super) object: Option<Span>,
     /// Event time, unix nanoseconds.
     pub(super) time: Option<i64>,
+    /// What the JSON object of the row before looked like.
+    pub(super) shape: &'a mut Shape,
     /// Room for one decoder's own use, kept from row to row.
     pub(super) slots: &'a mut Option<regex::bytes::CaptureLocations>,
 }

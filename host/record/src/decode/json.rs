@@ -10,7 +10,7 @@ pub(super) struct Json;
 
 impl Decode for Json {
     fn decode(&self, draft: &mut Draft<'_>) -> Result<Outcome, Refusal> {
-        let parsed = Reader::new(draft.arena, draft.span).object(draft.fields, draft.spill)?;
+        let parsed = Reader::new(draft.arena, draft.span).object_like(draft.shape, draft.fields, draft.spill)?;
         draft.names = parsed.names;
         draft.object = parsed.literal.then(|| draft.place(parsed.start as usize, parsed.end as usize));
         Ok(Outcome::Complete)

@@ -12,7 +12,7 @@ mod text;
 
 pub use members::{Member, Members};
 pub use names::{Names, name_hash};
-pub use reader::{Parsed, Reader, check_object, check_string, check_value};
+pub use reader::{Parsed, Reader, Shape, check_object, check_string, check_value};
 pub use text::{quote, quote_lossy, unescape, write_escaped};
 
 /// Deepest nesting of arrays and objects that is read; a record's own braces are level 1.

@@ -3,7 +3,7 @@
 
 use super::members::Member;
 use super::names::{Names, name_hash};
-use super::scan::plain_end;
+use super::scan::{plain_end, same};
 use super::text::unescape;
 use super::{DEPTH_MAX, JsonError, JsonReason};
 use crate::batch::{Field, Span, Spill, ValueKind};
@@ -26,9 +26,20 @@ pub struct Parsed {
     pub end: u32,
 }
 
+/// The names of the object that was read before, in its order: records of one stream tend to look alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shape {
+    /// Where its fields begin in the table.
+    first: usize,
+    /// How many they are; 0 where nothing is known.
+    len: usize,
+    names: Names,
+}
+
 /// Reader of one object inside an arena.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
+    arena: &'a [u8],
     /// The arena from the first byte of the text on, also behind its end.
     bytes: &'a [u8],
     /// The text.
@@ -45,6 +56,7 @@ impl<'a> Reader<'a> {
     /// A reader of the text `span` of `arena`. Bytes behind the text are looked at, never used.
     pub fn new(arena: &'a [u8], span: Span) -> Self {
         Self {
+            arena,
             bytes: &arena[span.start as usize..],
             text: span.of(arena),
             base: span.start,
@@ -53,14 +65,25 @@ impl<'a> Reader<'a> {
     }
 
     fn whole(text: &'a [u8]) -> Self {
-        Self { bytes: text, text, base: 0, line_break: Cell::new(false) }
+        Self { arena: text, bytes: text, text, base: 0, line_break: Cell::new(false) }
     }
 
     /// Appends the members of the object to `fields`, in their order; of a name that comes twice the last value, at the
     /// first place. `spill` takes names that had to be unescaped. On an error `fields` is as it was.
     pub fn object(&self, fields: &mut Vec<Field>, spill: &mut Spill) -> Result<Parsed, JsonError> {
+        self.object_like(&mut Shape::default(), fields, spill)
+    }
+
+    /// The same. `shape` tells what an object before looked like, whose fields are still in `fields` and whose text lies in
+    /// the same arena; one of the same names in the same order is cheaper to read. It is set for the next.
+    pub fn object_like(
+        &self,
+        shape: &mut Shape,
+        fields: &mut Vec<Field>,
+        spill: &mut Spill,
+    ) -> Result<Parsed, JsonError> {
         let first = fields.len();
-        let result = self.check_utf8().and_then(|()| self.members(first, fields, spill));
+        let result = self.check_utf8().and_then(|()| self.members(shape, fields, spill));
         result.map_err(|(offset, reason)| {
             fields.truncate(first);
             JsonError { offset, reason }
@@ -75,7 +98,8 @@ impl<'a> Reader<'a> {
         Err((at, JsonReason::Utf8))
     }
 
-    fn members(&self, first: usize, fields: &mut Vec<Field>, spill: &mut Spill) -> Step<Parsed> {
+    fn members(&self, shape: &mut Shape, fields: &mut Vec<Field>, spill: &mut Spill) -> Step<Parsed> {
+        let first = fields.len();
         let mut parsed = Parsed { literal: true, ..Parsed::default() };
         let mut at = self.space(0);
         if self.byte(at) != b'{' {
@@ -83,34 +107,96 @@ impl<'a> Reader<'a> {
         }
         parsed.start = at as u32;
         at = self.space(at + 1);
-        let empty = self.byte(at) == b'}';
-        while !empty {
-            let (key_start, key_end, key_escaped, value_start) = self.key(at)?;
-            let (value, kind, next) = self.value(value_start)?;
-            let key = self.name(key_start, key_end, key_escaped, spill);
-            parsed.literal &= !key_escaped;
-            let repeated = parsed.names.insert(name_hash(spill.text(self.arena_text(key), key)))
-                && fields.len() - first <= DIRECT_SEARCH_MAX
-                && self.replace(&mut fields[first..], key, value, kind, spill);
-            if repeated {
-                parsed.literal = false;
-            } else {
-                fields.push(Field { key, value, kind });
-            }
+        let mut more = self.byte(at) != b'}';
+        let mut expected = shape.len;
+        while more {
+            let position = fields.len() - first;
+            let seen =
+                if position < expected { self.expected_key(at, fields[shape.first + position].key) } else { None };
+            let next = match seen {
+                Some((key, value_start)) => {
+                    let (value, kind, next) = self.value(value_start)?;
+                    fields.push(Field { key, value, kind });
+                    next
+                }
+                None => {
+                    if expected > 0 {
+                        expected = 0;
+                        parsed.names = self.names_of(&fields[first..], spill);
+                    }
+                    self.new_member(at, first, fields, spill, &mut parsed)?
+                }
+            };
             at = self.space(next);
-            match self.byte(at) {
-                b',' => at = self.space(at + 1),
-                b'}' => break,
+            more = match self.byte(at) {
+                b',' => {
+                    at = self.space(at + 1);
+                    true
+                }
+                b'}' => false,
                 _ => return Err((at, self.or_ends(at, JsonReason::Comma))),
-            }
+            };
         }
         parsed.end = at as u32 + 1;
         parsed.literal &= !self.line_break.get();
         self.end(at + 1)?;
-        if fields.len() - first > DIRECT_SEARCH_MAX {
+        let len = fields.len() - first;
+        if len > DIRECT_SEARCH_MAX && expected == 0 {
             parsed.literal &= !self.drop_repeated(first, fields, spill);
         }
+        if expected > 0 {
+            // Every name was among those of the shape: none came twice.
+            parsed.names = shape.names;
+        }
+        *shape = Shape { first, len: if parsed.literal { len } else { 0 }, names: parsed.names };
         Ok(parsed)
+    }
+
+    /// The name and the start of the value, if the member at `at` has the name `like`, written in the same way.
+    #[inline(always)]
+    fn expected_key(&self, at: usize, like: Span) -> Option<(Span, usize)> {
+        let len = like.len as usize;
+        // With both quotes and the colon. The text ends behind the value's first byte at the earliest.
+        let fits = at + len + 3 < self.text.len();
+        if !fits || !same(self.arena, self.base as usize + at, like.start as usize - 1, len + 3) {
+            return None;
+        }
+        let colon = at + len + 2;
+        (self.text[colon] == b':').then(|| (self.span(at + 1, at + 1 + len), self.space(colon + 1)))
+    }
+
+    /// A member of a name that nobody expected; returns where its value ends.
+    #[inline(always)]
+    fn new_member(
+        &self,
+        at: usize,
+        first: usize,
+        fields: &mut Vec<Field>,
+        spill: &mut Spill,
+        parsed: &mut Parsed,
+    ) -> Step<usize> {
+        let (key_start, key_end, key_escaped, value_start) = self.key(at)?;
+        let (value, kind, next) = self.value(value_start)?;
+        let key = self.name(key_start, key_end, key_escaped, spill);
+        parsed.literal &= !key_escaped;
+        let repeated = parsed.names.insert(name_hash(self.text_of(key, spill)))
+            && fields.len() - first <= DIRECT_SEARCH_MAX
+            && self.replace(&mut fields[first..], key, value, kind, spill);
+        if repeated {
+            parsed.literal = false;
+        } else {
+            fields.push(Field { key, value, kind });
+        }
+        Ok(next)
+    }
+
+    #[cold]
+    fn names_of(&self, fields: &[Field], spill: &Spill) -> Names {
+        let mut names = Names::default();
+        fields.iter().for_each(|f| {
+            names.insert(name_hash(self.text_of(f.key, spill)));
+        });
+        names
     }
 
     /// Where the first member of the object begins, if there is one.
@@ -339,12 +425,17 @@ impl<'a> Reader<'a> {
         if at < self.text.len() { Err((at, JsonReason::Trailing)) } else { Ok(()) }
     }
 
-    /// Skips white space, of which there is seldom more than one byte.
+    /// Skips white space, of which there is seldom any.
     #[inline(always)]
     fn space(&self, at: usize) -> usize {
-        let mut at = at;
+        if self.byte(at) > b' ' { at } else { self.skip_space(at) }
+    }
+
+    #[inline(never)]
+    fn skip_space(&self, from: usize) -> usize {
+        let mut at = from;
         while matches!(self.byte(at), b' ' | b'\n' | b'\r' | b'\t') {
-            if self.text[at] == b'\n' || self.text[at] == b'\r' {
+            if matches!(self.byte(at), b'\n' | b'\r') {
                 self.line_break.set(true);
             }
             at += 1;

@@ -31,6 +31,19 @@ fn stops(block: [u8; LANES]) -> u32 {
     (control | quote | backslash).to_bitmask()
 }
 
+/// Whether the `len` bytes at `a` and at `b` of `bytes` are the same.
+#[inline(always)]
+pub(super) fn same(bytes: &[u8], a: usize, b: usize, len: usize) -> bool {
+    let block = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<LANES>());
+    match (block(a), block(b)) {
+        (Some(x), Some(y)) if len <= LANES => {
+            let equal = u8x16::new(*x).simd_eq(u8x16::new(*y)).to_bitmask();
+            equal.trailing_ones() as usize >= len
+        }
+        _ => matches!((bytes.get(a..a + len), bytes.get(b..b + len)), (Some(x), Some(y)) if x == y),
+    }
+}
+
 /// The last bytes of the arena, one by one.
 #[cold]
 #[inline(never)]
