@@ -38,8 +38,10 @@ pub struct Committed {
 
 type Ack<T> = oneshot::Sender<Result<T, LogError>>;
 
+type Done = Box<dyn FnOnce(Result<Committed, LogError>) + Send>;
+
 enum Request {
-    Append { payloads: Vec<Vec<u8>>, ack: Ack<Committed> },
+    Append { payloads: Vec<Vec<u8>>, done: Done },
     Trim { floor: Lsn, ack: Ack<Lsn> },
 }
 
@@ -105,9 +107,29 @@ impl SharedLog {
         payloads: Vec<Vec<u8>>,
         urgent: bool,
     ) -> impl Future<Output = Result<Committed, LogError>> + Send + use<> {
-        let (ack, answer) = oneshot::channel();
-        let handed = self.hand_over(Request::Append { payloads, ack }, urgent);
-        self.answer(handed, answer, urgent)
+        let (ack, committed) = oneshot::channel();
+        let done = Box::new(move |result| answer(ack, result));
+        let handed = self.hand_over(Request::Append { payloads, done }, urgent);
+        self.answer(handed, committed, urgent)
+    }
+
+    /// Like an urgent [`SharedLog::append`], but calls `done` with what became of the payloads, from whatever thread commits
+    /// them and also if the returned future is dropped. `done` must be quick and must not call this log. The future only
+    /// helps the work along: with [`Drive::Inline`] it commits, with [`Drive::Thread`] it is ready at once.
+    /// An error means that nothing was handed over; `done` is not called then.
+    pub fn append_then<F: FnOnce(Result<Committed, LogError>) + Send + 'static>(
+        &self,
+        payloads: Vec<Vec<u8>>,
+        done: F,
+    ) -> Result<impl Future<Output = ()> + Send + use<F>, LogError> {
+        self.hand_over(Request::Append { payloads, done: Box::new(done) }, true)?;
+        let inner = (self.drive == Drive::Inline).then(|| self.handle.0.clone());
+        Ok(async move {
+            if let Some(inner) = inner {
+                yield_once().await;
+                inner.turn();
+            }
+        })
     }
 
     /// Gives back whole segments below `floor`; returns the oldest address still kept. See [`Log::trim`].
@@ -220,7 +242,7 @@ impl Inner {
         let mut appended = Vec::new();
         for request in waiting {
             match request {
-                Request::Append { payloads, ack } => appended.push((append_all(&mut log, &payloads), ack)),
+                Request::Append { payloads, done } => appended.push((append_all(&mut log, &payloads), done)),
                 Request::Trim { floor, ack } => trims.push((floor, ack)),
             }
         }
@@ -229,12 +251,12 @@ impl Inner {
             Err(LogError::Void { lo, .. }) => *lo,
             _ => log.durable(),
         };
-        for (committed, ack) in appended {
+        for (committed, done) in appended {
             let result = match (&outcome, committed) {
                 (Err(error), Ok(committed)) if committed.end > durable => Err(error.clone()),
                 (_, committed) => committed,
             };
-            answer(ack, result);
+            done(result);
         }
         for (floor, ack) in trims {
             answer(ack, log.trim(floor));
