@@ -22,7 +22,7 @@ impl Toy {
                 "log": folder.join("toy.log"),
                 "ready": [{ "LogHas": "toy is up" }],
                 "command": {
-                    "program": "/bin/sh", "arguments": ["-c", "echo toy is up; sleep 300"],
+                    "program": "/bin/sh", "arguments": ["-c", "echo toy is up; exec sleep 300"],
                     "environment": {}, "directory": folder, "user_id": null, "pid_file": null,
                 },
             }],
@@ -115,7 +115,7 @@ fn a_wrong_name_is_refused_with_the_right_ones() {
 fn a_service_that_ends_at_once_fails_with_the_tail_of_its_log() {
     let toy = Toy::new("broken");
     let state = fs::read_to_string(toy.state()).unwrap();
-    fs::write(toy.state(), state.replace("echo toy is up; sleep 300", "echo no disk; exit 3")).unwrap();
+    fs::write(toy.state(), state.replace("echo toy is up; exec sleep 300", "echo no disk; exit 3")).unwrap();
     let output = toy.verb(&["restart", "toy"]);
     assert!(!output.status.success());
     let message = String::from_utf8_lossy(&output.stderr).to_string();

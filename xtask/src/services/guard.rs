@@ -13,14 +13,23 @@ use anyhow::{Context, Result, ensure};
 use super::Run;
 use super::state::{MARK_VARIABLE, StateFile};
 
+/// Does some work in a run of its own, all of which is ended when the work is done, fails, or dies with this process.
+pub fn guarded<T>(work: impl FnOnce(&Run) -> Result<T>) -> Result<T> {
+    let run = Run::create()?;
+    let guard = Guard::start(&run)?;
+    let outcome = work(&run);
+    guard.finish()?;
+    outcome
+}
+
 /// The runner's end of the pipe.
-pub struct Guard {
+struct Guard {
     process: Child,
 }
 
 impl Guard {
     /// Starts the guard of a run, before anything else of that run is started.
-    pub fn start(run: &Run) -> Result<Self> {
+    fn start(run: &Run) -> Result<Self> {
         let this = std::env::current_exe().context("cannot tell where this program is")?;
         let process = Command::new(this)
             .args(["services", "guard"])
@@ -34,7 +43,7 @@ impl Guard {
     }
 
     /// Lets the guard end the run now, and waits for it.
-    pub fn finish(mut self) -> Result<()> {
+    fn finish(mut self) -> Result<()> {
         drop(self.process.stdin.take());
         let status = self.process.wait().context("cannot wait for the guard")?;
         ensure!(status.success(), "the guard could not end the run: {status}");

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::java::{FLAGS, Java};
 use super::state::{CommandLine, Ready, ServiceProcess};
-use super::{Layout, Place, launch, ports, provision};
+use super::{Layout, Place, guarded, launch, ports, provision};
 
 const NAME_NODE: &str = "org.apache.hadoop.hdfs.server.namenode.NameNode";
 const DATA_NODE: &str = "org.apache.hadoop.hdfs.server.datanode.DataNode";
@@ -22,17 +22,33 @@ log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=%d{ISO8601} %p %c{1}: %m%n
 ";
 
-/// Fetches the jars.
+/// Fetches the jars and formats a NameNode's disk.
 pub fn provision() -> Result<()> {
-    provision::jars("hdfs").map(|_| ())
+    formatted().map(|_| ())
 }
 
-/// Lays out both nodes and formats the NameNode's disk.
+/// The folder `name/current` of a NameNode that was formatted once: it names neither ports nor paths, so every run
+/// starts from a copy and spares a JVM.
+fn formatted() -> Result<PathBuf> {
+    let jars = provision::jars("hdfs")?;
+    let jars_name = jars.file_name().and_then(|name| name.to_str()).context("the cache folder's path is not UTF-8")?;
+    let folder = provision::once(&format!("{jars_name}-formatted"), |new| {
+        guarded(|run| {
+            let place = Place { folder: run.file().folder().to_path_buf(), file: run.file().clone() };
+            write_config(&place.folder, ports::free()?, ports::free()?)?;
+            let format = command(&place, NAME_NODE, &["-format", "-force", "-nonInteractive"])?;
+            launch::run_to_end(&format, &place.log("hdfs-format"), &place.file)?;
+            provision::copy_files(&place.folder.join("name/current"), new)
+        })
+    })?;
+    Ok(folder)
+}
+
+/// Lays out both nodes on fresh disks.
 pub fn lay_out(place: &Place) -> Result<Layout> {
     let (rpc, http) = (ports::free()?, ports::free()?);
     write_config(&place.folder, rpc, http)?;
-    let format = command(place, NAME_NODE, &["-format", "-force", "-nonInteractive"])?;
-    launch::run_to_end(&format, &place.log("hdfs-format"), &place.file)?;
+    provision::copy_files(&formatted()?, &place.folder.join("name/current"))?;
     let jmx = format!("http://127.0.0.1:{http}/jmx?qry=Hadoop:service=NameNode,name=");
     let bean = |name: &str, texts: &[&str]| Ready::HttpHas {
         url: format!("{jmx}{name}"),

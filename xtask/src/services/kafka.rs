@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use super::java::{FLAGS, Java};
-use super::state::{CommandLine, Ready, ServiceProcess, StateFile};
-use super::{Layout, Place, launch, ports, provision};
+use super::state::{CommandLine, Ready, ServiceProcess};
+use super::{Layout, Place, guarded, launch, ports, provision};
 
 const CLUSTER_ID: &str = "c2F3bG9nLXRlc3Qta2Fma2";
 const SHUTDOWN_SECONDS_MAX: u64 = 60;
@@ -27,7 +27,7 @@ pub fn provision() -> Result<()> {
 pub fn lay_out(place: &Place) -> Result<Layout> {
     let trained = trained()?;
     let data = place.folder.join("data");
-    copy_files(&trained.join("formatted"), &data)?;
+    provision::copy_files(&trained.join("formatted"), &data)?;
     let port = ports::free()?;
     let config = write_config(&place.folder, port)?;
     let archive = format!("-XX:SharedArchiveFile={}", trained.join("classes.jsa").display());
@@ -97,31 +97,22 @@ fn trained() -> Result<PathBuf> {
 }
 
 fn train(new: &Path) -> Result<()> {
-    fs::create_dir(new.join("data"))?;
-    let file = StateFile::in_folder(new);
-    let log = new.join("training.log");
-    let config = write_config(new, ports::free()?)?;
-    let format =
-        java_command("-Xshare:auto", "kafka.tools.StorageTool", &["format", "-t", CLUSTER_ID, "-c", &config], new)?;
-    launch::run_to_end(&format, &log, &file)?;
-    copy_files(&new.join("data"), &new.join("formatted"))?;
-    let archive = format!("-XX:ArchiveClassesAtExit={}", new.join("classes.jsa").display());
-    launch::start(&file, &broker(java_command(&archive, "kafka.Kafka", &[&config], new)?, log))?;
-    for process in file.named("kafka")? {
-        let identity = process.identity.context("the broker was not noted")?;
-        identity.signal(Signal::TERM)?;
-        identity.wait_gone(Duration::from_secs(SHUTDOWN_SECONDS_MAX))?;
-    }
-    ensure!(new.join("classes.jsa").is_file(), "the broker left no class data archive; see its training.log");
-    fs::remove_dir_all(new.join("data"))?;
-    Ok(())
-}
-
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
+    guarded(|run| {
+        let (file, folder) = (run.file(), run.file().folder());
+        let log = folder.join("kafka.log");
+        let config = write_config(folder, ports::free()?)?;
+        let format = ["format", "-t", CLUSTER_ID, "-c", &config];
+        let format = java_command("-Xshare:auto", "kafka.tools.StorageTool", &format, folder)?;
+        launch::run_to_end(&format, &log, file)?;
+        provision::copy_files(&folder.join("data"), &new.join("formatted"))?;
+        let archive = format!("-XX:ArchiveClassesAtExit={}", new.join("classes.jsa").display());
+        launch::start(file, &broker(java_command(&archive, "kafka.Kafka", &[&config], folder)?, log))?;
+        run.signal("kafka", Signal::TERM)?;
+        for process in file.named("kafka")? {
+            let identity = process.identity.context("the broker was not noted")?;
+            identity.wait_gone(Duration::from_secs(SHUTDOWN_SECONDS_MAX))?;
+        }
+        ensure!(new.join("classes.jsa").is_file(), "the broker left no class data archive when it ended");
+        Ok(())
+    })
 }

@@ -16,6 +16,8 @@ use crate::process::ProcessIdentity;
 
 /// The longest wait for one process to become ready, on a busy machine.
 const READY_SECONDS_MAX: u64 = 180;
+/// The longest wait for one answer of a probe.
+const ANSWER_SECONDS_MAX: u64 = 5;
 const POLL: Duration = Duration::from_millis(50);
 const LOG_TAIL_LINES: usize = 40;
 
@@ -119,8 +121,8 @@ fn shows(sign: &Ready, log: &Path, log_start: u64) -> bool {
 }
 
 fn get(url: &str) -> Option<String> {
-    let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).proxy(None).build();
-    ureq::Agent::from(agent).get(url).call().ok()?.body_mut().read_to_string().ok()
+    let response = minreq::get(url).with_timeout(ANSWER_SECONDS_MAX).send().ok()?;
+    (response.status_code == 200).then(|| response.as_str().ok().map(String::from)).flatten()
 }
 
 fn read_from(log: &Path, start: u64) -> Result<String> {

@@ -25,7 +25,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use rustix::process::Signal;
 
-pub use guard::Guard;
+pub use guard::guarded;
 pub use run::Run;
 
 use crate::workspace;

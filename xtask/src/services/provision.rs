@@ -25,6 +25,8 @@ pub fn jars(service: &str) -> Result<PathBuf> {
     let pom = inputs(service).join("pom.xml");
     let key = &lock::digest(&pom)?.0[..12];
     let place = once(&format!("{service}-{key}"), |new| {
+        // Its local repository is shared by all services and not made for two at once.
+        let _lock = locked("maven")?;
         let mut maven = maven()?;
         maven.arg("-f").arg(&pom).arg(format!("{MAVEN_DEPENDENCY_PLUGIN}:copy-dependencies"));
         maven.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", new.display()));
@@ -38,6 +40,8 @@ pub fn jars(service: &str) -> Result<PathBuf> {
 pub fn artefact(service: &str, coordinates: &str) -> Result<PathBuf> {
     let key = &lock::digest_of(coordinates.as_bytes())[..12];
     let place = once(&format!("{service}-{key}"), |new| {
+        // Its local repository is shared by all services and not made for two at once.
+        let _lock = locked("maven")?;
         let mut maven = maven()?;
         maven.arg(format!("{MAVEN_DEPENDENCY_PLUGIN}:copy")).arg(format!("-Dartifact={coordinates}"));
         maven.arg(format!("-DoutputDirectory={}", new.display()));
@@ -102,16 +106,25 @@ pub fn class_path(jars: &Path) -> Result<String> {
     Ok(paths.join(":"))
 }
 
-/// Makes `cache/name` with `make`, unless it is there. One process at a time makes anything; `make` itself may ask
-/// only for what exists.
+/// Copies the files of a folder, not its folders, into a new one.
+pub fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))
+            .with_context(|| format!("cannot copy {}", entry.path().display()))?;
+    }
+    Ok(())
+}
+
+/// Makes `cache/name` with `make`, unless it is there. One process at a time makes the same thing.
 pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = workspace::cache()?;
     let place = cache.join(name);
     if place.is_dir() {
         return Ok(place);
     }
-    let lock = File::create(cache.join("provision.lock")).context("cannot create the lock of the cache folder")?;
-    lock.lock().context("cannot lock the cache folder")?;
+    let _lock = locked(name)?;
     if place.is_dir() {
         return Ok(place);
     }
@@ -126,6 +139,14 @@ pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBu
     fs::rename(&new, &place).with_context(|| format!("cannot put {} into its place", new.display()))?;
     eprintln!("{name}: done in {:.1} s", start.elapsed().as_secs_f64());
     Ok(place)
+}
+
+/// Holds a lock of this name in the cache folder for as long as the file is open.
+fn locked(name: &str) -> Result<File> {
+    let path = workspace::cache()?.join(format!("{name}.lock"));
+    let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(lock)
 }
 
 /// Maven with one local repository for all services, kept in the cache folder.

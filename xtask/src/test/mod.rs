@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::services::{Guard, Run, Service};
-use crate::{tidy, workspace};
+use crate::services::{self, Run, Service};
+use crate::{plugins, tidy, workspace};
 use ring::Step;
 use tally::Tally;
 
@@ -69,9 +69,11 @@ enum Ring {
     Simulation,
     /// The binary against real services
     Services,
+    /// Licences and sources of what we depend on
+    Supply,
 }
 
-const RINGS: [Ring; 9] = [
+const RINGS: [Ring; 10] = [
     Ring::Tools,
     Ring::Targets,
     Ring::Tidy,
@@ -81,18 +83,19 @@ const RINGS: [Ring; 9] = [
     Ring::Unit,
     Ring::Simulation,
     Ring::Services,
+    Ring::Supply,
 ];
+
+/// The manifests of all workspaces: ours, and those whose code is compiled for guests too.
+const WORKSPACES: [(&str, &str); 3] =
+    [("host", "Cargo.toml"), ("sdk", "sdk/rust/Cargo.toml"), ("plugins", "plugins/Cargo.toml")];
 
 /// Runs the rings and prints the sums as the last line.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.chaos {
         return Ok(crate::not_built_yet("test --chaos"));
     }
-    let services = Run::create()?;
-    let guard = Guard::start(&services)?;
-    let outcome = run_rings(options, &services);
-    guard.finish()?;
-    let tally = outcome?;
+    let tally = services::guarded(|run| run_rings(options, run))?;
     println!();
     tally.not_run.iter().for_each(|line| println!("{line}"));
     println!("{}", tally.line());
@@ -127,7 +130,11 @@ impl Options {
         if !self.only.is_empty() {
             return self.only.contains(&ring);
         }
-        !(self.fast && ring == Ring::Services)
+        match ring {
+            Ring::Services => !self.fast,
+            Ring::Supply => self.full,
+            _ => true,
+        }
     }
 
     fn seeds(&self) -> u64 {
@@ -148,6 +155,7 @@ fn variables(services: &Run) -> Result<BTreeMap<String, String>> {
     let mut variables = services.environment()?;
     variables.insert("SAWLOG_TEST_BINARY".into(), path("sawlog")?);
     variables.insert("SAWLOG_TEST_XTASK".into(), path("xtask")?);
+    variables.insert("SAWLOG_TEST_PLUGINS".into(), plugins::folder()?.display().to_string());
     Ok(variables)
 }
 
@@ -156,14 +164,15 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
         Ring::Tools => Ok(check_tools(options)),
         Ring::Targets => targets().run(variables),
         Ring::Tidy => tidy::check().map(|problems| Tally::of_check(problems == 0)),
-        Ring::Format => Step::cargo("format", &["fmt", "--all", "--check"], 5).run(variables),
-        Ring::Lints => lints().run(variables),
+        Ring::Format => each_workspace("format", &["fmt", "--all", "--check"], &[], variables),
+        Ring::Lints => lints(variables),
         Ring::Plugins => {
-            Step { name: "plugins", command: this(&["plugins", "build"])?, minutes_max: 20 }.run(variables)
+            Step { name: "plugins".into(), command: this(&["plugins", "build"])?, minutes_max: 20 }.run(variables)
         }
-        Ring::Unit => unit().run(variables),
+        Ring::Unit => unit(variables),
         Ring::Simulation => simulation(options, variables),
         Ring::Services => with_services(options, services, variables),
+        Ring::Supply => supply(variables),
     }
 }
 
@@ -187,17 +196,66 @@ fn check_tools(options: &Options) -> Tally {
 
 fn targets() -> Step {
     let command = ["rustup", "target", "add", "wasm32-unknown-unknown", "wasm32-wasip2"].map(String::from).to_vec();
-    Step { name: "targets", command, minutes_max: 10 }
+    Step { name: "targets".into(), command, minutes_max: 10 }
 }
 
-fn lints() -> Step {
-    Step::cargo("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 30)
+fn lints(variables: &BTreeMap<String, String>) -> Result<Tally> {
+    let mut tally =
+        each_workspace("lints", &["clippy", "--workspace", "--all-targets"], &["-D", "warnings"], variables)?;
+    let second = [
+        "clippy",
+        "--package",
+        "xtask",
+        "--features",
+        "componentize",
+        "--bin",
+        "build-plugins",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    tally += Step::cargo("lints-xtask", &second, 10).run(variables)?;
+    Ok(tally)
 }
 
 /// Output of tests that pass is asked for too: a test that could not run says so there.
-fn unit() -> Step {
-    let arguments = ["test", "--workspace", "--exclude", "sawlog-e2e", "--no-fail-fast", "--", "--show-output"];
-    Step::cargo("unit", &arguments, 30)
+fn unit(variables: &BTreeMap<String, String>) -> Result<Tally> {
+    each_workspace("unit", &["test", "--workspace", "--no-fail-fast"], &["--show-output"], variables)
+}
+
+/// Runs the same verb of cargo in every workspace. The end-to-end tests have a ring of their own.
+fn each_workspace(ring: &str, verb: &[&str], last: &[&str], variables: &BTreeMap<String, String>) -> Result<Tally> {
+    let mut sum = Tally::default();
+    for (workspace, manifest) in WORKSPACES {
+        if !workspace::root().join(manifest).is_file() {
+            println!("{manifest} is not there");
+            sum += Tally::of_check(false);
+            continue;
+        }
+        let mut arguments = verb.to_vec();
+        arguments.extend(["--manifest-path", manifest]);
+        if verb.contains(&"test") && workspace == "host" {
+            arguments.extend(["--exclude", "sawlog-e2e"]);
+        }
+        if !last.is_empty() {
+            arguments.push("--");
+            arguments.extend(last);
+        }
+        sum += Step::cargo(&format!("{ring}-{workspace}"), &arguments, 30).run(variables)?;
+    }
+    Ok(sum)
+}
+
+/// Needs a program of its own, which takes longer to build than all of ours.
+fn supply(variables: &BTreeMap<String, String>) -> Result<Tally> {
+    let version = Step::cargo("supply-version", &["deny", "--version"], 1).run(variables)?;
+    if version.failed > 0 {
+        return Ok(Tally::of_not_run(
+            "licences and sources",
+            "cargo-deny is missing: cargo install --locked cargo-deny",
+        ));
+    }
+    Step::cargo("supply", &["deny", "check", "bans", "licenses", "sources"], 10).run(variables)
 }
 
 fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
@@ -226,6 +284,7 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     }
     let mut variables = variables.clone();
     variables.extend(run.environment()?);
-    let arguments = ["test", "--package", "sawlog-e2e", "--no-fail-fast", "--", "--show-output"];
+    // One after the other: the services are shared, and a test may kill one.
+    let arguments = ["test", "--package", "sawlog-e2e", "--no-fail-fast", "--", "--show-output", "--test-threads", "1"];
     Step::cargo("services", &arguments, 40).run(&variables)
 }
