@@ -5,8 +5,10 @@
 //! [`Engine::load`] → [`Plugin`] → [`Runner`] (one per worker, or per partition and lane for a stateful plugin); a batch
 //! becomes a [`BatchView`], the runner's [`Outcome`] goes through [`apply`].
 
+pub mod apply;
 mod cache;
 mod check;
+pub mod conformance;
 mod engine;
 mod host;
 mod instance;
@@ -15,6 +17,7 @@ mod records;
 mod registration;
 mod runner;
 mod schema;
+pub mod trial;
 mod view;
 pub mod wit;
 
@@ -27,5 +30,5 @@ pub use plugin::{Allow, Digest, Leniency, LoadError, Plugin, PluginConfig, Plugi
 pub use registration::Registration;
 pub use runner::{ComponentState, Hunt, Outcome, Part, RunError, Runner, StateError};
 pub use schema::{SchemaError, of_component as schema_of_component};
-pub use view::{BatchFacts, BatchView, Column, RowFacts};
+pub use view::{BATCH_ROWS_MAX, BatchFacts, BatchView, Column, RowFacts};
 pub use wit::sawlog::plugin::types;

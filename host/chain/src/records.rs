@@ -4,6 +4,8 @@
 mod outcomes;
 mod values;
 
+pub use values::write as write_value;
+
 use crate::check::RECORD;
 use crate::host::Guest;
 use crate::instance::guarded;

@@ -39,9 +39,16 @@ pub struct BatchFacts {
     pub timestamps: bool,
 }
 
+/// Rows of one view: with what each may give rise to, an arena stays far below its 4 GiB.
+pub const BATCH_ROWS_MAX: usize = 16_384;
+
 impl BatchView {
-    /// A view of `rows`. Every column must have one value a row: `None` if one has not.
+    /// A view of `rows`. Every column must have one value a row: `None` if one has not, or if there are more than
+    /// [`BATCH_ROWS_MAX`] rows.
     pub fn new(facts: BatchFacts, rows: Vec<RowFacts>, columns: Vec<Column>) -> Option<Self> {
+        if rows.len() > BATCH_ROWS_MAX {
+            return None;
+        }
         let words = rows.len().div_ceil(64);
         let fits = |mask: &Vec<u64>| mask.is_empty() || mask.len() == words;
         let whole = columns.iter().all(|c| {

@@ -1,0 +1,44 @@
+//! A folder of C sources → a plugin file, by any compiler that knows the WASM target.
+
+use crate::rust::{BuildError, write_component};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// No C library, no start function: what a plugin needs is in `sawlog_plugin.h`.
+const FLAGS: [&str; 7] = ["-O2", "-std=c17", "-Wall", "-Wextra", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all"];
+
+/// Compiles every `.c` file of `folder` with `compiler` (a command and its first arguments: `clang --target=wasm32`, or
+/// `python3 -m ziglang cc -target wasm32-freestanding`) and writes `<out>/<folder's name>.wasm`, with
+/// `<folder>/schema.json` inside if there is one. `include` is the folder of `sawlog_plugin.h`.
+pub fn build_c(folder: &Path, include: &Path, compiler: &[String], out: &Path) -> Result<PathBuf, BuildError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BuildError::Io { path, source }
+    };
+    let mut sources: Vec<PathBuf> = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
+        .map_err(io(folder))?;
+    sources.retain(|path| path.extension().is_some_and(|e| e == "c"));
+    sources.sort(); // the order of a folder is not the same everywhere
+    let Some((program, arguments)) = compiler.split_first() else {
+        return Err(BuildError::NoModule { folder: folder.to_owned() });
+    };
+    std::fs::create_dir_all(out).map_err(io(out))?;
+    let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let module = out.join(format!("{name}.core.wasm"));
+    let output = Command::new(program)
+        .args(arguments)
+        .args(FLAGS)
+        .arg("-I")
+        .arg(include)
+        .args(&sources)
+        .arg("-o")
+        .arg(&module)
+        .output()
+        .map_err(io(Path::new(program)))?;
+    if !output.status.success() {
+        let output = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(BuildError::Compiler { folder: folder.to_owned(), output });
+    }
+    write_component(folder, &module, &out.join(format!("{name}.wasm")))
+}

@@ -1,0 +1,14 @@
+//! From what a compiler makes to a plugin: a core WASM module becomes a component of the contract, with the JSON Schema of
+//! its configuration inside. What `sawlog plugin build` and the project's own automation call. Knows compilers and the WASM
+//! formats; knows no engine and runs nothing of a plugin.
+
+mod c;
+mod encode;
+mod rust;
+
+pub use c::build_c;
+pub use encode::{EncodeError, component};
+pub use rust::{BuildError, build_crate};
+
+/// The custom section of the configuration's JSON Schema.
+pub const SCHEMA_SECTION: &str = "sawlog:config-schema";

@@ -1,0 +1,58 @@
+//! Builds every plugin of the repository into `plugins/target/components`, for its tests and its demo. Users build theirs
+//! with `sawlog plugin build`, which calls the same library.
+
+use sawlog_componentize::{build_c, build_crate};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// The C compiler, a command and its first arguments; without it the one of a Python package is used, if there.
+const C_COMPILER: &str = "SAWLOG_WASM_CC";
+
+fn main() -> ExitCode {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    match build_all(&repository) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build_all(repository: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let (plugins, out) = (repository.join("plugins"), repository.join("plugins/target/components"));
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(&plugins)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    folders.sort();
+    for folder in folders {
+        if folder.join("src/lib.rs").exists() {
+            println!("{}", build_crate(&folder, &out)?.display());
+        } else if folder.join("schema.json").exists() {
+            match c_compiler() {
+                Some(compiler) => {
+                    println!("{}", build_c(&folder, &repository.join("sdk/c"), &compiler, &out)?.display());
+                }
+                None => println!(
+                    "NOT BUILT {}: no C compiler for WASM; install clang and lld, or the Python package ziglang, or set {C_COMPILER}",
+                    folder.display()
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first compiler that answers.
+fn c_compiler() -> Option<Vec<String>> {
+    let split = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let named = std::env::var(C_COMPILER).ok().map(split);
+    let usual = ["clang --target=wasm32", "python3 -m ziglang cc -target wasm32-freestanding"].map(|c| split(c.into()));
+    named.into_iter().chain(usual).find(|compiler| answers(compiler))
+}
+
+/// Whether the compiler is there and knows the target.
+fn answers(compiler: &[String]) -> bool {
+    let Some((program, arguments)) = compiler.split_first() else { return false };
+    let version = Command::new(program).args(arguments).arg("--version").output();
+    version.is_ok_and(|output| output.status.success())
+}

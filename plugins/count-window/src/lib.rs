@@ -1,0 +1,103 @@
+//! Counts records per key in tumbling windows of event time. A window closes at the record that moves the watermark past
+//! its end, wherever batches are cut; the rows that it makes name that record as their parent.
+
+mod windows;
+
+use sawlog_plugin::{Batch, Config, Edits, Emitted, Fate, Registration, Stateful, Transform, Watermark, host};
+use serde::Deserialize;
+use windows::Windows;
+
+const SECOND: i64 = 1_000_000_000;
+/// Route 1 of the registration.
+const ROUTE_WINDOWS: u8 = 1;
+/// Closed counters that one record may give rise to: what a row makes is bounded by the host. The rest follow at the next
+/// records.
+const ROWS_PER_RECORD_MAX: usize = 64;
+
+#[derive(Deserialize)]
+struct Settings {
+    key: String,
+    window_seconds: i64,
+    #[serde(default)]
+    lateness_seconds: i64,
+    #[serde(default)]
+    absorb: bool,
+    #[serde(default = "yes")]
+    idle_flush: bool,
+    #[serde(default = "ten_thousand")]
+    keys_max: usize,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn ten_thousand() -> usize {
+    10_000
+}
+
+/// The plugin.
+pub struct CountWindow {
+    absorb: bool,
+    idle_flush: bool,
+    lateness: i64,
+    windows: Windows,
+}
+
+impl Transform for CountWindow {
+    fn configure(config: Config<'_>) -> Result<(Self, Registration), String> {
+        let settings: Settings = config.parse()?;
+        let lateness = settings.lateness_seconds * SECOND;
+        let registration = Registration {
+            name: "count-window".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            columns: vec![settings.key],
+            timestamps: true,
+            routes: vec!["windows".into()],
+            state_version: 1,
+            lateness,
+            ..Default::default()
+        };
+        let windows = Windows::new(settings.window_seconds * SECOND, settings.keys_max);
+        Ok((Self { absorb: settings.absorb, idle_flush: settings.idle_flush, lateness, windows }, registration))
+    }
+
+    fn process(&mut self, batch: Batch<'_>, edits: &mut Edits) -> Result<(), String> {
+        let mut watermark = Watermark::before(batch, self.lateness);
+        let mut late = 0;
+        for row in batch.rows() {
+            // The row itself is judged by the watermark before it: it can't be made late by its own time.
+            let counted = self.windows.count(row.time(), row.bytes(0).unwrap_or_default(), watermark.now());
+            late += u64::from(!counted);
+            watermark.pass(row);
+            for closed in self.windows.close(watermark.now(), ROWS_PER_RECORD_MAX) {
+                edits.add(row.index(), ROUTE_WINDOWS, closed.into());
+            }
+            if counted && self.absorb {
+                edits.decide(row.index(), Fate::Absorb);
+            }
+        }
+        if late > 0 {
+            host::count("late_records", late);
+        }
+        edits.wake_at(self.windows.first_end().filter(|_| self.idle_flush));
+        Ok(())
+    }
+}
+
+impl Stateful for CountWindow {
+    fn snapshot(&self) -> Vec<u8> {
+        self.windows.to_bytes()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        self.windows.read(snapshot)
+    }
+
+    fn flush(&mut self, now: i64) -> Result<Vec<Emitted>, String> {
+        let closed = self.windows.close(now, usize::MAX);
+        Ok(closed.into_iter().map(|window| Emitted { route: ROUTE_WINDOWS, row: window.into() }).collect())
+    }
+}
+
+sawlog_plugin::export_stateful!(CountWindow);

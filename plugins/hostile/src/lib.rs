@@ -1,0 +1,142 @@
+//! Misbehaves on request, for the tests of the host: the field `do` of a record says how. Every other record is counted in
+//! its state, so that a test can see whether the state survived its neighbours.
+
+use sawlog_plugin::bindings::types::{Column, Edit, Update};
+use sawlog_plugin::{
+    Batch, Config, Edits, Emitted, FieldValue, LogRecord, Registration, Row, Stateful, Transform, host,
+};
+
+/// The plugin.
+pub struct Hostile {
+    seen: u64,
+    /// Refuses to be restored.
+    stubborn: bool,
+    /// Holds rows back for ever.
+    sleepy: bool,
+    hoard: Vec<Vec<u8>>,
+}
+
+fn record(fields: &[(&str, FieldValue)]) -> LogRecord {
+    LogRecord { timestamp: 0, fields: fields.iter().map(|(name, value)| ((*name).into(), value.clone())).collect() }
+}
+
+fn column(values: &[&str]) -> Column {
+    let mut column = Column { offsets: vec![0], data: Vec::new(), present: Vec::new(), json: Vec::new() };
+    for value in values {
+        column.data.extend_from_slice(value.as_bytes());
+        column.offsets.push(column.data.len() as u32);
+    }
+    column
+}
+
+fn update(row: u32, field: &str, change: impl FnOnce(&mut Column)) -> Edit {
+    let mut values = column(&["value"]);
+    change(&mut values);
+    Edit::Update(Update { field: field.into(), rows: vec![row], values })
+}
+
+impl Hostile {
+    fn act(&mut self, row: Row<'_>, edits: &mut Edits, garbage: &mut Vec<Edit>) -> Result<(), String> {
+        let index = row.index() as u32;
+        match row.text(0).unwrap_or_default() {
+            "trap" => panic!("as asked"),
+            "loop" => loop {
+                std::hint::black_box(());
+            },
+            "overflow" => drop(std::hint::black_box(recurse(1))),
+            "grow" => loop {
+                self.hoard.push(std::hint::black_box(vec![1; 1 << 20]));
+            },
+            "chatter" => (0..2_000).for_each(|_| host::count("chatter", 1)),
+            "reject" => return Err("as asked".into()),
+            "bad-offsets" => garbage.push(update(index, "x", |c| c.offsets = vec![0, 4])),
+            "falling-offsets" => garbage.push(update(index, "x", |c| c.offsets = vec![5, 5])),
+            "bad-utf8" => garbage.push(update(index, "x", |c| c.data[0] = 0xff)),
+            "bad-json" => garbage.push(update(index, "x", |c| c.json = vec![1])),
+            "bad-record" => garbage.push(update(index, "$record", |c| *c = column(&["[1]"]))),
+            "read-only" => garbage.push(update(index, "$rid", |_| {})),
+            "bad-row" => garbage.push(update(u32::MAX, "x", |_| {})),
+            "bad-path" => garbage.push(update(index, "a..b", |_| {})),
+            "bad-parent" => edits.add(u32::MAX as usize, 0, record(&[])),
+            "bad-route" => edits.add(row.index(), 9, record(&[])),
+            "nan" => edits.add(row.index(), 0, record(&[("n", FieldValue::Number(f64::NAN))])),
+            "huge" => edits.add(row.index(), 0, record(&[("x", FieldValue::Text("x".repeat(2 << 20)))])),
+            "swell" => (0..100).for_each(|_| {
+                edits.add(row.index(), 0, record(&[("x", FieldValue::Text("x".repeat(1_000)))]));
+            }),
+            _ => self.seen += 1,
+        }
+        Ok(())
+    }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(n: u64) -> [u64; 64] {
+    let mut all = recurse(std::hint::black_box(n + 1));
+    all[(n % 64) as usize] = n;
+    all
+}
+
+impl Transform for Hostile {
+    fn configure(config: Config<'_>) -> Result<(Self, Registration), String> {
+        let has = |word: &str| config.json.contains(word);
+        if has("refuse") {
+            return Err("as asked".into());
+        }
+        if has("explode") {
+            panic!("as asked");
+        }
+        let registration = Registration {
+            name: "hostile".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            columns: if has("odd-column") { vec!["$secret".into()] } else { vec!["do".into()] },
+            routes: if has("twins") { vec!["a".into(), "a".into()] } else { Vec::new() },
+            state_version: 1,
+            ..Default::default()
+        };
+        Ok((Self { seen: 0, stubborn: has("stubborn"), sleepy: has("sleepy"), hoard: Vec::new() }, registration))
+    }
+
+    fn process(&mut self, batch: Batch<'_>, edits: &mut Edits) -> Result<(), String> {
+        let mut garbage = Vec::new();
+        for row in batch.rows() {
+            self.act(row, edits, &mut garbage)?;
+        }
+        for edit in garbage {
+            if let Edit::Update(update) = edit {
+                edits.update_raw(update);
+            }
+        }
+        if self.sleepy {
+            edits.wake_at(Some(i64::MAX));
+        }
+        Ok(())
+    }
+}
+
+impl Stateful for Hostile {
+    fn snapshot(&self) -> Vec<u8> {
+        self.seen.to_le_bytes().to_vec()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        if self.stubborn {
+            return Err("as asked".into());
+        }
+        self.seen = u64::from_le_bytes(snapshot.try_into().map_err(|_| "eight bytes".to_owned())?);
+        Ok(())
+    }
+
+    fn flush(&mut self, now: i64) -> Result<Vec<Emitted>, String> {
+        match now {
+            1 => panic!("as asked"),
+            2 => Err("as asked".into()),
+            _ => {
+                let row = record(&[("seen", FieldValue::Integer(self.seen as i64))]);
+                Ok(vec![Emitted { route: 0, row }])
+            }
+        }
+    }
+}
+
+sawlog_plugin::export_stateful!(Hostile);
