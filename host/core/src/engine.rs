@@ -12,6 +12,7 @@ use crate::{SinkId, SourceId};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
 use sawlog_record::id::PartitionId;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,15 +70,14 @@ pub struct Engine {
     blobs: Arc<futures_util::lock::Mutex<()>>,
     spawner: Arc<dyn Spawner>,
     stopped: Mutex<BTreeMap<PartitionId, String>>,
+    /// One reload at a time.
+    reloading: futures_util::lock::Mutex<()>,
 }
 
 impl Engine {
     /// Journals the configuration where it is new, and starts everything.
     pub async fn start(parts: Parts, wanted: reload::Wanted) -> Result<Arc<Self>, StartError> {
-        let epoch = reload::decide(&parts.journal.state(), &wanted)?;
-        if let Some(epoch) = epoch {
-            parts.journal.commit(vec![Record::Epoch(epoch)]).await?;
-        }
+        begin_epoch(&parts.journal, &wanted).await?;
         let checkpoint = Arc::new(AtomicU64::new(0));
         let blobs = Arc::new(futures_util::lock::Mutex::new(()));
         let share = |route: &Route| {
@@ -106,6 +106,7 @@ impl Engine {
             blobs,
             spawner: parts.spawner,
             stopped: Mutex::default(),
+            reloading: futures_util::lock::Mutex::new(()),
         });
         engine.clone().spawn_all();
         Ok(engine)
@@ -183,7 +184,8 @@ impl Engine {
         };
         for sink in drained {
             self.journal.commit(vec![Record::Removed { sink: sink.clone() }]).await?;
-            self.sinks.lock().unwrap_or_else(PoisonError::into_inner).remove(&sink);
+            let removed = self.sinks.lock().unwrap_or_else(PoisonError::into_inner).remove(&sink);
+            removed.into_iter().for_each(|sink| sink.retire());
         }
         Ok(())
     }
@@ -195,16 +197,17 @@ impl Engine {
         added: Vec<Arc<Sink>>,
         routes: &BTreeMap<SourceId, BTreeSet<SinkId>>,
     ) -> Result<(), StartError> {
-        let epoch = reload::decide(&self.journal.state(), &wanted)?;
-        if let Some(epoch) = epoch {
-            self.journal.commit(vec![Record::Epoch(epoch)]).await?;
-        }
+        let one_at_a_time = self.reloading.lock().await;
+        begin_epoch(&self.journal, &wanted).await?;
         let kept: BTreeSet<SinkId> = self.journal.state().sinks().cloned().collect();
         let mut sinks = self.sinks();
+        sinks.iter().filter(|(id, _)| !kept.contains(*id)).for_each(|(_, sink)| sink.retire());
         sinks.retain(|id, _| kept.contains(id));
         for sink in added {
-            sinks.insert(sink.id.clone(), sink.clone());
-            self.spawn_sink(sink);
+            if let Entry::Vacant(vacant) = sinks.entry(sink.id.clone()) {
+                vacant.insert(sink.clone());
+                self.spawn_sink(sink);
+            }
         }
         for shared in &self.shared {
             let fed = |id: &SinkId| {
@@ -214,6 +217,7 @@ impl Engine {
         }
         self.drain_removed(&sinks);
         *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
+        drop(one_at_a_time);
         Ok(())
     }
 
@@ -262,6 +266,16 @@ impl Engine {
     pub async fn failure(&self) -> JournalError {
         self.journal.failure().await
     }
+}
+
+/// Decides and journals in one step: where a new sink begins is the frontier at exactly its EPOCH record.
+async fn begin_epoch(journal: &Journal, wanted: &reload::Wanted) -> Result<(), StartError> {
+    let (decided, durable) = journal.append_with(true, |state, _| match reload::decide(state, wanted) {
+        Ok(epoch) => (epoch.map(Record::Epoch).into_iter().collect(), Ok(())),
+        Err(refusal) => (Vec::new(), Err(refusal)),
+    });
+    decided?;
+    Ok(journal.checked(durable.await)?)
 }
 
 /// Why an engine does not start, or does not take a configuration.

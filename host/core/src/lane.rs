@@ -86,11 +86,12 @@ impl Lane {
 
     /// Reads what has come, and plans it: no byte derived from it leaves before the PLAN is durable.
     async fn plan(&mut self, shared: &Shared, partition: PartitionId) -> Result<Step, PartitionStop> {
+        let Some(present) = shared.present_epoch() else { return Ok(Step::Idle) };
         if let Some(step) = self.plan_boundary(shared, partition).await? {
             return Ok(step);
         }
         let Some((generation, lo)) = next_unplanned(shared, partition) else {
-            return self.plan_flush(shared, partition).await;
+            return self.plan_flush(shared, partition, present).await;
         };
         let end = shared.inputs.readable(partition).iter().find(|(g, _)| *g == generation).map_or(lo, |(_, e)| *e);
         self.ahead.clear();
@@ -108,25 +109,28 @@ impl Lane {
             }
         }
         self.planned_at = shared.clock.elapsed();
-        self.append(shared, partition, Entry::Range { generation, lo, hi }, None).await
+        self.append(shared, partition, Entry::Range { generation, lo, hi }, present, present).await
     }
 
-    /// Appends an entry at the frontier, if the frontier is still where this lane stands.
+    /// Appends an entry at the frontier, if the frontier is still where this lane stands and `present` is still the present
+    /// configuration: a reload meanwhile makes the lane judge anew.
     async fn append(
         &mut self,
         shared: &Shared,
         partition: PartitionId,
         entry: Entry,
-        epoch: Option<EpochId>,
+        epoch: EpochId,
+        present: EpochId,
     ) -> Result<Step, PartitionStop> {
         let place = self.place;
         let (appended, durable) = shared.journal.append_with(true, |state, time| {
             let is_here = state.partitions.get(&partition).is_none_or(|p| p.stream.frontier() == place);
             let is_next =
                 state.generations.get(&entry.generation()).is_some_and(|g| g.planned.pos == entry.start().pos);
-            let Some(epoch) = epoch.or_else(|| state.epoch().map(|e| e.id)).filter(|_| is_here && is_next) else {
+            let is_present = state.epoch().is_some_and(|e| e.id == present);
+            if !is_here || !is_next || !is_present {
                 return (Vec::new(), false);
-            };
+            }
             (vec![Record::Plan { entries: vec![(partition, Planned { time, epoch, entry })] }], true)
         });
         if !mutation::on("plan_not_durable") {
@@ -154,11 +158,16 @@ impl Lane {
             UpgradeOutcome::Fresh if held => (Entry::Flush { generation, at, component, now }, boundary.old),
             outcome => (Entry::Upgrade { generation, at, component, outcome }, boundary.new),
         };
-        Ok(Some(self.append(shared, partition, entry, Some(epoch)).await?))
+        Ok(Some(self.append(shared, partition, entry, epoch, boundary.new).await?))
     }
 
     /// A partition that is idle, or has ended, gives out what its plugins hold back.
-    async fn plan_flush(&mut self, shared: &Shared, partition: PartitionId) -> Result<Step, PartitionStop> {
+    async fn plan_flush(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        present: EpochId,
+    ) -> Result<Step, PartitionStop> {
         let Some((_, instance)) = &self.instance else { return Ok(Step::Idle) };
         let held = instance.wake_at();
         let ended = shared.inputs.has_ended(partition);
@@ -168,8 +177,8 @@ impl Lane {
         let Some((component, _)) = due.copied() else { return Ok(Step::Idle) };
         let Some((generation, at)) = shared.stream(partition, |s| s.next_slot()) else { return Ok(Step::Idle) };
         let now = if ended { i64::MAX } else { now.max(shared.journal.state().time) };
-        let epoch = shared.stream(partition, |s| s.last().map(|p| p.epoch));
-        self.append(shared, partition, Entry::Flush { generation, at, component, now }, epoch).await
+        let Some(epoch) = shared.stream(partition, |s| s.last().map(|p| p.epoch)) else { return Ok(Step::Idle) };
+        self.append(shared, partition, Entry::Flush { generation, at, component, now }, epoch, present).await
     }
 
     // ------------------------------------------------------------ run, anywhere
@@ -349,7 +358,11 @@ impl Lane {
             return Ok(());
         }
         match shared.snap(partition, self.place) {
-            None => self.fresh(shared, partition, epoch),
+            // Fresh state belongs to the configuration of what lies before this place; the next entry may change it.
+            None => {
+                let before = shared.stream(partition, |s| s.before(self.place).map(|p| p.epoch));
+                self.fresh(shared, partition, before.unwrap_or(epoch))
+            }
             Some(snap) => {
                 let states = shared.blobs(&snap).await?;
                 self.fresh(shared, partition, snap.epoch)?;

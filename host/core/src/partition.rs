@@ -27,6 +27,8 @@ pub struct Partition {
     lanes: Vec<Lane>,
     /// Since when each full sink keeps its lane waiting.
     waiting: BTreeMap<SinkId, Duration>,
+    /// A sink wants input here and has no room for it.
+    starved: bool,
     first_life: Place,
     saved: (u64, Place),
 }
@@ -36,7 +38,7 @@ impl Partition {
     pub fn new(id: PartitionId, shared: Arc<Shared>) -> Self {
         let first_life = shared.stream(id, crate::stream::Stream::frontier);
         let saved = (shared.checkpoint_number(), Place::default());
-        Self { id, shared, lanes: Vec::new(), waiting: BTreeMap::new(), first_life, saved }
+        Self { id, shared, lanes: Vec::new(), waiting: BTreeMap::new(), starved: false, first_life, saved }
     }
 
     /// Steps lanes until the partition stops; the frontier lane and the furthest lane behind it take turns.
@@ -84,7 +86,7 @@ impl Partition {
             return Ok(());
         }
         let timed = later || !self.waiting.is_empty() || self.lanes.iter().any(Lane::holds_back);
-        let freed = if self.waiting.is_empty() { Vec::new() } else { freed };
+        let freed = if self.waiting.is_empty() && !self.starved { Vec::new() } else { freed };
         wait(&self.shared, input, reseated, freed, timed).await;
         Ok(())
     }
@@ -102,6 +104,7 @@ impl Partition {
 
     /// Gives every sink that wants input the lane that stands where it stands, or one that begins where its state was saved.
     fn seat_sinks(&mut self) -> Result<(), PartitionStop> {
+        self.starved = false;
         for sink in self.shared.sinks() {
             let seat = {
                 let state = self.shared.journal.state();
@@ -117,8 +120,10 @@ impl Partition {
                 (Some(lane), _) => _ = self.lanes[lane].sinks.remove(&sink.id),
                 (None, _) => {}
             }
-            if let Some(seat) = wanted.filter(|_| sink.intake.has_room()) {
-                self.attach(sink.id.clone(), seat);
+            match wanted {
+                Some(seat) if sink.intake.has_room() => self.attach(sink.id.clone(), seat),
+                Some(_) => self.starved = true,
+                None => {}
             }
         }
         self.lanes.retain(|lane| !lane.sinks.is_empty());

@@ -402,6 +402,10 @@ pub trait AppendFile: Send + Sync {
     async fn append(&self, offers: &[Offer], letters: &[Letter]) -> Result<(u64, u64), SinkError>;
     /// Whether the file is large or old enough to be rolled now.
     fn due(&self) -> bool;
+    /// How long until the present file is old enough; `None` where time alone never makes it so.
+    fn due_in(&self) -> Option<Duration> {
+        None
+    }
     /// Gives the present file its final name and begins the next; harmless to repeat.
     async fn roll(&self) -> Result<(u64, u64), SinkError>;
 }

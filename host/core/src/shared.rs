@@ -163,6 +163,10 @@ impl Shared {
         }
     }
 
+    pub(crate) fn present_epoch(&self) -> Option<EpochId> {
+        self.journal.state().epoch().map(|e| e.id)
+    }
+
     pub(crate) fn chain(&self, epoch: EpochId) -> Result<Arc<dyn Chain>, PartitionStop> {
         self.chains.chain(epoch, &self.inputs.id).ok_or(PartitionStop::MissingEpoch(epoch))
     }

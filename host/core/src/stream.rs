@@ -73,6 +73,12 @@ impl Stream {
         self.entries.get(usize::try_from(place.entry.checked_sub(self.base)?).ok()?)
     }
 
+    /// The entry that ends at `place`, if one does and it is kept.
+    pub fn before(&self, place: Place) -> Option<&Planned> {
+        let number = place.entry.checked_sub(1).filter(|_| place.offset == 0)?;
+        self.at(Place { entry: number, offset: 0 })
+    }
+
     /// The last entry, which is never trimmed.
     pub fn last(&self) -> Option<&Planned> {
         self.entries.back()

@@ -86,6 +86,16 @@ impl Cursor {
     }
 }
 
+impl Cursor {
+    /// Whether the input that a row belongs to is finished: the record at `pos` comes after every FLUSH there.
+    pub fn covers(self, row: RowId) -> bool {
+        match row.slot {
+            0 => self.pos > row.pos,
+            slot => self >= Self { pos: row.pos, slot },
+        }
+    }
+}
+
 impl fmt::Debug for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.pos, self.slot)

@@ -341,6 +341,21 @@ impl Tracker {
         self.evidence.pos
     }
 
+    /// Which bytes, just before [`Tracker::pos`], tell the file.
+    pub fn anchor_range(&self) -> Range<u64> {
+        self.evidence.anchor_range()
+    }
+
+    /// Whether `bytes` are those of [`Tracker::anchor_range`].
+    pub fn anchored(&self, bytes: &[u8]) -> bool {
+        hash_of(bytes) == self.anchor()
+    }
+
+    /// The generation's first line.
+    pub fn first_line(&self) -> FirstLine {
+        self.evidence.first_line
+    }
+
     /// Takes the bytes that lie at [`Tracker::pos`].
     pub fn consume(&mut self, mut bytes: &[u8]) {
         let block = self.evidence.grain.block_bytes as usize;

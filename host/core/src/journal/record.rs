@@ -196,12 +196,12 @@ pub enum DecodeError {
 }
 
 /// The bytes of anything the journal stores.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![VERSION]).expect("writing to memory can't fail and the types serialise")
 }
 
 /// Reads what [`encode`] wrote.
-pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
         Some((&VERSION, body)) => Ok(postcard::from_bytes(body)?),

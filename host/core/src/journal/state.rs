@@ -68,6 +68,8 @@ pub struct JournalState {
     pub facts: BTreeMap<SinkId, SinkFacts>,
     /// Counted losses that their sinks may not have committed yet.
     pub losses: BTreeMap<(SinkId, Generation), Vec<(Cursor, Cursor, String)>>,
+    /// Generations whose cursors were dropped: what sinks still hold of them is to be forgotten, not believed.
+    pub dropped: BTreeSet<Generation>,
     /// Counts of dropped generations, by sink and source.
     pub base_counts: BTreeMap<(SinkId, SourceId), Counts>,
 }
@@ -117,7 +119,7 @@ impl JournalState {
             }
             Record::Cursor { sink, marks, facts } => {
                 let cursors = self.cursors.entry(sink.clone()).or_default();
-                cursors.extend(marks.iter().cloned());
+                cursors.extend(marks.iter().filter(|(g, _)| !self.dropped.contains(g)).cloned());
                 if let Some(facts) = facts {
                     self.facts.insert(sink.clone(), facts.clone());
                 }
@@ -152,6 +154,7 @@ impl JournalState {
 
     fn apply_dropped(&mut self, generation: Generation) {
         let Some(known) = self.generations.remove(&generation) else { return };
+        self.dropped.insert(generation);
         for (sink, cursors) in &mut self.cursors {
             if let Some(mark) = cursors.remove(&generation) {
                 self.base_counts.entry((sink.clone(), known.source.clone())).or_default().add(&mark.counts);

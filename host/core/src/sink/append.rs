@@ -15,14 +15,23 @@ pub(super) async fn run(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> 
     recover(sink, port).await?;
     sink.intake.reset(truth.clone(), None);
     loop {
-        let (offers, posts) = next(sink).await;
-        if offers.is_empty() && posts.is_empty() {
-            continue;
-        }
-        commit(sink, port, &mut truth, offers, posts).await?;
         if port.due() {
             roll(sink, port).await?;
         }
+        let (offers, posts) = next_or_due(sink, port).await;
+        if !offers.is_empty() || !posts.is_empty() {
+            commit(sink, port, &mut truth, offers, posts).await?;
+        }
+    }
+}
+
+/// What is to be appended next; nothing where the file grows old enough to be rolled before anything comes.
+async fn next_or_due(sink: &Sink, port: &dyn AppendFile) -> (Vec<Offer>, Vec<Post>) {
+    let Some(wait) = port.due_in() else { return next(sink).await };
+    let (next, due) = (pin!(next(sink)), pin!(sink.clock.sleep(wait)));
+    match select(next, due).await {
+        Either::Left((next, _)) => next,
+        Either::Right(_) => Default::default(),
     }
 }
 

@@ -83,16 +83,14 @@ impl Intake {
             return Ok(None);
         }
         let Some(truth) = &inner.truth else { return Ok(None) };
-        if let Some(seat) = inner.seats.get(&partition) {
-            return Ok(Some(*seat));
-        }
         let Some(known) = state.partitions.get(&partition) else { return Ok(None) };
-        let cursor = |g: Generation| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m| m.cursor);
-        let next = known.stream.place_of(cursor)?;
-        let mut limit = match &inner.limits {
-            None => None,
-            Some(limits) => Some(limits.get(&partition).copied().unwrap_or(next)),
+        let next = match inner.seats.get(&partition) {
+            Some(seat) => seat.next,
+            None => {
+                known.stream.place_of(|g| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m| m.cursor))?
+            }
         };
+        let mut limit = inner.limits.as_ref().map(|limits| limits.get(&partition).copied().unwrap_or(next));
         if let Some(until) = &inner.until {
             let end = known.stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).unwrap_or(next);
             limit = Some(limit.map_or(end, |l| l.min(end)));
@@ -165,7 +163,6 @@ impl Intake {
     pub fn drain_until(&self, until: BTreeMap<Generation, Cursor>) {
         let mut inner = self.lock();
         inner.until = Some(until);
-        inner.seats.clear();
         drop(inner);
         self.reseated.notify(usize::MAX);
     }

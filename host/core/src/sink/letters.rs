@@ -145,9 +145,8 @@ impl Sink {
                 .into_iter()
                 .filter(|l| {
                     let row = &l.offer.output.batch.rows[l.row as usize];
-                    let at = Cursor { pos: row.id.pos, slot: row.id.slot };
                     let have = state.cursors.get(&feeder).and_then(|c| c.get(&l.offer.generation)).map(|m| m.cursor);
-                    have.is_none_or(|have| at >= have)
+                    have.is_none_or(|have| !have.covers(row.id))
                 })
                 .collect()
         };

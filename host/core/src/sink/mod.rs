@@ -84,6 +84,7 @@ pub struct Sink {
     facts: SinkIdentity,
     status: Mutex<SinkStatus>,
     flush: Event,
+    retired: Event,
     flushing: std::sync::atomic::AtomicBool,
 }
 
@@ -123,12 +124,24 @@ impl Sink {
             facts,
             status: Mutex::default(),
             flush: Event::new(),
+            retired: Event::new(),
             flushing: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
-    /// Recovers and then delivers until it is dropped; returns only when the sink has stopped for good.
+    /// Recovers and then delivers; returns when the sink has stopped for good or was retired.
     pub async fn run(&self) {
+        let retired = self.retired.listen();
+        select(pin!(self.deliver()), retired).await;
+    }
+
+    /// Ends a sink that the configuration no longer names. Nothing is lost by ending anywhere: it may crash anywhere.
+    pub fn retire(&self) {
+        self.intake.stop("removed from the configuration".into());
+        self.retired.notify(usize::MAX);
+    }
+
+    async fn deliver(&self) {
         let ended = match &self.port {
             SinkPort::Transaction(port) => transaction::run(self, port.as_ref()).await,
             SinkPort::Documents(port) => documents::run(self, port.as_ref()).await,
@@ -194,6 +207,12 @@ impl Sink {
             moved.insert(offer.generation, mark);
         }
         moved.into_iter().collect()
+    }
+
+    /// Generations that the journal has dropped and `truth` still holds.
+    fn dropped(&self, truth: &Marks) -> Vec<Generation> {
+        let state = self.journal.state();
+        truth.keys().filter(|g| state.dropped.contains(g)).copied().collect()
     }
 
     fn cursor_record(&self, marks: &[(Generation, Mark)], facts: Option<SinkFacts>) -> Record {

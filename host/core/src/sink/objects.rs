@@ -127,6 +127,9 @@ impl ClaimLog<'_> {
         if claim.switch.is_some() {
             raise(&mut self.passed, claim.vector.marks.iter().cloned());
         }
+        for generation in self.sink.dropped(&self.passed) {
+            self.passed.remove(&generation);
+        }
         self.next += 1;
         self.hint();
     }

@@ -57,11 +57,13 @@ async fn commit_next(sink: &Sink, port: &dyn TransactionLog, truth: &mut Marks) 
     }
     let letters = sink.split_refused(&mut offers, &BTreeMap::new());
     sink.post(letters, &offers).await;
+    let forget = sink.dropped(truth);
     loop {
         let marks = Sink::moved(truth, &offers);
-        match port.commit(&offers, &marks, &[]).await {
+        match port.commit(&offers, &marks, &forget).await {
             Ok(refused) if refused.is_empty() => {
                 truth.extend(marks.iter().cloned());
+                truth.retain(|g, _| !forget.contains(g));
                 sink.journal.hint(vec![sink.cursor_record(&marks, None)]);
                 sink.succeeded();
                 return Ok(true);

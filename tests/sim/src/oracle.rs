@@ -1,0 +1,277 @@
+//! What must be in the sinks at the end, computed from the durable record of decisions and the world's own files, and how
+//! that compares with what is there. It shares the plugin's pure functions with the chain, and nothing else with the core.
+
+use crate::plugin::{SimRow, State, routed};
+use crate::ports::chain::{number_of, version_of};
+use crate::world::{Outside, RECORD_BYTES};
+use sawlog_core::SinkId;
+use sawlog_core::journal::{JournalState, Judge, Record};
+use sawlog_core::plan::{Entry, Planned, UpgradeOutcome};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::collections::{BTreeMap, BTreeSet};
+
+type RowKey = (Generation, u64, u16, u32);
+type LostRange = (Generation, Cursor, Cursor);
+
+/// The decisions of a whole run.
+#[derive(Default)]
+struct Decisions {
+    streams: BTreeMap<PartitionId, Vec<Planned>>,
+    poison: BTreeSet<(Generation, u64)>,
+    lost: BTreeMap<SinkId, Vec<LostRange>>,
+    /// Per sink the part of each stream that is its own: from, and to where it drains.
+    spans: BTreeMap<SinkId, Span>,
+}
+
+/// Entry numbers by partition.
+#[derive(Clone, Default, PartialEq)]
+struct Span {
+    from: BTreeMap<PartitionId, usize>,
+    until: Option<BTreeMap<PartitionId, usize>>,
+}
+
+/// A row with the number of its entry.
+type Placed = (usize, SimRow);
+
+fn decisions(archive: &[Record]) -> Decisions {
+    let mut d = Decisions::default();
+    for record in archive {
+        match record {
+            Record::Plan { entries } => {
+                for (partition, planned) in entries {
+                    d.streams.entry(*partition).or_default().push(planned.clone());
+                }
+            }
+            Record::Verdict(v) if matches!(v.judge, Judge::Component(_)) => _ = d.poison.insert((v.generation, v.pos)),
+            Record::Lost { sink, generation, from, to, .. } => {
+                d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to));
+            }
+            Record::Epoch(epoch) => {
+                let lengths: BTreeMap<PartitionId, usize> = d.streams.iter().map(|(p, s)| (*p, s.len())).collect();
+                for (sink, registration) in &epoch.sinks {
+                    let span =
+                        d.spans.entry(sink.clone()).or_insert_with(|| Span { from: lengths.clone(), until: None });
+                    if registration.until.is_some() && span.until.is_none() {
+                        span.until = Some(lengths.clone());
+                    }
+                }
+                // A sink that had delivered everything when it was removed drains nothing.
+                for (_, span) in
+                    d.spans.iter_mut().filter(|(sink, s)| !epoch.sinks.contains_key(*sink) && s.until.is_none())
+                {
+                    span.until = Some(lengths.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    d
+}
+
+/// All rows that the decisions give, in the order of the partition's stream.
+fn rows_of(
+    outside: &Outside,
+    d: &Decisions,
+    partition: PartitionId,
+    stream: &[Planned],
+    failures: &mut Vec<String>,
+) -> Vec<Placed> {
+    let mut rows = Vec::new();
+    let Some(first) = stream.first() else { return rows };
+    let mut state = State::fresh(version_of(first.epoch));
+    for (number, planned) in stream.iter().enumerate() {
+        let (epoch, time, version) = (number_of(planned.epoch), planned.time, version_of(planned.epoch));
+        let row = |generation, pos, slot, k, content, refused, dead| {
+            (number, SimRow { partition, generation, pos, slot, k, content, time, refused, dead })
+        };
+        match planned.entry {
+            Entry::Range { generation, lo, hi } => {
+                if state.digest != version {
+                    failures.push(format!("entry of version {version} follows state of version {}", state.digest));
+                }
+                let Some(file) = outside.files.iter().find(|f| f.generation == generation) else { continue };
+                for pos in (lo..hi).step_by(RECORD_BYTES as usize) {
+                    let Some(record) = file.records.get((pos / RECORD_BYTES) as usize) else { continue };
+                    if d.poison.contains(&(generation, pos)) {
+                        rows.push(row(generation, pos, 0, 0, 0, false, true));
+                        continue;
+                    }
+                    let before = state;
+                    match state.feed(record, epoch, time) {
+                        None => state = before,
+                        Some(made) => {
+                            rows.extend(made.into_iter().map(|(k, content)| {
+                                row(generation, pos, 0, k, content, record.refused && k == 0, false)
+                            }))
+                        }
+                    }
+                }
+            }
+            Entry::Flush { generation, at, now, .. } => {
+                let made = state.flush(epoch, now, time);
+                rows.extend(
+                    made.into_iter().map(|(k, content)| row(generation, at.pos, at.slot + 1, k, content, false, false)),
+                );
+            }
+            Entry::Upgrade { outcome: UpgradeOutcome::Carried, .. } => state.upgrade(version),
+            Entry::Upgrade { .. } => {
+                if state.holds() {
+                    failures.push("rows held back were dropped at an upgrade".into());
+                }
+                state = State::fresh(version);
+            }
+            Entry::Reset { .. } => state = State::fresh(version),
+        }
+    }
+    rows
+}
+
+/// Whether the cursor covers the input that a row belongs to.
+fn covers(cursor: Cursor, row: &SimRow) -> bool {
+    match row.slot {
+        0 => cursor.pos > row.pos,
+        slot => cursor >= Cursor { pos: row.pos, slot },
+    }
+}
+
+fn key(row: &SimRow) -> RowKey {
+    (row.generation, row.pos, row.slot, row.k)
+}
+
+/// One sink's rows against what they should be.
+struct Comparison<'a> {
+    sink: &'a str,
+    lost: &'a [LostRange],
+    span: Span,
+    failures: &'a mut Vec<String>,
+}
+
+impl Comparison<'_> {
+    fn is_responsible(&self, (number, row): &Placed) -> bool {
+        let from = self.span.from.get(&row.partition).copied().unwrap_or(0);
+        let until = self.span.until.as_ref().map(|u| u.get(&row.partition).copied().unwrap_or(0));
+        *number >= from && until.is_none_or(|until| *number < until)
+    }
+
+    fn is_lost(&self, row: &SimRow) -> bool {
+        self.lost.iter().any(|(g, from, to)| *g == row.generation && !covers(*from, row) && covers(*to, row))
+    }
+
+    fn compare(&mut self, expected: &[Placed], got: &[SimRow], ordered: bool) {
+        let wanted: Vec<SimRow> = expected.iter().filter(|r| self.is_responsible(r)).map(|r| r.1).collect();
+        let order: BTreeMap<RowKey, (usize, SimRow)> =
+            wanted.iter().enumerate().map(|(i, r)| (key(r), (i, *r))).collect();
+        let mut seen: BTreeMap<RowKey, usize> = BTreeMap::new();
+        let mut last: BTreeMap<PartitionId, usize> = BTreeMap::new();
+        for row in got {
+            *seen.entry(key(row)).or_default() += 1;
+            match order.get(&key(row)) {
+                None => self.failures.push(format!("{}: phantom {row:?}", self.sink)),
+                Some((_, want)) if want != row => {
+                    self.failures.push(format!("{}: content {row:?} instead of {want:?}", self.sink));
+                }
+                Some((index, _)) if ordered => {
+                    if last.insert(row.partition, *index).is_some_and(|before| before >= *index) {
+                        self.failures.push(format!("{}: reordered {row:?}", self.sink));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        for (key, n) in seen.iter().filter(|(_, n)| **n > 1) {
+            self.failures.push(format!("{}: {n} times {key:?}", self.sink));
+        }
+        let missing: Vec<&SimRow> = wanted.iter().filter(|r| !seen.contains_key(&key(r)) && !self.is_lost(r)).collect();
+        self.failures.extend(missing.into_iter().map(|row| format!("{}: lost {row:?}", self.sink)));
+    }
+}
+
+/// Everything that is wrong at the end of a run.
+pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
+    let d = decisions(&outside.journal.archive);
+    let mut failures = Vec::new();
+    let mut all = Vec::new();
+    for (partition, stream) in &d.streams {
+        all.extend(rows_of(outside, &d, *partition, stream, &mut failures));
+    }
+    check_losses(outside, &d, &mut failures);
+    check_files(outside, state, &mut failures);
+    let alive: Vec<Placed> = all.iter().filter(|r| !r.1.dead).copied().collect();
+    for sink in ["log", "documents", "objects", "second", "file", "dead"] {
+        let id = SinkId::new(sink);
+        let Some(span) = d.spans.get(&id).cloned() else { continue };
+        let none = Vec::new();
+        let lost = d.lost.get(&id).unwrap_or(&none);
+        let (expected, got, ordered) = match sink {
+            "log" => (alive.clone(), outside.log.clone(), true),
+            "documents" => (
+                alive.iter().filter(|r| !r.1.refused).copied().collect(),
+                outside.documents.values().copied().collect(),
+                false,
+            ),
+            "file" => (alive.iter().filter(|r| routed(r.1.content)).copied().collect(), appended(outside, sink), true),
+            "dead" => (dead_letters(&all), appended(outside, sink), false),
+            _ => (alive.clone(), objects(outside, sink), false),
+        };
+        // Letters of the document store come by way of its own cursor: its losses excuse them too.
+        let mut excused = lost.clone();
+        if sink == "dead" {
+            excused.extend(d.lost.get(&SinkId::new("documents")).into_iter().flatten().copied());
+        }
+        let mut comparison = Comparison { sink, lost: &excused, span: span.clone(), failures: &mut failures };
+        comparison.compare(&expected, &got, ordered);
+        if sink != "second" && sink != "dead" {
+            check_ledger(state, &d, &id, &mut failures);
+        }
+    }
+    failures
+}
+
+fn appended(outside: &Outside, sink: &str) -> Vec<SimRow> {
+    outside.appended.iter().filter(|((s, _), _)| s == sink).flat_map(|(_, (rows, _))| rows.clone()).collect()
+}
+
+fn objects(outside: &Outside, sink: &str) -> Vec<SimRow> {
+    let mine = |key: &String| key.starts_with(&format!("{sink}/"));
+    outside.objects.iter().filter(|(key, _)| mine(key)).flat_map(|(_, rows)| rows.clone()).collect()
+}
+
+fn dead_letters(all: &[Placed]) -> Vec<Placed> {
+    all.iter().filter(|r| r.1.dead || r.1.refused).copied().collect()
+}
+
+/// Loss may be counted only where input really went away.
+fn check_losses(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
+    let lossy: BTreeSet<PartitionId> = outside.files.iter().filter(|f| f.lossy).map(|f| f.partition).collect();
+    for (sink, ranges) in &d.lost {
+        for (generation, from, to) in ranges {
+            let partition = outside.files.iter().find(|f| f.generation == *generation).map(|f| f.partition);
+            if partition.is_none_or(|p| !lossy.contains(&p)) {
+                failures.push(format!("{sink}: false loss of {generation:?} {from:?}..{to:?}"));
+            }
+        }
+    }
+}
+
+/// Everything that is still there was planned.
+fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<String>) {
+    for file in outside.files.iter().filter(|f| f.exists && !f.records.is_empty()) {
+        let planned = state.generations.get(&file.generation).map_or(0, |g| g.planned.pos);
+        if planned != file.end() {
+            failures.push(format!("{:?} is planned to {planned} of {}", file.generation, file.end()));
+        }
+    }
+}
+
+/// read = delivered + absorbed + dropped + dead-lettered + lost, at this quiet point.
+fn check_ledger(state: &JournalState, d: &Decisions, sink: &SinkId, failures: &mut Vec<String>) {
+    let bytes: u64 = d.streams.values().flatten().map(|p| p.entry.len()).sum();
+    let marks = state.cursors.get(sink).into_iter().flat_map(|c| c.values()).map(|m| &m.counts);
+    let bases = state.base_counts.iter().filter(|((s, _), _)| s == sink).map(|(_, c)| c);
+    let counts: Vec<_> = marks.chain(bases).collect();
+    let records: u64 = counts.iter().map(|c| c.records()).sum();
+    let lost: u64 = counts.iter().flat_map(|c| c.lost_bytes.values()).sum();
+    if records * RECORD_BYTES + lost != bytes {
+        failures.push(format!("{sink}: ledger has {records} records and {lost} lost bytes of {bytes} bytes planned"));
+    }
+}

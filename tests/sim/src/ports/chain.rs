@@ -1,0 +1,198 @@
+//! The simulated chain behind the core's port: the plugin of [`crate::plugin`], routes to all sinks, dead letters.
+
+use crate::plugin::{COMPONENT, State, routed};
+use crate::world::{SimRecord, World};
+use async_trait::async_trait;
+use sawlog_core::ledger::Counts;
+use sawlog_core::plan::UpgradeOutcome;
+use sawlog_core::ports::{Applied, Chain, ChainFailure, ChainInstance, Chains, Context, SinkOutput};
+use sawlog_core::{EpochId, SinkId, SourceId};
+use sawlog_record::batch::{Batch, Input, Output, Row, flag};
+use sawlog_record::id::{Cursor, Generation, PartitionId, RowId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which plugin version an epoch runs: the epoch's number is in its first bytes, and two epochs share a version.
+pub fn version_of(epoch: EpochId) -> u64 {
+    number_of(epoch) / 2
+}
+
+/// The number of an epoch.
+pub fn number_of(epoch: EpochId) -> u64 {
+    u64::from_le_bytes(epoch.0[..8].try_into().expect("eight bytes"))
+}
+
+/// The id of epoch `number`.
+pub fn epoch_id(number: u64) -> EpochId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    EpochId(id)
+}
+
+/// The digest that the journal knows a version by.
+pub fn digest_of(version: u64) -> [u8; 32] {
+    sawlog_record::id::hash("version", &[&version.to_le_bytes()])
+}
+
+/// All configurations.
+pub struct SimChains(pub World);
+
+impl Chains for SimChains {
+    fn chain(&self, epoch: EpochId, _: &SourceId) -> Option<Arc<dyn Chain>> {
+        Some(Arc::new(SimChain { world: self.0.clone(), epoch }))
+    }
+}
+
+struct SimChain {
+    world: World,
+    epoch: EpochId,
+}
+
+impl Chain for SimChain {
+    fn instance(&self, partition: PartitionId) -> Box<dyn ChainInstance> {
+        Box::new(SimInstance {
+            world: self.world.clone(),
+            epoch: self.epoch,
+            partition,
+            state: State::fresh(version_of(self.epoch)),
+        })
+    }
+
+    fn stateful(&self) -> BTreeMap<u8, [u8; 32]> {
+        BTreeMap::from([(COMPONENT, digest_of(version_of(self.epoch)))])
+    }
+}
+
+struct SimInstance {
+    world: World,
+    epoch: EpochId,
+    partition: PartitionId,
+    state: State,
+}
+
+/// A row's fields, as they stand in the batch's arena: content, time, refused, dead.
+fn push_row(batch: &mut Batch, id: RowId, parent: u32, content: u64, time: i64, refused: bool, dead: bool) {
+    let start = batch.arena.len() as u32;
+    batch.arena.extend_from_slice(&content.to_le_bytes());
+    batch.arena.extend_from_slice(&[u8::from(refused), u8::from(dead)]);
+    let input = sawlog_record::batch::Span { start, len: 10 };
+    let flags = if dead { flag::UNDECODED } else { 0 };
+    batch.rows.push(Row { id, parent, time, received: time, input, text: None, fields_start: 0, fields_len: 0, flags });
+}
+
+/// Sinks that take every row, the one that is routed to, and the dead letters.
+fn distribute(batch: Batch, parents: u32) -> Applied {
+    let batch = Arc::new(batch);
+    let mut applied = Applied::default();
+    let content = |row: &Row| u64::from_le_bytes(row.input.of(&batch.arena)[..8].try_into().expect("eight bytes"));
+    let is_dead = |row: &Row| row.flags & flag::UNDECODED != 0;
+    let choose = |wanted: &dyn Fn(&Row) -> bool| -> Vec<u32> {
+        (0..batch.rows.len() as u32).filter(|i| wanted(&batch.rows[*i as usize])).collect()
+    };
+    for sink in ["log", "documents", "objects", "second", "file"] {
+        let rows = choose(&|row| !is_dead(row) && (sink != "file" || routed(content(row))));
+        let dead = choose(&is_dead);
+        applied.outputs.insert(SinkId::new(sink), sink_output(&batch, rows, &dead, parents, "not_routed"));
+    }
+    let rows = choose(&is_dead);
+    applied.outputs.insert(SinkId::new("dead"), sink_output(&batch, rows, &[], parents, "not_dead"));
+    applied
+}
+
+fn sink_output(batch: &Arc<Batch>, rows: Vec<u32>, dead: &[u32], parents: u32, reason: &str) -> SinkOutput {
+    let mut hit: Vec<u32> = rows.iter().map(|i| batch.rows[*i as usize].parent).collect();
+    hit.dedup();
+    let delivered = hit.len() as u64;
+    let mut counts =
+        Counts { delivered, dead_lettered: dead.len() as u64, rows: rows.len() as u64, ..Counts::default() };
+    let dropped = u64::from(parents) - delivered.min(u64::from(parents)) - dead.len() as u64;
+    if dropped > 0 {
+        counts.dropped.insert(reason.into(), dropped);
+    }
+    SinkOutput { output: Output { batch: batch.clone(), rows }, counts }
+}
+
+#[async_trait]
+impl ChainInstance for SimInstance {
+    async fn apply(&mut self, input: Input, context: &Context) -> Result<Applied, ChainFailure> {
+        let mut batch = Batch::new(input.generation);
+        let ends = (input.records.first().map(|r| r.pos), input.records.last().map(|r| r.end));
+        self.world.trace(|| {
+            format!(
+                "apply {:?} {:?} {ends:?} epoch {} state {:?}",
+                self.partition,
+                input.generation,
+                number_of(self.epoch),
+                self.state
+            )
+        });
+        for (parent, record) in input.records.iter().enumerate() {
+            let bytes = record.text.of(&input.arena);
+            let value = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
+            let sim = SimRecord { value, poison: bytes[8] == 1, refused: bytes[9] == 1 };
+            let id = |k| RowId { pos: record.pos, slot: 0, k };
+            if context.poison.iter().any(|(pos, slot, _)| *pos == record.pos && *slot == 0) {
+                push_row(&mut batch, id(0), parent as u32, 0, context.time, false, true);
+                continue;
+            }
+            let Some(rows) = self.state.feed(&sim, number_of(self.epoch), context.time) else {
+                self.world.count("poison");
+                return Err(ChainFailure::Poison(vec![(record.pos, 0, COMPONENT, "simulated trap".into())]));
+            };
+            for (k, content) in rows {
+                push_row(&mut batch, id(k), parent as u32, content, context.time, sim.refused && k == 0, false);
+            }
+        }
+        Ok(distribute(batch, input.records.len() as u32))
+    }
+
+    async fn flush(
+        &mut self,
+        _: u8,
+        generation: Generation,
+        at: Cursor,
+        now: i64,
+        context: &Context,
+    ) -> Result<Applied, ChainFailure> {
+        self.world.count("flush");
+        let mut batch = Batch::new(generation);
+        for (k, content) in self.state.flush(number_of(self.epoch), now, context.time) {
+            let id = RowId { pos: at.pos, slot: at.slot + 1, k };
+            push_row(&mut batch, id, 0, content, context.time, false, false);
+        }
+        let mut applied = distribute(batch, 0);
+        applied.outputs.values_mut().for_each(|o| o.counts = Counts { rows: o.counts.rows, ..Counts::default() });
+        Ok(applied)
+    }
+
+    async fn snapshot(&mut self) -> Result<BTreeMap<u8, Vec<u8>>, ChainFailure> {
+        Ok(BTreeMap::from([(COMPONENT, self.state.save())]))
+    }
+
+    async fn restore(&mut self, states: BTreeMap<u8, Vec<u8>>) -> Result<(), ChainFailure> {
+        if let Some(bytes) = states.get(&COMPONENT) {
+            self.state = State::load(bytes);
+            let want = version_of(self.epoch);
+            if self.state.digest != want {
+                self.world.fail(format!("state of version {} restored into version {want}", self.state.digest));
+            }
+        }
+        self.world.trace(|| format!("restore {:?} state {:?}", self.partition, self.state));
+        Ok(())
+    }
+
+    async fn upgrade(&mut self, _: u8, old: Vec<u8>) -> Result<UpgradeOutcome, ChainFailure> {
+        let mut old = State::load(&old);
+        let version = version_of(self.epoch);
+        if !old.can_upgrade(version) {
+            return Ok(UpgradeOutcome::Fresh);
+        }
+        old.upgrade(version);
+        self.state = old;
+        Ok(UpgradeOutcome::Carried)
+    }
+
+    fn wake_at(&self) -> Vec<(u8, i64)> {
+        if self.state.holds() { vec![(COMPONENT, 0)] } else { Vec::new() }
+    }
+}

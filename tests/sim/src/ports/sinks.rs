@@ -1,0 +1,420 @@
+//! Simulated sinks: a transactional log, a document store, an object store and an appended file, each with the faults that
+//! its real counterpart shows: lost, late, doubled and dropped requests, conflicts, refused connections, long answers.
+
+use crate::plugin::SimRow;
+use crate::world::{Fault, Late, World};
+use async_trait::async_trait;
+use sawlog_core::claims::Claim;
+use sawlog_core::journal::Mark;
+use sawlog_core::ports::{
+    AppendFile, DocumentOutcome, DocumentStore, ObjectStore, Offer, PutOutcome, RefusedRow, SinkError, Staging,
+    TransactionLog,
+};
+use sawlog_core::sink::Letter;
+use sawlog_record::batch::{Row, flag};
+use sawlog_record::id::Generation;
+use std::any::Any;
+use std::collections::BTreeMap;
+
+/// Nanoseconds of the time-named index and path.
+pub const HOUR: i64 = 2_000_000_000;
+
+fn row_of(offer: &Offer, row: &Row) -> SimRow {
+    let bytes = row.input.of(&offer.output.batch.arena);
+    SimRow {
+        partition: offer.partition,
+        generation: offer.generation,
+        pos: row.id.pos,
+        slot: row.id.slot,
+        k: row.id.k,
+        content: u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
+        time: row.time,
+        refused: bytes[8] == 1,
+        dead: row.flags & flag::UNDECODED != 0,
+    }
+}
+
+fn rows_of(offer: &Offer) -> impl Iterator<Item = SimRow> + '_ {
+    offer.output.iter().map(|row| row_of(offer, row))
+}
+
+fn unknown() -> SinkError {
+    SinkError::Unknown("simulated time-out".into())
+}
+
+fn down() -> SinkError {
+    SinkError::Unavailable("connection refused".into())
+}
+
+/// A late effect takes effect, if it still may.
+pub fn land(world: &World, late: Late) {
+    match late {
+        Late::Commit(epoch, rows, marks) => _ = commit(world, epoch, rows, marks),
+        Late::Documents(rows) => rows.into_iter().for_each(|row| create(world, row)),
+        Late::Claim(number, claim) => _ = put_claim(world, "objects", number, *claim),
+        Late::Data(key, rows) => _ = put_data(world, key, rows),
+    }
+}
+
+// ---------------------------------------------------------------- transactional log
+
+/// The transactional log.
+pub struct SimLog {
+    /// The world.
+    pub world: World,
+    /// This life's producer epoch.
+    pub epoch: std::sync::atomic::AtomicU64,
+}
+
+fn commit(world: &World, epoch: u64, rows: Vec<SimRow>, marks: Vec<(Generation, Mark)>) -> bool {
+    let mut outside = world.get();
+    if outside.producer_epoch != epoch {
+        return false;
+    }
+    outside.stale_cursors = outside.log_cursors.clone();
+    outside.log.extend(rows);
+    outside.log_cursors.extend(marks);
+    true
+}
+
+#[async_trait]
+impl TransactionLog for SimLog {
+    async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
+        self.world.dawdle("log").await;
+        if self.world.draw_fault("log") == Fault::Down {
+            return Err(down());
+        }
+        self.world.gate().await;
+        let epoch = {
+            let mut outside = self.world.get();
+            outside.producer_epoch += 1;
+            outside.producer_epoch
+        };
+        self.epoch.store(epoch, std::sync::atomic::Ordering::Relaxed);
+        self.world.gate().await;
+        let outside = self.world.get();
+        let skipped = outside.planted == Some("barrier_skipped");
+        Ok(if skipped { outside.stale_cursors.clone() } else { outside.log_cursors.clone() })
+    }
+
+    async fn commit(
+        &self,
+        offers: &[Offer],
+        marks: &[(Generation, Mark)],
+        forget: &[Generation],
+    ) -> Result<Vec<RefusedRow>, SinkError> {
+        self.world.dawdle("log").await;
+        let fault = self.world.draw_fault("log");
+        self.world.gate().await;
+        let rows: Vec<SimRow> = offers.iter().flat_map(rows_of).collect();
+        let epoch = self.epoch.load(std::sync::atomic::Ordering::Relaxed);
+        match fault {
+            Fault::Down => return Err(down()),
+            Fault::Dropped | Fault::Conflict => return Err(unknown()),
+            Fault::Late => {
+                self.world.get().late.push(Late::Commit(epoch, rows, marks.to_vec()));
+                return Err(unknown());
+            }
+            Fault::None | Fault::LostReply | Fault::Duplicated => {}
+        }
+        let committed = commit(&self.world, epoch, rows, marks.to_vec());
+        if committed {
+            self.world.get().log_cursors.retain(|g, _| !forget.contains(g));
+        }
+        self.world.gate().await;
+        match (committed, fault) {
+            (false, _) => Err(SinkError::Fenced("simulated".into())),
+            (true, Fault::LostReply) => Err(unknown()),
+            (true, _) => Ok(Vec::new()),
+        }
+    }
+}
+
+// ---------------------------------------------------------------- document store
+
+/// The document store.
+pub struct SimDocuments(pub World);
+
+fn create(world: &World, row: SimRow) {
+    let id = (row.time / HOUR, row.generation, row.pos, row.slot, row.k);
+    world.get().documents.entry(id).or_insert(row);
+}
+
+#[async_trait]
+impl DocumentStore for SimDocuments {
+    async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
+        self.0.dawdle("documents").await;
+        let fault = self.0.draw_fault("documents");
+        self.0.gate().await;
+        let rows: Vec<SimRow> =
+            items.iter().map(|(offer, i)| row_of(offer, &offer.output.batch.rows[*i as usize])).collect();
+        let good = |rows: &[SimRow]| rows.iter().filter(|r| !r.refused).copied().collect::<Vec<_>>();
+        match fault {
+            Fault::Down => return Err(down()),
+            Fault::Dropped | Fault::Conflict => return Err(unknown()),
+            Fault::Late => {
+                self.0.get().late.push(Late::Documents(good(&rows)));
+                return Err(unknown());
+            }
+            Fault::Duplicated => self.0.get().late.push(Late::Documents(good(&rows))),
+            Fault::None | Fault::LostReply => {}
+        }
+        let mut outcomes = Vec::new();
+        for row in rows {
+            let busy = self.0.get().faults && self.0.rng(|r| r.hits(50));
+            outcomes.push(match (busy, row.refused) {
+                (true, _) => DocumentOutcome::Again("429".into()),
+                (false, true) => DocumentOutcome::Refused("400".into()),
+                (false, false) => {
+                    create(&self.0, row);
+                    DocumentOutcome::Done
+                }
+            });
+        }
+        self.0.gate().await;
+        if fault == Fault::LostReply { Err(unknown()) } else { Ok(outcomes) }
+    }
+
+    async fn exists(&self, offer: &Offer, row: u32) -> Result<bool, SinkError> {
+        self.0.gate().await;
+        if self.0.draw_fault("documents") == Fault::Down {
+            return Err(down());
+        }
+        let row = row_of(offer, &offer.output.batch.rows[row as usize]);
+        let id = (row.time / HOUR, row.generation, row.pos, row.slot, row.k);
+        Ok(self.0.get().documents.contains_key(&id))
+    }
+}
+
+// ---------------------------------------------------------------- object store
+
+/// An object store.
+pub struct SimObjects {
+    /// The world.
+    pub world: World,
+    /// The sink's name.
+    pub sink: &'static str,
+}
+
+/// Rows by path.
+#[derive(Default)]
+struct SimStaging(BTreeMap<String, Vec<SimRow>>);
+
+impl Staging for SimStaging {
+    fn add(&mut self, offer: &Offer, floor: i64) -> Result<(), SinkError> {
+        for row in rows_of(offer) {
+            let path = format!("hour={:020}", row.time.max(floor) / HOUR);
+            self.0.entry(path).or_default().push(row);
+        }
+        Ok(())
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.values().map(|rows| rows.len() as u64 * 100).sum()
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+fn put_claim(world: &World, sink: &str, number: u64, claim: Claim) -> PutOutcome {
+    let mut outside = world.get();
+    let key = (sink.to_owned(), number);
+    if outside.claims.contains_key(&key) {
+        return PutOutcome::Exists;
+    }
+    outside.claims.insert(key, claim);
+    PutOutcome::Created
+}
+
+fn put_data(world: &World, key: String, rows: Vec<SimRow>) -> PutOutcome {
+    let mut outside = world.get();
+    if outside.objects.contains_key(&key) {
+        return PutOutcome::Exists;
+    }
+    outside.objects.insert(key, rows);
+    PutOutcome::Created
+}
+
+impl SimObjects {
+    async fn before(&self) -> Result<Fault, SinkError> {
+        self.world.dawdle(self.sink).await;
+        let fault = self.world.draw_fault(self.sink);
+        self.world.gate().await;
+        if fault == Fault::Down { Err(down()) } else { Ok(fault) }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for SimObjects {
+    fn stage(&self) -> Box<dyn Staging> {
+        Box::new(SimStaging::default())
+    }
+
+    fn data_key(&self, path: &str, number: u64, attempt: &str, index: usize) -> String {
+        format!("{}/{path}/{number:020}-{attempt}-{index}", self.sink)
+    }
+
+    async fn put_claim(&self, number: u64, claim: &Claim) -> Result<PutOutcome, SinkError> {
+        match self.before().await? {
+            Fault::Conflict => return Ok(PutOutcome::Conflict),
+            Fault::Dropped => return Err(unknown()),
+            Fault::Late if self.sink == "objects" => {
+                self.world.get().late.push(Late::Claim(number, Box::new(claim.clone())));
+                return Err(unknown());
+            }
+            Fault::LostReply => {
+                put_claim(&self.world, self.sink, number, claim.clone());
+                self.world.gate().await;
+                return Err(unknown());
+            }
+            _ => {}
+        }
+        self.world.count("claim");
+        self.world.trace(|| {
+            let moved: Vec<_> = claim.moved.iter().map(|m| (m.generation, m.from, m.to.cursor)).collect();
+            format!("{} claim {number} attempt {} moved {moved:?} passed {}", self.sink, claim.attempt, claim.passed)
+        });
+        let outcome = put_claim(&self.world, self.sink, number, claim.clone());
+        self.world.gate().await;
+        Ok(outcome)
+    }
+
+    async fn get_claim(&self, number: u64) -> Result<Option<Claim>, SinkError> {
+        self.before().await?;
+        Ok(self.world.get().claims.get(&(self.sink.to_owned(), number)).cloned())
+    }
+
+    async fn list_claims(&self) -> Result<Vec<u64>, SinkError> {
+        self.before().await?;
+        self.world.trace(|| format!("{} lists claims", self.sink));
+        let outside = self.world.get();
+        Ok(outside.claims.keys().filter(|(sink, _)| sink == self.sink).map(|(_, n)| *n).collect())
+    }
+
+    async fn delete_claim(&self, number: u64) -> Result<(), SinkError> {
+        self.before().await?;
+        self.world.get().claims.remove(&(self.sink.to_owned(), number));
+        Ok(())
+    }
+
+    async fn put_data(&self, staging: &mut dyn Staging, path: &str, key: &str) -> Result<PutOutcome, SinkError> {
+        let rows = staging.as_any().downcast_mut::<SimStaging>().and_then(|s| s.0.get(path).cloned());
+        let rows = rows.unwrap_or_default();
+        match self.before().await? {
+            Fault::Conflict => return Ok(PutOutcome::Conflict),
+            Fault::Dropped => return Err(unknown()),
+            Fault::Late => {
+                self.world.get().late.push(Late::Data(key.to_owned(), rows));
+                return Err(unknown());
+            }
+            Fault::LostReply => {
+                put_data(&self.world, key.to_owned(), rows);
+                self.world.gate().await;
+                return Err(unknown());
+            }
+            Fault::Duplicated => self.world.get().late.push(Late::Data(key.to_owned(), rows.clone())),
+            Fault::None | Fault::Down => {}
+        }
+        self.world.trace(|| {
+            format!(
+                "{} data {key}: {:?}",
+                self.sink,
+                rows.iter().map(|r| (r.generation, r.pos, r.slot, r.k)).collect::<Vec<_>>()
+            )
+        });
+        let outcome = put_data(&self.world, key.to_owned(), rows);
+        self.world.gate().await;
+        Ok(outcome)
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, SinkError> {
+        self.before().await?;
+        Ok(self.world.get().objects.contains_key(key))
+    }
+
+    async fn publish_complete(&self, _: i64) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+// ---------------------------------------------------------------- appended file
+
+/// An appended file.
+pub struct SimAppend {
+    /// The world.
+    pub world: World,
+    /// The sink's name.
+    pub sink: &'static str,
+}
+
+#[async_trait]
+impl AppendFile for SimAppend {
+    async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError> {
+        self.world.gate().await;
+        let (number, len) = {
+            let mut outside = self.world.get();
+            let (number, len) = state.unwrap_or((0, 0));
+            let present = outside.append_number.get(self.sink).copied().unwrap_or(0);
+            // The final name of `number` exists: the roll happened before the journal heard of it.
+            let (number, len) = if present > number { (number + 1, 0) } else { (number, len) };
+            let file = outside.appended.entry((self.sink.to_owned(), number)).or_default();
+            file.0.truncate(len as usize);
+            file.1 = len as usize;
+            let is_short = file.0.len() < len as usize;
+            drop(outside);
+            if is_short {
+                self.world.fail(format!("file {} is shorter than journalled", self.sink));
+            }
+            (number, len)
+        };
+        self.world.gate().await;
+        Ok((number, len))
+    }
+
+    async fn append(&self, offers: &[Offer], letters: &[Letter]) -> Result<(u64, u64), SinkError> {
+        self.world.dawdle(self.sink).await;
+        self.world.gate().await;
+        let mut rows: Vec<SimRow> = offers.iter().flat_map(rows_of).collect();
+        rows.extend(letters.iter().map(|l| row_of(&l.offer, &l.offer.output.batch.rows[l.row as usize])));
+        let number = self.world.get().append_number.get(self.sink).copied().unwrap_or(0);
+        let torn = self.world.get().faults && self.world.rng(|r| r.hits(30));
+        let keep = if torn { self.world.rng(|r| r.below(rows.len() + 1)) } else { rows.len() };
+        self.world.get().appended.entry((self.sink.to_owned(), number)).or_default().0.extend_from_slice(&rows[..keep]);
+        if torn {
+            self.world.count("torn_append");
+            return Err(SinkError::Unavailable("no space left".into()));
+        }
+        self.world.gate().await;
+        let len = {
+            let mut outside = self.world.get();
+            let file = outside.appended.entry((self.sink.to_owned(), number)).or_default();
+            file.1 = file.0.len();
+            file.1
+        };
+        self.world.gate().await;
+        Ok((number, len as u64))
+    }
+
+    fn due(&self) -> bool {
+        self.world.rng(|r| r.hits(60))
+    }
+
+    async fn roll(&self) -> Result<(u64, u64), SinkError> {
+        self.world.gate().await;
+        let number = {
+            let mut outside = self.world.get();
+            let number = outside.append_number.entry(self.sink.to_owned()).or_default();
+            *number += 1;
+            *number
+        };
+        self.world.count("roll");
+        self.world.gate().await;
+        Ok((number, 0))
+    }
+}

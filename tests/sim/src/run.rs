@@ -1,0 +1,424 @@
+//! One run: a world drawn from the seed, lives of the process that end in crashes, an environment that writes, rotates and
+//! removes files, breaks sinks, turns clocks and reloads the configuration; then healing, draining, and the oracle.
+
+use crate::exec::{End, Executor, Spawned};
+use crate::oracle;
+use crate::ports::SimClock;
+use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
+use crate::ports::journal::{self, SimJournalStore};
+use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects};
+use crate::ports::source::{SimRescue, SimSource};
+use crate::world::{SimFile, SimRecord, World};
+use event_listener::Event;
+use futures_util::future::BoxFuture;
+use sawlog_core::engine::{Engine, Parts, Route, Spawner};
+use sawlog_core::journal::Journal;
+use sawlog_core::ports::{Clock, ReadLimits, SinkPort};
+use sawlog_core::reload::{Removal, Wanted};
+use sawlog_core::shared::Tuning;
+use sawlog_core::sink::{DeadLetters, IntakeLimits, Sink, SinkIdentity, SinkTuning};
+use sawlog_core::{SinkId, SourceId};
+use sawlog_record::id::{Generation, PartitionId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What a run showed.
+pub struct Outcome {
+    /// Empty = the protocol held.
+    pub failures: BTreeSet<String>,
+    /// How often each kind of fault and event happened.
+    pub census: BTreeMap<&'static str, u64>,
+    /// Input records.
+    pub records: usize,
+}
+
+/// What the environment wants of the process.
+#[derive(Clone)]
+struct Desire {
+    epoch: u64,
+    second: Option<bool>,
+}
+
+impl Desire {
+    fn wanted(&self) -> Wanted {
+        let mut sinks: BTreeSet<SinkId> = ["log", "documents", "objects", "file", "dead"].map(SinkId::new).into();
+        if self.second == Some(true) {
+            sinks.insert(SinkId::new("second"));
+        }
+        let id = epoch_id(self.epoch);
+        let remove = BTreeMap::from([(SinkId::new("second"), Removal::Drain)]);
+        let stateful = BTreeMap::from([(crate::plugin::COMPONENT, digest_of(version_of(id)))]);
+        Wanted { id, stateful, blobs: Vec::new(), sinks, from_oldest: BTreeSet::new(), remove }
+    }
+}
+
+struct SimSpawner(Spawned);
+
+impl Spawner for SimSpawner {
+    fn spawn(&self, _: Option<PartitionId>, task: BoxFuture<'static, ()>) {
+        self.0.push(task);
+    }
+}
+
+/// What a life is made of, kept so that a reload can add to it.
+struct Life {
+    world: World,
+    spawned: Spawned,
+    engine: Arc<Mutex<Option<Arc<Engine>>>>,
+    reseated: Arc<Event>,
+    letters: Arc<DeadLetters>,
+    /// What the newest reload is to bring, and the lock that makes reloads come one by one.
+    desire: Arc<futures_util::lock::Mutex<Desire>>,
+}
+
+impl Life {
+    fn begin(world: &World, desire: &Desire) -> (Self, Executor) {
+        world.begin_life();
+        let life = Self {
+            desire: Arc::new(futures_util::lock::Mutex::new(desire.clone())),
+            world: world.clone(),
+            spawned: Spawned::default(),
+            engine: Arc::default(),
+            reseated: Arc::default(),
+            letters: Arc::default(),
+        };
+        let (world, engine, spawned) = (world.clone(), life.engine.clone(), life.spawned.clone());
+        let (reseated, letters, desire) = (life.reseated.clone(), life.letters.clone(), desire.clone());
+        life.spawned.push(Box::pin(async move {
+            let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
+            let journal = Journal::open(Arc::new(SimJournalStore(world.clone())), clock.clone()).await;
+            let journal = Arc::new(journal.expect("what the core wrote reads back"));
+            let wanted = desire.wanted();
+            let known: BTreeSet<SinkId> =
+                journal.state().sinks().cloned().chain(wanted.sinks.iter().cloned()).collect();
+            let make = |id: &SinkId| (id.clone(), sink(&world, id, &journal, &clock, &letters, &reseated));
+            let sinks: BTreeMap<SinkId, Arc<Sink>> = known.iter().map(make).collect();
+            let source = Arc::new(SimSource::new(world.clone()));
+            let parts = Parts {
+                journal,
+                clock,
+                chains: Arc::new(SimChains(world.clone())),
+                rescue: Arc::new(SimRescue(world.clone())),
+                routes: vec![Route { id: SourceId::new("files"), source, sinks: known }],
+                sinks,
+                reseated,
+                tuning: tuning(&world),
+                checkpoint_interval: Duration::from_millis(300),
+                spawner: Arc::new(SimSpawner(spawned)),
+            };
+            let started = Engine::start(parts, wanted).await.expect("the environment asks for nothing that is refused");
+            *engine.lock().expect("one thread") = Some(started);
+        }));
+        let executor = Executor::new(life.spawned.clone());
+        (life, executor)
+    }
+
+    fn reload(&self, desire: &Desire) {
+        let Some(engine) = self.engine.lock().expect("one thread").clone() else { return };
+        let (world, letters, reseated) = (self.world.clone(), self.letters.clone(), self.reseated.clone());
+        let (newest, desire) = (self.desire.clone(), desire.clone());
+        self.spawned.push(Box::pin(async move {
+            let mut newest = newest.lock().await;
+            if desire.epoch < newest.epoch {
+                return;
+            }
+            *newest = desire;
+            let wanted = newest.wanted();
+            let have = engine.sinks();
+            let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
+            let new = wanted.sinks.iter().filter(|id| !have.contains_key(*id));
+            let added = new.map(|id| sink(&world, id, engine.journal(), &clock, &letters, &reseated)).collect();
+            let routes = BTreeMap::from([(SourceId::new("files"), wanted.sinks.clone())]);
+            world.count("reload");
+            engine.reload(wanted, added, &routes).await.expect("nothing that is refused");
+        }));
+    }
+
+    fn is_drained(&self) -> bool {
+        self.engine.lock().expect("one thread").as_ref().is_some_and(|e| e.is_drained())
+    }
+}
+
+fn tuning(world: &World) -> Tuning {
+    let stride = 40 + 40 * world.rng(|r| r.below(5)) as u64;
+    Tuning {
+        read: ReadLimits { bytes_max: 100, records_max: 5 },
+        stride_bytes_max: stride,
+        patience: Duration::from_millis(30),
+        idle_timeout: Duration::from_millis(150),
+        retry: Duration::from_millis(20),
+    }
+}
+
+fn sink(
+    world: &World,
+    id: &SinkId,
+    journal: &Arc<Journal>,
+    clock: &Arc<dyn Clock>,
+    letters: &Arc<DeadLetters>,
+    reseated: &Arc<Event>,
+) -> Arc<Sink> {
+    let world = world.clone();
+    let port = match id.as_str() {
+        "log" => SinkPort::Transaction(Arc::new(SimLog { world, epoch: Default::default() })),
+        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world))),
+        "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects" })),
+        "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second" })),
+        "file" => SinkPort::Append(Arc::new(SimAppend { world, sink: "file" })),
+        _ => SinkPort::Append(Arc::new(SimAppend { world, sink: "dead" })),
+    };
+    let tuning = SinkTuning {
+        batch_bytes_max: 300,
+        batch_age_max: Duration::from_millis(10),
+        roll_bytes_max: 1500,
+        roll_age_max: Duration::from_millis(80),
+        paths_max: 4,
+        backoff_min: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(100),
+    };
+    let limits = IntakeLimits { bytes_max: 2_000, batches_max: 4 };
+    let facts = SinkIdentity { directory: "directory".into(), sink_epoch: "1".into() };
+    let feeds_letters = id.as_str() == "dead";
+    Arc::new(Sink::new(
+        id.clone(),
+        port,
+        limits,
+        tuning,
+        facts,
+        journal.clone(),
+        clock.clone(),
+        (!feeds_letters).then(|| letters.clone()),
+        feeds_letters.then(|| letters.clone()),
+        reseated.clone(),
+    ))
+}
+
+// ---------------------------------------------------------------- the environment
+
+const SINKS: [&str; 4] = ["log", "documents", "objects", "second"];
+
+struct Environment {
+    partitions: usize,
+    records_max: usize,
+    written: usize,
+    desire: Desire,
+}
+
+impl Environment {
+    fn new(world: &World) -> Self {
+        let partitions = 2 + world.rng(|r| r.below(2));
+        let environment = Self { partitions, records_max: 220, written: 0, desire: Desire { epoch: 2, second: None } };
+        (0..partitions).for_each(|p| new_file(world, p));
+        environment
+    }
+
+    /// Perhaps does something; tells whether a reload is wanted.
+    fn act(&mut self, world: &World) -> bool {
+        match world.rng(|r| r.below(1000)) {
+            0..16 => self.write(world),
+            16..18 => self.rotate(world),
+            18..19 => vanish(world),
+            19..21 => toggle_down(world),
+            21..22 => toggle_slow(world),
+            22..23 => {
+                let jump = world.rng(|r| r.below(20_000)) as i64 - 10_000;
+                world.get().wall_offset += jump * 1_000_000;
+                world.count("clock_jump");
+            }
+            23..27 => world.land_late(),
+            27..28 => return self.change(world),
+            _ => {}
+        }
+        false
+    }
+
+    fn write(&mut self, world: &World) {
+        if self.written >= self.records_max {
+            return;
+        }
+        let p = partition_id(world.rng(|r| r.below(self.partitions)));
+        let n = 1 + world.rng(|r| r.below(8));
+        let mut outside = world.get();
+        let late_bytes = outside.rng.hits(100);
+        let files: Vec<usize> =
+            (0..outside.files.len()).filter(|i| outside.files[*i].partition == p && outside.files[*i].exists).collect();
+        let Some(index) = (if late_bytes { files.first() } else { files.last() }).copied() else { return };
+        for _ in 0..n {
+            let value = outside.rng.next();
+            let (poison, refused) = (outside.rng.hits(25), outside.rng.hits(25));
+            outside.files[index].records.push(SimRecord { value, poison, refused });
+        }
+        self.written += n;
+        outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
+    }
+
+    fn rotate(&self, world: &World) {
+        let partition = world.rng(|r| r.below(self.partitions));
+        if world.get().files.iter().filter(|f| f.partition == partition_id(partition)).count() < 5 {
+            new_file(world, partition);
+            world.count("rotation");
+        }
+    }
+
+    fn change(&mut self, world: &World) -> bool {
+        match world.rng(|r| r.below(3)) {
+            0 => self.desire.epoch += 1,
+            1 => self.desire.epoch += 2,
+            _ => self.desire.second = Some(self.desire.second.is_none()),
+        }
+        self.desire.epoch += 1;
+        true
+    }
+}
+
+fn partition_id(number: usize) -> PartitionId {
+    PartitionId::derive("sim", &[&[number as u8]])
+}
+
+fn new_file(world: &World, partition: usize) {
+    let mut outside = world.get();
+    let number = outside.files.len() as u8;
+    outside.files.push(SimFile {
+        generation: Generation::derive("sim", &[&[number]]),
+        partition: partition_id(partition),
+        records: Vec::new(),
+        exists: true,
+        held_by: None,
+        lossy: false,
+    });
+}
+
+/// An old file loses its name.
+fn vanish(world: &World) {
+    let mut outside = world.get();
+    let newest: BTreeMap<PartitionId, usize> =
+        outside.files.iter().enumerate().map(|(i, f)| (f.partition, i)).collect();
+    let old: Vec<usize> =
+        (0..outside.files.len()).filter(|i| outside.files[*i].exists && !newest.values().any(|n| n == i)).collect();
+    if old.is_empty() {
+        return;
+    }
+    let index = old[outside.rng.below(old.len())];
+    let life = outside.life;
+    let file = &mut outside.files[index];
+    file.exists = false;
+    file.lossy |= file.held_by != Some(life);
+    outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
+    *outside.census.entry("vanished").or_default() += 1;
+}
+
+fn toggle_down(world: &World) {
+    let sink = SINKS[world.rng(|r| r.below(SINKS.len()))];
+    let mut outside = world.get();
+    if !outside.down.remove(sink) {
+        outside.down.insert(sink);
+        *outside.census.entry("outage").or_default() += 1;
+    }
+}
+
+fn toggle_slow(world: &World) {
+    let sink = SINKS[world.rng(|r| r.below(SINKS.len()))];
+    let mut outside = world.get();
+    outside.slow = if outside.slow.is_some() { None } else { Some(sink) };
+}
+
+// ---------------------------------------------------------------- the run
+
+/// Files that vanished while the dead process held them, and were not let go, can't be read any more.
+fn after_crash(world: &World) {
+    journal::crash(world);
+    let mut outside = world.get();
+    let life = outside.life;
+    for file in outside.files.iter_mut().filter(|f| !f.exists) {
+        file.lossy |= file.held_by == Some(life);
+        file.held_by = None;
+    }
+}
+
+/// Runs `seed`.
+pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
+    sawlog_core::mutation::plant(planted);
+    let world = World::new(seed, planted, trace);
+    let mut environment = Environment::new(&world);
+    let lives = 10 + world.rng(|r| r.below(6));
+    for _ in 0..lives {
+        let (life, mut executor) = Life::begin(&world, &environment.desire);
+        let polls = 600 + world.rng(|r| r.below(2_500));
+        let end = executor.run(&world, polls, |world| {
+            if environment.act(world) {
+                life.reload(&environment.desire);
+            }
+            false
+        });
+        if end != End::Crashed {
+            world.count("kill");
+        }
+        drop(executor);
+        after_crash(&world);
+    }
+    heal(&world, &mut environment);
+    let records = environment.written;
+    let drained = drain(&world, &environment);
+    let failures = match drained {
+        Some(engine) => oracle::check(&world.get(), &engine.journal().state()),
+        None => Vec::new(),
+    };
+    let mut outside = world.get();
+    if trace {
+        outside.journal.archive.iter().for_each(|record| println!("journal: {record:?}"));
+    }
+    outside.failures.extend(failures);
+    Outcome { failures: outside.failures.clone(), census: outside.census.clone(), records }
+}
+
+fn heal(world: &World, environment: &mut Environment) {
+    while environment.written < environment.records_max {
+        environment.write(world);
+    }
+    let mut outside = world.get();
+    outside.faults = false;
+    outside.down.clear();
+    outside.slow = None;
+}
+
+/// The last life: everything must drain in bounded time.
+fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
+    while !world.get().late.is_empty() {
+        world.land_late();
+    }
+    let (life, mut executor) = Life::begin(world, &environment.desire);
+    let mut drained = false;
+    let end = executor.run(world, 400_000, |_| {
+        drained = life.is_drained();
+        drained
+    });
+    if !drained {
+        world.fail(format!("stuck ({end:?}): {}", describe(&life)));
+    }
+    let engine = life.engine.lock().expect("one thread").clone();
+    engine.filter(|_| drained)
+}
+
+fn describe(life: &Life) -> String {
+    let Some(engine) = life.engine.lock().expect("one thread").clone() else {
+        return "the engine did not start".into();
+    };
+    let sinks: Vec<String> = engine
+        .sinks()
+        .values()
+        .map(|s| {
+            let delivered = sawlog_core::reload::is_delivered(&engine.journal().state(), &s.id);
+            format!(
+                "{} delivered {delivered} stopped {:?} seats {:?} backlog {:?}",
+                s.id,
+                s.intake.stopped(),
+                s.intake.seats(),
+                s.intake.backlog()
+            )
+        })
+        .collect();
+    let frontiers: Vec<String> =
+        engine.journal().state().partitions.iter().map(|(p, s)| format!("{p:?} {:?}", s.stream.frontier())).collect();
+    format!("partitions {:?} frontiers {frontiers:?} sinks {sinks:#?}", engine.stopped())
+}

@@ -1,0 +1,375 @@
+//! The outside world of a run: what is durable, what is under way, which faults strike. It survives the crashes of the
+//! process; whatever a process knew dies with it.
+
+use crate::plugin::SimRow;
+use crate::rng::Rng;
+use sawlog_core::claims::Claim;
+use sawlog_core::journal::{Mark, Record};
+use sawlog_record::id::{Generation, PartitionId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// One input record of the simulated files.
+#[derive(Clone, Copy, Debug)]
+pub struct SimRecord {
+    /// Its content.
+    pub value: u64,
+    /// The plugin fails on it.
+    pub poison: bool,
+    /// The document sink refuses its first row.
+    pub refused: bool,
+}
+
+/// Bytes of every simulated record.
+pub const RECORD_BYTES: u64 = 10;
+
+/// One simulated file.
+#[derive(Clone, Debug)]
+pub struct SimFile {
+    /// Its generation.
+    pub generation: Generation,
+    /// What it belongs to.
+    pub partition: PartitionId,
+    /// Its content.
+    pub records: Vec<SimRecord>,
+    /// It has a name.
+    pub exists: bool,
+    /// Lives that hold it open, by number.
+    pub held_by: Option<u64>,
+    /// It vanished when nobody could save it: loss is legitimate.
+    pub lossy: bool,
+}
+
+impl SimFile {
+    /// Position after the last record.
+    pub fn end(&self) -> u64 {
+        self.records.len() as u64 * RECORD_BYTES
+    }
+}
+
+/// An effect that lands later, perhaps after the crash of who sent it.
+#[derive(Clone, Debug)]
+pub enum Late {
+    /// A transaction's commit, by producer epoch.
+    Commit(u64, Vec<SimRow>, Vec<(Generation, Mark)>),
+    /// Documents.
+    Documents(Vec<SimRow>),
+    /// A claim.
+    Claim(u64, Box<Claim>),
+    /// A data object.
+    Data(String, Vec<SimRow>),
+}
+
+/// The journal's disk.
+#[derive(Default)]
+pub struct SimJournal {
+    /// The newest snapshot.
+    pub snapshot: Option<Vec<u8>>,
+    /// Durable records with their numbers.
+    pub durable: Vec<(u64, Vec<u8>)>,
+    /// Written, not yet durable.
+    pub pending: Vec<(u64, Vec<u8>)>,
+    /// Number of the next record.
+    pub next: u64,
+    /// All records below this are durable.
+    pub durable_below: u64,
+    /// Who waits for that to rise.
+    pub wakers: Vec<Waker>,
+    /// Content-addressed blobs.
+    pub blobs: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Every durable record ever, for the oracle.
+    pub archive: Vec<Record>,
+}
+
+/// Everything outside.
+pub struct Outside {
+    /// The seed's stream.
+    pub rng: Rng,
+    /// Faults strike.
+    pub faults: bool,
+    /// Of a thousand effects, so many crash.
+    pub crash_per_mille: usize,
+    /// The life that runs, by number.
+    pub life: u64,
+    crashed: bool,
+    /// Virtual time since the world began.
+    pub elapsed: Duration,
+    /// What the wall clock adds to it, nanoseconds; jumps.
+    pub wall_offset: i64,
+    timers: BTreeMap<(Duration, u64), Waker>,
+    timer_count: u64,
+    /// The journal's disk.
+    pub journal: SimJournal,
+    /// Files.
+    pub files: Vec<SimFile>,
+    /// Waits for files to change.
+    pub file_wakers: Vec<Waker>,
+    /// Rescued ranges: (generation, lo, hi).
+    pub rescued: Vec<(Generation, u64, u64)>,
+    /// Transactional log: producer epoch.
+    pub producer_epoch: u64,
+    /// Transactional log: committed rows, in order.
+    pub log: Vec<SimRow>,
+    /// Transactional log: committed cursors.
+    pub log_cursors: BTreeMap<Generation, Mark>,
+    /// The cursors before the newest commit, which a reader without a barrier may see.
+    pub stale_cursors: BTreeMap<Generation, Mark>,
+    /// Document store, by identity.
+    pub documents: BTreeMap<(i64, Generation, u64, u16, u32), SimRow>,
+    /// Object stores: claims by sink.
+    pub claims: BTreeMap<(String, u64), Claim>,
+    /// Object stores: data by key.
+    pub objects: BTreeMap<String, Vec<SimRow>>,
+    /// Appended files, by sink and number: rows, of which so many are durable.
+    pub appended: BTreeMap<(String, u64), (Vec<SimRow>, usize)>,
+    /// Present number of each appended file.
+    pub append_number: BTreeMap<String, u64>,
+    /// Sinks that refuse connections.
+    pub down: BTreeSet<&'static str>,
+    /// The sink whose every call takes long.
+    pub slow: Option<&'static str>,
+    /// Under way.
+    pub late: Vec<Late>,
+    /// How often each kind of fault or event happened.
+    pub census: BTreeMap<&'static str, u64>,
+    /// What the oracle found.
+    pub failures: BTreeSet<String>,
+    /// Print effects.
+    pub trace: bool,
+    /// The planted mistake.
+    pub planted: Option<&'static str>,
+}
+
+/// A handle on the world.
+#[derive(Clone)]
+pub struct World(Arc<Mutex<Outside>>);
+
+impl World {
+    /// A world drawn from `seed`.
+    pub fn new(seed: u64, planted: Option<&'static str>, trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let crash_per_mille = 2 + rng.below(8);
+        Self(Arc::new(Mutex::new(Outside {
+            rng,
+            faults: true,
+            crash_per_mille,
+            life: 0,
+            crashed: false,
+            elapsed: Duration::ZERO,
+            wall_offset: 1_000_000_000_000_000,
+            timers: BTreeMap::new(),
+            timer_count: 0,
+            journal: SimJournal::default(),
+            files: Vec::new(),
+            file_wakers: Vec::new(),
+            rescued: Vec::new(),
+            producer_epoch: 0,
+            log: Vec::new(),
+            log_cursors: BTreeMap::new(),
+            stale_cursors: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            appended: BTreeMap::new(),
+            append_number: BTreeMap::new(),
+            down: BTreeSet::new(),
+            slow: None,
+            late: Vec::new(),
+            census: BTreeMap::new(),
+            failures: BTreeSet::new(),
+            trace,
+            planted,
+        })))
+    }
+
+    /// The world itself; never across an await.
+    pub fn get(&self) -> MutexGuard<'_, Outside> {
+        self.0.lock().expect("one thread")
+    }
+
+    /// Draws from the seed.
+    pub fn rng<R>(&self, draw: impl FnOnce(&mut Rng) -> R) -> R {
+        draw(&mut self.get().rng)
+    }
+
+    /// Counts a fault or event.
+    pub fn count(&self, what: &'static str) {
+        *self.get().census.entry(what).or_default() += 1;
+    }
+
+    /// Notes what must not be.
+    pub fn fail(&self, what: String) {
+        let mut outside = self.get();
+        if outside.trace {
+            println!("FAILED {what}");
+        }
+        outside.failures.insert(what);
+    }
+
+    /// Prints an effect.
+    pub fn trace(&self, what: impl FnOnce() -> String) {
+        let outside = self.get();
+        if outside.trace {
+            println!("[{:>9.3}s life {}] {}", outside.elapsed.as_secs_f64(), outside.life, what());
+        }
+    }
+
+    /// Whether a crash was drawn.
+    pub fn has_crashed(&self) -> bool {
+        self.get().crashed
+    }
+
+    /// A new process begins; timers and wakers of the old one are gone.
+    pub fn begin_life(&self) {
+        let mut outside = self.get();
+        outside.life += 1;
+        outside.crashed = false;
+        outside.timers.clear();
+        outside.file_wakers.clear();
+        outside.journal.wakers.clear();
+    }
+
+    /// Lets time pass to the next timer; `false` where there is none.
+    pub fn pass_time(&self) -> bool {
+        let mut outside = self.get();
+        let Some(((at, _), waker)) = outside.timers.pop_first() else { return false };
+        outside.elapsed = outside.elapsed.max(at);
+        drop(outside);
+        waker.wake();
+        true
+    }
+
+    /// Waits in virtual time.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        let at = self.get().elapsed + duration;
+        Sleep { world: self.clone(), at, armed: false }
+    }
+
+    /// An effect is about to happen, or has just happened: other tasks may run, and the process may crash.
+    pub async fn gate(&self) {
+        let yields = self.rng(|r| r.below(3));
+        for _ in 0..yields {
+            Yield(false).await;
+        }
+        let crash = {
+            let mut outside = self.get();
+            let per_mille = outside.crash_per_mille;
+            outside.faults && outside.rng.hits(per_mille)
+        };
+        if crash {
+            self.get().crashed = true;
+            self.count("crash");
+            self.trace(|| "CRASH".into());
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Which fault strikes a call on `sink`.
+    pub fn draw_fault(&self, sink: &'static str) -> Fault {
+        let mut outside = self.get();
+        if !outside.faults {
+            return Fault::None;
+        }
+        if outside.down.contains(sink) {
+            *outside.census.entry("sink_down").or_default() += 1;
+            return Fault::Down;
+        }
+        let (fault, name) = match outside.rng.below(1000) {
+            0..40 => (Fault::LostReply, "lost_reply"),
+            40..80 => (Fault::Late, "late"),
+            80..100 => (Fault::Dropped, "dropped_request"),
+            100..125 => (Fault::Duplicated, "duplicated_request"),
+            125..145 => (Fault::Conflict, "conflict"),
+            _ => return Fault::None,
+        };
+        *outside.census.entry(name).or_default() += 1;
+        fault
+    }
+
+    /// A slow sink takes its time.
+    pub async fn dawdle(&self, sink: &'static str) {
+        let slow = self.get().slow == Some(sink);
+        if slow {
+            self.count("slow_call");
+            self.sleep(Duration::from_millis(400)).await;
+        }
+    }
+
+    /// One of the late effects lands.
+    pub fn land_late(&self) {
+        let late = {
+            let mut outside = self.get();
+            if outside.late.is_empty() {
+                return;
+            }
+            let n = outside.late.len();
+            let index = outside.rng.below(n);
+            outside.late.swap_remove(index)
+        };
+        self.count("late_landed");
+        self.trace(|| format!("late effect lands: {late:?}").chars().take(200).collect());
+        crate::ports::sinks::land(self, late);
+    }
+}
+
+/// What goes wrong with one call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It takes effect, the answer is lost.
+    LostReply,
+    /// It takes effect later, the answer is a time-out.
+    Late,
+    /// It never takes effect, the answer is a time-out.
+    Dropped,
+    /// It takes effect now and once more later.
+    Duplicated,
+    /// The store reports a conflict with a concurrent request.
+    Conflict,
+    /// Connection refused.
+    Down,
+}
+
+/// Waits in virtual time.
+pub struct Sleep {
+    world: World,
+    at: Duration,
+    armed: bool,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let world = self.world.clone();
+        let mut outside = world.get();
+        if outside.elapsed >= self.at {
+            return Poll::Ready(());
+        }
+        let _again = std::mem::replace(&mut self.armed, true);
+        outside.timer_count += 1;
+        let key = (self.at, outside.timer_count);
+        outside.timers.insert(key, context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Lets other tasks run once.
+struct Yield(bool);
+
+impl Future for Yield {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
