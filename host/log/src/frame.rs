@@ -9,6 +9,7 @@ pub type Lsn = u64;
 pub const FRAME_HEADER_BYTES: usize = 24;
 /// The top bit of the length field marks a frame of the log's own.
 const CONTROL: u32 = 1 << 31;
+const VOID: u8 = 1;
 /// Bytes of a control frame's payload: its kind, `lo`, `hi`.
 const CONTROL_BYTES: usize = 17;
 /// Bytes of a whole control frame.
@@ -19,17 +20,12 @@ pub(crate) const CONTROL_FRAME_BYTES: usize = FRAME_HEADER_BYTES + CONTROL_BYTES
 pub(crate) enum Control {
     /// Addresses `[lo, hi)` were written but never acknowledged: whatever is found there does not exist.
     Void { lo: Lsn, hi: Lsn },
-    /// Addresses `[lo, hi)` held acknowledged frames that could not be read back; they are lost and stay reported.
-    Lost { lo: Lsn, hi: Lsn },
 }
 
 impl Control {
     fn encode(self) -> [u8; CONTROL_BYTES] {
-        let (kind, lo, hi) = match self {
-            Self::Void { lo, hi } => (1, lo, hi),
-            Self::Lost { lo, hi } => (2, lo, hi),
-        };
-        let mut bytes = [kind; CONTROL_BYTES];
+        let Self::Void { lo, hi } = self;
+        let mut bytes = [VOID; CONTROL_BYTES];
         bytes[1..9].copy_from_slice(&lo.to_le_bytes());
         bytes[9..].copy_from_slice(&hi.to_le_bytes());
         bytes
@@ -38,11 +34,7 @@ impl Control {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; CONTROL_BYTES] = bytes.try_into().ok()?;
         let (lo, hi) = (u64_at(bytes, 1), u64_at(bytes, 9));
-        match bytes[0] {
-            1 => Some(Self::Void { lo, hi }),
-            2 => Some(Self::Lost { lo, hi }),
-            _ => None,
-        }
+        (bytes[0] == VOID).then_some(Self::Void { lo, hi })
     }
 }
 
@@ -155,11 +147,9 @@ mod tests {
 
     #[test]
     fn control_frames_read_back() {
-        for control in [Control::Void { lo: 3, hi: 9 }, Control::Lost { lo: 0, hi: 1 }] {
-            let mut bytes = Vec::new();
-            encode_control(&mut bytes, &ID, 9, 3, control);
-            assert_eq!(bytes.len(), CONTROL_FRAME_BYTES);
-            assert_eq!(decode(&bytes, &ID, 9).unwrap().control, Some(control));
-        }
+        let (mut bytes, control) = (Vec::new(), Control::Void { lo: 3, hi: 9 });
+        encode_control(&mut bytes, &ID, 9, 3, control);
+        assert_eq!(bytes.len(), CONTROL_FRAME_BYTES);
+        assert_eq!(decode(&bytes, &ID, 9).unwrap().control, Some(control));
     }
 }

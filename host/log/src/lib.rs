@@ -20,7 +20,7 @@
 //! ```
 //!
 //! `durable` is the address below which everything was durable when the frame was written. The top bit of `len` marks a
-//! frame of the log's own: payload = kind u8 (1 void, 2 lost) ‖ lo u64 ‖ hi u64, always the first frame of a segment.
+//! frame of the log's own: payload = kind u8 (1 void) ‖ lo u64 ‖ hi u64, always the first frame of a segment.
 //! The checksum covers incarnation and address, so a stale frame of a recycled segment never validates.
 //!
 //! # Reading back

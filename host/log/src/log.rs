@@ -80,43 +80,24 @@ impl Log {
         Ok((log, Opening { created: true, incarnation, frames: 0, first, end, tail_cut: false, damage: Vec::new() }))
     }
 
-    fn resume(mut shelf: Shelf, options: LogOptions, found: Recovered) -> Result<(Self, Opening), LogError> {
-        if let (OnDamage::Refuse, Some(damage)) =
-            (options.on_damage, found.damage.first().or(found.known_damage.first()))
-        {
+    fn resume(shelf: Shelf, options: LogOptions, found: Recovered) -> Result<(Self, Opening), LogError> {
+        if let (OnDamage::Refuse, Some(damage)) = (options.on_damage, found.damage.first()) {
             return Err(LogError::Corrupt(damage.clone()));
         }
-        let failed = |dir: &str, source| LogError::Disk { dir: dir.to_owned(), source };
-        let (mut segments, mut end) = (found.segments, found.end);
-        let last = segments.last().cloned().expect("recovery returns at least one segment");
-        let damage = [found.known_damage, found.damage].concat();
-        let active = if found.tail_gone {
-            // Addresses up to the end of the file may have been handed out: begin behind all of them, and write down that
-            // those in between are lost, so that later openings report it too.
-            let first = end.max(last.first + last.file_bytes.max(options.segment_bytes));
-            let lo = last.damaged.last().map_or(end, |stretch| stretch.0);
-            let header = Header { incarnation: found.incarnation, number: last.number + 1, first };
-            let made = shelf.make(header, options.segment_bytes, Some(Control::Lost { lo, hi: first }));
-            let fresh = Arc::new(made.map_err(|not| failed(&shelf.dir, not.error))?);
-            end = fresh.end();
-            segments.push(fresh.clone());
-            fresh
-        } else {
-            if found.leftover {
-                cut(&last, end).map_err(|source| failed(&shelf.dir, source))?;
-            }
-            last
-        };
+        let active = found.segments.last().cloned().expect("recovery returns at least one segment");
+        if found.leftover {
+            cut(&active, found.end).map_err(|source| LogError::Disk { dir: shelf.dir.clone(), source })?;
+        }
         let opening = Opening {
             created: false,
             incarnation: found.incarnation,
             frames: found.frames,
-            first: segments[0].first,
-            end,
+            first: found.segments[0].first,
+            end: found.end,
             tail_cut: found.leftover,
-            damage,
+            damage: found.damage,
         };
-        Ok((Self::assemble(shelf, options, found.incarnation, segments, active, end), opening))
+        Ok((Self::assemble(shelf, options, found.incarnation, found.segments, active, found.end), opening))
     }
 
     fn assemble(

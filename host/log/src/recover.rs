@@ -18,10 +18,6 @@ pub(crate) struct Recovered {
     pub frames: u64,
     /// Damage met now.
     pub damage: Vec<Damage>,
-    /// Damage that an earlier opening met and wrote down.
-    pub known_damage: Vec<Damage>,
-    /// The last segment's durable end is unreadable, so nothing may be appended to it.
-    pub tail_gone: bool,
     /// The last segment has bytes behind `end` that must be cut before anything is appended.
     pub leftover: bool,
 }
@@ -92,7 +88,7 @@ fn limit_before(next: Option<&Opened>) -> Limit {
     match next {
         None => Limit::Open,
         Some(next) => match next.control {
-            Some(Control::Void { lo, hi } | Control::Lost { lo, hi }) if hi == next.header.first => Limit::Exact(lo),
+            Some(Control::Void { lo, hi }) if hi == next.header.first => Limit::Exact(lo),
             _ => Limit::Exact(next.header.first),
         },
     }
@@ -109,16 +105,8 @@ struct Reading {
 
 impl Reading {
     fn new(incarnation: [u8; 16], first: Lsn) -> Self {
-        let recovered = Recovered {
-            incarnation,
-            segments: Vec::new(),
-            end: first,
-            frames: 0,
-            damage: Vec::new(),
-            known_damage: Vec::new(),
-            tail_gone: false,
-            leftover: false,
-        };
+        let recovered =
+            Recovered { incarnation, segments: Vec::new(), end: first, frames: 0, damage: Vec::new(), leftover: false };
         Self { recovered, durable: 0, expected: first, number: None }
     }
 
@@ -155,20 +143,18 @@ impl Reading {
         Ok(())
     }
 
-    /// Notes what the headers alone tell: a header that is gone, segments that are missing, losses of earlier days.
+    /// Notes what the headers alone tell: a header that is gone, segments that are missing.
     fn check_place(&mut self, opened: &Opened) {
         let Header { number, first, .. } = opened.header;
         let file = || opened.name.clone();
         if let Some(what) = &opened.header_damage {
             self.recovered.damage.push(Damage { file: file(), lo: first, hi: first, what: what.clone() });
         }
-        if first != self.expected || self.number.is_some_and(|n| n + 1 != number) {
+        // A gap that the end of the segment before has shown already is not told twice.
+        let told = self.recovered.damage.last().is_some_and(|damage| damage.hi == first);
+        if first != self.expected || (self.number.is_some_and(|n| n + 1 != number) && !told) {
             let what = "the segment before it is missing or too short".to_owned();
             self.recovered.damage.push(Damage { file: file(), lo: self.expected.min(first), hi: first, what });
-        }
-        if let Some(Control::Lost { lo, hi }) = opened.control {
-            let what = "written down as lost by an earlier start".to_owned();
-            self.recovered.known_damage.push(Damage { file: file(), lo, hi, what });
         }
         self.number = Some(number);
     }
@@ -178,7 +164,6 @@ impl Reading {
         self.recovered.damage.extend(scanned.damaged.into_iter().map(damage));
         self.recovered.end = scanned.end;
         self.recovered.frames += scanned.frames;
-        self.recovered.tail_gone = scanned.tail_gone;
         self.recovered.leftover = scanned.leftover;
         self.durable = self.durable.max(scanned.durable);
     }

@@ -102,7 +102,7 @@ fn in_doubt(error: &LogError) -> bool {
 fn run(seed: u64) -> (u64, std::collections::BTreeMap<&'static str, u64>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let disk = SimDisk::new(seed ^ 0x5eed);
-    let (mut oracle, mut number, mut crashes) = (Oracle { even: seed % 2 == 0, ..Oracle::default() }, 0, 0);
+    let (mut oracle, mut number, mut crashes) = (Oracle { even: seed.is_multiple_of(2), ..Oracle::default() }, 0, 0);
     for _life in 0..8 {
         disk.crash_after(random.u64(1..60));
         if random.u8(..3) == 0 {
