@@ -1,7 +1,50 @@
 //! The `file` sink: rows as lines of a local file, or as a lake of local files. It knows no other sink.
 
-pub mod append;
+mod append;
 pub mod config;
 mod disk;
-pub mod folder;
+mod folder;
 mod letters;
+
+pub use append::{AppendOptions, AppendTarget, AppendedFile};
+pub use folder::Folder;
+
+use crate::object::{Encoding, Keys, Lake, OpenError, Owner, below};
+use config::FileSink;
+use sawlog_core::ports::SinkPort;
+use sawlog_settings::component::{Provenance, SinkCommon};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The sink that `options` describe. Touches no file yet.
+pub fn open(options: &FileSink, common: &SinkCommon, owner: &Owner) -> Result<SinkPort, OpenError> {
+    let encoding = Encoding { format: options.format, columns: &options.columns, provenance: Provenance::None };
+    let new_encoder = encoding.new_encoder(common)?;
+    let extension = options.format.extension();
+    if options.is_lake() {
+        let template = below(options.root(), &options.path)?;
+        let keys = Keys::new(&owner.agent, &owner.sink, extension);
+        let folder = Folder::new(on_disk(options.root(), owner), &keys);
+        let stage = owner.stage(template, new_encoder, options.stage_memory.as_bytes());
+        return Ok(SinkPort::Objects(Arc::new(Lake::new(folder, keys, stage))));
+    }
+    let path = on_disk(&options.path, owner);
+    let is_plain = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&format!(".{extension}")));
+    Ok(SinkPort::Append(Arc::new(AppendedFile::new(AppendOptions {
+        target: if is_plain { AppendTarget::Plain(path) } else { AppendTarget::Folder(path) },
+        agent: owner.agent.clone(),
+        sink: owner.sink.clone(),
+        extension: extension.to_owned(),
+        new_encoder,
+        roll_bytes: options.roll.size.as_bytes(),
+        roll_age: options.roll.age.as_duration(),
+        total_bytes_max: options.max_size.map(|size| size.as_bytes()),
+    }))))
+}
+
+fn on_disk(path: &str, owner: &Owner) -> PathBuf {
+    match path.strip_prefix("{data_dir}") {
+        Some(rest) => owner.data_dir.join(rest.trim_start_matches('/')),
+        None => path.into(),
+    }
+}

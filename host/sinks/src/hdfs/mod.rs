@@ -1,3 +1,30 @@
 //! The `hdfs` sink: rows as files of HDFS. It knows no other sink.
 
+mod cluster;
 pub mod config;
+mod failure;
+
+pub use cluster::{Cluster, ClusterError, HdfsOptions};
+
+use crate::object::{Encoding, Keys, Lake, OpenError, Owner, below};
+use config::HdfsSink;
+use sawlog_core::ports::SinkPort;
+use sawlog_settings::component::{Provenance, SinkCommon};
+use std::sync::Arc;
+
+/// The sink that `options` describe. Opens no connection yet.
+pub fn open(options: &HdfsSink, common: &SinkCommon, owner: &Owner) -> Result<SinkPort, OpenError> {
+    let encoding = Encoding { format: options.format, columns: &options.columns, provenance: Provenance::Full };
+    let new_encoder = encoding.new_encoder(common)?;
+    let keys = Keys::new(&owner.agent, &owner.sink, options.format.extension());
+    let connection = HdfsOptions {
+        url: options.url.clone(),
+        root: options.root().to_owned(),
+        user: options.user.clone(),
+        kerberos: options.kerberos.clone().map(|k| (k.principal, k.keytab)),
+        options: options.options.clone(),
+    };
+    let cluster = Cluster::new(&connection, &keys)?;
+    let stage = owner.stage(below(options.root(), &options.path)?, new_encoder, options.stage_memory.as_bytes());
+    Ok(SinkPort::Objects(Arc::new(Lake::new(cluster, keys, stage))))
+}

@@ -1,0 +1,63 @@
+//! Claims as bytes: JSON with a version, compressed by zstd where it is large. Old versions stay readable.
+
+use sawlog_core::claims::Claim;
+use serde::{Deserialize, Serialize};
+use std::io::Read as _;
+
+/// The version that is written.
+const VERSION: u32 = 1;
+/// Claims above this are compressed.
+const PLAIN_BYTES_MAX: usize = 16 << 10;
+/// Largest claim that is read, uncompressed.
+const CLAIM_BYTES_MAX: u64 = 256 << 20;
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Why bytes are no claim.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The compression is broken.
+    #[error("its compression is broken: {0}")]
+    Compression(#[from] std::io::Error),
+    /// The JSON is no claim.
+    #[error("it holds no claim: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A newer Sawlog wrote it.
+    #[error("it has version {0}, and this build reads versions up to {VERSION}; run a newer sawlog")]
+    Version(u32),
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    #[serde(flatten)]
+    claim: &'a Claim,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+/// The bytes of `claim`.
+pub fn encode_claim(claim: &Claim) -> Result<Vec<u8>, ClaimError> {
+    let json = serde_json::to_vec(&Written { version: VERSION, claim })?;
+    if json.len() <= PLAIN_BYTES_MAX {
+        return Ok(json);
+    }
+    Ok(zstd::encode_all(json.as_slice(), 3)?)
+}
+
+/// The claim that `bytes` hold.
+pub fn decode_claim(bytes: &[u8]) -> Result<Claim, ClaimError> {
+    let mut json = Vec::new();
+    if bytes.starts_with(&ZSTD_MAGIC) {
+        zstd::Decoder::new(bytes)?.take(CLAIM_BYTES_MAX).read_to_end(&mut json)?;
+    } else {
+        json.extend_from_slice(bytes);
+    }
+    let Version { version } = serde_json::from_slice(&json)?;
+    if version != VERSION {
+        return Err(ClaimError::Version(version));
+    }
+    Ok(serde_json::from_slice(&json)?)
+}

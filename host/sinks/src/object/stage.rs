@@ -1,0 +1,198 @@
+//! The staging area of an object sink: one encoder per path, at most `memory_bytes_max` of encoded rows in memory, the rest in
+//! files without a name, which vanish with the process. Knows nothing of claims or stores.
+
+use super::Body;
+use crate::format::{Encoder, FormatError, Provenance};
+use bytes::Bytes;
+use sawlog_core::ports::{Offer, SinkError, Staging};
+use sawlog_record::batch::Output;
+use sawlog_record::template::{Rendering, Template};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Makes the encoder of one object.
+pub type NewEncoder = Arc<dyn Fn() -> Result<Box<dyn Encoder>, FormatError> + Send + Sync>;
+
+/// How rows are staged.
+#[derive(Clone)]
+pub struct StageOptions {
+    /// The agent's id, for provenance.
+    pub agent: String,
+    /// The folder of a row's object, relative to the store's root.
+    pub path: Template,
+    /// How rows are encoded.
+    pub new_encoder: NewEncoder,
+    /// Encoded bytes of all open objects above which the largest go to disk.
+    pub memory_bytes_max: usize,
+    /// Where they go; made where it is missing.
+    pub spill_folder: PathBuf,
+}
+
+/// Rows gathered for one claim.
+pub(super) struct Stage {
+    options: Arc<StageOptions>,
+    objects: BTreeMap<String, Object>,
+    /// The path of the present row.
+    rendering: Rendering,
+    /// Why an encoder can't go on: it may hold a part of an offer, so nothing of this staging may become visible.
+    broken: Option<String>,
+}
+
+/// One open object.
+struct Object {
+    encoder: Option<Box<dyn Encoder>>,
+    spilled: Option<(Arc<File>, u64)>,
+    /// Encoded bytes behind the spilled ones, out of the encoder.
+    tail: Bytes,
+}
+
+impl Stage {
+    pub(super) fn new(options: Arc<StageOptions>) -> Self {
+        Self { options, objects: BTreeMap::new(), rendering: Rendering::default(), broken: None }
+    }
+
+    /// What the object of `path` holds; ends its encoder. `None` for a path without rows.
+    pub(super) fn body(&mut self, path: &str) -> Result<Option<Body>, SinkError> {
+        if let Some(why) = &self.broken {
+            return Err(broken(why));
+        }
+        let Some(object) = self.objects.get_mut(path) else { return Ok(None) };
+        if let Some(encoder) = &mut object.encoder {
+            let bytes = encoder.finish().map_err(|e| broken(&e.to_string()))?;
+            object.encoder = None;
+            object.tail = joined(&object.tail, bytes);
+        }
+        Ok(Some(Body::staged(object.spilled.clone(), object.tail.clone())))
+    }
+
+    /// The rows of `offer` by path, in their order.
+    fn by_path(&mut self, offer: &Offer, floor: i64) -> BTreeMap<String, Vec<u32>> {
+        let batch = &offer.output.batch;
+        let mut rows: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for index in &offer.output.rows {
+            let row = &batch.rows[*index as usize];
+            self.options.path.render(batch, row, row.received.max(floor), &mut self.rendering);
+            match rows.get_mut(self.rendering.text.as_str()) {
+                Some(rows) => rows.push(*index),
+                None => {
+                    rows.insert(self.rendering.text.clone(), vec![*index]);
+                }
+            }
+        }
+        rows
+    }
+
+    fn encode(&mut self, offer: &Offer, rows: BTreeMap<String, Vec<u32>>) -> Result<(), FormatError> {
+        let provenance = Provenance { agent: &self.options.agent, source: offer.source.as_str() };
+        for (path, rows) in rows {
+            let fresh = || Object { encoder: None, spilled: None, tail: Bytes::new() };
+            let object = self.objects.entry(path).or_insert_with(fresh);
+            let encoder = match &mut object.encoder {
+                Some(encoder) => encoder,
+                none => none.insert((self.options.new_encoder)()?),
+            };
+            encoder.append(&Output { batch: offer.output.batch.clone(), rows }, &provenance)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the largest objects to disk until half of the memory is free. What was moved stays moved where it fails.
+    fn make_room(&mut self) -> Result<(), SinkError> {
+        let in_memory: usize = self.objects.values().map(Object::in_memory).sum();
+        if in_memory <= self.options.memory_bytes_max {
+            return Ok(());
+        }
+        let mut by_size: Vec<(usize, &mut Object)> =
+            self.objects.values_mut().map(|o| (o.in_memory(), o)).filter(|(size, _)| *size > 0).collect();
+        by_size.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        let mut left = in_memory;
+        for (_, object) in by_size {
+            if left <= self.options.memory_bytes_max / 2 {
+                break;
+            }
+            let before = object.in_memory();
+            object.drain().map_err(|e| broken(&e.to_string()))?;
+            object.spill(&self.options.spill_folder).map_err(|e| {
+                SinkError::Unavailable(format!("rows can't be staged in {}: {e}", self.options.spill_folder.display()))
+            })?;
+            left = (left + object.in_memory()).saturating_sub(before);
+        }
+        Ok(())
+    }
+}
+
+impl Staging for Stage {
+    fn add(&mut self, offer: &Offer, floor: i64) -> Result<(), SinkError> {
+        if let Some(why) = &self.broken {
+            return Err(broken(why));
+        }
+        // Before the rows go in: an offer that fails comes again as a whole.
+        self.make_room()?;
+        let rows = self.by_path(offer, floor);
+        self.encode(offer, rows).map_err(|e| {
+            let why = e.to_string();
+            let error = broken(&why);
+            self.broken = Some(why);
+            error
+        })
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.objects.keys().cloned().collect()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.objects.values().map(|o| o.in_memory() as u64 + o.spilled.as_ref().map_or(0, |(_, len)| *len)).sum()
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Object {
+    fn in_memory(&self) -> usize {
+        self.tail.len() + self.encoder.as_ref().map_or(0, |e| e.len())
+    }
+
+    /// Takes finished bytes out of the encoder.
+    fn drain(&mut self) -> Result<(), FormatError> {
+        if let Some(encoder) = &mut self.encoder {
+            self.tail = joined(&self.tail, encoder.drain()?);
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self, folder: &PathBuf) -> io::Result<()> {
+        let (file, len) = match &self.spilled {
+            Some((file, len)) => (file.clone(), *len),
+            None => {
+                std::fs::create_dir_all(folder)?;
+                (Arc::new(tempfile::tempfile_in(folder)?), 0)
+            }
+        };
+        file.write_all_at(&self.tail, len)?;
+        self.spilled = Some((file, len + self.tail.len() as u64));
+        self.tail = Bytes::new();
+        Ok(())
+    }
+}
+
+fn joined(head: &Bytes, tail: Vec<u8>) -> Bytes {
+    if head.is_empty() {
+        return tail.into();
+    }
+    let mut bytes = Vec::with_capacity(head.len() + tail.len());
+    bytes.extend_from_slice(head);
+    bytes.extend_from_slice(&tail);
+    bytes.into()
+}
+
+fn broken(why: &str) -> SinkError {
+    SinkError::Refused(format!("rows can't be encoded: {why}; restart sawlog, nothing is lost"))
+}

@@ -1,0 +1,61 @@
+//! What staging holds in memory and on disk, and what comes out of it.
+
+use crate::lakes::{folder, lake};
+use crate::rows::{HOUR, NEW_YEAR, json_lines, offer};
+use sawlog_core::ports::{ObjectStore, SinkError};
+use sawlog_sinks::object::Blobs;
+use tempfile::TempDir;
+
+#[tokio::test]
+async fn what_exceeds_the_memory_goes_to_nameless_files_and_comes_back_in_order() {
+    let at = TempDir::new().unwrap();
+    let spill = at.path().join("stage/lake");
+    let lake = lake(folder(&at), &spill, 4 << 10);
+    let mut staging = lake.stage();
+    let bodies: Vec<String> = (0..500).map(|i| format!("{i:0100}")).collect();
+    for (i, body) in bodies.iter().enumerate() {
+        let received = NEW_YEAR + (i % 3) as i64 * HOUR;
+        staging.add(&offer(i as u64, &[(body, received)]), 0).unwrap();
+    }
+    assert!(spill.exists(), "something went to disk");
+    assert_eq!(std::fs::read_dir(&spill).unwrap().count(), 0, "under no name that a dead process could leave");
+    assert_eq!(staging.bytes() as usize, json_lines(&bodies).len());
+    for (hour, path) in staging.paths().iter().enumerate() {
+        let key = lake.data_key(path, 1, "a", hour);
+        lake.put_data(staging.as_mut(), path, &key).await.unwrap();
+        let there = String::from_utf8(lake.blobs().get(&key).await.unwrap().unwrap()).unwrap();
+        assert_eq!(there, json_lines(bodies.iter().skip(hour).step_by(3)));
+    }
+}
+
+#[tokio::test]
+async fn no_row_shows_a_time_below_the_floor() {
+    let at = TempDir::new().unwrap();
+    let lake = lake(folder(&at), at.path(), 1 << 20);
+    let mut staging = lake.stage();
+    let rows = offer(0, &[("late", NEW_YEAR), ("in time", NEW_YEAR + 3 * HOUR)]);
+    staging.add(&rows, NEW_YEAR + 2 * HOUR).unwrap();
+    assert_eq!(staging.paths(), ["dt=2026-01-01/hour=02", "dt=2026-01-01/hour=03"]);
+}
+
+#[tokio::test]
+async fn an_offer_that_finds_no_room_is_not_there_and_can_come_again() {
+    let at = TempDir::new().unwrap();
+    let spill = at.path().join("stage");
+    std::fs::write(&spill, "a file where the folder should be").unwrap();
+    let lake = lake(folder(&at), &spill, 50);
+    let mut staging = lake.stage();
+    staging.add(&offer(0, &[("a line that takes more than fifty bytes of memory", NEW_YEAR)]), 0).unwrap();
+    let second = offer(1, &[("b", NEW_YEAR)]);
+    for _ in 0..3 {
+        let error = staging.add(&second, 0).unwrap_err();
+        assert!(matches!(&error, SinkError::Unavailable(text) if text.contains("staged in")), "{error}");
+    }
+    std::fs::remove_file(&spill).unwrap();
+    staging.add(&second, 0).unwrap();
+    let path = staging.paths()[0].clone();
+    let key = lake.data_key(&path, 1, "a", 0);
+    lake.put_data(staging.as_mut(), &path, &key).await.unwrap();
+    let there = String::from_utf8(lake.blobs().get(&key).await.unwrap().unwrap()).unwrap();
+    assert_eq!(there, json_lines(["a line that takes more than fifty bytes of memory", "b"]));
+}
