@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Length of the BLAKE3 digest in front of an artefact.
 const DIGEST_BYTES: usize = 32;
+/// Artefacts kept; the longest unused go first. Each is made again when it is needed.
+const ARTEFACTS_MAX: usize = 64;
 /// An artefact is about ten times its component; nothing larger is read.
 const ARTEFACT_BYTES_MAX: u64 = 1 << 30;
 
@@ -82,7 +84,20 @@ impl CodeCache {
         let temporary = format!("{key}.{}.tmp", std::process::id());
         self.write_temporary(&temporary, artefact)
             .and_then(|()| rustix::fs::renameat(&self.folder, &temporary, &self.folder, key).map_err(Into::into))
+            .and_then(|()| self.trim())
             .map_err(|source| CacheError::Io { path: self.path.join(key), source })
+    }
+
+    /// Removes the oldest files beyond the limit, and with them what a crash left half written.
+    fn trim(&self) -> std::io::Result<()> {
+        let mut files: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
+        files.sort();
+        let surplus = files.len().saturating_sub(ARTEFACTS_MAX);
+        files[..surplus].iter().try_for_each(|(_, path)| std::fs::remove_file(path))
     }
 
     fn write_temporary(&self, name: &str, artefact: &[u8]) -> std::io::Result<()> {
@@ -142,6 +157,18 @@ mod tests {
         std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
         assert!(CodeCache::open(&path).is_err());
+    }
+
+    #[test]
+    fn old_artefacts_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("code");
+        let cache = CodeCache::open(&path).unwrap();
+        for i in 0..ARTEFACTS_MAX + 3 {
+            cache.write(&format!("{i:03}"), b"artefact").unwrap();
+        }
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), ARTEFACTS_MAX);
+        assert!(cache.read(&format!("{:03}", ARTEFACTS_MAX + 2)).is_some(), "the newest stays");
     }
 
     #[test]

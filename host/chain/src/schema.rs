@@ -12,6 +12,9 @@ const MISTAKES_MAX: usize = 20;
 /// Why a configuration does not fit.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
+    /// The component can't be read as far as its schema.
+    #[error("the component is damaged: {0}; build or copy it again")]
+    Damaged(String),
     /// The plugin itself is wrong.
     #[error("the plugin's `{SECTION}` section is not a JSON Schema: {0}; its author must rebuild it")]
     BadSchema(String),
@@ -28,7 +31,7 @@ pub fn of_component(component: &[u8]) -> Result<Option<Value>, SchemaError> {
     // Only the outermost custom sections are looked at: an inner module's belong to its compiler.
     let mut depth = 0usize;
     for payload in Parser::new(0).parse_all(component) {
-        match payload.map_err(|e| SchemaError::BadSchema(e.to_string()))? {
+        match payload.map_err(|e| SchemaError::Damaged(e.to_string()))? {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {

@@ -59,3 +59,8 @@ fn redact_pattern() {
 fn count_window() {
     golden("count-window", Allow { state: true, timers: true, kernels: false });
 }
+
+#[test]
+fn sample_c() {
+    golden("sample-c", Allow::default());
+}

@@ -10,6 +10,8 @@ use windows::Windows;
 const SECOND: i64 = 1_000_000_000;
 /// Route 1 of the registration.
 const ROUTE_WINDOWS: u8 = 1;
+/// What records without the field count as.
+const NO_KEY: &[u8] = b"(none)";
 /// Closed counters that one record may give rise to: what a row makes is bounded by the host. The rest follow at the next
 /// records.
 const ROWS_PER_RECORD_MAX: usize = 64;
@@ -67,7 +69,7 @@ impl Transform for CountWindow {
         let mut late = 0;
         for row in batch.rows() {
             // The row itself is judged by the watermark before it: it can't be made late by its own time.
-            let counted = self.windows.count(row.time(), row.bytes(0).unwrap_or_default(), watermark.now());
+            let counted = self.windows.count(row.time(), row.bytes(0).unwrap_or(NO_KEY), watermark.now());
             late += u64::from(!counted);
             watermark.pass(row);
             for closed in self.windows.close(watermark.now(), ROWS_PER_RECORD_MAX) {

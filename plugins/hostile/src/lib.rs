@@ -45,7 +45,7 @@ impl Hostile {
             },
             "overflow" => drop(std::hint::black_box(recurse(1))),
             "grow" => loop {
-                self.hoard.push(std::hint::black_box(vec![1; 1 << 20]));
+                self.hoard.push(std::hint::black_box(Vec::with_capacity(1 << 20)));
             },
             "chatter" => (0..2_000).for_each(|_| host::count("chatter", 1)),
             "reject" => return Err("as asked".into()),
