@@ -1,8 +1,20 @@
 //! The `file` source: lines of files that grow, rotate and go away. It knows no other source.
 
 pub mod config;
+pub mod content;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;
+pub mod open;
 pub mod options;
+pub mod outbox;
 pub mod pattern;
+pub mod reader;
+pub mod record;
+pub mod scan;
+mod scanner;
+pub mod source;
+#[cfg(test)]
+mod tests;
+pub mod tracked;
+pub mod watch;

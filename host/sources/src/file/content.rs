@@ -1,0 +1,216 @@
+//! The content of a file, as stored or unpacked: bytes at positions, line ends, and hashes for the judgement. It knows
+//! neither names nor generations.
+
+use super::open::file_id;
+use flate2::read::MultiGzDecoder;
+use sawlog_core::identity::{Contents, FileId, FirstLine, hash_of};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How large a piece is read when line ends are looked for, bytes.
+const STEP_BYTES: u64 = 256 << 10;
+
+/// An open file.
+#[derive(Debug)]
+pub struct Content {
+    file: File,
+    /// What it was unpacked into, and how large the packed file was then.
+    unpacked: Option<(File, u64)>,
+}
+
+/// Why a packed file could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// More than the limit.
+    #[error("it unpacks to more than the limit")]
+    TooMuch,
+    /// Reading it, or writing the scratch file, failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Content {
+    /// A file whose bytes are its content.
+    pub fn plain(file: File) -> Self {
+        Self { file, unpacked: None }
+    }
+
+    /// A file packed by gzip, unpacked into a nameless file in `scratch`. One that is still being written, or is cut or
+    /// corrupt, has the content up to there.
+    pub fn packed(file: File, scratch: &Path, bytes_max: u64) -> Result<Self, UnpackError> {
+        let packed_bytes = file.metadata()?.len();
+        let mut unpacked = tempfile::tempfile_in(scratch)?;
+        let mut decoder = MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, &file));
+        let (mut block, mut total) = (vec![0; 64 << 10], 0);
+        loop {
+            let read = match decoder.read(&mut block) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+                    ) =>
+                {
+                    break;
+                }
+                Err(e) => return Err(e.into()),
+            };
+            total += read as u64;
+            if total > bytes_max {
+                return Err(UnpackError::TooMuch);
+            }
+            unpacked.write_all(&block[..read])?;
+        }
+        drop(decoder);
+        Ok(Self { file, unpacked: Some((unpacked, packed_bytes)) })
+    }
+
+    fn bytes(&self) -> &File {
+        self.unpacked.as_ref().map_or(&self.file, |(file, _)| file)
+    }
+
+    /// Size of the content, bytes.
+    pub fn size(&self) -> io::Result<u64> {
+        Ok(self.bytes().metadata()?.len())
+    }
+
+    /// Which file it is, and how many names it has.
+    pub fn identity(&self) -> io::Result<(FileId, u64)> {
+        let metadata = self.file.metadata()?;
+        Ok((file_id(&metadata), metadata.nlink()))
+    }
+
+    /// Whether the packed file has changed since it was unpacked.
+    pub fn is_stale(&self) -> bool {
+        let len = self.file.metadata().map(|m| m.len());
+        self.unpacked.as_ref().is_some_and(|(_, packed)| len.is_ok_and(|len| len != *packed))
+    }
+
+    /// Whether the content is unpacked.
+    pub fn is_packed(&self) -> bool {
+        self.unpacked.is_some()
+    }
+
+    /// Appends up to `len` bytes from `at` on to `into`; how many there were.
+    pub fn read_at(&self, at: u64, len: usize, into: &mut Vec<u8>) -> io::Result<usize> {
+        let start = into.len();
+        into.resize(start + len, 0);
+        let mut read = 0;
+        while read < len {
+            match self.bytes().read_at(&mut into[start + read..], at + read as u64) {
+                Ok(0) => break,
+                Ok(n) => read += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    into.truncate(start);
+                    return Err(e);
+                }
+            }
+        }
+        into.truncate(start + read);
+        Ok(read)
+    }
+
+    /// Exactly the bytes of `range`; `None` where the file ends before.
+    pub fn exactly(&self, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
+        let len = (range.end - range.start) as usize;
+        let mut bytes = Vec::with_capacity(len);
+        Ok((self.read_at(range.start, len, &mut bytes)? == len).then_some(bytes))
+    }
+
+    /// Its first line, once complete.
+    pub fn first_line(&self) -> io::Result<Option<FirstLine>> {
+        let mut start = Vec::new();
+        self.read_at(0, 4096, &mut start)?;
+        if !start.contains(&b'\n') && start.len() == 4096 {
+            self.read_at(4096, FirstLine::BYTES_MAX - 4096, &mut start)?;
+        }
+        Ok(FirstLine::find(&start))
+    }
+
+    /// Where the last line end of `range` ends; the range's start if there is none. `line_end` lies at multiples of its
+    /// own length.
+    pub fn last_line_end(&self, range: Range<u64>, line_end: &[u8]) -> io::Result<u64> {
+        let mut end = range.end;
+        while end > range.start {
+            let unit = line_end.len() as u64;
+            let start = (end.saturating_sub(STEP_BYTES).max(range.start)).next_multiple_of(unit).min(end);
+            let Some(bytes) = self.exactly(start..end)? else { return Ok(range.start) };
+            let found = match line_end {
+                [one] => memchr::memrchr(*one, &bytes).map(|i| i + 1),
+                unit => bytes.chunks_exact(unit.len()).rposition(|c| c == unit).map(|i| (i + 1) * unit.len()),
+            };
+            if let Some(found) = found {
+                return Ok(start + found as u64);
+            }
+            if start == end {
+                break;
+            }
+            end = start;
+        }
+        Ok(range.start)
+    }
+
+    /// Where the first line end at or after `from` ends; `None` where there is none before `to`.
+    pub fn next_line_end(&self, from: u64, to: u64, line_end: &[u8]) -> io::Result<Option<u64>> {
+        let mut at = from;
+        while at < to {
+            let mut bytes = Vec::new();
+            let len = (to - at).min(STEP_BYTES) as usize;
+            if self.read_at(at, len, &mut bytes)? == 0 {
+                return Ok(None);
+            }
+            let found = match line_end {
+                [one] => memchr::memchr(*one, &bytes).map(|i| i + 1),
+                unit => bytes.chunks_exact(unit.len()).position(|c| c == unit).map(|i| (i + 1) * unit.len()),
+            };
+            if let Some(found) = found {
+                return Ok(Some(at + found as u64));
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(None)
+    }
+}
+
+/// A file of a judgement.
+#[derive(Debug, Default)]
+pub enum Slot {
+    /// It could not be opened.
+    #[default]
+    Failed,
+    /// Opened where it is asked for.
+    Lazy(PathBuf),
+    /// Open.
+    Open(Arc<Content>),
+}
+
+/// The contents of the files of one judgement.
+pub struct Opened {
+    /// By index.
+    pub files: Vec<Slot>,
+    /// Block size of the evidence in use, bytes.
+    pub block_bytes: u64,
+    /// Opens what was not open.
+    pub open: Box<dyn Fn(&Path) -> Option<Arc<Content>>>,
+}
+
+impl Contents for Opened {
+    fn hash(&mut self, file: usize, range: Range<u64>) -> Option<u64> {
+        let slot = self.files.get_mut(file)?;
+        if let Slot::Lazy(path) = slot {
+            *slot = (self.open)(path).map_or(Slot::Failed, Slot::Open);
+        }
+        let Slot::Open(content) = slot else { return None };
+        content.exactly(range).ok().flatten().map(|bytes| hash_of(&bytes))
+    }
+
+    fn block_bytes(&self) -> u64 {
+        self.block_bytes
+    }
+}

@@ -1,0 +1,92 @@
+//! Reading records of one content: how much to read so that at least one is whole, long lines without holding them, open
+//! fragments from where they began. It knows no generation; positions are offsets in the file.
+
+use super::content::Content;
+use super::frame::{Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, frame, line_end, open_chains};
+use sawlog_record::batch::{InputRecord, Span, flag};
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+
+/// The least that is read at once, bytes.
+const READ_BYTES_MIN: usize = 64 << 10;
+
+/// What is wanted.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// How bytes become records.
+    pub framing: &'a Framing,
+    /// Decided ends.
+    pub splits: &'a BTreeSet<u64>,
+    /// From where, a record's end or the beginning.
+    pub from: u64,
+    /// No record ends above it.
+    pub to: u64,
+    /// Bytes to read at most, but for one record.
+    pub bytes_max: usize,
+    /// Records at most.
+    pub records_max: usize,
+    /// What is known to be open at `from`.
+    pub open: Option<Vec<u64>>,
+}
+
+/// Records and the bytes they name.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Bytes as read, then texts that were joined or converted.
+    pub arena: Vec<u8>,
+    /// Which bytes of the file the arena begins with.
+    pub raw: Range<u64>,
+    /// Records, at least one.
+    pub framed: Framed,
+}
+
+/// Reads records; `None` where there is no whole one.
+pub fn read(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records>> {
+    let at = match &wanted.open {
+        _ if !wanted.framing.cri => wanted.from,
+        Some(open) => open.first().copied().unwrap_or(wanted.from),
+        None => open_before(content, wanted.from, wanted.splits)?.first().copied().unwrap_or(wanted.from),
+    };
+    let mut want = wanted.bytes_max.clamp(READ_BYTES_MIN, 1 << 30);
+    loop {
+        let end = wanted.to.min(wanted.from.saturating_add(want as u64));
+        let mut arena = Vec::with_capacity((end - at) as usize);
+        let len = content.read_at(at, (end - at) as usize, &mut arena)? as u64;
+        let raw = at..at + len;
+        let (framing, splits, to) = (wanted.framing, wanted.splits, wanted.to);
+        let block = Block { framing, splits, at, from: wanted.from, to, records_max: wanted.records_max };
+        let mut framed = frame(&block, &mut arena);
+        if !framed.records.is_empty() {
+            return Ok(Some(Records { arena, raw, framed }));
+        }
+        let stuck = raw.end - framed.rest.min(raw.end) > framing.line_bytes_max as u64 + 2;
+        if stuck && let Some(end) = long_line_end(content, wanted, framed.rest)? {
+            let start = (framed.rest - at) as u32;
+            let text = Span { start, len: framing.line_bytes_max as u32 };
+            let pos = framed.rest;
+            framed.records.push(InputRecord { pos, end, text, received: 0, flags: flag::TRUNCATED });
+            framed.rest = end;
+            return Ok(Some(Records { arena, raw, framed }));
+        }
+        if stuck || raw.end < end || end == wanted.to {
+            return Ok(None);
+        }
+        want *= 2;
+    }
+}
+
+fn long_line_end(content: &Content, wanted: &Wanted<'_>, start: u64) -> io::Result<Option<u64>> {
+    let split = wanted.splits.range(start + 1..).next().copied();
+    let to = wanted.to.min(split.unwrap_or(u64::MAX));
+    let written = content.next_line_end(start, to.min(content.size()?), line_end(wanted.framing.encoding))?;
+    Ok(written.or(split.filter(|split| *split <= wanted.to)))
+}
+
+/// Starts of fragments that are open at `pos`. A chain that began further back than the limit is not looked for.
+fn open_before(content: &Content, pos: u64, splits: &BTreeSet<u64>) -> io::Result<Vec<u64>> {
+    let from = pos.saturating_sub(CHAIN_SPAN_BYTES_MAX);
+    let Some(bytes) = content.exactly(from..pos)? else { return Ok(Vec::new()) };
+    let first = if from == 0 { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |i| i + 1) };
+    Ok(open_chains(&bytes[first..], from + first as u64, splits))
+}

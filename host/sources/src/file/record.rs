@@ -1,0 +1,57 @@
+//! What the journal keeps of a generation so that its file is found again. It knows bytes and their version.
+
+use sawlog_core::identity::{Evidence, FileId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The first byte of a record.
+const VERSION: u8 = 1;
+
+/// One generation of a file source.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// What its partition is called.
+    pub partition: PathBuf,
+    /// The name that it had last.
+    pub path: PathBuf,
+    /// The file that held it last; `None` once it had none.
+    pub file: Option<FileId>,
+    /// Which of the generations with its first line it is.
+    pub disamb: u32,
+    /// Where in the file position 0 lies: above 0 where a power loss ended an older generation in the same file.
+    pub base: u64,
+    /// Ends of lines and joined records that were decided, offsets in the file.
+    pub splits: BTreeSet<u64>,
+    /// The boot under which it was seen last.
+    pub boot_id: [u8; 8],
+    /// What was consumed.
+    pub evidence: Evidence,
+}
+
+/// Why a record can't be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A newer build wrote it.
+    #[error("file identity has version {0}, this build reads {VERSION}; run the build that wrote it, or a newer one")]
+    Version(u8),
+    /// It is damaged.
+    #[error("file identity can't be read: {0}; restore the checkpoint from its backup")]
+    Damaged(String),
+}
+
+impl Identity {
+    /// The bytes for the journal.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![VERSION]).expect("plain data in memory is always encoded")
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
+        let (version, rest) = bytes.split_first().ok_or_else(|| IdentityError::Damaged("it is empty".into()))?;
+        if *version != VERSION {
+            return Err(IdentityError::Version(*version));
+        }
+        postcard::from_bytes(rest).map_err(|e| IdentityError::Damaged(e.to_string()))
+    }
+}

@@ -1,0 +1,620 @@
+//! The source on a real file system, followed as the core does: what is announced is read, what was read is journalled,
+//! and a restart hands back exactly that.
+
+#![allow(clippy::unwrap_used)]
+
+use super::frame::Framing;
+use super::options::FileOptions;
+use super::pattern::Names;
+use super::source::FileSource;
+use futures_util::FutureExt;
+use sawlog_core::identity::Grain;
+use sawlog_core::ports::{ReadLimits, Source, SourceEvent};
+use sawlog_record::batch::flag;
+use sawlog_record::id::{Generation, PartitionId};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Clone)]
+struct Journalled {
+    partition: PartitionId,
+    identity: Vec<u8>,
+    pos: u64,
+    gone: bool,
+}
+
+/// What the core does with a source, and what came of it.
+struct Follower {
+    options: FileOptions,
+    notices: bool,
+    source: Option<FileSource>,
+    journal: BTreeMap<Generation, Journalled>,
+    lines: Vec<String>,
+    flags: Vec<u8>,
+    finished: bool,
+    ended: Vec<Generation>,
+}
+
+fn options(folder: &Path, include: &str) -> FileOptions {
+    let include = [folder.join(include).to_str().unwrap().to_owned()];
+    let pods = folder.join("pods");
+    FileOptions {
+        agent_id: "agent".into(),
+        source_id: "app".into(),
+        names: Names::new(&include, &[], &[], &pods).unwrap(),
+        roots: Vec::new(),
+        framing: Framing { cri: false, encoding: None, line_bytes_max: 1 << 20, multiline: None },
+        from_end: false,
+        until_eof: false,
+        rotate_wait: Duration::from_millis(150),
+        idle_timeout: Duration::from_millis(200),
+        poll_interval: Duration::from_millis(50),
+        deliver_identical_small: false,
+        open_files_max: 100,
+        unpacked_bytes_max: 1 << 30,
+        scratch: folder.to_owned(),
+        grain: Grain::DEFAULT,
+        boot_id: "boot".into(),
+        pods,
+    }
+}
+
+impl Follower {
+    fn new(options: FileOptions) -> Self {
+        let (journal, lines, flags, ended) = Default::default();
+        Self { options, notices: true, source: None, journal, lines, flags, finished: false, ended }
+    }
+
+    fn start(&mut self) {
+        let source = FileSource::new(self.options.clone(), self.notices).unwrap();
+        let known = self.journal.iter().filter(|(_, j)| !j.gone);
+        let known = known.map(|(g, j)| (*g, j.partition, j.identity.clone(), j.pos)).collect();
+        source.restore(known).now_or_never().unwrap();
+        self.source = Some(source);
+    }
+
+    fn stop(&mut self) {
+        self.source = None;
+    }
+
+    fn source(&self) -> &FileSource {
+        self.source.as_ref().unwrap()
+    }
+
+    /// Follows events until `done`, or fails.
+    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !done(self) {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{what} did not come; status {:?}, lines {:?}",
+                self.source().status(),
+                self.tail()
+            );
+            match self.source().event().now_or_never() {
+                Some(event) => self.follow(event),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    fn until_lines(&mut self, n: usize) {
+        self.until(&format!("line {n}"), |f| f.lines.len() >= n);
+    }
+
+    /// Follows events for a while in which nothing new should come.
+    fn rest(&mut self, duration: Duration) {
+        let begun = Instant::now();
+        self.until("rest", |_| begun.elapsed() > duration);
+    }
+
+    fn tail(&self) -> Vec<&str> {
+        self.lines.iter().rev().take(5).map(|l| &l[..l.len().min(60)]).collect()
+    }
+
+    fn follow(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Opened { generation, partition, identity, start } => {
+                let entry = Journalled { partition, identity, pos: start, gone: false };
+                assert!(self.journal.insert(generation, entry).is_none(), "{generation} opened twice");
+            }
+            SourceEvent::Identity { generation, identity } => {
+                self.journal.get_mut(&generation).unwrap().identity = identity
+            }
+            SourceEvent::Available { generation, end } => self.read(generation, end),
+            SourceEvent::Ended { generation, len } => {
+                self.read(generation, len);
+                self.ended.push(generation);
+            }
+            SourceEvent::Vanishing { generation, end } => {
+                self.read(generation, end);
+                self.source().release(generation).now_or_never().unwrap();
+                self.journal.get_mut(&generation).unwrap().gone = true;
+            }
+            SourceEvent::Gone { generation } => self.journal.get_mut(&generation).unwrap().gone = true,
+            SourceEvent::Finished => self.finished = true,
+        }
+    }
+
+    fn read(&mut self, generation: Generation, end: u64) {
+        let limits = ReadLimits { bytes_max: 64 << 10, records_max: 1000 };
+        let begun = Instant::now();
+        while self.journal[&generation].pos < end {
+            let from = self.journal[&generation].pos;
+            let input = match self.source().read(generation, from, end, limits).now_or_never().unwrap() {
+                Ok(input) => input,
+                // The core tries again while it follows further events; a generation that moved comes back with one.
+                Err(_) if begun.elapsed() < Duration::from_millis(500) => {
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+                Err(_) => return,
+            };
+            assert!(input.records.first().unwrap().end > from && input.records.last().unwrap().end <= end);
+            self.lines
+                .extend(input.records.iter().map(|r| String::from_utf8_lossy(r.text.of(&input.arena)).into_owned()));
+            self.flags.extend(input.records.iter().map(|r| r.flags));
+            let pos = input.records.last().unwrap().end;
+            self.journal.get_mut(&generation).unwrap().pos = pos;
+            self.source().trim(generation, pos).now_or_never().unwrap();
+        }
+    }
+
+    fn expect(&self, lines: impl IntoIterator<Item = impl AsRef<str>>) {
+        let expected: Vec<String> = lines.into_iter().map(|l| l.as_ref().to_owned()).collect();
+        assert_eq!(self.lines, expected);
+    }
+
+    fn expect_sorted(&self, numbers: std::ops::Range<usize>) {
+        let mut lines = self.lines.clone();
+        lines.sort();
+        let mut expected: Vec<String> = numbers.map(line).collect();
+        expected.sort();
+        let lost: Vec<&String> = expected.iter().filter(|l| lines.binary_search(l).is_err()).collect();
+        let doubled: Vec<&String> = lines.windows(2).filter(|w| w[0] == w[1]).map(|w| &w[0]).collect();
+        assert!(lost.is_empty() && doubled.is_empty(), "lost {lost:?}, duplicated {doubled:?}");
+        assert_eq!(lines.len(), expected.len());
+    }
+}
+
+fn line(n: usize) -> String {
+    format!("2026-11-24T12:00:00 line number {n:06} of the application")
+}
+
+fn append(path: &Path, numbers: std::ops::Range<usize>) {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    let text: String = numbers.map(|n| line(n) + "\n").collect();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+fn gzip(path: &Path) {
+    let target = PathBuf::from(format!("{}.gz", path.display()));
+    let mut encoder =
+        flate2::write::GzEncoder::new(std::fs::File::create(target).unwrap(), flate2::Compression::fast());
+    encoder.write_all(&std::fs::read(path).unwrap()).unwrap();
+    encoder.finish().unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+fn copytruncate(path: &Path, to: &Path) {
+    std::fs::copy(path, to).unwrap();
+    std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+}
+
+fn fixture() -> (tempfile::TempDir, PathBuf, Follower) {
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("app.log");
+    let follower = Follower::new(options(folder.path(), "*.log"));
+    (folder, app, follower)
+}
+
+fn numbered(path: &Path, n: u32) -> PathBuf {
+    PathBuf::from(format!("{}.{n}", path.display()))
+}
+
+#[test]
+fn new_files_and_new_lines_are_found_within_a_second() {
+    for notices in [true, false] {
+        let (_keep, app, mut follower) = fixture();
+        follower.notices = notices;
+        follower.start();
+        follower.rest(Duration::from_millis(100));
+        let begun = Instant::now();
+        append(&app, 0..10);
+        follower.until_lines(10);
+        append(&app, 10..20);
+        follower.until_lines(20);
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "two discoveries took {:?} (notices {notices})",
+            begun.elapsed()
+        );
+        follower.expect((0..20).map(line));
+        assert_eq!(follower.journal.len(), 1);
+    }
+}
+
+#[test]
+fn a_rename_keeps_the_generation_and_the_new_file_is_another() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.start();
+    follower.until_lines(10);
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    append(&numbered(&app, 1), 10..12);
+    append(&app, 12..20);
+    follower.until_lines(20);
+    follower.rest(Duration::from_millis(400));
+    follower.expect((0..20).map(line));
+    assert_eq!((follower.journal.len(), follower.ended.len()), (2, 1));
+    let partitions: std::collections::BTreeSet<PartitionId> = follower.journal.values().map(|j| j.partition).collect();
+    assert_eq!(partitions.len(), 1);
+}
+
+#[test]
+fn several_rotations_while_the_agent_is_down_are_read_once() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.start();
+    follower.until_lines(10);
+    follower.rest(Duration::from_millis(1200)); // the journal hears of what was consumed
+    follower.stop();
+    append(&app, 10..20);
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    append(&app, 20..30);
+    std::fs::rename(numbered(&app, 1), numbered(&app, 2)).unwrap();
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    append(&app, 30..40);
+    gzip(&numbered(&app, 2));
+    follower.start();
+    follower.until_lines(40);
+    follower.rest(Duration::from_millis(400));
+    follower.expect_sorted(0..40);
+}
+
+#[test]
+fn copy_and_truncate_is_followed_up_and_down() {
+    for down in [false, true] {
+        let (_keep, app, mut follower) = fixture();
+        append(&app, 0..200);
+        follower.start();
+        follower.until_lines(200);
+        follower.rest(Duration::from_millis(1200));
+        if down {
+            follower.stop();
+        }
+        append(&app, 200..230);
+        copytruncate(&app, &numbered(&app, 1));
+        append(&app, 230..240);
+        if down {
+            follower.start();
+        }
+        follower.until_lines(240);
+        follower.rest(Duration::from_millis(400));
+        follower.expect_sorted(0..240);
+    }
+}
+
+#[test]
+fn a_file_that_was_truncated_and_grew_beyond_is_another() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.start();
+    follower.until_lines(10);
+    follower.rest(Duration::from_millis(1200));
+    follower.stop();
+    std::fs::File::options().write(true).open(&app).unwrap().set_len(0).unwrap();
+    append(&app, 10..40);
+    follower.start();
+    follower.until_lines(40);
+    follower.expect_sorted(0..40);
+}
+
+#[test]
+fn a_packed_file_is_the_one_it_was() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..100);
+    follower.start();
+    follower.until_lines(100);
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    append(&app, 100..110);
+    follower.until_lines(110);
+    follower.rest(Duration::from_millis(1200));
+    gzip(&numbered(&app, 1));
+    follower.rest(Duration::from_millis(600));
+    follower.stop();
+    follower.start();
+    follower.rest(Duration::from_millis(600));
+    follower.expect_sorted(0..110);
+}
+
+#[test]
+fn a_packed_file_that_nobody_read_is_read_unpacked() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..5000);
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    gzip(&numbered(&app, 1));
+    append(&app, 5000..5010);
+    follower.start();
+    follower.until_lines(5010);
+    follower.rest(Duration::from_millis(300));
+    follower.expect_sorted(0..5010);
+}
+
+#[test]
+fn a_deleted_file_is_read_to_its_end_and_offered_for_rescue() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.start();
+    follower.until_lines(10);
+    let mut held = std::fs::OpenOptions::new().append(true).open(&app).unwrap();
+    std::fs::remove_file(&app).unwrap();
+    held.write_all((line(10) + "\n").as_bytes()).unwrap();
+    follower.until("rescue", |f| f.journal.values().any(|j| j.gone));
+    follower.expect((0..11).map(line));
+    append(&app, 11..12);
+    follower.until_lines(12);
+    assert_eq!(follower.journal.len(), 2);
+}
+
+#[test]
+fn a_used_inode_is_no_proof() {
+    let (folder, app, mut follower) = fixture();
+    append(&app, 0..10);
+    let inode = std::fs::metadata(&app).unwrap().ino();
+    follower.start();
+    follower.until_lines(10);
+    follower.rest(Duration::from_millis(1200));
+    follower.stop();
+    std::fs::remove_file(&app).unwrap();
+    let again = (0..200).any(|i| {
+        let path = folder.path().join(format!("try{i}"));
+        std::fs::write(&path, "").unwrap();
+        let same = std::fs::metadata(&path).unwrap().ino() == inode;
+        if same {
+            std::fs::rename(&path, &app).unwrap();
+        }
+        same
+    });
+    if !again {
+        eprintln!("NOT RUN: this file system does not use inode numbers again");
+        return;
+    }
+    append(&app, 10..40);
+    follower.start();
+    follower.until_lines(40);
+    follower.expect_sorted(0..40);
+}
+
+#[test]
+fn the_last_half_line_of_a_rotated_file_is_a_record() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..2);
+    follower.start();
+    follower.until_lines(2);
+    let mut writer = std::fs::OpenOptions::new().append(true).open(&app).unwrap();
+    writer.write_all(b"half").unwrap();
+    follower.rest(Duration::from_millis(400));
+    assert_eq!(follower.lines.len(), 2, "a half line of a live file waits");
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    follower.until_lines(3);
+    writer.write_all(b" and the rest\n").unwrap();
+    follower.until_lines(4);
+    follower.stop();
+    follower.start();
+    follower.rest(Duration::from_millis(400));
+    assert_eq!(follower.lines[2..], ["half".to_owned(), " and the rest".to_owned()]);
+}
+
+#[test]
+fn what_is_no_log_is_refused_with_a_reason_and_disturbs_nothing() {
+    let (folder, app, mut follower) = fixture();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("secret"), "secret\n").unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret"), folder.path().join("link.log")).unwrap();
+    std::fs::create_dir(folder.path().join("dir.log")).unwrap();
+    let fifo = folder.path().join("fifo.log");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    append(&app, 0..3);
+    follower.start();
+    follower.until_lines(3);
+    let mut told: Vec<String> = follower.source().status().refused.iter().map(ToString::to_string).collect();
+    told.sort();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(
+        told[0].contains("is a directory")
+            && told[1].contains("is a FIFO")
+            && told[2].contains("list its folder in `roots`")
+    );
+    follower.expect((0..3).map(line));
+}
+
+#[test]
+fn an_unreadable_file_is_not_taken_for_gone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..3);
+    follower.start();
+    follower.until_lines(3);
+    follower.rest(Duration::from_millis(1200));
+    follower.stop();
+    std::fs::set_permissions(&app, PermissionsExt::from_mode(0)).unwrap();
+    if std::fs::File::open(&app).is_ok() {
+        eprintln!("NOT RUN: this user may read everything");
+        return;
+    }
+    follower.start();
+    follower.rest(Duration::from_millis(300));
+    assert!(!follower.source().status().refused.is_empty());
+    std::fs::set_permissions(&app, PermissionsExt::from_mode(0o600)).unwrap();
+    append(&app, 3..5);
+    follower.until_lines(5);
+    follower.expect((0..5).map(line));
+}
+
+#[test]
+fn a_line_of_100_mb_is_one_cut_record() {
+    let (_keep, app, mut follower) = fixture();
+    let mut file = std::fs::File::create(&app).unwrap();
+    writeln!(file, "{}", line(0)).unwrap();
+    (0..100).for_each(|_| file.write_all(&vec![b'x'; 1 << 20]).unwrap());
+    write!(file, "\n{}\n", line(1)).unwrap();
+    follower.start();
+    follower.until_lines(3);
+    assert_eq!((follower.lines[1].len(), follower.flags[1]), (1 << 20, flag::TRUNCATED));
+    assert_eq!((&follower.lines[0], &follower.lines[2]), (&line(0), &line(1)));
+}
+
+#[test]
+fn binary_garbage_keeps_its_bytes() {
+    let (_keep, app, mut follower) = fixture();
+    let garbage: Vec<u8> = (0..50_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(&app, [garbage.as_slice(), b"\n"].concat()).unwrap();
+    follower.start();
+    let expected: Vec<String> = garbage
+        .split(|b| *b == b'\n')
+        .map(|l| String::from_utf8_lossy(l.strip_suffix(b"\r").unwrap_or(l)).into_owned())
+        .collect();
+    follower.until_lines(expected.len());
+    follower.expect(expected);
+}
+
+#[test]
+fn a_containers_lines_are_joined_and_named_through_a_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let container = folder.path().join("pods/shop_cart-1_uid-9/app");
+    std::fs::create_dir_all(&container).unwrap();
+    let mut follower = Follower::new(options(folder.path(), "pods/*/*/*.log*"));
+    let live = container.join("0.log");
+    std::fs::write(&live, "T1 stdout P a\nT2 stderr F e\nT3 stdout P b\n").unwrap();
+    follower.start();
+    follower.until_lines(1);
+    follower.rest(Duration::from_millis(20));
+    let mut file = std::fs::OpenOptions::new().append(true).open(&live).unwrap();
+    file.write_all(b"T4 stdout F c\n").unwrap();
+    follower.until_lines(2);
+    std::fs::rename(&live, container.join("0.log.20261124-120000")).unwrap();
+    std::fs::write(&live, "T5 stdout F d\n").unwrap();
+    std::fs::write(container.join("1.log"), "T6 stderr F f\n").unwrap();
+    follower.until_lines(4);
+    follower.expect(["T2 stderr F e", "T1 stdout F abc", "T5 stdout F d", "T6 stderr F f"]);
+    let partitions: std::collections::BTreeSet<PartitionId> = follower.journal.values().map(|j| j.partition).collect();
+    assert_eq!(partitions.len(), 1);
+    let fields = follower.source().fields(*partitions.first().unwrap());
+    let values: Vec<&str> = fields.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(values, ["shop", "cart-1", "uid-9", "app"]);
+}
+
+#[test]
+fn a_source_that_is_to_end_ends_with_every_byte_announced() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..1000);
+    std::fs::OpenOptions::new().append(true).open(&app).unwrap().write_all(b"half").unwrap();
+    follower.options.until_eof = true;
+    follower.start();
+    follower.until("the end", |f| f.finished);
+    follower.expect((0..1000).map(line).chain(["half".to_owned()]));
+}
+
+#[test]
+fn a_source_can_begin_at_the_end() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.options.from_end = true;
+    follower.start();
+    follower.until("the file", |f| !f.journal.is_empty());
+    append(&app, 10..12);
+    follower.until_lines(2);
+    follower.expect((10..12).map(line));
+    append(&app.with_file_name("new.log"), 12..14);
+    follower.until_lines(4);
+    follower.expect((10..14).map(line));
+}
+
+#[test]
+fn a_power_loss_that_ate_the_end_is_told_from_a_new_file() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..100);
+    follower.start();
+    follower.until_lines(100);
+    follower.rest(Duration::from_millis(1200));
+    follower.stop();
+    let kept = (line(0).len() as u64 + 1) * 90;
+    std::fs::File::options().write(true).open(&app).unwrap().set_len(kept).unwrap();
+    append(&app, 100..105);
+    follower.options.boot_id = "another boot".into();
+    follower.start();
+    follower.until_lines(105);
+    follower.rest(Duration::from_millis(300));
+    follower.expect_sorted(0..105);
+}
+
+#[test]
+fn records_that_span_lines_pass_a_wait() {
+    let (_keep, app, mut follower) = fixture();
+    follower.options.framing.multiline = Some(super::options::multiline("^[0-9]", true, 100).unwrap());
+    std::fs::write(&app, "1 a\n at x\n2 b\n at y\n").unwrap();
+    follower.start();
+    follower.until_lines(2);
+    follower.expect(["1 a\n at x", "2 b\n at y"]);
+    let mut file = std::fs::OpenOptions::new().append(true).open(&app).unwrap();
+    file.write_all(b" late\n3 c\n").unwrap();
+    follower.until_lines(4);
+    follower.expect(["1 a\n at x", "2 b\n at y", " late", "3 c"]);
+}
+
+/// Every style at random, the agent down in half of the rounds.
+#[test]
+fn rotations_of_every_style_lose_and_repeat_nothing() {
+    let rounds = std::env::var("FILE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
+    let (_keep, app, mut follower) = fixture();
+    let (mut n, mut dice) = (0, 0x9e37_79b9_u64);
+    let mut roll = |sides: u64| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) % sides
+    };
+    follower.start();
+    for _ in 0..rounds {
+        let mut write = |count: u64| {
+            append(&app, n..n + count as usize);
+            n += count as usize;
+        };
+        write(1 + roll(300));
+        let down = roll(2) == 0;
+        if down {
+            follower.rest(Duration::from_millis(roll(1200)));
+            follower.stop();
+        }
+        write(1 + roll(300));
+        for _ in 0..=roll(2) {
+            for i in (1..5).rev() {
+                for end in ["", ".gz"] {
+                    let name = |i: u32| PathBuf::from(format!("{}{end}", numbered(&app, i).display()));
+                    if name(i).exists() {
+                        std::fs::rename(name(i), name(i + 1)).unwrap();
+                    }
+                }
+            }
+            match roll(2) {
+                0 => std::fs::rename(&app, numbered(&app, 1)).unwrap(),
+                _ => copytruncate(&app, &numbered(&app, 1)),
+            }
+            if roll(3) == 0 {
+                gzip(&numbered(&app, 1));
+            }
+            write(1 + roll(50));
+        }
+        if down {
+            follower.start();
+        }
+        follower.until_lines(n);
+    }
+    follower.rest(Duration::from_millis(500));
+    follower.expect_sorted(0..n);
+}

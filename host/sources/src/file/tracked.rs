@@ -1,0 +1,255 @@
+//! One generation of the source: its file, how far it was announced and consumed. It decides nothing; offsets are those of
+//! the file, positions of the port are `offset − base`.
+
+use super::content::Content;
+use super::reader::Records;
+use super::record::Identity;
+use sawlog_core::identity::{Disambs, Evidence, FileId, FirstLine, Known, Name, Tracker, generation};
+use sawlog_record::id::{Generation, PartitionId};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How much is read at once to catch up with what was consumed in an earlier life, bytes.
+const CATCH_UP_BYTES: u64 = 1 << 20;
+
+/// What was consumed: collected while a file is read, at rest while it is quiet.
+#[derive(Debug)]
+pub enum Consumed {
+    /// Nothing was read for a while.
+    AtRest(Evidence),
+    /// Being read.
+    Reading(Box<Tracker>),
+}
+
+impl Consumed {
+    /// The evidence so far.
+    pub fn evidence(&self) -> Evidence {
+        match self {
+            Self::AtRest(evidence) => evidence.clone(),
+            Self::Reading(tracker) => tracker.evidence(),
+        }
+    }
+
+    /// Where it ends.
+    pub fn pos(&self) -> u64 {
+        match self {
+            Self::AtRest(evidence) => evidence.pos(),
+            Self::Reading(tracker) => tracker.pos(),
+        }
+    }
+
+    /// Whether `content` still is what was consumed: first line and the bytes before the end are the same.
+    pub fn stands(&self, content: &Content) -> io::Result<bool> {
+        let (range, first_line) = match self {
+            Self::AtRest(evidence) => (evidence.anchor_range(), evidence.first_line()),
+            Self::Reading(tracker) => (tracker.anchor_range(), tracker.first_line()),
+        };
+        let Some(bytes) = content.exactly(range)? else { return Ok(false) };
+        let anchored = match self {
+            Self::AtRest(evidence) => evidence.anchored(&bytes),
+            Self::Reading(tracker) => tracker.anchored(&bytes),
+        };
+        Ok(anchored && content.first_line()? == Some(first_line))
+    }
+
+    /// Takes note of records that were read, and of what lies before them where an earlier life consumed it.
+    pub fn consume(&mut self, content: &Content, records: &Records) -> io::Result<()> {
+        let Some(end) = records.framed.records.last().map(|r| r.end).filter(|end| *end > self.pos()) else {
+            return Ok(());
+        };
+        let Some(tracker) = self.reading(content)? else { return Ok(()) };
+        while tracker.pos() < end {
+            let from = tracker.pos();
+            if records.raw.contains(&from) {
+                let to = end.min(records.raw.end);
+                tracker.consume(&records.arena[(from - records.raw.start) as usize..(to - records.raw.start) as usize]);
+                continue;
+            }
+            let bytes = content.exactly(from..end.min(from + CATCH_UP_BYTES))?;
+            tracker.consume(&bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        }
+        Ok(())
+    }
+
+    fn reading(&mut self, content: &Content) -> io::Result<Option<&mut Tracker>> {
+        if let Self::AtRest(evidence) = self {
+            let bytes = content.exactly(Tracker::needs(evidence))?;
+            let Some(tracker) = bytes.and_then(|bytes| Tracker::resume(evidence.clone(), &bytes)) else {
+                return Ok(None);
+            };
+            *self = Self::Reading(Box::new(tracker));
+        }
+        match self {
+            Self::Reading(tracker) => Ok(Some(tracker)),
+            Self::AtRest(_) => Ok(None),
+        }
+    }
+
+    /// Lets go of what only reading needs.
+    pub fn rest(&mut self) {
+        if let Self::Reading(tracker) = self {
+            *self = Self::AtRest(tracker.evidence());
+        }
+    }
+}
+
+/// One generation.
+#[derive(Debug)]
+pub struct Tracked {
+    /// Its id.
+    pub generation: Generation,
+    /// The order in which it was opened.
+    pub number: u64,
+    /// What it belongs to.
+    pub partition: PartitionId,
+    /// What the partition is called.
+    pub partition_name: Arc<Path>,
+    /// The name that it had last.
+    pub path: PathBuf,
+    /// The file that holds it.
+    pub file: Option<FileId>,
+    /// What kind of name it has.
+    pub name: Name,
+    /// Its number among those with its first line.
+    pub disamb: u32,
+    /// Where in the file position 0 lies.
+    pub base: u64,
+    /// Decided ends.
+    pub splits: Arc<BTreeSet<u64>>,
+    /// What was consumed.
+    pub consumed: Consumed,
+    /// The open file.
+    pub content: Option<Arc<Content>>,
+    /// Stored bytes and change time when it was looked at last: equal ones need no second look.
+    pub stamp: (u64, i64),
+    /// Content bytes.
+    pub size: u64,
+    /// Up to where complete records were announced.
+    pub announced: u64,
+    /// Up to where no line end was found behind `announced`.
+    pub searched: u64,
+    /// Nothing below it is read again.
+    pub floor: u64,
+    /// What is open at an offset, from the last read.
+    pub open_at: Option<(u64, Vec<u64>)>,
+    /// When it last grew.
+    pub grown_at: Instant,
+    /// When it was last read.
+    pub read_at: Instant,
+    /// Up to where what the journal keeps of it has the evidence; `None` when more than that changed.
+    pub journalled: Option<u64>,
+    /// Its last byte was announced.
+    pub ended: bool,
+    /// It was offered for rescue.
+    pub vanishing: bool,
+    /// It was found by this process.
+    pub met: bool,
+    /// The machine was booted since the journal heard of it.
+    pub booted: bool,
+    /// A read found other bytes than were consumed.
+    pub doubtful: bool,
+}
+
+impl Tracked {
+    /// A generation that begins now.
+    pub fn new(
+        generation: Generation,
+        partition_name: Arc<Path>,
+        partition: PartitionId,
+        number: u64,
+        tracker: Tracker,
+    ) -> Self {
+        let now = Instant::now();
+        let base = tracker.pos();
+        Self {
+            generation,
+            number,
+            partition,
+            path: partition_name.to_path_buf(),
+            partition_name,
+            file: None,
+            name: Name::Primary,
+            disamb: 0,
+            base,
+            splits: Arc::default(),
+            consumed: Consumed::Reading(Box::new(tracker)),
+            content: None,
+            stamp: (0, 0),
+            size: 0,
+            announced: base,
+            searched: base,
+            floor: base,
+            open_at: None,
+            grown_at: now,
+            read_at: now,
+            journalled: None,
+            ended: false,
+            vanishing: false,
+            met: true,
+            booted: false,
+            doubtful: false,
+        }
+    }
+
+    /// A generation that the journal knows; `floor` is a position.
+    pub fn restored(
+        generation: Generation,
+        partition: PartitionId,
+        number: u64,
+        floor: u64,
+        identity: Identity,
+    ) -> Self {
+        let tracker = Tracker::new(sawlog_core::identity::Grain::DEFAULT, identity.evidence.first_line());
+        let mut tracked = Self::new(generation, identity.partition.into(), partition, number, tracker);
+        tracked.path = identity.path;
+        tracked.file = identity.file;
+        tracked.disamb = identity.disamb;
+        tracked.base = identity.base;
+        tracked.floor = identity.base.saturating_add(floor);
+        tracked.announced = identity.base;
+        tracked.searched = identity.base;
+        tracked.splits = Arc::new(identity.splits);
+        tracked.journalled = Some(identity.evidence.pos());
+        tracked.consumed = Consumed::AtRest(identity.evidence);
+        tracked.met = false;
+        tracked
+    }
+
+    /// What the journal is to keep.
+    pub fn identity(&self, boot_id: [u8; 8]) -> Identity {
+        Identity {
+            partition: self.partition_name.to_path_buf(),
+            path: self.path.clone(),
+            file: self.file,
+            disamb: self.disamb,
+            base: self.base,
+            splits: self.splits.range(self.floor.min(self.announced)..).copied().collect(),
+            boot_id,
+            evidence: self.consumed.evidence(),
+        }
+    }
+
+    /// As the judgement sees it.
+    pub fn known(&self) -> Known {
+        Known { generation: self.generation, file: self.file, evidence: self.consumed.evidence() }
+    }
+
+    /// Whether nothing of it is left to read or to wait for.
+    pub fn is_quiet(&self) -> bool {
+        self.announced == self.size && self.floor >= self.announced
+    }
+
+    /// A position of the port.
+    pub fn position(&self, offset: u64) -> u64 {
+        offset - self.base
+    }
+}
+
+/// Numbers a new generation and gives it its id.
+pub fn name_generation(disambs: &mut Disambs, agent: &str, source: &str, first_line: FirstLine) -> (Generation, u32) {
+    let disamb = disambs.take(first_line.hash);
+    (generation(agent, source, first_line.hash, disamb), disamb)
+}
