@@ -2,13 +2,15 @@
 //!
 //! Knows where plugins are and where components go; how one is made is known to `host/componentize`.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::workspace;
+use crate::{services, workspace};
+
+/// The variable by which `host/componentize` is told the C compiler.
+const C_COMPILER: &str = "SAWLOG_WASM_CC";
 
 /// What can be done with the plugins of this repository.
 #[derive(clap::Subcommand)]
@@ -25,37 +27,20 @@ pub fn run(verb: &Verb) -> Result<ExitCode> {
 }
 
 /// The folder into which components are built; tests find it in `SAWLOG_TEST_PLUGINS`.
-pub fn folder() -> Result<PathBuf> {
-    Ok(workspace::binaries()?.parent().context("the target folder has no parent")?.join("plugins"))
+pub fn folder() -> PathBuf {
+    workspace::root().join("plugins/target/components")
 }
 
-/// Builds every plugin.
+/// Builds every plugin. Those in C need a compiler that knows WASM: the one that `SAWLOG_WASM_CC` names, else a pinned one
+/// that is fetched once.
 pub fn build() -> Result<()> {
-    let sources = sources()?;
-    ensure!(!sources.is_empty(), "there are no plugins below plugins/");
-    let out = folder()?;
-    fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
-    let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()))
-        .args(["run", "--quiet", "--package", "xtask", "--features", "componentize", "--bin", "build-plugins", "--"])
-        .arg(&out)
-        .args(&sources)
-        .current_dir(workspace::root())
-        .status()
-        .context("cannot run cargo")?;
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()));
+    cargo.args(["run", "--quiet", "--package", "sawlog-componentize"]).current_dir(workspace::root());
+    if std::env::var_os(C_COMPILER).is_none() {
+        let python = services::python_with("ziglang")?;
+        cargo.env(C_COMPILER, format!("{} -m ziglang cc -target wasm32-freestanding", python.display()));
+    }
+    let status = cargo.status().context("cannot run cargo")?;
     ensure!(status.success(), "not every plugin could be built");
     Ok(())
-}
-
-/// The folders of plugins written in Rust, in a fixed order.
-fn sources() -> Result<Vec<PathBuf>> {
-    let folder = workspace::root().join("plugins");
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
-        let path = entry?.path();
-        if fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("cdylib")) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }

@@ -26,6 +26,7 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 
 pub use guard::guarded;
+pub use provision::python_with;
 pub use run::Run;
 
 use crate::workspace;

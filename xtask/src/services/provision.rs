@@ -75,15 +75,15 @@ pub fn go_program(service: &str, package: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// A Python with the pinned packages of `xtask/services/python`: the engine that reads lakes in tests. Returns its path.
+/// A Python with the pinned packages of `xtask/services/NAME/requirements.txt`. Returns its path.
 ///
-/// pip itself holds every package against the digests in requirements.txt.
-pub fn python() -> Result<PathBuf> {
-    let requirements = inputs("python").join("requirements.txt");
+/// pip itself holds every package against the digests in that file.
+pub fn python_with(name: &str) -> Result<PathBuf> {
+    let requirements = inputs(name).join("requirements.txt");
     let key = &lock::digest(&requirements)?.0[..12];
     // An environment knows its own path, so it is made in its place; the mark beside it says that it is whole.
-    let done = once(&format!("python-{key}"), |new| {
-        let place = workspace::cache()?.join(format!("python-{key}-venv"));
+    let done = once(&format!("{name}-{key}"), |new| {
+        let place = workspace::cache()?.join(format!("{name}-{key}-python"));
         let remedy = "Python 3.11 or newer with venv (Debian: apt-get install python3-venv)";
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place), "python3", remedy)?;
         let mut pip = Command::new(place.join("bin/python"));

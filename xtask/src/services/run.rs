@@ -61,7 +61,7 @@ impl Run {
         for service in &absent {
             service.provision().with_context(|| format!("cannot provision {}", service.name()))?;
         }
-        let python = provision::python()?.display().to_string();
+        let python = provision::python_with("duckdb")?.display().to_string();
         self.file.update(|state| state.endpoints.insert("SAWLOG_TEST_PYTHON".to_string(), python))?;
         thread::scope(|scope| {
             let starts: Vec<_> = absent.iter().map(|service| scope.spawn(|| self.start_one(*service))).collect();

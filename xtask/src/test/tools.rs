@@ -14,8 +14,8 @@ pub struct Tool {
     remedy: &'static str,
 }
 
-/// What compiling the workspace needs.
-pub const FOR_RUST: [Tool; 5] = [
+/// What compiling the workspace and the plugins needs.
+pub const FOR_RUST: [Tool; 6] = [
     Tool {
         name: "rustup",
         ask: &["rustup", "--version"],
@@ -41,10 +41,16 @@ pub const FOR_RUST: [Tool; 5] = [
         remedy: "Debian: apt-get install g++",
     },
     Tool { name: "cmake", ask: &["cmake", "--version"], version_min: (3, 10), remedy: "Debian: apt-get install cmake" },
+    Tool {
+        name: "python3 with venv",
+        ask: &["python3", "-c", "import sys, venv, ensurepip; print(sys.version)"],
+        version_min: (3, 11),
+        remedy: "Debian: apt-get install python3-venv",
+    },
 ];
 
 /// What provisioning real services needs besides.
-pub const FOR_SERVICES: [Tool; 5] = [
+pub const FOR_SERVICES: [Tool; 4] = [
     Tool {
         name: "java",
         ask: &["java", "--version"],
@@ -63,12 +69,6 @@ pub const FOR_SERVICES: [Tool; 5] = [
         ask: &["go", "version"],
         version_min: (1, 26),
         remedy: "install Go 1.26 or newer; Debian's own is older",
-    },
-    Tool {
-        name: "python3 with venv",
-        ask: &["python3", "-c", "import sys, venv, ensurepip; print(sys.version)"],
-        version_min: (3, 9),
-        remedy: "Debian: apt-get install python3-venv",
     },
 ];
 

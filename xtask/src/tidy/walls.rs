@@ -44,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sawlog-sim", &["sawlog-record", "sawlog-core", "sawlog-log", "sawlog-queue", "sawlog-checkpoint"]),
     // The reader of the end-to-end tests uses no code of the host: it would share its mistakes.
     ("sawlog-e2e", &[]),
-    ("xtask", &["sawlog-componentize"]),
+    ("xtask", &[]),
 ];
 
 /// Rooms that must be deterministic, and what they may not reach by any way: runtimes, entropy, clocks.
