@@ -235,3 +235,24 @@ fn parquet_is_written_in_row_groups_of_bounded_size() {
     let numbers: Vec<Field> = rows_of(file).iter().map(|row| cell(row, "n").clone()).collect();
     assert_eq!(numbers, [0, 1, 2].iter().flat_map(|_| (0..5_000).map(Field::Long)).collect::<Vec<_>>());
 }
+
+#[test]
+fn the_page_for_readers_shows_what_is_written() {
+    let page = include_str!("../../../../docs/output-format.md");
+    let source = Source { fields: vec![("log.file.path".into(), "/var/log/app.log".into())], streams: false };
+    let json = batch(&[br#"{"level":"info","msg":"paid","n":1.50}"#], &source);
+    let output = Output { rows: vec![0], batch: json };
+    let provenance = Provenance { agent: "node-7", source: "app" };
+    for writer in [with_provenance(), RowWriter::default()] {
+        let mut encoder = JsonLines::new(writer);
+        encoder.append(&output, &provenance).unwrap();
+        let line = String::from_utf8(encoder.finish().unwrap()).unwrap();
+        assert!(page.contains(&line), "{line}");
+    }
+    let bad = String::from_utf8(encoded(&mut plain(), &self::output(&[b"bad \xff"]))).unwrap();
+    assert!(page.contains(&bad), "{bad}");
+    let level = Column { name: "level".into(), path: None, column_type: ColumnType::Text };
+    let rows = rows_of(encoded(&mut Parquet::new(&RowWriter::default(), &[level]).unwrap(), &output));
+    let Field::Str(rest) = cell(&rows[0], "rest") else { panic!("rest is text") };
+    assert!(page.contains(rest.as_str()), "{rest}");
+}

@@ -7,7 +7,7 @@ use super::fit;
 use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::file::writer::SerializedRowGroupWriter;
 use parquet::schema::types::{Type, TypePtr};
-use sawlog_record::batch::{Batch, Row, ValueKind};
+use sawlog_record::batch::{Batch, Row};
 use sawlog_record::path::Path;
 use sawlog_record::value::Value;
 use sawlog_settings::format::{Column, ColumnType};
@@ -161,18 +161,18 @@ fn push_value(content: &Content, buffer: &mut Buffer, parts: &RowParts<'_>, take
 /// Pushes a value that fits; false where it doesn't.
 fn push_fitting(value: &Value<'_>, column_type: ColumnType, buffer: &mut Buffer) -> bool {
     let pushed = match column_type {
-        ColumnType::Text => match value.text().filter(|text| std::str::from_utf8(text).is_ok()) {
-            Some(text) => Some(buffer.push_text(|out| out.extend_from_slice(&text))),
-            None => None,
-        },
+        ColumnType::Text => value.text().filter(|text| std::str::from_utf8(text).is_ok()).map(|text| {
+            buffer.push_text(|out| out.extend_from_slice(&text));
+        }),
         ColumnType::Int64 => fit::int64(value).map(|number| buffer.push_int(number)),
         ColumnType::Float64 => fit::float64(value).map(|number| buffer.push_float(number)),
         ColumnType::Bool => fit::boolean(value).map(|truth| buffer.push_bool(truth)),
         ColumnType::Timestamp => fit::timestamp(value).map(|micros| buffer.push_int(micros)),
-        ColumnType::Json if value.kind == ValueKind::Text && std::str::from_utf8(value.bytes).is_err() => None,
-        ColumnType::Json => Some(buffer.push_text(|out| {
-            value.write_json(out);
-        })),
+        ColumnType::Json => fit::json(value).map(|value| {
+            buffer.push_text(|out| {
+                value.write_json(out);
+            });
+        }),
     };
     pushed.is_some()
 }

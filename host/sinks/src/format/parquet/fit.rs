@@ -37,6 +37,11 @@ pub(super) fn timestamp(value: &Value<'_>) -> Option<i64> {
     micros(nanos)
 }
 
+/// The value, if its JSON text says all of it: everything but text that is not UTF-8.
+pub(super) fn json<'v, 'a>(value: &'v Value<'a>) -> Option<&'v Value<'a>> {
+    (value.kind != ValueKind::Text || std::str::from_utf8(value.bytes).is_ok()).then_some(value)
+}
+
 /// Whole microseconds of a time in nanoseconds.
 pub(super) fn micros(nanos: i64) -> Option<i64> {
     (nanos.rem_euclid(1_000) == 0).then(|| nanos.div_euclid(1_000))
@@ -51,27 +56,27 @@ fn json_text<'a>(value: &Value<'a>) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn json(bytes: &[u8]) -> Value<'_> {
+    fn token(bytes: &[u8]) -> Value<'_> {
         Value { bytes, kind: ValueKind::Json }
     }
 
     #[test]
     fn only_what_comes_back_as_it_was_fits() {
-        assert_eq!(int64(&json(b"-7")), Some(-7));
+        assert_eq!(int64(&token(b"-7")), Some(-7));
         for no in [&b"7.0"[..], b"1e3", b"9223372036854775808", b"null", b"true"] {
-            assert_eq!(int64(&json(no)), None);
+            assert_eq!(int64(&token(no)), None);
         }
         assert_eq!(int64(&Value { bytes: b"7", kind: ValueKind::Text }), None);
         for yes in [&b"0.1"[..], b"-2.50", b"1e300", b"123456789012345", b"9007199254740992", b"0", b"0.0", b"-1e-300"]
         {
-            assert!(float64(&json(yes)).is_some(), "{}", String::from_utf8_lossy(yes));
+            assert!(float64(&token(yes)).is_some(), "{}", String::from_utf8_lossy(yes));
         }
         for no in [&b"0.1000000000000000055511"[..], b"9007199254740993", b"1e999", b"1e-400", b"4.94065645841246e-324"]
         {
-            assert!(float64(&json(no)).is_none(), "{}", String::from_utf8_lossy(no));
+            assert!(float64(&token(no)).is_none(), "{}", String::from_utf8_lossy(no));
         }
-        assert_eq!(boolean(&json(b"true")), Some(true));
-        assert_eq!(boolean(&json(b"1")), None);
+        assert_eq!(boolean(&token(b"true")), Some(true));
+        assert_eq!(boolean(&token(b"1")), None);
         let text = |bytes| Value { bytes, kind: ValueKind::Text };
         assert_eq!(timestamp(&text(b"1970-01-01T00:00:01.000002Z")), Some(1_000_002));
         assert_eq!(timestamp(&text(b"1970-01-01T00:00:01.000000002Z")), None);
