@@ -64,11 +64,28 @@ pub fn summary(config: &Config, report: &Report) -> String {
     lines.extend(config.sections.telemetry.metrics.map(|address| format!("  metrics  {address}")));
     lines.push(format!("  limits   memory {}, disk {}", config.sections.limits.memory, config.sections.limits.disk));
     lines.extend(config.sources.iter().map(|(name, source)| format!("  source   {name} ({})", source.r#type)));
+    lines.extend(epoch(config).map(|digest| format!("  config   {digest}")));
     for (name, sink) in &config.sinks {
         let promise = report.routes.iter().find(|route| route.sink == *name).map(|route| &route.promise);
-        let promise = promise
-            .map_or_else(|| "takes dead letters".to_owned(), |p| format!("{} by {}", p.delivery.word(), p.mechanism));
+        let promise =
+            promise.map_or_else(|| letters(config, name), |p| format!("{} by {}", p.delivery.word(), p.mechanism));
         lines.push(format!("  sink     {name} ({}): {promise}", sink.r#type));
     }
     lines.join("\n")
+}
+
+/// The first digits of the config's digest: equal on two agents that run the same config.
+fn epoch(config: &Config) -> Option<String> {
+    let text = config.digest_text().ok()?;
+    let hash = sawlog_record::id::hash("sawlog.config", &[text.as_bytes()]);
+    Some(hash[..6].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn letters(config: &Config, sink: &str) -> String {
+    let of = if config.dead_letter() == sink {
+        "dead letters of every component that names no other"
+    } else {
+        "dead letters"
+    };
+    format!("takes {of}")
 }

@@ -45,11 +45,11 @@ impl<'a> Reference<'a> {
         self.line("for `${`. `examples/everything.yaml` shows most options in use.\n");
         self.line("## Sections\n");
         let properties = self.schema["properties"].as_object().unwrap();
-        let required = required(self.schema);
+        let top = required(self.schema);
         let skip: Vec<&str> = PARTS.iter().map(|(section, _)| *section).chain(["plugins"]).collect();
         let plain: Map<String, Value> =
             properties.clone().into_iter().filter(|(key, _)| !skip.contains(&key.as_str())).collect();
-        self.table(&plain, &required);
+        self.table(&plain, &top);
         self.line("## Plugins\n");
         self.line("Each entry of `plugins`, by name:\n");
         let plugin = self.definitions["Plugin"].as_object().unwrap();

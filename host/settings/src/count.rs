@@ -47,7 +47,7 @@ impl std::str::FromStr for Count {
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (suffix, factor) =
-            SUFFIXES.iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0).unwrap_or(&("", 1));
+            SUFFIXES.iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor)).unwrap_or(&("", 1));
         write!(f, "{}{suffix}", self.0 / factor)
     }
 }

@@ -136,7 +136,7 @@ fn describe(error: &DecodeError, title: Place, also_known: &[&str]) -> Option<Co
         Kind::UnknownWord { word, expected } => {
             Complaint::error(place, format!("unknown value `{word}`")).mend(suggestion(word, expected, "value"))
         }
-        Kind::WrongKind { found, expected } => wrong_kind(place, found, expected),
+        Kind::Mismatch { found, expected } => mismatch(place, found, expected),
         // The standard library's own words say what is wrong, not how to mend it.
         Kind::Rejected(reason) if reason == "invalid socket address syntax" => {
             Complaint::error(place, "this is not an address").mend("write IP:PORT, such as 127.0.0.1:8080")
@@ -147,7 +147,7 @@ fn describe(error: &DecodeError, title: Place, also_known: &[&str]) -> Option<Co
 }
 
 /// serde's words for what it found, in an operator's.
-fn wrong_kind(place: Place, found: &str, expected: &str) -> Complaint {
+fn mismatch(place: Place, found: &str, expected: &str) -> Complaint {
     let found = match found.split_once(' ') {
         _ if found == "map" => "a mapping".to_owned(),
         _ if found == "sequence" => "a list".to_owned(),
@@ -214,4 +214,128 @@ pub(crate) fn parse_scalar<'de, D: de::Deserializer<'de>>(
         }
     }
     deserializer.deserialize_any(Visitor(expecting))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{Entry, Text, Value};
+    use crate::{ByteSize, Period, Secret};
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "what matters is whether it can be read")]
+    struct Options {
+        name: String,
+        size: ByteSize,
+        #[serde(default)]
+        roll: Option<Roll>,
+        #[serde(default)]
+        list: Vec<Word>,
+        #[serde(default)]
+        token: Option<Secret>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "what matters is whether it can be read")]
+    struct Roll {
+        age: Period,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    enum Word {
+        Plain,
+        Sized(ByteSize),
+    }
+
+    /// Places count up, so that each complaint can be told by its own.
+    fn tree(value: serde_json::Value, next: &mut u32) -> Node {
+        *next += 1;
+        let place = Place { file: 0, start: *next, len: 1 };
+        let value = match value {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(value) => Value::Bool(value),
+            serde_json::Value::Number(number) => number.as_u64().map_or(Value::Float(0.5), Value::Whole),
+            serde_json::Value::String(text) => Value::Text(Text::plain(text)),
+            serde_json::Value::Array(items) => Value::List(items.into_iter().map(|item| tree(item, next)).collect()),
+            serde_json::Value::Object(members) => Value::Map(
+                members
+                    .into_iter()
+                    .map(|(key, value)| {
+                        *next += 1;
+                        let key_place = Place { file: 0, start: *next, len: 1 };
+                        Entry { key, key_place, value: tree(value, next) }
+                    })
+                    .collect(),
+            ),
+        };
+        Node { place, value }
+    }
+
+    fn read(value: serde_json::Value) -> (Decoded<Options>, Vec<String>) {
+        let mut complaints = Vec::new();
+        let decoded = decode::<Options>(&tree(value, &mut 0), Place::default(), &["inputs"], &mut complaints);
+        (decoded, complaints.into_iter().map(|c| format!("{}; {}", c.reason, c.mend.unwrap_or_default())).collect())
+    }
+
+    #[test]
+    fn every_mistake_is_found_in_one_pass() {
+        let (decoded, complaints) = read(serde_json::json!({
+            "size": "big", "naem": "x", "input": [],
+            "roll": { "age": 5, "aeg": "5s" },
+            "list": ["plain", "palin", { "sized": "1" }, { "sized": "1MiB" }, 7],
+        }));
+        let found = |what: &str| complaints.iter().filter(|complaint| complaint.contains(what)).count();
+        for what in [
+            "`big` is not a size",
+            "unknown key `naem`; did you mean `name`?",
+            "unknown key `input`; did you mean `inputs`?",
+            "the duration `5` has no unit",
+            "unknown key `aeg`; did you mean `age`?",
+            "unknown value `palin`; did you mean `plain`?",
+            "the size `1` has no unit",
+            "expected one of plain, sized, found a number",
+            "the key `name` is missing",
+        ] {
+            assert_eq!(found(what), 1, "{what} in {complaints:#?}");
+        }
+        assert_eq!(complaints.len(), 9, "{complaints:#?}");
+        assert!(decoded.value.is_none() && !decoded.clean);
+    }
+
+    #[test]
+    fn what_can_be_kept_is_kept() {
+        let (decoded, complaints) =
+            read(serde_json::json!({ "name": "x", "size": "1MiB", "list": ["plain", 7, { "sized": "2B" }] }));
+        assert_eq!(complaints.len(), 1);
+        let clean = decoded.clean;
+        let options = decoded.value.expect("the rest is whole");
+        assert!(!clean);
+        assert_eq!(options.list, [Word::Plain, Word::Sized(ByteSize::bytes(2))]);
+    }
+
+    #[test]
+    fn a_text_that_was_complained_about_before_is_left_out_in_silence() {
+        let mut node = tree(serde_json::json!({ "name": "x", "size": "1MiB", "token": "${secret:gone}" }), &mut 0);
+        let Value::Map(entries) = &mut node.value else { unreachable!("it was written as a map") };
+        let token = entries.iter_mut().find(|entry| entry.key == "token").expect("it was written");
+        let mut text = Text::plain("${secret:gone}");
+        text.unresolved = true;
+        token.value.value = Value::Text(text);
+        let mut complaints = Vec::new();
+        let decoded = decode::<Options>(&node, Place::default(), &[], &mut complaints);
+        assert!(complaints.is_empty() && !decoded.clean, "{complaints:?}");
+        assert!(decoded.value.is_some_and(|options| options.token.is_none()));
+    }
+
+    #[test]
+    fn a_word_is_matched_as_a_person_would() {
+        assert_eq!(nearest("Read-From", &["read_from", "roots"]), Some("read_from"));
+        assert_eq!(nearest("elasticserach", &["kafka", "elasticsearch"]), Some("elasticsearch"));
+        assert_eq!(nearest("xyz", &["kafka", "s3"]), None);
+        assert_eq!(suggestion("xyz", &[], "key"), "no key is known here");
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Kind {
         expected: &'static [&'static str],
     },
     MissingKey(&'static str),
-    WrongKind {
+    Mismatch {
         found: String,
         expected: String,
     },
@@ -63,7 +63,7 @@ impl de::Error for DecodeError {
         Self::new(Kind::Rejected(message.to_string()))
     }
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Kind::WrongKind { found: found.to_string(), expected: expected.to_string() })
+        Self::new(Kind::Mismatch { found: found.to_string(), expected: expected.to_string() })
     }
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         Self::invalid_type(found, expected)
@@ -144,7 +144,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
         match &self.0.value {
             Value::Text(text) => visitor.visit_enum(StrDeserializer::new(open_text(text)?)),
             Value::Map(entries) if entries.len() == 1 => visitor.visit_enum(Variant(&entries[0])),
-            _ => Err(DecodeError::new(Kind::WrongKind {
+            _ => Err(DecodeError::new(Kind::Mismatch {
                 found: self.0.kind().to_owned(),
                 expected: format!("one of {}", variants.join(", ")),
             })),

@@ -1,6 +1,6 @@
 //! Options of what is written into objects and files: format, columns, rolling. It encodes nothing.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{ByteSize, Finding, Period};
@@ -53,7 +53,7 @@ pub enum ColumnType {
     Json,
 }
 
-/// One declared column. In a config `columns` may also be the path of a YAML file with the list.
+/// One declared column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Column {
@@ -65,6 +65,12 @@ pub struct Column {
     /// Type of the column. A value that doesn't fit goes to the rest column.
     #[serde(rename = "type")]
     pub column_type: ColumnType,
+}
+
+/// The schema of `columns`, which may also be the path of a file: whoever loads the config puts its list in place.
+pub fn columns_schema(generator: &mut SchemaGenerator) -> Schema {
+    let list = generator.subschema_for::<Vec<Column>>();
+    json_schema!({ "anyOf": [list, { "type": "string" }] })
 }
 
 /// When an open object is closed and becomes visible: at the first limit that is met.

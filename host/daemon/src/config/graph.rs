@@ -112,6 +112,9 @@ impl Graph {
         for (i, text) in written.iter().enumerate() {
             let place = of.node.place_of(&format!("inputs.{i}")).unwrap_or(of.place);
             let input = Input::of(text);
+            if outputs.of.contains_key(text.as_str()) {
+                self.meant.insert(text.clone());
+            }
             match outputs.refuse(&input, &of.name) {
                 Some(reason) => {
                     self.meant.extend(outputs.meant(&input, &of.name));

@@ -47,11 +47,15 @@ pub struct Loaded {
 
 /// Reads the file or folder `path` and everything that it refers to.
 pub fn load(path: &Path, from: &dyn References) -> Result<Loaded, FilesError> {
-    let mut files = files::read(path)?;
+    Ok(understand(files::read(path)?, from))
+}
+
+/// What the files say, and everything that is wrong with it.
+fn understand(mut files: Files, from: &dyn References) -> Loaded {
     let mut complaints = Vec::new();
     let mut tree = files.tree(&mut complaints);
     if complaints.iter().any(|complaint| complaint.reason.starts_with("this is not YAML")) {
-        return Ok(Loaded { config: None, complaints, files });
+        return Loaded { config: None, complaints, files };
     }
     let secrets = files.folder.join(secrets_dir(&tree));
     references::resolve(&mut tree, &secrets, from, &mut complaints);
@@ -69,7 +73,7 @@ pub fn load(path: &Path, from: &dyn References) -> Result<Loaded, FilesError> {
         complaints.extend(memory(config, memory_place));
     }
     complaints.sort_by_key(|complaint| (complaint.place, complaint.severity));
-    Ok(Loaded { config, complaints, files })
+    Loaded { config, complaints, files }
 }
 
 /// `secrets.dir`, needed before anything else can be read.
@@ -132,4 +136,92 @@ fn memory(config: &Config, place: Place) -> Option<Complaint> {
         format!("sinks and plugins may take {} MiB together, more than the {limit} of `limits.memory`", need >> 20);
     let mend = "raise `limits.memory`, or lower `stage_memory`, `batch.bytes` or the plugins' `limits.memory`";
     (need > limit.as_bytes()).then(|| Complaint::warning(place, reason).mend(mend))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use files::SourceFile;
+
+    /// Every variable and file is there.
+    struct Anything;
+    impl References for Anything {
+        fn env(&self, _: &str) -> Option<String> {
+            Some("value".to_owned())
+        }
+        fn file(&self, _: &Path) -> Result<String, String> {
+            Ok("value".to_owned())
+        }
+    }
+
+    fn understood(text: &str) -> Loaded {
+        let file = SourceFile { path: PathBuf::from("c.yaml"), text: text.to_owned() };
+        understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Anything)
+    }
+
+    /// Whatever a finger or a bad disk does to a config, it is taken or complained about, at places that exist.
+    #[test]
+    fn no_mutation_of_a_config_is_met_by_panic_or_silence() {
+        let whole = include_str!("../../../../examples/everything.yaml");
+        let pieces: Vec<&str> = vec![
+            "{", "}", "[", "]", ":", " ", "\n", "\t", "\"", "'", "-", "*", "&a", "${", "\u{e9}", "0", "null", "<<: *a",
+        ];
+        let (mut state, mut taken, mut refused) = (88_172_645_463_325_252_u64, 0, 0);
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for _ in 0..300 {
+            let mut text: Vec<char> = whole.chars().collect();
+            for _ in 0..=random(3) {
+                let at = random(text.len());
+                match random(3) {
+                    0 => drop(text.remove(at)),
+                    1 => drop(text.splice(at..at, pieces[random(pieces.len())].chars())),
+                    _ => text.truncate(text.len() - random(40)),
+                }
+            }
+            let loaded = understood(&text.iter().collect::<String>());
+            let errors = loaded.complaints.iter().filter(|complaint| complaint.severity == Severity::Error).count();
+            assert_eq!(loaded.config.is_none(), errors > 0);
+            if loaded.config.is_some() {
+                taken += 1
+            } else {
+                refused += 1
+            }
+            assert!(!crate::diagnostics::text(&loaded.complaints, &loaded.files).is_empty());
+        }
+        assert!(taken > 10 && refused > 100, "both kinds were met: {taken} taken, {refused} refused");
+    }
+
+    #[test]
+    fn the_order_of_components_depends_on_names_and_edges_only() {
+        let text = |first: &str, second: &str| {
+            format!(
+                "version: 1\nsources: {{ app: {{ type: file, include: [/a] }} }}\ntransforms:\n{first}{second}sinks: {{ out: {{ type: console, inputs: [z] }} }}\n"
+            )
+        };
+        let (z, b) = (
+            "  z: { type: filter, inputs: [b, a], condition: 'x == 1' }\n",
+            "  b: { type: filter, inputs: [app], condition: 'x == 1' }\n  a: { type: filter, inputs: [app], condition: 'x == 1' }\n",
+        );
+        for text in [text(z, b), text(b, z)] {
+            let config = understood(&text).config.expect("it holds together");
+            assert_eq!(config.order, ["a", "b", "z"]);
+            assert_eq!(config.subgraph("app").transforms, ["a", "b", "z"]);
+            assert_eq!(config.subgraph("app").sinks, ["out"]);
+            assert_eq!(config.dead_letter(), "dead_letter");
+            assert!(config.is_dead_letter_sink("dead_letter") && !config.is_dead_letter_sink("out"));
+        }
+    }
+
+    #[test]
+    fn what_is_written_for_the_epoch_names_secrets_by_reference() {
+        let config =
+            understood(include_str!("../../../../examples/everything.yaml")).config.expect("it holds together");
+        let text = config.digest_text().expect("a config is JSON");
+        assert!(text.contains("${secret:es}") && !text.contains("\"value\""), "{text}");
+    }
 }

@@ -62,7 +62,7 @@ pub struct Plugin {
     #[serde(default)]
     pub digest: Option<String>,
     /// What the plugin is configured with; its own schema decides what it may hold.
-    #[serde(default)]
+    #[serde(default = "empty")]
     pub config: serde_json::Value,
     /// Files that the plugin gets at its configuration, by the names it knows them by.
     #[serde(default)]
@@ -76,6 +76,10 @@ pub struct Plugin {
     /// Where the plugin runs.
     #[serde(default)]
     pub isolation: Isolation,
+}
+
+fn empty() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
 }
 
 /// Why a plugin's component can't be had. The part after the semicolon says how to mend it.
@@ -117,11 +121,6 @@ impl Plugin {
             }
             _ => Ok(bytes),
         }
-    }
-
-    /// What the plugin is configured with, as JSON text; an empty object where nothing is written.
-    pub fn config_json(&self) -> String {
-        if self.config.is_null() { "{}".to_owned() } else { self.config.to_string() }
     }
 
     /// The component's file, from the folder of the config.

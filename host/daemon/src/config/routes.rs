@@ -150,7 +150,7 @@ fn unrouted_streams(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complai
         let whole = parsed.sources.iter().find(|source| {
             let ways = graph.ways(&source.name, &sink.name, 64);
             graph.vertices.get(&source.name).is_some_and(|vertex| vertex.kind == Kind::Source)
-                && ways.iter().any(|way| !way.iter().any(|n| thins(&n)))
+                && ways.iter().any(|way| !way.iter().any(&thins))
         });
         if let Some(source) = whole {
             let place = sink.node.place_of("inputs").unwrap_or(sink.place);

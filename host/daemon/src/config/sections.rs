@@ -139,16 +139,16 @@ pub enum LogLevel {
     Trace,
 }
 
-impl LogLevel {
-    /// The word as it is written in a config.
-    pub fn word(self) -> &'static str {
-        match self {
+/// The word as it is written in a config, which is the one that log filters take.
+impl std::fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
             Self::Error => "error",
             Self::Warn => "warn",
             Self::Info => "info",
             Self::Debug => "debug",
             Self::Trace => "trace",
-        }
+        })
     }
 }
 

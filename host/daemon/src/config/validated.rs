@@ -102,16 +102,12 @@ pub struct Config {
     pub sinks: BTreeMap<String, Sink>,
     /// Who feeds whom.
     pub graph: Graph,
-    /// Names of the transforms, each behind those that feed it, ties by name: the order of component numbers.
+    /// Names of the transforms, each behind those that feed it, ties by name: the component numbers in
+    /// record ids are the places in this list, the same for every agent with this config.
     pub order: Vec<String>,
 }
 
 impl Config {
-    /// The number of a transform in record ids; the same for every agent with this config.
-    pub fn component_number(&self, transform: &str) -> Option<u8> {
-        self.order.iter().position(|name| name == transform).and_then(|at| u8::try_from(at).ok())
-    }
-
     /// Everything that rows of `source` pass.
     pub fn subgraph(&self, source: &str) -> Subgraph<'_> {
         let below = self.graph.below(source);
@@ -158,8 +154,8 @@ impl Config {
         sinks + plugins
     }
 
-    /// A sink's options without what a reload may change in place, as text: what its epoch is made of. Secrets stand in it
-    /// by reference.
+    /// Everything that outputs depend on, as text: what the id of an epoch is made of, beside digests of plugins. Secrets
+    /// stand in it by reference.
     pub fn digest_text(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(&(&self.sections, &self.plugins, &self.sources, &self.transforms, &self.sinks))
     }

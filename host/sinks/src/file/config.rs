@@ -19,6 +19,7 @@ pub struct FileSink {
     pub format: ObjectFormat,
     /// Declared columns of Parquet: a list, or the path of a YAML file with the list.
     #[serde(default)]
+    #[schemars(schema_with = "sawlog_settings::format::columns_schema")]
     pub columns: Vec<Column>,
     /// When a file is closed: an appended one gets its number, one of a lake becomes visible.
     #[serde(default)]

@@ -42,6 +42,7 @@ pub struct HdfsSink {
     pub format: ObjectFormat,
     /// Declared columns of Parquet: a list, or the path of a YAML file with the list.
     #[serde(default)]
+    #[schemars(schema_with = "sawlog_settings::format::columns_schema")]
     pub columns: Vec<Column>,
     /// When an open file is closed and becomes visible.
     #[serde(default)]

@@ -57,6 +57,7 @@ pub struct S3Sink {
     pub format: ObjectFormat,
     /// Declared columns of Parquet: a list, or the path of a YAML file with the list.
     #[serde(default)]
+    #[schemars(schema_with = "sawlog_settings::format::columns_schema")]
     pub columns: Vec<Column>,
     /// When an open object is closed and becomes visible.
     #[serde(default)]
