@@ -7,12 +7,15 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sawlog_core::ports::{JournalError, JournalStore, Journalled};
-use sawlog_log::{Disk, DiskThread, Drive, Gather, Log, LogOptions, Lsn, Reader, SharedLog};
+use sawlog_log::{Disk, DiskError, DiskThread, Drive, Gather, Log, LogOptions, Lsn, OnFull, Reader, SharedLog};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 const JOURNAL_DIR: &str = "journal";
 /// Bytes read at once when the journal is loaded.
 const READ_BYTES: usize = 1 << 20;
+/// A checkpoint that waits for space is tried again after this time.
+const HOLD_TIME: Duration = Duration::from_millis(200);
 
 /// How the journal is kept.
 #[derive(Debug, Clone)]
@@ -67,6 +70,8 @@ pub struct DiskJournal {
     files: Arc<DiskThread>,
     options: JournalOptions,
     incarnation: [u8; 16],
+    /// A full disk makes callers wait. A simulated one has no clock to wait by.
+    hold: bool,
     /// The newest checkpoint: its number and address.
     newest: Arc<Mutex<Option<(u64, Lsn)>>>,
 }
@@ -86,10 +91,19 @@ impl DiskJournal {
         snapshot::prune(&*disk, options.keep)?;
         let thread = |error: std::io::Error| CheckpointError::Thread(error.to_string());
         let reader = log.reader();
-        let log = SharedLog::start(log, drive, Gather::default(), "sawlog-journal").map_err(thread)?;
+        let log = SharedLog::start(log, drive, Gather::default(), OnFull::Hold, "sawlog-journal").map_err(thread)?;
         let files = Arc::new(DiskThread::start(drive, "sawlog-ckpt").map_err(thread)?);
         let newest = Arc::new(Mutex::new(newest.map(|snapshot| (snapshot.number, snapshot.lsn))));
-        Ok(Self { disk, log, reader, files, options, incarnation: opening.incarnation, newest })
+        Ok(Self {
+            disk,
+            log,
+            reader,
+            files,
+            options,
+            incarnation: opening.incarnation,
+            hold: drive == Drive::Thread,
+            newest,
+        })
     }
 
     /// How much of its quota the journal uses.
@@ -104,6 +118,11 @@ impl DiskJournal {
     /// Bytes that the journal's log takes on the disk, spare segments included.
     pub fn disk_bytes(&self) -> u64 {
         self.reader.disk_bytes()
+    }
+
+    /// Whether records wait for space on the disk: a reason not to be ready, and the time to free some.
+    pub fn is_holding(&self) -> bool {
+        self.log.is_holding()
     }
 
     /// The checkpoints on the disk, oldest first. One that cannot be read is an error: `show` is for finding that out.
@@ -186,7 +205,7 @@ fn write_checkpoint(
     disk: &dyn Disk,
     newest: &Mutex<Option<(u64, Lsn)>>,
     keep: usize,
-    mut snapshot: Snapshot,
+    snapshot: &mut Snapshot,
 ) -> Result<Lsn, CheckpointError> {
     let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
     let (number, lsn) = newest.unwrap_or((0, 0));
@@ -198,6 +217,42 @@ fn write_checkpoint(
     *newest = Some((snapshot.number, snapshot.lsn));
     snapshot::prune(disk, keep)?;
     Ok(snapshot.lsn)
+}
+
+/// Tries again while the disk is full, where `hold` says so.
+fn hold_while_full<T>(
+    hold: bool,
+    mut attempt: impl FnMut() -> Result<T, CheckpointError>,
+) -> Result<T, CheckpointError> {
+    loop {
+        match attempt() {
+            Err(CheckpointError::Disk(DiskError::NoSpace { .. })) if hold => std::thread::sleep(HOLD_TIME),
+            result => return result,
+        }
+    }
+}
+
+/// Moves a damaged journal and its checkpoints out of the way, to the folder `damaged/<n>` whose name is returned, so that a
+/// new one can be opened and given a restored snapshot. Blobs stay: they prove themselves by their digest. Nothing is deleted.
+pub fn set_aside(disk: &dyn Disk) -> Result<String, CheckpointError> {
+    let mut number = 1;
+    let target = loop {
+        let target = format!("damaged/{number}");
+        match disk.list(&target) {
+            Err(DiskError::NotFound { .. }) => break target,
+            Ok(_) => number += 1,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    disk.create_dir(&target)?;
+    for dir in [snapshot::DIR, JOURNAL_DIR] {
+        for name in disk.list(dir)? {
+            disk.rename(&format!("{dir}/{name}"), &format!("{target}/{dir}-{name}"))?;
+        }
+        disk.sync_dir(&target)?;
+        disk.sync_dir(dir)?;
+    }
+    Ok(target)
 }
 
 fn told(error: impl Into<CheckpointError>) -> JournalError {
@@ -223,11 +278,13 @@ impl JournalStore for DiskJournal {
         // The barrier's address is fixed now: records appended later lie at or above it.
         let barrier = self.log.append(Vec::new(), true);
         let (disk, newest, files) = (self.disk.clone(), self.newest.clone(), self.files.clone());
-        let (log, keep, incarnation) = (self.log.clone(), self.options.keep, self.incarnation);
+        let (log, keep, incarnation, hold) = (self.log.clone(), self.options.keep, self.incarnation, self.hold);
         async move {
             let lsn = barrier.await.map_err(told)?.end;
-            let snapshot = Snapshot { number: 0, lsn, incarnation, state };
-            let floor = files.call(move || write_checkpoint(&*disk, &newest, keep, snapshot)).await.map_err(told)?;
+            let mut snapshot = Snapshot { number: 0, lsn, incarnation, state };
+            let floor =
+                files.call(move || hold_while_full(hold, || write_checkpoint(&*disk, &newest, keep, &mut snapshot)));
+            let floor = floor.await.map_err(told)?;
             log.trim(floor.map_err(told)?).await.map_err(told)?;
             Ok(())
         }

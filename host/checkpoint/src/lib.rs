@@ -31,4 +31,4 @@ mod snapshot;
 
 pub use dir::{DataDir, LOCK_FILE};
 pub use error::CheckpointError;
-pub use journal::{CheckpointInfo, DiskJournal, JournalOptions, Pressure};
+pub use journal::{CheckpointInfo, DiskJournal, JournalOptions, Pressure, set_aside};

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::FutureExt as _;
-use sawlog_checkpoint::{CheckpointError, DiskJournal, JournalOptions};
+use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions, Pressure, set_aside};
 use sawlog_core::ports::{JournalStore, Journalled};
 use sawlog_log::Drive;
 use sawlog_log::sim::SimDisk;
@@ -162,4 +162,91 @@ async fn damage_refuses_to_open_and_names_the_way_out() {
     refused(&disk);
     disk.flip_bit("checkpoints/0000000001.ckpt", 700).unwrap();
     DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_damaged_journal_is_set_aside_and_a_restored_snapshot_goes_on() {
+    let disk = SimDisk::new(1);
+    let blob = {
+        let journal = DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).unwrap();
+        journal.append(vec![vec![1; 100]], true).await.unwrap();
+        journal.append(vec![vec![2; 100]], true).await.unwrap();
+        journal.put_blob(b"plugin".to_vec()).await.unwrap()
+    };
+    disk.flip_bit("journal/0000000001-0000000000000000.seg", 600 * 8).unwrap();
+    assert!(DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).is_err());
+    assert_eq!(set_aside(&disk).unwrap(), "damaged/1");
+    let journal = DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).unwrap();
+    assert!(journal.load().await.unwrap().records.is_empty());
+    journal.snapshot(b"restored".to_vec()).await.unwrap();
+    drop(journal);
+    disk.crash();
+    let journal = DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).unwrap();
+    assert_eq!(journal.load().await.unwrap().snapshot.unwrap(), b"restored");
+    assert_eq!(journal.get_blob(blob).await.unwrap().unwrap(), b"plugin");
+    assert_eq!(journal.checkpoints().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_quota_warns_then_refuses_and_a_snapshot_relieves_it() {
+    let disk = SimDisk::new(1);
+    let mut options = options();
+    (options.quota_bytes, options.reserve_bytes) = (20_000, 4_096);
+    let journal = DiskJournal::open(Arc::new(disk), options, Drive::Inline).unwrap();
+    let mut seen = Vec::new();
+    let refused = loop {
+        seen.push(journal.pressure());
+        if let Err(error) = journal.append(vec![vec![0; 500]], true).await {
+            break error;
+        }
+    };
+    assert!(refused.to_string().contains("its quota is 20000"), "{refused}");
+    seen.dedup();
+    assert_eq!(seen, [Pressure::Low, Pressure::Half, Pressure::High]);
+    journal.snapshot(b"all of it".to_vec()).await.unwrap();
+    assert_eq!(journal.pressure(), Pressure::Low);
+    journal.append(vec![vec![0; 500]], true).await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_full_disk_makes_a_real_journal_wait_and_not_fail() {
+    let disk = SimDisk::new(1);
+    let journal = Arc::new(DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Thread).unwrap());
+    disk.limit_space(Some(0));
+    let appends = (0..20u64).map(|i| journal.append(vec![i.to_le_bytes().repeat(40)], true)).collect::<Vec<_>>();
+    let snapshot = journal.snapshot(vec![9; 3000]);
+    while !journal.is_holding() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    disk.limit_space(None);
+    for append in appends {
+        append.await.unwrap();
+    }
+    snapshot.await.unwrap();
+    assert_eq!(journal.load().await.unwrap().snapshot.unwrap(), vec![9; 3000]);
+    journal.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_real_directory_keeps_it_all_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = {
+        let data = DataDir::open(dir.path()).unwrap();
+        let journal = DiskJournal::open(data.disk(), options(), Drive::Thread).unwrap();
+        for i in 0..10u64 {
+            journal.append(vec![i.to_le_bytes().to_vec()], true).await.unwrap();
+        }
+        journal.snapshot(10u64.to_le_bytes().to_vec()).await.unwrap();
+        journal.append(vec![10u64.to_le_bytes().to_vec()], true).await.unwrap();
+        let blob = journal.put_blob(vec![5; 100_000]).await.unwrap();
+        journal.close().await.unwrap();
+        blob
+    };
+    let data = DataDir::open(dir.path()).unwrap();
+    let journal = DiskJournal::open(data.disk(), options(), Drive::Thread).unwrap();
+    let loaded = journal.load().await.unwrap();
+    assert_eq!((number(&loaded.snapshot.unwrap()), loaded.records), (10, vec![10u64.to_le_bytes().to_vec()]));
+    assert_eq!(journal.get_blob(blob).await.unwrap().unwrap(), vec![5; 100_000]);
+    journal.retain_blobs(Vec::new()).await.unwrap();
+    assert!(journal.get_blob(blob).await.unwrap().is_none());
 }

@@ -5,18 +5,22 @@
 //! of the log's own, with [`Drive::Inline`] it is the first caller that is polled again. A caller that drops its future
 //! changes nothing: what it left in the queue is written like the rest.
 
+use crate::disk::DiskError;
 use crate::error::LogError;
 use crate::frame::Lsn;
 use crate::log::Log;
 use crate::reader::Reader;
 use crate::thread::{Drive, yield_once};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// What is not urgent is written after this time even if nothing urgent comes.
 const IDLE_TIME_MAX: Duration = Duration::from_millis(500);
+/// A group that waits for space is tried again after this time.
+const HOLD_TIME: Duration = Duration::from_millis(200);
 
 /// How long a leader waits for company. With both at 0 a group is what came in during the sync before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +29,17 @@ pub struct Gather {
     pub bytes: usize,
     /// Go at the latest after this time.
     pub time: Duration,
+}
+
+/// What a full disk does to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFull {
+    /// Its callers get [`LogError::Disk`] and may try again; nothing of theirs is in the log.
+    Refuse,
+    /// It is tried again until there is space, in its order; callers wait. [`SharedLog::is_holding`] tells.
+    /// For logs whose records may not be lost and whose callers free the space. With [`Drive::Inline`], which has no clock
+    /// to wait by, it refuses.
+    Hold,
 }
 
 /// What became durable.
@@ -40,8 +55,13 @@ type Ack<T> = oneshot::Sender<Result<T, LogError>>;
 
 type Done = Box<dyn FnOnce(Result<Committed, LogError>) + Send>;
 
+struct Append {
+    payloads: Vec<Vec<u8>>,
+    done: Done,
+}
+
 enum Request {
-    Append { payloads: Vec<Vec<u8>>, done: Done },
+    Append(Append),
     Trim { floor: Lsn, ack: Ack<Lsn> },
 }
 
@@ -62,6 +82,8 @@ struct Inner {
     wake: Condvar,
     log: Mutex<Log>,
     gather: Gather,
+    hold: bool,
+    holding: AtomicBool,
 }
 
 /// A log that many tasks append to. Clones share it; the last clone dropped closes it, [`SharedLog::close`] also waits.
@@ -84,11 +106,12 @@ impl Drop for Handle {
 
 impl SharedLog {
     /// Puts a group commit in front of `log`. `name` is that of the thread (15 bytes show in the system's tools).
-    pub fn start(log: Log, drive: Drive, gather: Gather, name: &str) -> io::Result<Self> {
+    pub fn start(log: Log, drive: Drive, gather: Gather, on_full: OnFull, name: &str) -> io::Result<Self> {
         let reader = log.reader();
         let dir = log.dir().to_owned();
+        let hold = on_full == OnFull::Hold && drive == Drive::Thread;
         let (queue, wake, log) = (Mutex::default(), Condvar::new(), Mutex::new(log));
-        let inner = Arc::new(Inner { dir, queue, wake, log, gather });
+        let inner = Arc::new(Inner { dir, queue, wake, log, gather, hold, holding: AtomicBool::new(false) });
         if drive == Drive::Thread {
             let led = inner.clone();
             std::thread::Builder::new().name(name.to_owned()).spawn(move || led.lead())?;
@@ -109,7 +132,7 @@ impl SharedLog {
     ) -> impl Future<Output = Result<Committed, LogError>> + Send + use<> {
         let (ack, committed) = oneshot::channel();
         let done = Box::new(move |result| answer(ack, result));
-        let handed = self.hand_over(Request::Append { payloads, done }, urgent);
+        let handed = self.hand_over(Request::Append(Append { payloads, done }), urgent);
         self.answer(handed, committed, urgent)
     }
 
@@ -122,7 +145,7 @@ impl SharedLog {
         payloads: Vec<Vec<u8>>,
         done: F,
     ) -> Result<impl Future<Output = ()> + Send + use<F>, LogError> {
-        self.hand_over(Request::Append { payloads, done: Box::new(done) }, true)?;
+        self.hand_over(Request::Append(Append { payloads, done: Box::new(done) }), true)?;
         let inner = (self.drive == Drive::Inline).then(|| self.handle.0.clone());
         Ok(async move {
             if let Some(inner) = inner {
@@ -144,6 +167,11 @@ impl SharedLog {
         &self.reader
     }
 
+    /// Whether a group waits for space on the disk ([`OnFull::Hold`]): a reason not to be ready.
+    pub fn is_holding(&self) -> bool {
+        self.inner().holding.load(Ordering::Acquire)
+    }
+
     /// Makes everything appended durable and stops the thread. Later calls on any clone get [`LogError::Closed`].
     pub async fn close(&self) -> Result<(), LogError> {
         let last = self.append(Vec::new(), true).await;
@@ -161,7 +189,7 @@ impl SharedLog {
         if queue.closed || queue.over {
             return Err(self.inner().closed());
         }
-        if let Request::Append { payloads, .. } = &request {
+        if let Request::Append(Append { payloads, .. }) = &request {
             queue.bytes += payloads.iter().map(Vec::len).sum::<usize>();
         }
         queue.waiting.push(request);
@@ -239,28 +267,49 @@ impl Inner {
             std::mem::take(&mut queue.waiting)
         };
         let mut trims = Vec::new();
-        let mut appended = Vec::new();
+        let mut appends = Vec::new();
         for request in waiting {
             match request {
-                Request::Append { payloads, done } => appended.push((append_all(&mut log, &payloads), done)),
+                Request::Append(append) => appends.push(append),
                 Request::Trim { floor, ack } => trims.push((floor, ack)),
             }
         }
+        loop {
+            appends = self.commit(&mut log, appends);
+            self.holding.store(!appends.is_empty(), Ordering::Release);
+            if appends.is_empty() {
+                break;
+            }
+            std::thread::sleep(HOLD_TIME);
+        }
+        for (floor, ack) in trims {
+            answer(ack, log.trim(floor));
+        }
+    }
+
+    /// Makes a group durable and answers its callers; returns those that wait for space.
+    fn commit(&self, log: &mut Log, appends: Vec<Append>) -> Vec<Append> {
+        let appended =
+            appends.into_iter().map(|append| (append_all(log, &append.payloads), append)).collect::<Vec<_>>();
         let outcome = log.commit();
         let durable = match &outcome {
             Err(LogError::Void { lo, .. }) => *lo,
             _ => log.durable(),
         };
-        for (committed, done) in appended {
-            let result = match (&outcome, committed) {
-                (Err(error), Ok(committed)) if committed.end > durable => Err(error.clone()),
-                (_, committed) => committed,
-            };
-            done(result);
+        let hold = self.hold && !self.queue().closed;
+        let mut held = Vec::new();
+        for (committed, append) in appended {
+            match (&outcome, committed) {
+                (Err(LogError::Disk { source: DiskError::NoSpace { .. }, .. }), Ok(committed))
+                    if hold && committed.end > durable =>
+                {
+                    held.push(append);
+                }
+                (Err(error), Ok(committed)) if committed.end > durable => (append.done)(Err(error.clone())),
+                (_, committed) => (append.done)(committed),
+            }
         }
-        for (floor, ack) in trims {
-            answer(ack, log.trim(floor));
-        }
+        held
     }
 }
 

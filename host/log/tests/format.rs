@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_log::sim::SimDisk;
-use sawlog_log::{Disk, Drive, Gather, Log, LogError, LogOptions, OnDamage, RealDisk, SharedLog};
+use sawlog_log::{Disk, Drive, Gather, Log, LogError, LogOptions, OnDamage, OnFull, RealDisk, SharedLog};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ async fn many_writers_share_syncs_and_each_finds_its_own() {
     options.segment_bytes = 256 << 10;
     let (log, _) = Log::open(disk.clone(), "wal", options.clone(), |_, _| {}).unwrap();
     let gather = Gather { bytes: 1 << 20, time: Duration::from_millis(2) };
-    let shared = SharedLog::start(log, Drive::Thread, gather, "test-wal").unwrap();
+    let shared = SharedLog::start(log, Drive::Thread, gather, OnFull::Refuse, "test-wal").unwrap();
     let payload = |i: u32| i.to_le_bytes().repeat(100);
     let lazy = shared.append(vec![b"lazy".to_vec()], false);
     let appends = (0..2000u32).map(|i| shared.append(vec![payload(i)], true)).collect::<Vec<_>>();
@@ -176,7 +176,7 @@ async fn what_is_not_urgent_becomes_durable_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(RealDisk::open(dir.path()).unwrap());
     let (log, _) = Log::open(disk, "wal", LogOptions::new([1; 16]), |_, _| {}).unwrap();
-    let shared = SharedLog::start(log, Drive::Thread, Gather::default(), "test-wal").unwrap();
+    let shared = SharedLog::start(log, Drive::Thread, Gather::default(), OnFull::Refuse, "test-wal").unwrap();
     assert_eq!(shared.append(vec![b"hint".to_vec()], false).await.unwrap().lsns, [0]);
 }
 
@@ -184,7 +184,7 @@ async fn what_is_not_urgent_becomes_durable_by_itself() {
 async fn a_failed_sync_is_told_to_everyone_in_the_group_and_the_next_group_goes_on() {
     let disk = SimDisk::new(1);
     let (log, ..) = read_back(&disk, options()).unwrap();
-    let shared = SharedLog::start(log, Drive::Inline, Gather::default(), "").unwrap();
+    let shared = SharedLog::start(log, Drive::Inline, Gather::default(), OnFull::Refuse, "").unwrap();
     shared.append(vec![b"kept".to_vec()], true).await.unwrap();
     disk.fail_sync_after(0);
     let group = (0..3u8).map(|i| shared.append(vec![vec![i]], true)).collect::<Vec<_>>();
@@ -199,4 +199,34 @@ async fn a_failed_sync_is_told_to_everyone_in_the_group_and_the_next_group_goes_
     // The reader steps over the void.
     let chunk = log.reader().read(28, 1000).unwrap();
     assert_eq!(chunk.frames[0].lsn, after);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_full_disk_holds_or_refuses_and_either_way_the_order_stays() {
+    let disk = SimDisk::new(1);
+    let (log, ..) = read_back(&disk, options()).unwrap();
+    let shared = SharedLog::start(log, Drive::Thread, Gather::default(), OnFull::Hold, "test-wal").unwrap();
+    // The active segment and the spare hold six frames of this size; the rest has to wait.
+    disk.limit_space(Some(4096));
+    let appends = (0..9u8).map(|n| shared.append(vec![vec![n; 450]], true)).collect::<Vec<_>>();
+    while !shared.is_holding() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(shared.reader().durable(), 6 * (450 + 24), "the space taken in advance was not used");
+    disk.limit_space(None);
+    for committed in futures_util::future::join_all(appends).await {
+        committed.unwrap();
+    }
+    assert!(!shared.is_holding());
+    shared.close().await.unwrap();
+    disk.crash();
+    let (log, _, seen) = read_back(&disk, options()).unwrap();
+    assert_eq!(seen.iter().map(|payload| payload[0]).collect::<Vec<_>>(), (0..9).collect::<Vec<u8>>());
+    let refusing = SharedLog::start(log, Drive::Thread, Gather::default(), OnFull::Refuse, "test-wal").unwrap();
+    disk.limit_space(Some(0));
+    let results = (0..20u8).map(|n| refusing.append(vec![vec![n; 450]], true)).collect::<Vec<_>>();
+    let results = futures_util::future::join_all(results).await;
+    assert!(matches!(results[19], Err(LogError::Disk { .. })), "{:?}", results[19]);
+    disk.limit_space(None);
+    refusing.append(vec![b"again".to_vec()], true).await.unwrap();
 }

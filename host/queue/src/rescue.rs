@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sawlog_core::ports::{JournalError, ReadLimits, RescueQueue};
 use sawlog_log::{
-    Damage, Disk, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, Log, LogOptions, Lsn, OnDamage, Reader, SharedLog,
+    Damage, Disk, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, Log, LogOptions, Lsn, OnDamage, OnFull, Reader,
+    SharedLog,
 };
 use sawlog_record::batch::Input;
 use sawlog_record::id::Generation;
@@ -74,7 +75,7 @@ impl Rescue {
         let reader = log.reader();
         Ok(Self {
             reader,
-            log: SharedLog::start(log, drive, Gather::default(), "sawlog-rescue").map_err(thread)?,
+            log: SharedLog::start(log, drive, Gather::default(), OnFull::Refuse, "sawlog-rescue").map_err(thread)?,
             files: DiskThread::start(drive, "sawlog-rescue-r").map_err(thread)?,
             quota: Quota::new(limit),
             index: Mutex::new(index),

@@ -8,7 +8,7 @@ use crate::window::{KeyId, Outcome, Seen, Verdict, Window, key_id};
 use bytes::Bytes;
 use sawlog_log::{
     Committed, Damage, Disk, DiskError, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, Log, LogError, LogOptions, Lsn,
-    Reader, SharedLog,
+    OnFull, Reader, SharedLog,
 };
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -106,7 +106,7 @@ impl Shard {
             hi,
             what: what.to_owned(),
         }));
-        let log = SharedLog::start(log, options.drive, options.gather, &format!("sawlog-q{number}"))
+        let log = SharedLog::start(log, options.drive, options.gather, OnFull::Refuse, &format!("sawlog-q{number}"))
             .map_err(|error| QueueError::Thread(error.to_string()))?;
         let shard = Self {
             number,
