@@ -12,6 +12,7 @@ pub mod conformance;
 mod engine;
 mod host;
 mod instance;
+pub mod pipeline;
 mod plugin;
 mod records;
 mod registration;

@@ -1,0 +1,384 @@
+//! A pipeline at work for one partition and lane: runs batches and flushes through the stages, keeps the state of stateful
+//! plugins, and hands poison back for a verdict before anything of the batch is used.
+
+use super::flow::{Flow, From, append, merge};
+use super::stages::{Node, Stage, filter, route};
+use super::{Fates, Pipeline};
+use crate::apply::{Applied, BatchOrigin, Columns, Death, FlushPlace, apply, apply_flush};
+use crate::view::BATCH_ROWS_MAX;
+use crate::{CallFailure, ComponentState, Leniency, RunError, Runner};
+use async_trait::async_trait;
+use sawlog_core::SinkId;
+use sawlog_core::plan::{ComponentId, UpgradeOutcome};
+use sawlog_core::ports::{self, ChainFailure, ChainInstance, Context, SinkOutput};
+use sawlog_record::batch::{Batch, Field, Input, Output, Row, ValueKind};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+/// What a verdict of an earlier run says in the dead letter: the journal keeps the decision, not the plugin's words.
+const JUDGED_BEFORE: &str = "the plugin failed on this record when it was run before";
+
+/// The instance of one partition and lane.
+pub struct PipelineInstance {
+    pipeline: Arc<Pipeline>,
+    partition: PartitionId,
+    /// Runners of stateful plugins, by node.
+    stateful: BTreeMap<usize, Runner>,
+}
+
+/// One batch on its way.
+struct Run<'a> {
+    context: &'a Context,
+    generation: Generation,
+    fates: Fates,
+    /// Results by node and output.
+    flows: BTreeMap<From, Flow>,
+    /// How many inputs will still ask for an output.
+    asked: BTreeMap<From, usize>,
+    letters: Vec<Flow>,
+    poison: Vec<(u64, u16, ComponentId, String)>,
+}
+
+impl Run<'_> {
+    fn put(&mut self, node: Option<usize>, output: u8, flow: Flow) {
+        self.flows.insert(From { node, output }, flow);
+    }
+
+    /// Rows of these inputs. The last who asks gets the batch itself.
+    fn take(&mut self, inputs: &[From]) -> Option<Flow> {
+        let mut flows = Vec::new();
+        for from in inputs {
+            let left = self.asked.entry(*from).or_insert(1);
+            *left = left.saturating_sub(1);
+            let flow = if *left == 0 { self.flows.remove(from) } else { self.flows.get(from).cloned() };
+            flows.extend(flow);
+        }
+        merge(flows)
+    }
+}
+
+impl PipelineInstance {
+    pub(super) fn new(pipeline: Arc<Pipeline>, partition: PartitionId) -> Self {
+        let stateful = pipeline.plugins().filter(|(_, _, p)| p.stateful());
+        let stateful = stateful.map(|(at, _, p)| (at, Runner::new(p.clone(), Leniency::Usual))).collect();
+        Self { pipeline, partition, stateful }
+    }
+
+    fn run<'a>(&self, context: &'a Context, generation: Generation, records: usize) -> Run<'a> {
+        let mut asked = BTreeMap::new();
+        let parts = &self.pipeline.parts;
+        let inputs = parts.nodes.iter().map(|n| &n.inputs).chain(parts.taps.iter().map(|t| &t.inputs));
+        inputs.flatten().for_each(|from| *asked.entry(*from).or_default() += 1);
+        Run {
+            context,
+            generation,
+            fates: Fates::of(records),
+            flows: BTreeMap::new(),
+            asked,
+            letters: Vec::new(),
+            poison: Vec::new(),
+        }
+    }
+
+    /// The stages from `first` on.
+    fn stages(&mut self, run: &mut Run<'_>, input: Option<Input>, first: usize) -> Result<(), ChainFailure> {
+        let pipeline = self.pipeline.clone();
+        let mut input = input;
+        for (at, node) in pipeline.parts.nodes.iter().enumerate().skip(first) {
+            if let Stage::Decode(decoder) = &node.stage {
+                let Some(input) = input.take() else { continue };
+                let fields = (pipeline.parts.fields)(self.partition);
+                let decoded = decoder.decode(input, &fields, run.context.time, node.component);
+                run.put(Some(at), 0, Flow::whole(decoded.batch));
+                continue;
+            }
+            let Some(flow) = run.take(&node.inputs) else { continue };
+            self.stage(run, at, node, flow)?;
+        }
+        if run.poison.is_empty() { Ok(()) } else { Err(ChainFailure::Poison(std::mem::take(&mut run.poison))) }
+    }
+
+    fn stage(&mut self, run: &mut Run<'_>, at: usize, node: &Node, flow: Flow) -> Result<(), ChainFailure> {
+        match &node.stage {
+            Stage::Decode(_) => {}
+            Stage::Filter(condition) => {
+                let (kept, dropped) = filter(flow, condition);
+                dropped.into_iter().for_each(|parent| run.fates.dropped(parent, "filtered"));
+                run.put(Some(at), 0, kept);
+            }
+            Stage::Route { conditions, unmatched } => {
+                for (output, flow) in route(&flow, conditions, *unmatched) {
+                    run.put(Some(at), output, flow);
+                }
+            }
+            Stage::Plugin { columns, .. } => self.plugin(run, at, node, columns, flow)?,
+        }
+        Ok(())
+    }
+
+    // ------------------------------------------------------------ plugins
+
+    fn plugin(&mut self, run: &mut Run<'_>, at: usize, node: &Node, columns: &Columns, flow: Flow) -> Result<(), ChainFailure> {
+        if flow.rows.is_empty() {
+            return Ok(());
+        }
+        let mut runner = self.runner(at, run.context)?;
+        let mut parts: BTreeMap<u8, Vec<Flow>> = BTreeMap::new();
+        let mut failed = None;
+        for rows in flow.rows.chunks(BATCH_ROWS_MAX) {
+            let part = match rows.len() == flow.rows.len() {
+                true => None,
+                false => Some(Flow { batch: flow.batch.clone(), rows: rows.to_vec() }),
+            };
+            let batch = part.unwrap_or_else(|| flow.clone()).into_batch();
+            match self.call(run, node, columns, &mut runner, batch) {
+                Ok(applied) => collect(run, node, applied, &mut parts),
+                Err(failure) => {
+                    failed = Some(failure);
+                    break;
+                }
+            }
+        }
+        self.give_back(at, runner);
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        for (output, flows) in parts {
+            if let Some(flow) = merge(flows) {
+                run.put(Some(at), output, flow);
+            }
+        }
+        Ok(())
+    }
+
+    fn call(
+        &self,
+        run: &mut Run<'_>,
+        node: &Node,
+        columns: &Columns,
+        runner: &mut Runner,
+        batch: Batch,
+    ) -> Result<Applied, ChainFailure> {
+        let source = self.pipeline.parts.source.as_str();
+        let origin = BatchOrigin { input: &node.name, source, time: run.context.time, watermark: runner.watermark() };
+        let Some(view) = columns.view(&batch, origin) else {
+            return Err(ChainFailure::Stopped(format!("{}: a batch has more than {BATCH_ROWS_MAX} rows", node.name)));
+        };
+        let known = |row: &Row| {
+            let mut poison = run.context.poison.iter();
+            poison.any(|(pos, slot, component)| (*pos, *slot, *component) == (row.id.pos, row.id.slot, node.component))
+        };
+        let judged: Vec<u32> = (0..batch.rows.len() as u32).filter(|i| known(&batch.rows[*i as usize])).collect();
+        let mut outcome = runner.process_isolating(Arc::new(view), &judged).map_err(stopped)?;
+        for (row, failure) in &outcome.poison {
+            let id = batch.rows[*row as usize].id;
+            run.poison.push((id.pos, id.slot, node.component, failure.to_string()));
+        }
+        outcome.poison.extend(judged.iter().map(|row| (*row, CallFailure::Rejected(JUDGED_BEFORE.to_owned()))));
+        outcome.poison.sort_by_key(|(row, _)| *row);
+        Ok(apply(batch, &outcome, node.component))
+    }
+
+    /// The partition's own runner, or an idle one of a stateless plugin.
+    fn runner(&mut self, at: usize, context: &Context) -> Result<Runner, ChainFailure> {
+        if let Some(runner) = self.stateful.remove(&at) {
+            return Ok(runner);
+        }
+        if !context.generous {
+            let mut idle = self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(runner) = idle.get_mut(&at).and_then(Vec::pop) {
+                return Ok(runner);
+            }
+        }
+        let Stage::Plugin { plugin, .. } = &self.pipeline.parts.nodes[at].stage else {
+            return Err(ChainFailure::Stopped("a stage without a plugin was to run one".into()));
+        };
+        let leniency = if context.generous { Leniency::OtherBuild } else { Leniency::Usual };
+        Ok(Runner::new(plugin.clone(), leniency))
+    }
+
+    fn give_back(&mut self, at: usize, runner: Runner) {
+        if runner.plugin().stateful() {
+            self.stateful.insert(at, runner);
+            return;
+        }
+        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).entry(at).or_default().push(runner);
+    }
+
+    // ------------------------------------------------------------ ends
+
+    fn finish(&self, mut run: Run<'_>) -> ports::Applied {
+        let parts = &self.pipeline.parts;
+        let mut applied = ports::Applied::default();
+        let letters = merge(std::mem::take(&mut run.letters));
+        for tap in &parts.taps {
+            let flow = run.take(&tap.inputs).unwrap_or_else(|| Flow::whole(Batch::new(run.generation)));
+            let counts = run.fates.counts(&flow.batch, &flow.rows);
+            let output = Output { batch: flow.batch, rows: flow.rows };
+            applied.outputs.insert(tap.sink.clone(), SinkOutput { output, counts });
+        }
+        let flow = letters.unwrap_or_else(|| Flow::whole(Batch::new(run.generation)));
+        let counts = run.fates.letters(flow.rows.len());
+        let output = Output { batch: flow.batch, rows: flow.rows };
+        let sink: SinkId = parts.dead_letter.clone();
+        applied.outputs.entry(sink).or_insert(SinkOutput { output, counts });
+        applied
+    }
+}
+
+fn stopped(error: RunError) -> ChainFailure {
+    ChainFailure::Stopped(error.to_string())
+}
+
+/// Takes a plugin's result apart: rows by output, fates of the rest, letters of the dead.
+fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMap<u8, Vec<Flow>>) {
+    let Applied { batch, routes, dropped, absorbed, dead } = applied;
+    let reasons = match &node.stage {
+        Stage::Plugin { plugin, .. } => Some(plugin.registration()),
+        _ => None,
+    };
+    for (parent, reason) in dropped {
+        run.fates.dropped(parent, reasons.map_or("filtered", |r| r.drop_reason(reason)));
+    }
+    absorbed.into_iter().for_each(|parent| run.fates.absorbed(parent));
+    if !dead.is_empty() {
+        dead.iter().for_each(|(row, _)| run.fates.dead(row.parent));
+        run.letters.push(letters(&batch, &dead, &node.name));
+    }
+    let mut by_output: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+    for (row, output) in routes.iter().enumerate() {
+        by_output.entry(*output).or_default().push(row as u32);
+    }
+    let batch = Arc::new(batch);
+    for (output, rows) in by_output {
+        parts.entry(output).or_default().push(Flow { batch: batch.clone(), rows });
+    }
+}
+
+/// Dead rows with the reason and the component as fields of their own.
+fn letters(batch: &Batch, dead: &[(Row, Death)], component: &str) -> Flow {
+    let rows = Batch { rows: dead.iter().map(|(row, _)| *row).collect(), ..batch.clone() };
+    let mut letters = Batch::new(batch.generation);
+    append(&mut letters, &Flow::whole(rows));
+    for (index, (_, death)) in dead.iter().enumerate() {
+        let added = [("dead_letter.component", component.to_owned()), ("dead_letter.reason", death.text())];
+        let fields_start = letters.fields.len() as u32;
+        let row = letters.rows[index];
+        let own: Vec<Field> = letters.fields_of(&row).to_vec();
+        letters.fields.extend(own);
+        for (key, value) in added {
+            let (key, value) = (letters.push_bytes(key.as_bytes()), letters.push_bytes(value.as_bytes()));
+            letters.fields.push(Field { key, value, kind: ValueKind::Text });
+        }
+        let fields_len = letters.fields.len() as u32 - fields_start;
+        letters.rows[index] = Row { text: None, fields_start, fields_len, ..row };
+    }
+    Flow::whole(letters)
+}
+
+#[async_trait]
+impl ChainInstance for PipelineInstance {
+    async fn apply(&mut self, input: Input, context: &Context) -> Result<ports::Applied, ChainFailure> {
+        let mut run = self.run(context, input.generation, input.records.len());
+        let decodes = self.pipeline.parts.nodes.iter().filter(|n| matches!(n.stage, Stage::Decode(_))).count();
+        let as_it_is = run.asked.contains_key(&From { node: None, output: 0 }) && decodes == 0;
+        if as_it_is {
+            let fields = (self.pipeline.parts.fields)(self.partition);
+            let decoded = self.pipeline.parts.decoder.decode(input, &fields, context.time, 0);
+            run.put(None, 0, Flow::whole(decoded.batch));
+            self.stages(&mut run, None, 0)?;
+        } else {
+            self.stages(&mut run, Some(input), 0)?;
+        }
+        Ok(self.finish(run))
+    }
+
+    async fn flush(
+        &mut self,
+        component: ComponentId,
+        generation: Generation,
+        at: Cursor,
+        now: i64,
+        context: &Context,
+    ) -> Result<ports::Applied, ChainFailure> {
+        let mut run = self.run(context, generation, 0);
+        let pipeline = self.pipeline.clone();
+        let node = pipeline.parts.nodes.iter().position(|n| n.component == component);
+        let slot = at.slot + 1;
+        let judged = context.poison.iter().any(|(pos, s, c)| (*pos, *s, *c) == (at.pos, slot, component));
+        let (Some(index), false) = (node, judged) else { return Ok(self.finish(run)) };
+        let mut runner = self.runner(index, context)?;
+        let emitted = runner.flush(now).map_err(stopped);
+        self.give_back(index, runner);
+        let emitted = match emitted? {
+            Ok(emitted) => emitted,
+            Err(failure) => return Err(ChainFailure::Poison(vec![(at.pos, slot, component, failure.to_string())])),
+        };
+        let place = FlushPlace { pos: at.pos, slot, parent: 0, received: context.time };
+        let applied = apply_flush(Batch::new(generation), emitted, component, place);
+        let mut parts = BTreeMap::new();
+        collect(&mut run, &pipeline.parts.nodes[index], applied, &mut parts);
+        for (output, flows) in parts {
+            if let Some(flow) = merge(flows) {
+                run.put(Some(index), output, flow);
+            }
+        }
+        self.stages(&mut run, None, index + 1)?;
+        let mut applied = self.finish(run);
+        // A FLUSH is no input record: it moves no count but that of rows.
+        applied.outputs.values_mut().for_each(|out| {
+            out.counts = sawlog_core::ledger::Counts { rows: out.output.rows.len() as u64, ..Default::default() };
+        });
+        Ok(applied)
+    }
+
+    async fn snapshot(&mut self) -> Result<BTreeMap<ComponentId, Vec<u8>>, ChainFailure> {
+        let mut states = BTreeMap::new();
+        for (at, runner) in &mut self.stateful {
+            let node = &self.pipeline.parts.nodes[*at];
+            let state = runner.snapshot().map_err(stopped)?;
+            let state = state.map_err(|failure| ChainFailure::Stopped(format!("{}: snapshot: {failure}", node.name)))?;
+            let mut blob = runner.plugin().registration().state_version.to_le_bytes().to_vec();
+            blob.extend(state.to_bytes());
+            states.insert(node.component, blob);
+        }
+        Ok(states)
+    }
+
+    async fn restore(&mut self, states: BTreeMap<ComponentId, Vec<u8>>) -> Result<(), ChainFailure> {
+        for (at, runner) in &mut self.stateful {
+            let Some(blob) = states.get(&self.pipeline.parts.nodes[*at].component) else { continue };
+            let (_, state) = parse(blob)?;
+            *runner = Runner::restored(runner.plugin().clone(), Leniency::Usual, state).map_err(stopped)?;
+        }
+        Ok(())
+    }
+
+    async fn upgrade(&mut self, component: ComponentId, old: Vec<u8>) -> Result<UpgradeOutcome, ChainFailure> {
+        let at = self.pipeline.parts.nodes.iter().position(|n| n.component == component);
+        let Some(runner) = at.and_then(|at| self.stateful.get_mut(&at)) else { return Ok(UpgradeOutcome::Fresh) };
+        let (version, state) = parse(&old)?;
+        match Runner::upgraded(runner.plugin().clone(), Leniency::Usual, version, state) {
+            Ok(upgraded) => {
+                *runner = upgraded;
+                Ok(UpgradeOutcome::Carried)
+            }
+            Err(_) => Ok(UpgradeOutcome::Fresh),
+        }
+    }
+
+    fn wake_at(&self) -> Vec<(ComponentId, i64)> {
+        let nodes = &self.pipeline.parts.nodes;
+        self.stateful.iter().filter_map(|(at, runner)| Some((nodes[*at].component, runner.wake_at()?))).collect()
+    }
+}
+
+/// The version of the plugin's own state, and the state.
+fn parse(blob: &[u8]) -> Result<(u32, ComponentState), ChainFailure> {
+    let Some((version, rest)) = blob.split_first_chunk::<4>() else {
+        return Err(ChainFailure::Stopped("saved plugin state is cut short".into()));
+    };
+    let state = ComponentState::from_bytes(rest).map_err(|error| ChainFailure::Stopped(error.to_string()))?;
+    Ok((u32::from_le_bytes(*version), state))
+}

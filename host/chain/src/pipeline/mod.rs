@@ -1,0 +1,88 @@
+//! The core's chain port: the part of a configuration that lies between one source and its sinks, as a graph of stages that a
+//! batch passes on one thread. It knows what rows become, and nothing of configuration files, sinks or journals.
+//!
+//! ```text
+//!   input ─► decode ─► plugin ─► route ─┬─► rows of sink a
+//!                        │              └─► rows of sink b
+//!                        └─► dead letters
+//! ```
+
+mod fates;
+mod flow;
+mod instance;
+mod stages;
+
+pub use flow::From;
+pub use stages::{Node, Stage};
+
+use crate::Plugin;
+use fates::Fates;
+use instance::PipelineInstance;
+use sawlog_core::ports::{Chain, ChainInstance};
+use sawlog_core::{SinkId, SourceId};
+use sawlog_record::decode::{Decoder, Source};
+use sawlog_record::id::PartitionId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Rows of one sink: from which outputs they come.
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// The sink.
+    pub sink: SinkId,
+    /// Its inputs; a row that comes through several counts once.
+    pub inputs: Vec<From>,
+}
+
+/// Fields that every row of a partition gets.
+pub type FieldsOf = Arc<dyn Fn(PartitionId) -> Source + Send + Sync>;
+
+/// Everything that a pipeline is made of.
+pub struct Parts {
+    /// The source's key.
+    pub source: SourceId,
+    /// Reads input for whoever takes the source's records as they are.
+    pub decoder: Arc<Decoder>,
+    /// Fields from the source.
+    pub fields: FieldsOf,
+    /// Stages, each behind those that feed it.
+    pub nodes: Vec<Node>,
+    /// Sinks.
+    pub taps: Vec<Tap>,
+    /// The sink that takes dead letters of stages.
+    pub dead_letter: SinkId,
+}
+
+/// The chain of one source under one configuration.
+pub struct Pipeline {
+    parts: Parts,
+    /// Idle runners of stateless plugins, by node: as many as ever ran at once.
+    idle: Mutex<BTreeMap<usize, Vec<crate::Runner>>>,
+}
+
+impl Pipeline {
+    /// A chain that is ready to run.
+    pub fn new(parts: Parts) -> Arc<PipelineChain> {
+        Arc::new(PipelineChain(Arc::new(Self { parts, idle: Mutex::default() })))
+    }
+
+    fn plugins(&self) -> impl Iterator<Item = (usize, &Node, &Plugin)> {
+        self.parts.nodes.iter().enumerate().filter_map(|(at, node)| match &node.stage {
+            Stage::Plugin { plugin, .. } => Some((at, node, plugin)),
+            _ => None,
+        })
+    }
+}
+
+/// The port's side of a pipeline.
+pub struct PipelineChain(Arc<Pipeline>);
+
+impl Chain for PipelineChain {
+    fn instance(&self, partition: PartitionId) -> Box<dyn ChainInstance> {
+        Box::new(PipelineInstance::new(self.0.clone(), partition))
+    }
+
+    fn stateful(&self) -> BTreeMap<u8, [u8; 32]> {
+        self.0.plugins().filter(|(_, _, p)| p.stateful()).map(|(_, node, p)| (node.component, p.digest().0)).collect()
+    }
+}
