@@ -1,1 +1,26 @@
-//! Placeholder room, filled by the first change to it.
+//! The Kafka client: a connection from options, a transactional producer, a reader of one partition, topic administration,
+//! and a thread for calls that block. librdkafka stays behind [`Cluster`] and [`TransactionalProducer`].
+//!
+//! It moves bytes and knows nothing of records, cursors or delivery: who commits what, and what is done after an error, is
+//! decided by its callers.
+
+mod client;
+mod connection;
+mod consumer;
+mod deliveries;
+mod error;
+mod messages;
+mod producer;
+mod reader;
+mod topic_id;
+mod topics;
+mod worker;
+
+pub use client::{Cluster, LibrdkafkaCluster};
+pub use connection::{Compression, Connection};
+pub use consumer::{Consumer, ConsumerOptions, Offsets, Polled, Positions};
+pub use error::{ClientError, Trouble};
+pub use messages::{Entry, Failure, Message, PartitionRef};
+pub use producer::{ProducerOptions, TransactionalProducer};
+pub use topics::{NewTopic, TopicFacts};
+pub use worker::{Worker, WorkerGone};

@@ -8,6 +8,7 @@ pub mod file;
 pub mod format;
 pub mod hdfs;
 pub mod kafka;
+mod names;
 pub mod object;
 pub mod registry;
 pub mod s3;

@@ -1,0 +1,329 @@
+//! A consumer of partitions, as a member of a group or of partitions named by hand. Where it begins is its caller's business:
+//! offsets are set before partitions are assigned, and nothing is committed by itself.
+
+use crate::connection::Connection;
+use crate::deliveries::{Ailment, log};
+use crate::{ClientError, PartitionRef, Trouble};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a consumer is opened with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConsumerOptions {
+    /// The consumer group; also whose committed offsets are read and written.
+    pub group: String,
+    /// Name by which the group knows this member over a restart.
+    pub instance: Option<String>,
+    /// Time without a heartbeat after which the group gives the partitions to others.
+    pub session_timeout: Duration,
+    /// Most bytes fetched ahead.
+    pub fetch_bytes_max: usize,
+}
+
+/// What a poll brings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Polled {
+    /// A committed message; its value is empty for a tombstone.
+    Message {
+        /// Where it lies.
+        partition: PartitionRef,
+        /// Its offset.
+        offset: u64,
+        /// Its value.
+        value: Vec<u8>,
+    },
+    /// The group gave these partitions, each with the offset at which reading begins.
+    Assigned(Vec<(PartitionRef, u64)>),
+    /// The group takes these back; nothing more comes of them.
+    Revoked(Vec<PartitionRef>),
+    /// The offset that is to be read is not kept any more, or not yet there.
+    OutOfRange(PartitionRef),
+}
+
+/// Where a partition begins for this consumer; called for each partition that the group gives.
+pub trait Positions: Send + Sync {
+    /// The offset to begin at.
+    ///
+    /// # Errors
+    /// It can't be found out now; the partition is then given back.
+    fn position(&self, partition: &PartitionRef, offsets: &dyn Offsets) -> Result<u64, ClientError>;
+}
+
+/// Offsets that the cluster knows.
+pub trait Offsets {
+    /// What the group committed; `None` where it never did.
+    ///
+    /// # Errors
+    /// No answer.
+    fn committed(&self, partition: &PartitionRef) -> Result<Option<u64>, ClientError>;
+
+    /// The first offset that is kept, and the end.
+    ///
+    /// # Errors
+    /// No answer.
+    fn bounds(&self, partition: &PartitionRef) -> Result<(u64, u64), ClientError>;
+}
+
+/// A consumer. One thread uses it.
+pub trait Consumer: Send {
+    /// Reads exactly these partitions from these offsets, without a group.
+    ///
+    /// # Errors
+    /// A partition that can't be read.
+    fn assign(&mut self, from: &[(PartitionRef, u64)]) -> Result<(), ClientError>;
+
+    /// Joins the group for these topics; a name that begins with `^` is a regular expression.
+    ///
+    /// # Errors
+    /// Names that are none.
+    fn subscribe(&mut self, topics: &[String]) -> Result<(), ClientError>;
+
+    /// Waits for the next thing that happens; `None` at the end of `timeout`.
+    ///
+    /// # Errors
+    /// [`Trouble::Refused`] needs a person; others pass.
+    fn poll(&mut self, timeout: Duration) -> Option<Result<Polled, ClientError>>;
+
+    /// Stops or resumes fetching of a partition.
+    ///
+    /// # Errors
+    /// The partition is not assigned.
+    fn pause(&mut self, partition: &PartitionRef, paused: bool) -> Result<(), ClientError>;
+
+    /// Commits offsets for the group, without waiting.
+    ///
+    /// # Errors
+    /// The client can't send it.
+    fn commit(&mut self, offsets: &[(PartitionRef, u64)]) -> Result<(), ClientError>;
+
+    /// Offsets that the cluster knows.
+    fn offsets(&self) -> &dyn Offsets;
+}
+
+/// librdkafka's.
+pub(crate) struct LibrdkafkaConsumer(BaseConsumer<Group>);
+
+struct Group {
+    ailment: Ailment,
+    positions: Box<dyn Positions>,
+    changes: Mutex<VecDeque<Polled>>,
+}
+
+impl LibrdkafkaConsumer {
+    pub(crate) fn open(
+        connection: &Connection,
+        options: &ConsumerOptions,
+        positions: Box<dyn Positions>,
+    ) -> Result<Self, ClientError> {
+        let mut settings = connection.settings()?;
+        settings
+            .set("group.id", &options.group)
+            .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", (options.fetch_bytes_max / 1024).max(64).to_string());
+        if let Some(instance) = &options.instance {
+            settings.set("group.instance.id", instance);
+        }
+        let group = Group { ailment: Ailment::default(), positions, changes: Mutex::default() };
+        let consumer = settings.create_with_context(group).map_err(|error| ClientError::of("consumer", &error))?;
+        Ok(Self(consumer))
+    }
+
+    fn error(&self, call: String, error: &KafkaError) -> ClientError {
+        self.0.context().ailment.explain(ClientError::of(call, error))
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.ailment.note(&error, reason);
+    }
+}
+
+impl Group {
+    fn note(&self, change: Polled) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
+    }
+
+    fn take(&self) -> Option<Polled> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Sets offsets before the assignment; the library's own way ignores errors and begins where it likes.
+    fn assign(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Result<(), ClientError> {
+        let mut from = TopicPartitionList::new();
+        let mut assigned = Vec::new();
+        for partition in partitions(given) {
+            let position = self.positions.position(&partition, &Asking(consumer))?;
+            add(&mut from, &partition, position)?;
+            assigned.push((partition, position));
+        }
+        let result = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&from),
+            _ => consumer.assign(&from),
+        };
+        result.map_err(|error| ClientError::of("assignment of partitions", &error))?;
+        self.note(Polled::Assigned(assigned));
+        Ok(())
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, given: &mut TopicPartitionList) {
+        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            if let Err(error) = self.assign(consumer, given) {
+                // Without an assignment the group waits; leaving it makes it try again.
+                tracing::error!(%error, "partitions that the group gave can't be read; leaving the group");
+                consumer.unsubscribe();
+            }
+            return;
+        }
+        self.note(Polled::Revoked(partitions(given)));
+        let result = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(given),
+            _ => consumer.unassign(),
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "partitions can't be given back");
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<PartitionRef> {
+    let one = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| PartitionRef {
+        topic: e.topic().to_owned(),
+        partition: e.partition(),
+    };
+    list.elements().iter().map(one).collect()
+}
+
+fn add(list: &mut TopicPartitionList, partition: &PartitionRef, offset: u64) -> Result<(), ClientError> {
+    list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset.cast_signed()))
+        .map_err(|error| ClientError::of(format!("offset {offset} of {partition}"), &error))
+}
+
+struct Asking<'a>(&'a BaseConsumer<Group>);
+
+impl Asking<'_> {
+    fn error(&self, call: String, error: &KafkaError) -> ClientError {
+        self.0.context().ailment.explain(ClientError::of(call, error))
+    }
+}
+
+impl Offsets for Asking<'_> {
+    fn committed(&self, partition: &PartitionRef) -> Result<Option<u64>, ClientError> {
+        let call = || format!("committed offset of {partition}");
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(&partition.topic, partition.partition);
+        let known = self.0.committed_offsets(asked, ASK_TIMEOUT).map_err(|error| self.error(call(), &error))?;
+        let Some(element) = known.find_partition(&partition.topic, partition.partition) else { return Ok(None) };
+        element.error().map_err(|error| self.error(call(), &error))?;
+        Ok(match element.offset() {
+            Offset::Offset(offset) => u64::try_from(offset).ok(),
+            _ => None,
+        })
+    }
+
+    fn bounds(&self, partition: &PartitionRef) -> Result<(u64, u64), ClientError> {
+        let bounds = self.0.fetch_watermarks(&partition.topic, partition.partition, ASK_TIMEOUT);
+        let (low, high) = bounds.map_err(|error| self.error(format!("offsets of {partition}"), &error))?;
+        Ok((low.max(0).cast_unsigned(), high.max(0).cast_unsigned()))
+    }
+}
+
+impl Offsets for LibrdkafkaConsumer {
+    fn committed(&self, partition: &PartitionRef) -> Result<Option<u64>, ClientError> {
+        Asking(&self.0).committed(partition)
+    }
+    fn bounds(&self, partition: &PartitionRef) -> Result<(u64, u64), ClientError> {
+        Asking(&self.0).bounds(partition)
+    }
+}
+
+impl Consumer for LibrdkafkaConsumer {
+    fn assign(&mut self, from: &[(PartitionRef, u64)]) -> Result<(), ClientError> {
+        let mut list = TopicPartitionList::new();
+        from.iter().try_for_each(|(partition, offset)| add(&mut list, partition, *offset))?;
+        self.0.assign(&list).map_err(|error| self.error("assignment of partitions".to_owned(), &error))
+    }
+
+    fn subscribe(&mut self, topics: &[String]) -> Result<(), ClientError> {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.0.subscribe(&topics).map_err(|error| self.error("subscription".to_owned(), &error))
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Option<Result<Polled, ClientError>> {
+        if let Some(change) = self.0.context().take() {
+            return Some(Ok(change));
+        }
+        match self.0.poll(timeout) {
+            Some(Ok(message)) => Some(Ok(Polled::Message {
+                partition: PartitionRef { topic: message.topic().to_owned(), partition: message.partition() },
+                offset: message.offset().max(0).cast_unsigned(),
+                value: message.payload().unwrap_or_default().to_vec(),
+            })),
+            Some(Err(error)) => Some(self.trouble(&error)),
+            None => self.0.context().take().map(Ok),
+        }
+    }
+
+    fn pause(&mut self, partition: &PartitionRef, paused: bool) -> Result<(), ClientError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&partition.topic, partition.partition);
+        let result = if paused { self.0.pause(&list) } else { self.0.resume(&list) };
+        result.map_err(|error| self.error(format!("pause of {partition}"), &error))
+    }
+
+    fn commit(&mut self, offsets: &[(PartitionRef, u64)]) -> Result<(), ClientError> {
+        let mut list = TopicPartitionList::new();
+        offsets.iter().try_for_each(|(partition, offset)| add(&mut list, partition, *offset))?;
+        self.0.commit(&list, CommitMode::Async).map_err(|error| self.error("commit of offsets".to_owned(), &error))
+    }
+
+    fn offsets(&self) -> &dyn Offsets {
+        self
+    }
+}
+
+impl LibrdkafkaConsumer {
+    /// An offset that is gone is reported for the consumer and not for its partition: the ones that are outside are found here.
+    fn trouble(&self, error: &KafkaError) -> Result<Polled, ClientError> {
+        let code = error.rdkafka_error_code();
+        if !matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
+            return Err(self.error("poll".to_owned(), error));
+        }
+        let assigned = self.0.assignment().map_err(|error| self.error("assignment".to_owned(), &error))?;
+        let positions = self.0.position().map_err(|error| self.error("position".to_owned(), &error))?;
+        for partition in partitions(&assigned) {
+            let at = positions.find_partition(&partition.topic, partition.partition).map(|e| e.offset());
+            let begun = assigned.find_partition(&partition.topic, partition.partition).map(|e| e.offset());
+            let offset = match (at, begun) {
+                (Some(Offset::Offset(at)), _) | (_, Some(Offset::Offset(at))) => at.max(0).cast_unsigned(),
+                _ => continue,
+            };
+            let (low, high) = self.bounds(&partition)?;
+            if offset < low || offset > high {
+                return Ok(Polled::OutOfRange(partition));
+            }
+        }
+        Err(ClientError::new("poll", Trouble::Unavailable, error.to_string()))
+    }
+}

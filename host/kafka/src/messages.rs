@@ -1,0 +1,68 @@
+//! What goes into and comes out of partitions, as bytes.
+
+use crate::ClientError;
+
+/// One message on its way to a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Where to.
+    pub topic: &'a str,
+    /// Which partition; `None` leaves it to the partitioner.
+    pub partition: Option<i32>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Names and values, in order.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// Creation time, milliseconds since 1970; `None` is the time of sending.
+    pub timestamp_millis: Option<i64>,
+    /// The caller's own number, given back with a failure.
+    pub number: usize,
+}
+
+impl Message<'_> {
+    /// Bytes that the client counts against its largest message: key, value and headers with their lengths.
+    pub fn bytes(&self) -> usize {
+        const FRAME_BYTES: usize = 70;
+        const HEADER_FRAME_BYTES: usize = 10;
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_FRAME_BYTES).sum();
+        FRAME_BYTES + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
+    }
+}
+
+/// A message that was not taken.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The caller's number of the message.
+    pub number: usize,
+    /// Why.
+    pub error: ClientError,
+}
+
+/// One message as it lies in a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A partition of a topic.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PartitionRef {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+}
+
+impl std::fmt::Display for PartitionRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}

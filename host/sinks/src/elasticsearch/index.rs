@@ -1,0 +1,127 @@
+//! Index names from records, and whether a name means a concrete index. Knows nothing of documents.
+
+use super::bulk::read_error;
+use super::client::Answer;
+use crate::elasticsearch::config::ElasticsearchSink;
+use crate::names::Names;
+use sawlog_core::ports::SinkError;
+use sawlog_record::batch::{Batch, Row};
+use serde_json::Value;
+
+const NANOS_PER_MILLI: i64 = 1_000_000;
+const NAME_BYTES_MAX: usize = 255;
+
+/// Names of indexes by the sink's template.
+pub struct IndexNames {
+    names: Names,
+    past: i64,
+    future: i64,
+}
+
+impl IndexNames {
+    pub fn new(options: &ElasticsearchSink) -> Self {
+        let nanos = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_MILLI);
+        Self {
+            names: Names::new(options.index.compiled(), options.indexes_max as usize),
+            past: nanos(options.event_time_bounds.past.as_millis()),
+            future: nanos(options.event_time_bounds.future.as_millis()),
+        }
+    }
+
+    pub fn over_limit(&self) -> u64 {
+        self.names.over_limit
+    }
+
+    /// The index of `row`. Its event time counts as far as it is within bounds of `planned` (unix nanoseconds), the time of the
+    /// plan: a clock that is years off makes no indexes of its own.
+    pub fn of(&mut self, batch: &Batch, row: &Row, planned: i64) -> Result<&str, String> {
+        let time = row.time.clamp(planned.saturating_sub(self.past), planned.saturating_add(self.future));
+        let name = self.names.of(batch, &Row { time, ..*row });
+        match check(name) {
+            None => Ok(name),
+            Some(wrong) => Err(format!("`{name}` is no name of an index: {wrong}; mend `index`")),
+        }
+    }
+}
+
+/// What is wrong with a name; the server's rules, which also keep the name harmless in a path and in JSON.
+fn check(name: &str) -> Option<&'static str> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b'+' | b'@');
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Some("it has 1 to 255 bytes");
+    }
+    if name.starts_with(['-', '_', '+', '.']) {
+        return Some("it begins with none of - _ + .");
+    }
+    (!name.bytes().all(allowed)).then_some("it holds lower case letters, digits and . - _ + @ only")
+}
+
+/// What stands behind a name.
+#[derive(PartialEq, Eq, Debug)]
+pub enum IndexState {
+    /// An index of that name whose documents are durable when they are acknowledged.
+    Concrete,
+    /// Nothing yet.
+    Missing,
+    /// This user may not look.
+    Hidden(String),
+}
+
+/// What the answer to a request for the settings of `name` says; an error where ids would not be unique or answers not durable.
+pub fn state(name: &str, answer: &Answer) -> Result<IndexState, SinkError> {
+    match answer.status {
+        200 => {}
+        404 => return Ok(IndexState::Missing),
+        403 => return Ok(IndexState::Hidden(read_error(answer).words)),
+        429 | 500.. => return Err(SinkError::Unavailable(read_error(answer).words)),
+        _ => return Err(SinkError::Refused(read_error(answer).words)),
+    }
+    let settings: Value = serde_json::from_slice(&answer.body)
+        .map_err(|error| SinkError::Unavailable(format!("the settings of index {name} can't be read: {error}")))?;
+    let behind: Vec<&str> = settings.as_object().into_iter().flatten().map(|(index, _)| index.as_str()).collect();
+    if behind != [name] {
+        let behind = behind.join(", ");
+        return Err(SinkError::Refused(format!("{name} is an alias or a data stream ({behind}), {}", remedy())));
+    }
+    if settings[name]["settings"]["index.translog.durability"] == "async" {
+        return Err(SinkError::Refused(format!(
+            "index {name} has index.translog.durability=async: it acknowledges what a crash may undo; set it to request, or write \
+             `delivery: at_least_once`"
+        )));
+    }
+    Ok(IndexState::Concrete)
+}
+
+/// What to do about a name that is no index.
+pub fn remedy() -> &'static str {
+    "and an id is unique in a concrete index only; name one in `index`, or write `delivery: at_least_once`"
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, body: body.to_owned().into() }
+    }
+
+    #[test]
+    fn only_a_concrete_durable_index_passes() {
+        let concrete = answer(200, r#"{"logs":{"settings":{"index.number_of_shards":"1"}}}"#);
+        assert_eq!(state("logs", &concrete).unwrap(), IndexState::Concrete);
+        assert_eq!(state("logs", &answer(404, "{}")).unwrap(), IndexState::Missing);
+        let refused = |body| state("logs", &answer(200, body)).unwrap_err().to_string();
+        assert!(refused(r#"{"logs-000001":{"settings":{}}}"#).contains("alias"));
+        assert!(refused(r#"{"logs":{"settings":{"index.translog.durability":"async"}}}"#).contains("at_least_once"));
+        assert!(matches!(state("logs", &answer(503, "")).unwrap_err(), SinkError::Unavailable(_)));
+    }
+
+    #[test]
+    fn names_that_no_server_takes_are_named() {
+        assert_eq!(check("logs-app-2026.11.24"), None);
+        for name in ["", "-a", "_a", "a/b", "A", "a\"b", "a?b", "a b"] {
+            assert!(check(name).is_some(), "{name}");
+        }
+    }
+}

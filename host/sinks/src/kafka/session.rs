@@ -1,0 +1,394 @@
+//! The sink's own thread: one producer at a time, the transaction with its cursors last, and recovery behind a barrier. After
+//! any abort, timeout or trouble the producer is dropped: librdkafka cannot tell a late end of one transaction from the end of
+//! the next (delivery.md 4.1).
+
+use super::Owner;
+use super::config::{self, KafkaSink};
+use super::cursors::{self, Keys, LifeId, Replay};
+use super::encode::{Encoded, Encoder};
+use crate::names::Names;
+use sawlog_core::journal::Mark;
+use sawlog_core::ports::{Offer, RefusedRow, SinkError};
+use sawlog_kafka::{
+    ClientError, Cluster, Compression, Failure, Message, PartitionRef, ProducerOptions, TransactionalProducer, Trouble,
+};
+use sawlog_record::id::Generation;
+use sawlog_record::template::Template;
+use sawlog_settings::checked::ValueTemplate;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Time for a first answer of the cluster, and for fencing and ending a predecessor's transaction.
+const INIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for a question about a topic.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Smallest batch that refusals of batches lead to.
+const BATCH_BYTES_MIN: usize = 16 << 10;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Number of messages that are no row.
+const NO_ROW: usize = usize::MAX;
+
+/// What a session is made of.
+#[derive(Clone)]
+pub struct SinkSettings {
+    /// Whose sink.
+    pub owner: Owner,
+    topic: Template,
+    key: Option<Template>,
+    topics_max: usize,
+    provenance: bool,
+    cursor_topic: String,
+    message_bytes_max: usize,
+    compression: Compression,
+    transaction_timeout: Duration,
+}
+
+impl SinkSettings {
+    /// The settings that `options` say.
+    pub fn of(options: &KafkaSink, owner: &Owner, provenance: bool) -> Self {
+        Self {
+            owner: owner.clone(),
+            topic: options.topic.compiled(),
+            key: options.key.as_ref().map(ValueTemplate::compiled),
+            topics_max: options.topics_max as usize,
+            provenance,
+            cursor_topic: options.cursor_topic.clone(),
+            message_bytes_max: usize::try_from(options.message_bytes_max.as_bytes()).unwrap_or(usize::MAX),
+            compression: match options.compression {
+                config::Compression::None => Compression::None,
+                config::Compression::Gzip => Compression::Gzip,
+                config::Compression::Lz4 => Compression::Lz4,
+                config::Compression::Zstd => Compression::Zstd,
+            },
+            transaction_timeout: Duration::from_millis(options.transaction_timeout.as_millis()),
+        }
+    }
+
+    /// One transaction, from its first message to the answer to its commit, stays below the broker's limit by this.
+    fn third(&self) -> Duration {
+        self.transaction_timeout / 3
+    }
+
+    fn producer(&self, batch_bytes_max: usize, one_by_one: bool) -> ProducerOptions {
+        let Owner { cluster, agent, sink } = &self.owner;
+        ProducerOptions {
+            transactional_id: format!("{cluster}/{agent}/{sink}"),
+            transaction_timeout: self.transaction_timeout,
+            compression: self.compression,
+            message_bytes_max: self.message_bytes_max,
+            batch_bytes_max,
+            one_by_one,
+        }
+    }
+}
+
+/// What a sink has done so far; for metrics.
+#[derive(Default, Debug)]
+pub struct Activity {
+    /// Transactions committed.
+    pub transactions: AtomicU64,
+    /// Messages committed, without cursors.
+    pub messages: AtomicU64,
+    /// Recoveries behind a barrier.
+    pub recoveries: AtomicU64,
+    /// Cursors found that another running agent wrote under this agent's id.
+    pub twins: AtomicU64,
+    /// Rows that went to the topic of `other` because `topics_max` was met.
+    pub over_topics_max: AtomicU64,
+}
+
+/// The thread's state.
+pub(super) struct Session {
+    cluster: Arc<dyn Cluster>,
+    settings: SinkSettings,
+    keys: Keys,
+    cursors: PartitionRef,
+    encoder: Encoder,
+    activity: Arc<Activity>,
+    life: LifeId,
+    recoveries: u64,
+    producer: Option<Box<dyn TransactionalProducer>>,
+    /// The committed cursors, as far as this life knows.
+    truth: BTreeMap<Generation, Mark>,
+    cursor_topic_checked: bool,
+    batch_bytes_max: usize,
+}
+
+impl Session {
+    pub(super) fn new(
+        cluster: Arc<dyn Cluster>,
+        settings: SinkSettings,
+        activity: Arc<Activity>,
+    ) -> Result<Self, String> {
+        let mut life = LifeId::default();
+        getrandom::fill(&mut life).map_err(|error| error.to_string())?;
+        let names = Names::new(settings.topic.clone(), settings.topics_max);
+        let encoder =
+            Encoder::new(names, settings.key.clone(), &settings.owner, settings.provenance, settings.message_bytes_max);
+        let partition = cursors::partition(&settings.owner);
+        Ok(Self {
+            keys: Keys::of(&settings.owner),
+            cursors: PartitionRef { topic: settings.cursor_topic.clone(), partition },
+            cluster,
+            settings,
+            encoder,
+            activity,
+            life,
+            recoveries: 0,
+            producer: None,
+            truth: BTreeMap::new(),
+            cursor_topic_checked: false,
+            batch_bytes_max: BATCH_BYTES_MAX,
+        })
+    }
+
+    /// Fences, commits a barrier, and reads the cursors before it.
+    pub(super) fn recover(&mut self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
+        self.producer = None;
+        self.reopen(false).map_err(SinkError::from)?;
+        Ok(self.truth.clone())
+    }
+
+    fn reopen(&mut self, one_by_one: bool) -> Result<(), Halt> {
+        self.check_topics()?;
+        let mut producer = self.cluster.producer(&self.settings.producer(self.batch_bytes_max, one_by_one))?;
+        producer.init(INIT_TIMEOUT)?;
+        self.recoveries += 1;
+        let barrier = cursors::barrier_value(self.life, self.recoveries).map_err(Halt::Refused)?;
+        producer.begin()?;
+        let deadline = Instant::now() + self.settings.third();
+        producer.send(&self.cursor_message(self.keys.barrier(), Some(&barrier)), deadline)?;
+        if let Some(failure) = producer.settle(deadline)?.into_iter().next() {
+            return Err(failure.error.into());
+        }
+        producer.commit(self.settings.third())?;
+        self.truth = self.read_cursors(barrier)?;
+        self.producer = Some(producer);
+        self.activity.recoveries.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Another agent's open transaction may hold our barrier back for as long as the broker lets it live.
+    fn read_cursors(&self, barrier: Vec<u8>) -> Result<BTreeMap<Generation, Mark>, Halt> {
+        let deadline = Instant::now() + 2 * self.settings.transaction_timeout + INIT_TIMEOUT;
+        let mut replay = Replay::until(&self.keys, barrier);
+        let mut damage = None;
+        self.cluster.read_until(&self.cursors, deadline, &mut |entry| match replay
+            .take(entry.key.unwrap_or_default(), entry.value)
+        {
+            Ok(found) => found,
+            Err(error) => damage.replace(error).is_none(),
+        })?;
+        if let Some(damage) = damage {
+            return Err(Halt::Refused(damage));
+        }
+        if self.recoveries > 1
+            && replay.lives().iter().any(|life| *life != self.life && !self.is_inherited(&replay, life))
+        {
+            self.activity.twins.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                agent = self.settings.owner.agent, sink = %self.settings.owner.sink, cursors = %self.cursors,
+                "another running agent uses this agent's id; stop one of them, or give it an id of its own"
+            );
+        }
+        Ok(replay.into_marks())
+    }
+
+    /// Cursors that an earlier life left behind are no twin's: this life has seen them before.
+    fn is_inherited(&self, replay: &Replay<'_>, life: &LifeId) -> bool {
+        replay.written_by(life).all(|(generation, mark)| self.truth.get(&generation) == Some(mark))
+    }
+
+    fn check_topics(&mut self) -> Result<(), Halt> {
+        if let Some(topic) = self.encoder.topics.constant()
+            && self.cluster.topic(topic, ASK_TIMEOUT)?.is_none()
+        {
+            return Err(Halt::Refused(format!(
+                "there is no topic {topic}; create it, for example with `sawlog setup`"
+            )));
+        }
+        if self.cursor_topic_checked {
+            return Ok(());
+        }
+        let name = &self.settings.cursor_topic;
+        let partitions = self.cluster.topic(name, ASK_TIMEOUT)?.map_or(0, |topic| topic.partitions);
+        if partitions < cursors::PARTITIONS.unsigned_abs() as usize {
+            return Err(Halt::Refused(format!(
+                "the cursor topic {name} has {partitions} partitions and needs {}; create it with `sawlog setup`",
+                cursors::PARTITIONS
+            )));
+        }
+        match self.cluster.topic_setting(name, "cleanup.policy", ASK_TIMEOUT) {
+            Ok(Some(policy)) if policy != "compact" => {
+                return Err(Halt::Refused(format!(
+                    "the cursor topic {name} has cleanup.policy={policy}, which deletes cursors; set it to compact"
+                )));
+            }
+            Ok(_) => {}
+            Err(error) if error.trouble == Trouble::Refused => {
+                tracing::warn!(%error, topic = name, "cannot see whether the cursor topic is compacted");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.cursor_topic_checked = true;
+        Ok(())
+    }
+
+    fn cursor_message<'a>(&'a self, key: &'a str, value: Option<&'a [u8]>) -> Message<'a> {
+        Message {
+            topic: &self.cursors.topic,
+            partition: Some(self.cursors.partition),
+            key: Some(key.as_bytes()),
+            value,
+            headers: &[],
+            timestamp_millis: None,
+            number: NO_ROW,
+        }
+    }
+
+    /// One transaction; rows that can never be taken come back, and then nothing was committed.
+    pub(super) fn commit(
+        &mut self,
+        offers: &[Offer],
+        marks: &[(Generation, Mark)],
+        forget: &[Generation],
+    ) -> Result<Vec<RefusedRow>, SinkError> {
+        let mut encoded = self.encoder.encode(offers);
+        self.activity.over_topics_max.store(self.encoder.topics.over_limit, Ordering::Relaxed);
+        if !encoded.refused.is_empty() {
+            return Ok(std::mem::take(&mut encoded.refused));
+        }
+        let cursors = self.cursor_values(marks, forget)?;
+        match self.attempt(&encoded, &cursors, false) {
+            Ok(()) => {}
+            Err(Halt::Rows(failures)) => {
+                // A whole batch is refused for one of its messages: only a message that went alone is to blame.
+                self.batch_bytes_max = (self.batch_bytes_max / 2).max(BATCH_BYTES_MIN);
+                tracing::debug!(
+                    failures = failures.len(),
+                    batch_bytes_max = self.batch_bytes_max,
+                    "messages one by one"
+                );
+                match self.attempt(&encoded, &cursors, true) {
+                    Ok(()) => self.producer = None,
+                    Err(Halt::Rows(failures)) => return Ok(blamed(&encoded, failures)),
+                    Err(halt) => return Err(halt.into()),
+                }
+            }
+            Err(halt) => return Err(halt.into()),
+        }
+        self.truth.extend(marks.iter().cloned());
+        forget.iter().for_each(|generation| drop(self.truth.remove(generation)));
+        self.activity.transactions.fetch_add(1, Ordering::Relaxed);
+        self.activity.messages.fetch_add(encoded.len() as u64, Ordering::Relaxed);
+        Ok(Vec::new())
+    }
+
+    fn cursor_values(
+        &self,
+        marks: &[(Generation, Mark)],
+        forget: &[Generation],
+    ) -> Result<Vec<(String, Option<Vec<u8>>)>, SinkError> {
+        let mut messages = Vec::new();
+        for (generation, mark) in marks {
+            let value = cursors::cursor_value(self.life, mark).map_err(SinkError::Refused)?;
+            messages.push((self.keys.cursor(*generation), Some(value)));
+        }
+        messages.extend(forget.iter().map(|generation| (self.keys.cursor(*generation), None)));
+        Ok(messages)
+    }
+
+    /// Sends everything and commits. The producer is gone unless it committed.
+    fn attempt(
+        &mut self,
+        encoded: &Encoded,
+        cursors: &[(String, Option<Vec<u8>>)],
+        one_by_one: bool,
+    ) -> Result<(), Halt> {
+        if one_by_one {
+            self.producer = None;
+        }
+        let mut producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => self.reopen_unmoved(one_by_one)?,
+        };
+        let deadline = Instant::now() + self.settings.third();
+        producer.begin()?;
+        encoded.try_each(|message| producer.send(message, deadline))?;
+        refuse_failed(producer.settle(deadline)?)?;
+        for (key, value) in cursors {
+            producer.send(&self.cursor_message(key, value.as_deref()), deadline)?;
+        }
+        refuse_failed(producer.settle(deadline)?)?;
+        producer.commit(self.settings.third())?;
+        self.producer = Some(producer);
+        Ok(())
+    }
+
+    /// A new producer in the middle of the sink's life: the cursors must be where this life left them.
+    fn reopen_unmoved(&mut self, one_by_one: bool) -> Result<Box<dyn TransactionalProducer>, Halt> {
+        let before = self.truth.clone();
+        self.reopen(one_by_one)?;
+        if self.truth != before {
+            self.producer = None;
+            return Err(Halt::Moved);
+        }
+        self.producer.take().ok_or(Halt::Moved)
+    }
+}
+
+/// Rows that went alone and were refused all the same.
+fn blamed(encoded: &Encoded, failures: Vec<Failure>) -> Vec<RefusedRow> {
+    failures.into_iter().filter_map(|failure| encoded.refused_row(failure.number, failure.error.to_string())).collect()
+}
+
+/// Failed messages: rows that are to blame, or trouble that is none of theirs.
+fn refuse_failed(failures: Vec<Failure>) -> Result<(), Halt> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let of_the_message = |failure: &Failure| matches!(failure.error.trouble, Trouble::TooLarge | Trouble::BadMessage);
+    let worst = failures.iter().find(|failure| matches!(failure.error.trouble, Trouble::Fenced | Trouble::Refused));
+    if let Some(failure) = worst.or_else(|| failures.iter().find(|failure| failure.number == NO_ROW)) {
+        return Err(failure.error.clone().into());
+    }
+    let (to_blame, others): (Vec<_>, Vec<_>) = failures.into_iter().partition(of_the_message);
+    match (to_blame.is_empty(), others.into_iter().next()) {
+        (true, Some(failure)) => Err(failure.error.into()),
+        _ => Err(Halt::Rows(to_blame)),
+    }
+}
+
+/// Why a transaction was not committed.
+enum Halt {
+    Client(ClientError),
+    /// Messages that were refused for what they are.
+    Rows(Vec<Failure>),
+    /// Somebody moved the cursors.
+    Moved,
+    Refused(String),
+}
+
+impl From<ClientError> for Halt {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<Halt> for SinkError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Client(error) => match error.trouble {
+                Trouble::Fenced => Self::Fenced(error.to_string()),
+                Trouble::Unknown => Self::Unknown(error.to_string()),
+                Trouble::Refused | Trouble::TooLarge | Trouble::BadMessage => Self::Refused(error.to_string()),
+                Trouble::Unavailable => Self::Unavailable(error.to_string()),
+            },
+            Halt::Moved => Self::Unknown("the cursors were moved by another producer of this sink".to_owned()),
+            Halt::Rows(failures) => Self::Unavailable(format!("{} messages were refused", failures.len())),
+            Halt::Refused(reason) => Self::Refused(reason),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The Kafka sink against a real broker. The readers here are plain librdkafka consumers and use nothing of the sink.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod rows;
+mod topics;
+
+use rows::{Rows, values};
+use sawlog_core::SinkId;
+use sawlog_core::journal::Mark;
+use sawlog_core::ports::{SinkError, TransactionLog};
+use sawlog_record::id::Generation;
+use sawlog_settings::ByteSize;
+use sawlog_settings::checked::NameTemplate;
+use sawlog_sinks::kafka::config::KafkaSink;
+use sawlog_sinks::kafka::setup::{SetupOptions, create};
+use sawlog_sinks::kafka::{KafkaTransactions, Owner};
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use topics::{Isolation, TestBroker};
+
+const G: Generation = Generation([9; 16]);
+
+/// A sink's options and owner, with topics of its own on the broker.
+struct Bench {
+    options: KafkaSink,
+    owner: Owner,
+}
+
+impl Bench {
+    fn new(broker: &TestBroker, name: &str) -> Self {
+        let unique = broker.unique(name);
+        let bench = Self::without_topics(&broker.address, &unique);
+        let one_node = SetupOptions { partitions: 3, replicas: 1, in_sync_min: 1 };
+        create(&bench.options, &bench.owner, &one_node).expect("the broker makes topics");
+        bench
+    }
+
+    fn without_topics(address: &str, unique: &str) -> Self {
+        let written = serde_json::json!({ "brokers": [address], "topic": format!("{unique}-data"),
+            "cursor_topic": format!("{unique}-cursors") });
+        let options: KafkaSink = serde_json::from_value(written).expect("the options are complete");
+        let owner = Owner { cluster: unique.to_owned(), agent: "node/1".into(), sink: SinkId::new("out") };
+        Self { options, owner }
+    }
+
+    fn set_topic(&mut self, ending: &str) {
+        self.options.topic = NameTemplate::parse(&format!("{}{ending}", self.owner.cluster)).expect("a template");
+    }
+
+    fn sink(&self) -> KafkaTransactions {
+        KafkaTransactions::open(&self.options, &self.owner, true).expect("the sink opens")
+    }
+}
+
+async fn commit(sink: &KafkaTransactions, rows: &Rows, range: std::ops::Range<u64>) -> Result<usize, SinkError> {
+    let offer = rows.offer(range);
+    let marks = [(G, Mark { cursor: offer.mark.cursor, ..Mark::default() })];
+    sink.commit(&[offer], &marks, &[]).await.map(|refused| refused.len())
+}
+
+fn numbered(range: std::ops::Range<u64>) -> BTreeMap<u64, usize> {
+    range.map(|n| (n, 1)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_and_cursors_become_visible_together_with_their_origin() {
+    let Some(broker) = TestBroker::find("rows_and_cursors") else { return };
+    let bench = Bench::new(&broker, "together");
+    let (sink, rows) = (bench.sink(), Rows::of(G));
+    assert_eq!(sink.recover().await.unwrap(), BTreeMap::new(), "a new sink knows no cursor");
+    let begun = Instant::now();
+    for batch in 0..20 {
+        assert_eq!(commit(&sink, &rows, batch * 50..(batch + 1) * 50).await.unwrap(), 0);
+    }
+    let each = begun.elapsed() / 20;
+    println!("a transaction of 50 rows: {each:?}");
+    let read = broker.read(bench.options.topic.as_str(), Isolation::Committed);
+    assert_eq!(values(&read), numbered(0..1000));
+    let first = read.iter().find(|m| m.value.contains("\"n\":7}")).expect("row 7 was read");
+    assert_eq!(first.header("agent"), "node/1");
+    assert_eq!(first.header("source"), "app");
+    assert_eq!(first.header("position"), "7");
+    assert_eq!(first.header("received"), "1970-01-01T00:00:01.000000000Z");
+    assert_eq!(first.header("rid").len(), 36);
+    let again = bench.sink();
+    let found = again.recover().await.unwrap();
+    assert_eq!(found.get(&G).unwrap().cursor.pos, 1000);
+    again.commit(&[], &[], &[G]).await.unwrap();
+    assert_eq!(bench.sink().recover().await.unwrap(), BTreeMap::new(), "a forgotten generation has no cursor");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_producer_fences_the_first_and_cursors_stay_exact() {
+    let Some(broker) = TestBroker::find("a_second_producer_fences") else { return };
+    let bench = Bench::new(&broker, "fence");
+    let (first, second, rows) = (bench.sink(), bench.sink(), Rows::of(G));
+    first.recover().await.unwrap();
+    commit(&first, &rows, 0..10).await.unwrap();
+    assert_eq!(second.recover().await.unwrap().get(&G).unwrap().cursor.pos, 10);
+    let fenced = commit(&first, &rows, 10..20).await.unwrap_err();
+    assert!(matches!(fenced, SinkError::Fenced(_)), "{fenced}");
+    commit(&second, &rows, 10..30).await.unwrap();
+    assert_eq!(first.recover().await.unwrap().get(&G).unwrap().cursor.pos, 30, "what the second wrote is the truth");
+    assert_eq!(first.activity().twins.load(Ordering::Relaxed), 1, "the twin is noticed");
+    assert_eq!(second.activity().twins.load(Ordering::Relaxed), 0);
+    commit(&first, &rows, 30..40).await.unwrap();
+    assert_eq!(values(&broker.read(bench.options.topic.as_str(), Isolation::Committed)), numbered(0..40));
+}
+
+/// Not a test of its own: what `kill_9` starts and kills.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_is_killed() {
+    let (Ok(unique), Ok(address)) = (std::env::var("SAWLOG_TEST_CHILD"), std::env::var("SAWLOG_TEST_KAFKA")) else {
+        return;
+    };
+    let bench = Bench::without_topics(&address, &unique);
+    deliver_to(&bench, u64::MAX).await;
+}
+
+/// Delivers from the cursor on, as the core does: after any error it recovers and begins at the cursor.
+async fn deliver_to(bench: &Bench, end: u64) {
+    let (sink, rows) = (bench.sink(), Rows::of(G));
+    loop {
+        let Ok(marks) = sink.recover().await else { continue };
+        let mut at = marks.get(&G).map_or(0, |mark| mark.cursor.pos);
+        while at < end {
+            let to = (at + 40).min(end);
+            if commit(&sink, &rows, at..to).await.is_err() {
+                break;
+            }
+            at = to;
+        }
+        if at >= end {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_in_the_middle_of_transactions_loses_and_repeats_nothing() {
+    let Some(broker) = TestBroker::find("kill_9") else { return };
+    let bench = Bench::new(&broker, "kill");
+    let mut kills = 0;
+    for round in 0..6u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_is_killed", "--nocapture"])
+            .env("SAWLOG_TEST_CHILD", &bench.owner.cluster)
+            .env("SAWLOG_TEST_KAFKA", &broker.address)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let before = broker.read(bench.options.topic.as_str(), Isolation::Uncommitted).len();
+        let deadline = Instant::now() + Duration::from_secs(40);
+        while broker.read(bench.options.topic.as_str(), Isolation::Uncommitted).len() <= before
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(37 * round)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    let reached = bench.sink().recover().await.unwrap().get(&G).map_or(0, |mark| mark.cursor.pos);
+    assert!(reached > 0, "no child committed anything");
+    let end = reached + 200;
+    deliver_to(&bench, end).await;
+    let committed = values(&broker.read(bench.options.topic.as_str(), Isolation::Committed));
+    let written = broker.read(bench.options.topic.as_str(), Isolation::Uncommitted).len();
+    println!("{kills} kills, {end} rows: read_committed {}, read_uncommitted {written}", committed.len());
+    assert_eq!(committed, numbered(0..end));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aborted_transaction_is_seen_by_no_committed_reader() {
+    let Some(broker) = TestBroker::find("an_aborted_transaction") else { return };
+    let bench = Bench::new(&broker, "abort");
+    let (sink, rows) = (bench.sink(), Rows::of(G));
+    sink.recover().await.unwrap();
+    commit(&sink, &rows, 0..10).await.unwrap();
+    broker.leave_transaction_open(&format!("{}/node/1/out", bench.owner.cluster), bench.options.topic.as_str(), 5);
+    assert!(commit(&sink, &rows, 10..20).await.is_err(), "the sink was fenced");
+    assert_eq!(sink.recover().await.unwrap().get(&G).unwrap().cursor.pos, 10);
+    commit(&sink, &rows, 10..20).await.unwrap();
+    assert_eq!(values(&broker.read(bench.options.topic.as_str(), Isolation::Committed)), numbered(0..20));
+    let uncommitted = broker.read(bench.options.topic.as_str(), Isolation::Uncommitted).len();
+    assert!(uncommitted >= 25, "the five aborted messages are really there: {uncommitted}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_rows_that_are_too_large_are_refused() {
+    let Some(broker) = TestBroker::find("only_the_rows_that_are_too_large") else { return };
+    let mut bench = Bench::new(&broker, "large");
+    bench.options.message_bytes_max = ByteSize::kib(200);
+    let (sink, rows) = (bench.sink(), Rows::of(G).padded(13, 300 << 10));
+    sink.recover().await.unwrap();
+    let offer = rows.offer(0..30);
+    let marks = [(G, offer.mark.clone())];
+    let refused = sink.commit(std::slice::from_ref(&offer), &marks, &[]).await.unwrap();
+    assert_eq!(refused.iter().map(|r| (r.offer, r.row)).collect::<Vec<_>>(), [(0, 13)]);
+    assert!(refused[0].reason.contains("message_bytes_max"), "{}", refused[0].reason);
+    assert!(
+        broker.read(bench.options.topic.as_str(), Isolation::Uncommitted).is_empty(),
+        "nothing was sent before the check"
+    );
+    sink.commit(&[rows.without(offer, 13)], &marks, &[]).await.unwrap();
+    let read = values(&broker.read(bench.options.topic.as_str(), Isolation::Committed));
+    assert_eq!(read, numbered(0..30).into_iter().filter(|(n, _)| *n != 13).collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_with_a_lower_limit_refuses_the_same_rows_and_no_others() {
+    let Some(broker) = TestBroker::find("a_topic_with_a_lower_limit") else { return };
+    let mut bench = Bench::new(&broker, "lower");
+    bench.set_topic("-small");
+    broker.create_topic(bench.options.topic.as_str(), &[("max.message.bytes", "20000")]);
+    bench.options.compression = sawlog_sinks::kafka::config::Compression::None;
+    let (sink, rows) = (bench.sink(), Rows::of(G).padded(5, 30_000).padded(17, 19_000));
+    sink.recover().await.unwrap();
+    let offer = rows.offer(0..2000);
+    let marks = [(G, offer.mark.clone())];
+    let refused = sink.commit(std::slice::from_ref(&offer), &marks, &[]).await.unwrap();
+    assert_eq!(refused.iter().map(|r| (r.offer, r.row)).collect::<Vec<_>>(), [(0, 5)], "{refused:?}");
+    println!("the broker's reason: {}", refused[0].reason);
+    let rest = rows.without(offer, 5);
+    assert_eq!(sink.commit(&[rest], &marks, &[]).await.unwrap(), []);
+    let read = values(&broker.read(bench.options.topic.as_str(), Isolation::Committed));
+    assert_eq!(read, numbered(0..2000).into_iter().filter(|(n, _)| *n != 5).collect());
+    assert_eq!(bench.sink().recover().await.unwrap().get(&G).unwrap().cursor.pos, 2000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_topics_are_named_with_a_remedy() {
+    let Some(broker) = TestBroker::find("unknown_topics") else { return };
+    let bench = Bench::without_topics(&broker.address, &broker.unique("missing"));
+    let error = bench.sink().recover().await.unwrap_err();
+    assert!(
+        matches!(&error, SinkError::Refused(words) if words.contains("-data") && words.contains("sawlog setup")),
+        "{error}"
+    );
+    let mut bench = Bench::new(&broker, "template");
+    bench.set_topic(".{team}");
+    let (sink, rows) = (bench.sink(), Rows::of(G));
+    sink.recover().await.unwrap();
+    let error = commit(&sink, &rows, 0..3).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Refused(words) if words.contains(".blue")), "{error}");
+    broker.create_topic(&format!("{}.blue", bench.owner.cluster), &[]);
+    assert_eq!(sink.recover().await.unwrap(), BTreeMap::new());
+    commit(&sink, &rows, 0..3).await.unwrap();
+    let read = broker.read(&format!("{}.blue", bench.owner.cluster), Isolation::Committed);
+    assert_eq!(values(&read), numbered(0..3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_topic_that_forgets_is_refused() {
+    let Some(broker) = TestBroker::find("a_cursor_topic_that_forgets") else { return };
+    let bench = Bench::without_topics(&broker.address, &broker.unique("forgets"));
+    broker.create_topic(bench.options.topic.as_str(), &[]);
+    let error = bench.sink().recover().await.unwrap_err();
+    assert!(error.to_string().contains("needs 16"), "{error}");
+    broker.create_topic_of(&bench.options.cursor_topic, 16, &[("cleanup.policy", "delete")]);
+    let error = bench.sink().recover().await.unwrap_err();
+    assert!(error.to_string().contains("cleanup.policy=delete"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_gone_is_no_refusal() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let bench = Bench::without_topics(&address, "gone");
+    let begun = Instant::now();
+    let error = bench.sink().recover().await.unwrap_err();
+    assert!(matches!(&error, SinkError::Unavailable(words) if words.contains("refused")), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
