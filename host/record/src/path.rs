@@ -130,8 +130,9 @@ fn nested(arena: &[u8], token: (Span, ValueKind), names: &[String]) -> Option<(S
         return None;
     }
     (1..=names.len()).rev().find_map(|taken| {
-        let name = names[..taken].join(".");
-        let member = Members::of(arena, token.0).filter(|m| member_name(arena, m) == name.as_bytes()).last()?;
+        let name = if taken == 1 { Cow::Borrowed(names[0].as_str()) } else { Cow::Owned(names[..taken].join(".")) };
+        let named = |member: &Member| *member_name(arena, member) == *name.as_bytes();
+        let member = Members::of(arena, token.0).filter(named).last()?;
         nested(arena, (member.value, member.kind), &names[taken..])
     })
 }

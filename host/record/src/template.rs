@@ -133,6 +133,15 @@ impl Template {
         }
     }
 
+    /// The text with [`FALLBACK`] for every field and time: where rows go that would make too many names.
+    pub fn fallback(&self) -> String {
+        let text = |part: &Part| match part {
+            Part::Literal(text) => text.clone(),
+            Part::Field(_) | Part::Time { .. } => FALLBACK.to_owned(),
+        };
+        self.parts.iter().map(text).collect()
+    }
+
     /// Paths that the template reads.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.parts.iter().filter_map(|part| if let Part::Field(path) = part { Some(path) } else { None })

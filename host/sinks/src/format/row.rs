@@ -5,6 +5,7 @@ use base64::Engine as _;
 use sawlog_record::batch::{Batch, Field, Row, Span, ValueKind};
 use sawlog_record::id::{RecordIdText, RecordIds};
 use sawlog_record::{json, time};
+use std::cell::RefCell;
 
 /// Name of the member that holds record id, agent, source, position and times.
 pub const PROVENANCE: &str = "sawlog";
@@ -37,6 +38,41 @@ pub struct Shared {
     ids: RecordIds,
     /// `,"agent":"…","source":"…","generation":"…","position":`
     middle: Vec<u8>,
+    tail: RefCell<Tail>,
+}
+
+/// The last members of the row before and their JSON text: what a source says of its records is the same in every row, in
+/// the very same spans.
+#[derive(Clone, Debug, Default)]
+struct Tail {
+    fields: Vec<Field>,
+    text: Vec<u8>,
+}
+
+impl Tail {
+    /// Appends the members `fields[from..]`.
+    fn write(&mut self, batch: &Batch, fields: &[Field], from: usize, start: usize, out: &mut Vec<u8>) {
+        let own = &fields[from..];
+        if own.is_empty() {
+            return;
+        }
+        if self.fields != own {
+            self.text.clear();
+            let mut plain = true;
+            for field in own {
+                plain &= member(batch, fields, field, 0, &mut self.text);
+            }
+            self.fields.clear();
+            // The names of members in base64 depend on the whole row.
+            if plain {
+                self.fields.extend_from_slice(own);
+            }
+        }
+        if out.len() > start {
+            out.push(b',');
+        }
+        out.extend_from_slice(&self.text);
+    }
 }
 
 impl Shared {
@@ -48,7 +84,7 @@ impl Shared {
             json::write_escaped(value.as_bytes(), &mut middle);
         }
         middle.extend_from_slice(format!("\",\"generation\":\"{}\",\"position\":", batch.generation).as_bytes());
-        Self { ids: RecordIds::of(provenance.source, batch.generation), middle }
+        Self { ids: RecordIds::of(provenance.source, batch.generation), middle, tail: RefCell::default() }
     }
 
     /// The id of a row of the batch.
@@ -66,10 +102,16 @@ impl RowWriter {
         match row.text.filter(|_| !self.needs_a_name_of(batch, fields)) {
             Some(text) => {
                 copy_members(text, batch, fields, out);
-                let outside = fields.iter().filter(|f| !text.holds(f.key));
-                outside.for_each(|field| member(batch, fields, field, start, out));
+                let behind = fields.iter().rposition(|f| text.holds(f.key)).map_or(0, |last| last + 1);
+                let before = fields[..behind].iter().filter(|f| !text.holds(f.key));
+                before.for_each(|field| {
+                    member(batch, fields, field, start, out);
+                });
+                shared.tail.borrow_mut().write(batch, fields, behind, start, out);
             }
-            None => fields.iter().for_each(|field| self.renamed_member(batch, fields, field, start, out)),
+            None => fields.iter().for_each(|field| {
+                self.renamed_member(batch, fields, field, start, out);
+            }),
         }
         if let Some(name) = &self.time_member {
             key(name.as_bytes(), start, out);
@@ -92,13 +134,13 @@ impl RowWriter {
         (self.provenance || self.time_member.is_some()) && fields.iter().any(|f| self.reserved(f.key.of(&batch.arena)))
     }
 
-    fn renamed_member(&self, batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) {
+    fn renamed_member(&self, batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) -> bool {
         let name = field.key.of(&batch.arena);
         if self.reserved(name) {
             let name = free_name(batch, fields, name, RENAMED_SUFFIX);
-            named_member(batch, fields, &name, field, start, out);
+            named_member(batch, fields, &name, field, start, out)
         } else {
-            member(batch, fields, field, start, out);
+            member(batch, fields, field, start, out)
         }
     }
 }
@@ -127,14 +169,15 @@ fn copy_members(text: Span, batch: &Batch, fields: &[Field], out: &mut Vec<u8>) 
     }
 }
 
-fn member(batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) {
-    named_member(batch, fields, field.key.of(&batch.arena), field, start, out);
+/// Appends a member; false where a second one with its exact bytes had to follow.
+fn member(batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) -> bool {
+    named_member(batch, fields, field.key.of(&batch.arena), field, start, out)
 }
 
-fn named_member(batch: &Batch, fields: &[Field], name: &[u8], field: &Field, start: usize, out: &mut Vec<u8>) {
+fn named_member(batch: &Batch, fields: &[Field], name: &[u8], field: &Field, start: usize, out: &mut Vec<u8>) -> bool {
     key(name, start, out);
     if batch.value(field.value, field.kind).write_json(out) {
-        return;
+        return true;
     }
     debug_assert_eq!(field.kind, ValueKind::Text, "only text can hold invalid utf-8");
     key(&free_name(batch, fields, name, BASE64_SUFFIX), start, out);
@@ -142,6 +185,7 @@ fn named_member(batch: &Batch, fields: &[Field], name: &[u8], field: &Field, sta
     let exact = base64::engine::general_purpose::STANDARD.encode(field.value.of(&batch.arena));
     out.extend_from_slice(exact.as_bytes());
     out.push(b'"');
+    false
 }
 
 /// Appends `,"name":`, without the comma at the start of the object.

@@ -256,3 +256,18 @@ fn the_page_for_readers_shows_what_is_written() {
     let Field::Str(rest) = cell(&rows[0], "rest") else { panic!("rest is text") };
     assert!(page.contains(rest.as_str()), "{rest}");
 }
+
+#[test]
+fn members_shared_by_rows_are_written_in_each() {
+    let source = Source { fields: vec![("p".into(), "x".into())], streams: true };
+    let mut shared = (*batch(&[b"{\"a\":1}", b"{\"a\":2}", b"{}", b"{\"p\":3}", b"{\"a\":4}"], &source)).clone();
+    // One row in the middle has another value, as a plugin would set it.
+    let other = shared.push_bytes(b"\xff");
+    let changed = shared.rows[1];
+    shared.fields[(changed.fields_start + 1) as usize].value = other;
+    let output = Output { rows: vec![0, 1, 2, 3, 4], batch: Arc::new(shared) };
+    let text = String::from_utf8(encoded(&mut plain(), &output)).unwrap();
+    let tail = r#""p":"x","log.iostream":"stdout"}"#;
+    let odd = r#"{"a":2,"p":"�","p_base64":"/w==","log.iostream":"stdout"}"#;
+    assert_eq!(text, format!("{{\"a\":1,{tail}\n{odd}\n{{{tail}\n{{\"p_original\":3,{tail}\n{{\"a\":4,{tail}\n"));
+}
