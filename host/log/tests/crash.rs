@@ -225,3 +225,31 @@ fn a_log_whose_void_frame_cannot_be_written_is_dead_until_reopened() {
     disk.crash();
     oracle.open(&disk, 3).unwrap();
 }
+
+/// A refused frame never shows up later, also where half of its group had reached the file when the disk was full.
+#[test]
+fn what_a_full_disk_refused_does_not_come_back() {
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        let open = || {
+            let mut seen = Vec::new();
+            let opened = Log::open(Arc::new(disk.clone()), "wal", options(1), |_, bytes| seen.push(bytes.to_vec()));
+            (opened.unwrap().0, seen)
+        };
+        let (mut log, _) = open();
+        log.append(&[1; 488]).unwrap();
+        log.commit().unwrap();
+        // Leftovers behind the end make the next opening cut the file; there is no room to take the space again.
+        let segment = disk.open("wal/0000000001-0000000000000000.seg").unwrap();
+        segment.write_at(2000, b"stale").unwrap();
+        segment.datasync().unwrap();
+        disk.limit_space(Some(4096 + 1024 + 512));
+        let (mut log, _) = open();
+        log.append(&[2; 488]).unwrap();
+        log.append(&[3; 488]).unwrap();
+        assert!(matches!(log.commit(), Err(LogError::Disk { .. })));
+        assert_eq!(log.end(), log.durable());
+        disk.crash();
+        assert_eq!(open().1, [vec![1; 488]], "seed {seed}");
+    }
+}
