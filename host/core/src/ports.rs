@@ -362,6 +362,13 @@ pub enum PutOutcome {
 pub trait Staging: Send {
     /// Adds rows. `floor` is the lowest received time, unix nanoseconds, that a path may show.
     fn add(&mut self, offer: &Offer, floor: i64) -> Result<(), SinkError>;
+    /// Whether the rows may be added without more paths than a claim may name. Whatever comes first fits.
+    fn fits(&mut self, _offer: &Offer, _floor: i64) -> bool {
+        true
+    }
+    /// From here on rows go to these paths only, those of any other path to the one that takes what would make too many: so a
+    /// claim that named as many paths as it may is made again as it was.
+    fn restrict(&mut self, _paths: &[String]) {}
     /// Paths so far, ascending.
     fn paths(&self) -> Vec<String>;
     /// Encoded bytes so far, of all paths.

@@ -41,6 +41,8 @@ struct ClaimLog<'a> {
     known: KnownVector,
     /// The `closed` of the newest claim, unix nanoseconds.
     closed: i64,
+    /// Taken, but with more paths than the open claim may name: first of the next one.
+    carried: Vec<Offer>,
 }
 
 /// Rows that wait for the next claim.
@@ -51,7 +53,8 @@ struct Open {
 }
 
 pub(super) async fn run(sink: &Sink, port: &dyn ObjectStore) -> Result<(), Stop> {
-    let mut log = ClaimLog { sink, port, next: 1, passed: Marks::new(), known: KnownVector::default(), closed: 0 };
+    let (passed, known) = (Marks::new(), KnownVector::default());
+    let mut log = ClaimLog { sink, port, next: 1, passed, known, closed: 0, carried: Vec::new() };
     loop {
         log.recover().await?;
         log.deliver().await?;
@@ -65,6 +68,7 @@ impl ClaimLog<'_> {
     /// Walks the claims from the larger of the hint and the newest claim's `passed`, and makes what is missing.
     async fn recover(&mut self) -> Result<(), Stop> {
         self.passed = self.sink.journalled();
+        self.carried.clear();
         let hint = self.sink.journal.state().facts.get(&self.sink.id).and_then(|f| f.next_claim);
         self.next = hint.unwrap_or(1);
         let listed = retrying!(self.sink, self.port.list_claims());
@@ -180,6 +184,8 @@ impl ClaimLog<'_> {
         let limits = self.ends_of(claim)?;
         self.sink.intake.reset(self.passed.clone(), Some(limits.clone()));
         let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
+        let paths: Vec<String> = claim.keys.iter().map(|(path, _)| path.clone()).collect();
+        open.staging.restrict(&paths);
         while !self.reached(&limits) || self.sink.intake.backlog().0 > 0 {
             let offered = self.sink.intake.offered();
             for offer in self.sink.intake.take(self.sink.tuning.batch_bytes_max) {
@@ -252,12 +258,19 @@ impl ClaimLog<'_> {
         let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
         loop {
             let (offered, flush) = (self.sink.intake.offered(), self.sink.flush.listen());
-            for offer in self.sink.intake.take(tuning.batch_bytes_max) {
-                self.stage(&mut open, offer, self.closed).await;
+            let mut offers = std::mem::take(&mut self.carried);
+            offers.extend(self.sink.intake.take(tuning.batch_bytes_max));
+            for offer in offers {
+                if self.carried.is_empty() && open.staging.fits(&offer, self.closed) {
+                    self.stage(&mut open, offer, self.closed).await;
+                } else {
+                    self.carried.push(offer);
+                }
             }
             let age = open.since.map(|since| self.sink.clock.elapsed().saturating_sub(since));
-            let is_full =
-                open.staging.bytes() >= tuning.roll_bytes_max || open.staging.paths().len() >= tuning.paths_max;
+            let is_full = open.staging.bytes() >= tuning.roll_bytes_max
+                || open.staging.paths().len() >= tuning.paths_max
+                || !self.carried.is_empty();
             let is_due = age.is_some_and(|age| age >= tuning.roll_age_max || self.sink.flushes());
             if is_full || is_due {
                 return Ok(open);

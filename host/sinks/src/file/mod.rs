@@ -25,7 +25,7 @@ pub fn open(options: &FileSink, common: &SinkCommon, owner: &Owner) -> Result<Si
         let template = below(options.root(), &options.path)?;
         let keys = Keys::new(&owner.agent, &owner.sink, extension);
         let folder = Folder::new(on_disk(options.root(), owner), &keys);
-        let stage = owner.stage(template, new_encoder, options.stage_memory.as_bytes());
+        let stage = owner.stage(template, options.paths_max, new_encoder, options.stage_memory.as_bytes());
         return Ok(SinkPort::Objects(Arc::new(Lake::new(folder, keys, stage))));
     }
     let path = on_disk(&options.path, owner);

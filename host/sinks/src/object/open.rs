@@ -72,10 +72,17 @@ pub(crate) fn below(root: &str, path: &str) -> Result<Template, OpenError> {
 
 impl Owner {
     /// Staging for this sink.
-    pub(crate) fn stage(&self, path: Template, new_encoder: NewEncoder, memory_bytes_max: u64) -> StageOptions {
+    pub(crate) fn stage(
+        &self,
+        path: Template,
+        paths_max: u32,
+        new_encoder: NewEncoder,
+        memory_bytes_max: u64,
+    ) -> StageOptions {
         StageOptions {
             agent: self.agent.clone(),
             path,
+            paths_max: paths_max as usize,
             new_encoder,
             memory_bytes_max: usize::try_from(memory_bytes_max).unwrap_or(usize::MAX),
             spill_folder: self.data_dir.join("stage").join(safe(&self.sink)),

@@ -5,10 +5,10 @@ use super::Body;
 use crate::format::{Encoder, FormatError, Provenance};
 use bytes::Bytes;
 use sawlog_core::ports::{Offer, SinkError, Staging};
-use sawlog_record::batch::Output;
+use sawlog_record::batch::{Batch, Output};
 use sawlog_record::template::{Rendering, Template};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -25,6 +25,8 @@ pub struct StageOptions {
     pub agent: String,
     /// The folder of a row's object, relative to the store's root.
     pub path: Template,
+    /// Most objects of one claim; rows that would make one more go to the path with `other` in every place.
+    pub paths_max: usize,
     /// How rows are encoded.
     pub new_encoder: NewEncoder,
     /// Encoded bytes of all open objects above which the largest go to disk.
@@ -33,10 +35,17 @@ pub struct StageOptions {
     pub spill_folder: PathBuf,
 }
 
+/// Indexes of rows by the path that they belong to.
+type ByPath = BTreeMap<String, Vec<u32>>;
+
 /// Rows gathered for one claim.
 pub(super) struct Stage {
     options: Arc<StageOptions>,
     objects: BTreeMap<String, Object>,
+    /// The only paths that are taken, beside the fallback; `None`: the first ones that come.
+    named: Option<BTreeSet<String>>,
+    /// What `fits` found out, for the `add` that follows: batch, floor, rows by path.
+    sorted: Option<(Arc<Batch>, i64, ByPath)>,
     /// The path of the present row.
     rendering: Rendering,
     /// Why an encoder can't go on: it may hold a part of an offer, so nothing of this staging may become visible.
@@ -53,7 +62,14 @@ struct Object {
 
 impl Stage {
     pub(super) fn new(options: Arc<StageOptions>) -> Self {
-        Self { options, objects: BTreeMap::new(), rendering: Rendering::default(), broken: None }
+        Self {
+            options,
+            objects: BTreeMap::new(),
+            named: None,
+            sorted: None,
+            rendering: Rendering::default(),
+            broken: None,
+        }
     }
 
     /// What the object of `path` holds; ends its encoder. `None` for a path without rows.
@@ -71,23 +87,36 @@ impl Stage {
     }
 
     /// The rows of `offer` by path, in their order.
-    fn by_path(&mut self, offer: &Offer, floor: i64) -> BTreeMap<String, Vec<u32>> {
+    fn by_path(&mut self, offer: &Offer, floor: i64) -> ByPath {
         let batch = &offer.output.batch;
-        let mut rows: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        let mut rows = ByPath::new();
         for index in &offer.output.rows {
             let row = &batch.rows[*index as usize];
             self.options.path.render(batch, row, row.received.max(floor), &mut self.rendering);
-            match rows.get_mut(self.rendering.text.as_str()) {
-                Some(rows) => rows.push(*index),
-                None => {
-                    rows.insert(self.rendering.text.clone(), vec![*index]);
-                }
+            if let Some(rows) = rows.get_mut(self.rendering.text.as_str()) {
+                rows.push(*index);
+                continue;
             }
+            let fresh = rows.keys().filter(|path| !self.objects.contains_key(*path)).count();
+            let path = match self.takes(&self.rendering.text, self.objects.len() + fresh) {
+                true => self.rendering.text.clone(),
+                false => self.options.path.fallback(),
+            };
+            rows.entry(path).or_default().push(*index);
         }
         rows
     }
 
-    fn encode(&mut self, offer: &Offer, rows: BTreeMap<String, Vec<u32>>) -> Result<(), FormatError> {
+    /// Whether rows may go to `path`, with `paths` there. Whoever comes first is named, and a path that was not named never is
+    /// later on, so the names of a claim say for each row where it went.
+    fn takes(&self, path: &str, paths: usize) -> bool {
+        match &self.named {
+            Some(named) => named.contains(path),
+            None => self.objects.contains_key(path) || paths + 1 < self.options.paths_max.max(2),
+        }
+    }
+
+    fn encode(&mut self, offer: &Offer, rows: ByPath) -> Result<(), FormatError> {
         let provenance = Provenance { agent: &self.options.agent, source: offer.source.as_str() };
         for (path, rows) in rows {
             let fresh = || Object { encoder: None, spilled: None, tail: Bytes::new() };
@@ -133,13 +162,27 @@ impl Staging for Stage {
         }
         // Before the rows go in: an offer that fails comes again as a whole.
         self.make_room()?;
-        let rows = self.by_path(offer, floor);
+        let rows = match self.sorted.take() {
+            Some((batch, at, rows)) if Arc::ptr_eq(&batch, &offer.output.batch) && at == floor => rows,
+            _ => self.by_path(offer, floor),
+        };
         self.encode(offer, rows).map_err(|e| {
             let why = e.to_string();
             let error = broken(&why);
             self.broken = Some(why);
             error
         })
+    }
+
+    fn fits(&mut self, offer: &Offer, floor: i64) -> bool {
+        let rows = self.by_path(offer, floor);
+        let fresh = rows.keys().filter(|path| !self.objects.contains_key(*path)).count();
+        self.sorted = Some((offer.output.batch.clone(), floor, rows));
+        fresh == 0 || self.objects.is_empty() || self.objects.len() + fresh < self.options.paths_max
+    }
+
+    fn restrict(&mut self, paths: &[String]) {
+        self.named = Some(paths.iter().cloned().collect());
     }
 
     fn paths(&self) -> Vec<String> {

@@ -21,6 +21,7 @@ pub fn lake<B: Blobs>(blobs: B, spill: &Path, memory_bytes_max: usize) -> Lake<B
     let options = StageOptions {
         agent: "node-1".into(),
         path: Template::parse("dt={received_time:%Y-%m-%d}/hour={received_time:%H}", Values::Names).unwrap(),
+        paths_max: 4,
         new_encoder: encoders(ObjectFormat::JsonLines),
         memory_bytes_max,
         spill_folder: spill.to_owned(),

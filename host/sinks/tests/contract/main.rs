@@ -4,6 +4,7 @@
 
 mod append;
 mod claims;
+mod console;
 mod fake_s3;
 mod lakes;
 mod letters;

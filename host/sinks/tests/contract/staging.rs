@@ -2,7 +2,7 @@
 
 use crate::lakes::{folder, lake};
 use crate::rows::{HOUR, NEW_YEAR, json_lines, offer};
-use sawlog_core::ports::{ObjectStore, SinkError};
+use sawlog_core::ports::{ObjectStore, Offer, SinkError};
 use sawlog_sinks::object::Blobs;
 use tempfile::TempDir;
 
@@ -58,4 +58,53 @@ async fn an_offer_that_finds_no_room_is_not_there_and_can_come_again() {
     lake.put_data(staging.as_mut(), &path, &key).await.unwrap();
     let there = String::from_utf8(lake.blobs().get(&key).await.unwrap().unwrap()).unwrap();
     assert_eq!(there, json_lines(["a line that takes more than fifty bytes of memory", "b"]));
+}
+
+/// Rows of `hours`, one an hour.
+fn hourly(pos: u64, hours: &[i64]) -> Offer {
+    let lines: Vec<(String, i64)> = hours.iter().map(|h| (format!("hour {h}"), NEW_YEAR + h * HOUR)).collect();
+    offer(pos, &lines.iter().map(|(body, at)| (body.as_str(), *at)).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn a_claim_names_no_more_paths_than_it_may() {
+    let at = TempDir::new().unwrap();
+    let lake = lake(folder(&at), at.path(), 1 << 20);
+    let mut staging = lake.stage();
+    assert!(staging.fits(&hourly(0, &[0, 1, 2, 3, 4, 5]), 0), "whatever comes first fits");
+    staging.add(&hourly(0, &[0, 1]), 0).unwrap();
+    assert!(staging.fits(&hourly(2, &[1, 2, 0]), 0));
+    assert!(!staging.fits(&hourly(2, &[2, 3]), 0), "the claim is to be sealed before it");
+    assert_eq!(staging.paths().len(), 2, "looking adds nothing");
+}
+
+#[tokio::test]
+async fn one_batch_with_too_many_paths_is_made_again_as_it_was() {
+    let at = TempDir::new().unwrap();
+    let lake = lake(folder(&at), at.path(), 1 << 20);
+    let rows = hourly(0, &[5, 6, 7, 8, 5, 9, 6]);
+    let mut first = lake.stage();
+    first.add(&rows, 0).unwrap();
+    let paths = first.paths();
+    let hour = |h| format!("dt=2026-01-01/hour=0{h}");
+    assert_eq!(paths, [hour(5), hour(6), hour(7), "dt=other/hour=other".into()]);
+    // Another life is fed the same rows in other batches, and knows the names from the claim.
+    let mut second = lake.stage();
+    second.restrict(&paths);
+    for (pos, hours) in [(3, &[8, 5, 9, 6][..]), (0, &[5, 6, 7])] {
+        second.add(&hourly(pos, hours), 0).unwrap();
+    }
+    assert_eq!(second.paths(), paths);
+    for (i, path) in paths.iter().enumerate() {
+        let mut texts = Vec::new();
+        for (staging, attempt) in [(&mut first, "a"), (&mut second, "b")] {
+            let key = lake.data_key(path, 1, attempt, i);
+            lake.put_data(staging.as_mut(), path, &key).await.unwrap();
+            let text = String::from_utf8(lake.blobs().get(&key).await.unwrap().unwrap()).unwrap();
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            texts.push(lines);
+        }
+        assert_eq!(texts[0], texts[1], "{path}");
+    }
 }
