@@ -164,7 +164,7 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
         Ring::Tools => Ok(check_tools(options)),
         Ring::Targets => targets().run(variables),
         Ring::Tidy => tidy::check().map(|problems| Tally::of_check(problems == 0)),
-        Ring::Format => each_workspace("format", &["fmt", "--all", "--check"], &[], variables),
+        Ring::Format => each_workspace("format", &["fmt", "--all", "--check"], &["--color", "never"], variables),
         Ring::Lints => lints(variables),
         Ring::Plugins => {
             Step { name: "plugins".into(), command: this(&["plugins", "build"])?, minutes_max: 20 }.run(variables)
