@@ -38,10 +38,18 @@ impl ClientError {
     }
 
     pub(crate) fn of(call: impl Into<String>, error: &KafkaError) -> Self {
-        let trouble = error.rdkafka_error_code().map_or(Trouble::Unavailable, trouble);
+        let trouble = code(error).map_or(Trouble::Unavailable, trouble);
         let fatal = matches!(error, KafkaError::Transaction(e) if e.is_fatal());
         let trouble = if fatal && trouble == Trouble::Unavailable { Trouble::Unknown } else { trouble };
         Self::new(call, trouble, words(error))
+    }
+}
+
+/// The library leaves out the codes of administration.
+fn code(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
     }
 }
 
@@ -85,7 +93,7 @@ fn remedy(code: Code) -> Option<&'static str> {
 }
 
 fn words(error: &KafkaError) -> String {
-    let code = error.rdkafka_error_code();
+    let code = code(error);
     let own = match error {
         KafkaError::Transaction(error) => error.string(),
         error => code.map_or_else(|| error.to_string(), |code| code.to_string()),

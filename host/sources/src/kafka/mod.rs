@@ -1,3 +1,181 @@
-//! The `kafka` source: messages of Kafka topics. It knows no other source.
+//! The `kafka` source: committed messages of topics, one record each, at positions that it keeps itself. It knows no other
+//! source.
+//!
+//! Its journal lies on this node's disk. So partitions that are listed by hand (`partitions`) are exact, and those that a group
+//! hands from agent to agent are delivered at least once: the next owner begins at the group's committed offset, which is what
+//! every sink of the former one has finished.
 
+mod buffer;
 pub mod config;
+mod frontier;
+mod identity;
+mod replay;
+mod shared;
+
+use async_trait::async_trait;
+use buffer::Found;
+use config::KafkaSource;
+use frontier::Frontier;
+use identity::Identity;
+use replay::Replay;
+use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
+use sawlog_kafka::{Cluster, Connection, LibrdkafkaCluster, Worker};
+use sawlog_record::batch::Input;
+use sawlog_record::id::{Generation, PartitionId};
+use shared::{Availability, Shared, Tracked};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How long a read waits for messages that are on their way.
+const READ_WAIT: Duration = Duration::from_secs(1);
+
+/// The source.
+pub struct KafkaTopics {
+    shared: Arc<Shared>,
+    stopped: Arc<AtomicBool>,
+    replay: Worker<Replay>,
+    /// Runs once the core has said what it knows.
+    frontier: Mutex<Option<Frontier>>,
+}
+
+/// How far behind a partition is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lag {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// Offsets between what was fetched and the end.
+    pub unfetched: u64,
+    /// Offset that every sink has finished.
+    pub floor: u64,
+}
+
+impl KafkaTopics {
+    /// A source of the cluster that `options` name; `agent` and `source` name it in the brokers' logs. Nothing is sent before
+    /// [`Source::restore`].
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn open(options: &KafkaSource, agent: &str, source: &str) -> std::io::Result<Self> {
+        let connection = Connection {
+            brokers: options.brokers.clone(),
+            client_id: format!("sawlog-{agent}-{source}"),
+            sasl: options.sasl.clone(),
+            tls: options.tls.clone(),
+        };
+        Self::over(Arc::new(LibrdkafkaCluster::new(connection)), options)
+    }
+
+    /// A source of any cluster.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn over(cluster: Arc<dyn Cluster>, options: &KafkaSource) -> std::io::Result<Self> {
+        let (shared, stopped) = (Arc::new(Shared::default()), Arc::new(AtomicBool::new(false)));
+        let replay = Worker::start("kafka-replay", Replay::new(cluster.clone(), options.clone()))?;
+        let frontier = Frontier { cluster, options: options.clone(), shared: shared.clone(), stopped: stopped.clone() };
+        Ok(Self { shared, stopped, replay, frontier: Mutex::new(Some(frontier)) })
+    }
+
+    /// Lag of every partition that is read here; for metrics.
+    pub fn lag(&self) -> Vec<Lag> {
+        let state = self.shared.lock();
+        let one = |tracked: &Tracked| Lag {
+            topic: tracked.identity.topic.clone(),
+            partition: tracked.identity.partition,
+            unfetched: tracked.lag,
+            floor: tracked.floor,
+        };
+        state.partitions.values().filter(|tracked| tracked.buffer.is_some()).map(one).collect()
+    }
+
+    /// The consumer's newest trouble; `None` while it reads.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.lock().trouble.clone()
+    }
+}
+
+impl Drop for KafkaTopics {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Source for KafkaTopics {
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+        {
+            let mut state = self.shared.lock();
+            for (generation, _, record, floor) in known {
+                match Identity::read(&record) {
+                    Some(identity) => _ = state.partitions.insert(generation, Tracked::new(identity, floor)),
+                    None => {
+                        tracing::error!(%generation, "the journal's record of a partition is of another version; it is not read")
+                    }
+                }
+            }
+        }
+        let frontier = self.frontier.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(frontier) = frontier {
+            let started = thread::Builder::new().name("kafka-frontier".into()).spawn(move || frontier.run());
+            if let Err(error) = started {
+                self.shared.lock().trouble = Some(format!("no thread for the consumer: {error}; restart the agent"));
+            }
+        }
+    }
+
+    async fn event(&self) -> SourceEvent {
+        self.shared.event().await
+    }
+
+    async fn read(&self, generation: Generation, from: u64, to: u64, limits: ReadLimits) -> Result<Input, ReadError> {
+        loop {
+            let changed = self.shared.changed.notified();
+            let found = self.shared.lock().read(generation, from, to, limits);
+            match found {
+                Availability::Here(Found::Records(input)) => return Ok(input),
+                Availability::Gone => return Err(ReadError::Gone),
+                Availability::Elsewhere => {
+                    return Err(ReadError::Unavailable("another agent of the group has the partition".to_owned()));
+                }
+                Availability::Replay(place) => {
+                    let read = move |replay: &mut Replay| replay.read(&place, generation, (from, to), limits);
+                    return self
+                        .replay
+                        .run(read)
+                        .await
+                        .unwrap_or_else(|gone| Err(ReadError::Unavailable(gone.to_string())));
+                }
+                Availability::Here(_) => {
+                    if tokio::time::timeout(READ_WAIT, changed).await.is_err() {
+                        let trouble = self.shared.lock().trouble.clone();
+                        return Err(ReadError::Unavailable(trouble.unwrap_or_else(|| "not fetched yet".to_owned())));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn anchor(&self, generation: Generation, _: u64) -> Vec<u8> {
+        let state = self.shared.lock();
+        state.partitions.get(&generation).map(|tracked| tracked.identity.topic_id.to_vec()).unwrap_or_default()
+    }
+
+    async fn trim(&self, generation: Generation, floor: u64) {
+        let mut state = self.shared.lock();
+        let Some(tracked) = state.partitions.get_mut(&generation) else { return };
+        tracked.floor = tracked.floor.max(floor);
+        if let Some(buffer) = &mut tracked.buffer {
+            buffer.forget_below(floor);
+        }
+    }
+
+    async fn release(&self, generation: Generation) {
+        self.shared.lock().partitions.remove(&generation);
+    }
+}

@@ -1,0 +1,313 @@
+//! The consumer's thread: fetches each partition forward from where it stands, commits what no sink will read again for the
+//! usual lag tools, and looks for topics that are new, gone or made again. It never goes back; that is the replay's work.
+
+use super::buffer::Buffer;
+use super::config::{KafkaSource, Start};
+use super::identity::Identity;
+use super::shared::{Shared, Tracked};
+use sawlog_core::ports::SourceEvent;
+use sawlog_kafka::{
+    ClientError, Cluster, Consumer, ConsumerOptions, Offsets, PartitionRef, Polled, Positions, Trouble,
+};
+use sawlog_record::id::Generation;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(100);
+/// How often offsets are committed, lag is measured, and topic ids are looked at.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Pause after an error of the consumer.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// Least room for the messages of one partition.
+const PARTITION_BYTES_MIN: usize = 1 << 20;
+
+/// What the thread works with.
+pub struct Frontier {
+    /// The cluster.
+    pub cluster: Arc<dyn Cluster>,
+    /// The source's options.
+    pub options: KafkaSource,
+    /// What it shares with the core's calls.
+    pub shared: Arc<Shared>,
+    /// Set when the source is dropped.
+    pub stopped: Arc<AtomicBool>,
+}
+
+/// How this source's consumers are opened.
+pub fn consumer_options(options: &KafkaSource) -> ConsumerOptions {
+    ConsumerOptions {
+        group: options.group_id.clone(),
+        instance: options.instance_id.clone(),
+        session_timeout: Duration::from_millis(options.session_timeout.as_millis()),
+        fetch_bytes_max: usize::try_from(options.fetch_bytes_max.as_bytes()).unwrap_or(usize::MAX),
+    }
+}
+
+impl Frontier {
+    /// Runs until the source is dropped. Trouble is told and tried again.
+    pub fn run(self) {
+        let topics = Arc::new(Topics { cluster: self.cluster.clone(), known: Mutex::default() });
+        while !self.stopped.load(Ordering::Relaxed) {
+            if let Err(error) = self.consume(&topics) {
+                tracing::warn!(%error, "kafka source");
+                self.shared.lock().trouble = Some(error.to_string());
+                thread::sleep(BACK_OFF);
+            }
+        }
+    }
+
+    fn consume(&self, topics: &Arc<Topics>) -> Result<(), ClientError> {
+        let begin = Begin { topics: topics.clone(), shared: self.shared.clone(), start: self.options.start };
+        let mut consumer = self.cluster.consumer(&consumer_options(&self.options), Box::new(begin))?;
+        let mut names = self.topic_names()?;
+        if self.options.partitions.is_empty() {
+            consumer.subscribe(&names)?;
+        } else {
+            self.assign_pinned(consumer.as_mut(), topics)?;
+        }
+        self.shared.lock().trouble = None;
+        let (mut committed, mut looked) = (Instant::now(), Instant::now());
+        while !self.stopped.load(Ordering::Relaxed) {
+            match consumer.poll(POLL) {
+                Some(Ok(polled)) => self.take(consumer.as_mut(), topics, polled)?,
+                Some(Err(error)) if error.trouble == Trouble::Refused => return Err(error),
+                Some(Err(error)) => self.shared.lock().trouble = Some(error.to_string()),
+                None => {}
+            }
+            self.balance(consumer.as_mut())?;
+            if committed.elapsed() >= COMMIT_EVERY {
+                self.commit(consumer.as_mut())?;
+                committed = Instant::now();
+            }
+            if looked.elapsed() >= LOOK_EVERY {
+                self.look(consumer.as_ref(), topics)?;
+                let now = self.topic_names()?;
+                if now != names && self.options.partitions.is_empty() {
+                    consumer.subscribe(&now)?;
+                    names = now;
+                }
+                looked = Instant::now();
+            }
+        }
+        self.commit(consumer.as_mut())
+    }
+
+    /// Topics by name, or those that match the pattern now.
+    fn topic_names(&self) -> Result<Vec<String>, ClientError> {
+        let Some(pattern) = &self.options.topics_pattern else { return Ok(self.options.topics.clone()) };
+        let pattern = pattern.compiled();
+        let own = [&self.options.journal_topic, &self.options.cursor_topic];
+        let mut names = self.cluster.topic_names(ASK_TIMEOUT)?;
+        names.retain(|name| pattern.is_match(name.as_bytes()) && !name.starts_with("__") && !own.contains(&name));
+        names.sort();
+        match names.is_empty() {
+            true => Err(ClientError::new(
+                "list of topics",
+                Trouble::Refused,
+                "no topic matches `topics_pattern`; mend it or create one",
+            )),
+            false => Ok(names),
+        }
+    }
+
+    fn assign_pinned(&self, consumer: &mut dyn Consumer, topics: &Arc<Topics>) -> Result<(), ClientError> {
+        let begin = Begin { topics: topics.clone(), shared: self.shared.clone(), start: self.options.start };
+        let mut from = Vec::new();
+        for (topic, partition) in
+            self.options.topics.iter().flat_map(|t| self.options.partitions.iter().map(move |p| (t, p)))
+        {
+            let place = PartitionRef { topic: topic.clone(), partition: *partition };
+            let position = begin.position(&place, consumer.offsets())?;
+            from.push((place, position));
+        }
+        consumer.assign(&from)?;
+        self.assigned(topics, from)
+    }
+
+    fn take(&self, consumer: &mut dyn Consumer, topics: &Topics, polled: Polled) -> Result<(), ClientError> {
+        match polled {
+            Polled::Message { partition, offset, value } => self.fetched(consumer, &partition, offset, value)?,
+            Polled::Assigned(from) => self.assigned(topics, from)?,
+            Polled::Revoked(places) => self.revoked(&places),
+            Polled::OutOfRange(place) => {
+                tracing::error!(partition = %place, "messages that were not delivered are gone from the topic; the partition stops");
+                let mut state = self.shared.lock();
+                if let Some(generation) = state.current(&place) {
+                    state.lose(generation);
+                }
+            }
+        }
+        self.shared.changed.notify_waiters();
+        Ok(())
+    }
+
+    fn fetched(
+        &self,
+        consumer: &mut dyn Consumer,
+        place: &PartitionRef,
+        offset: u64,
+        value: Vec<u8>,
+    ) -> Result<(), ClientError> {
+        let mut state = self.shared.lock();
+        let Some(generation) = state.current(place) else { return Ok(()) };
+        let Some(tracked) = state.partitions.get_mut(&generation) else { return Ok(()) };
+        let Some(buffer) = &mut tracked.buffer else { return Ok(()) };
+        if !buffer.push(offset, value) {
+            return Ok(());
+        }
+        let end = buffer.end();
+        tracked.lag = tracked.lag.saturating_sub(1);
+        let full = buffer.is_full() && !tracked.paused;
+        tracked.paused |= full;
+        state.tell(SourceEvent::Available { generation, end });
+        drop(state);
+        if full { consumer.pause(place, true) } else { Ok(()) }
+    }
+
+    /// Resumes partitions that were read meanwhile.
+    fn balance(&self, consumer: &mut dyn Consumer) -> Result<(), ClientError> {
+        let mut resumed = Vec::new();
+        for tracked in self.shared.lock().partitions.values_mut() {
+            if tracked.paused && tracked.buffer.as_ref().is_some_and(Buffer::has_room) {
+                tracked.paused = false;
+                resumed.push(tracked.identity.place());
+            }
+        }
+        resumed.iter().try_for_each(|place| consumer.pause(place, false))
+    }
+
+    fn assigned(&self, topics: &Topics, from: Vec<(PartitionRef, u64)>) -> Result<(), ClientError> {
+        let mut state = self.shared.lock();
+        for (place, start) in from {
+            let identity = topics.identity(&place)?;
+            let generation = identity.generation();
+            if let Some(older) = state.current(&place).filter(|older| *older != generation) {
+                tracing::error!(partition = %place, "the topic was deleted and made again; what was not delivered of the old one is gone");
+                state.lose(older);
+            }
+            let share = self.buffer_bytes(state.partitions.len() + 1);
+            if !state.partitions.contains_key(&generation) {
+                let partition = identity.partition_id();
+                state.tell(SourceEvent::Opened { generation, partition, identity: identity.write(), start });
+                state.partitions.insert(generation, Tracked::new(identity, start));
+            }
+            if let Some(tracked) = state.partitions.get_mut(&generation).filter(|tracked| !tracked.gone) {
+                tracked.buffer = Some(Buffer::new(start, share));
+                tracked.paused = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn buffer_bytes(&self, partitions: usize) -> usize {
+        let all = usize::try_from(self.options.fetch_bytes_max.as_bytes()).unwrap_or(usize::MAX);
+        (all / partitions.max(1)).max(PARTITION_BYTES_MIN)
+    }
+
+    fn revoked(&self, places: &[PartitionRef]) {
+        let mut state = self.shared.lock();
+        for place in places {
+            let generation = state.current(place);
+            if let Some(tracked) = generation.and_then(|generation| state.partitions.get_mut(&generation)) {
+                tracked.buffer = None;
+            }
+        }
+    }
+
+    fn commit(&self, consumer: &mut dyn Consumer) -> Result<(), ClientError> {
+        let mut offsets = Vec::new();
+        for tracked in self.shared.lock().partitions.values_mut() {
+            if tracked.buffer.is_some() && tracked.floor > tracked.committed {
+                tracked.committed = tracked.floor;
+                offsets.push((tracked.identity.place(), tracked.floor));
+            }
+        }
+        if offsets.is_empty() { Ok(()) } else { consumer.commit(&offsets) }
+    }
+
+    /// Measures lag and looks whether topics are still the same.
+    fn look(&self, consumer: &dyn Consumer, topics: &Topics) -> Result<(), ClientError> {
+        let read: Vec<(Generation, Identity, u64)> = {
+            let state = self.shared.lock();
+            let reading = |(g, t): (&Generation, &Tracked)| Some((*g, t.identity.clone(), t.buffer.as_ref()?.end()));
+            state.partitions.iter().filter_map(reading).collect()
+        };
+        topics.forget();
+        for (generation, identity, end) in read {
+            let place = identity.place();
+            let now = topics.identity(&place)?;
+            if now != identity {
+                tracing::error!(partition = %place, "the topic was deleted and made again; restart the source to read the new one");
+                self.shared.lock().lose(generation);
+                self.shared.changed.notify_waiters();
+                continue;
+            }
+            let (_, high) = consumer.offsets().bounds(&place)?;
+            if let Some(tracked) = self.shared.lock().partitions.get_mut(&generation) {
+                tracked.lag = high.saturating_sub(end);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ids of the cluster and its topics, asked for once and again when told to.
+struct Topics {
+    cluster: Arc<dyn Cluster>,
+    known: Mutex<(Option<String>, BTreeMap<String, [u8; 16]>)>,
+}
+
+impl Topics {
+    fn identity(&self, place: &PartitionRef) -> Result<Identity, ClientError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = match &known.0 {
+            Some(cluster) => cluster.clone(),
+            None => known.0.insert(self.cluster.id(ASK_TIMEOUT)?).clone(),
+        };
+        let topic_id = match known.1.get(&place.topic) {
+            Some(id) => *id,
+            None => {
+                let id = self.cluster.topic_id(&place.topic, ASK_TIMEOUT)?;
+                known.1.insert(place.topic.clone(), id);
+                id
+            }
+        };
+        Ok(Identity { cluster, topic: place.topic.clone(), topic_id, partition: place.partition })
+    }
+
+    fn forget(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
+    }
+}
+
+/// Where partitions begin: where the journal says, else where the options say.
+struct Begin {
+    topics: Arc<Topics>,
+    shared: Arc<Shared>,
+    start: Start,
+}
+
+impl Positions for Begin {
+    fn position(&self, partition: &PartitionRef, offsets: &dyn Offsets) -> Result<u64, ClientError> {
+        let identity = self.topics.identity(partition)?;
+        let topic_is_known = {
+            let state = self.shared.lock();
+            if let Some(tracked) = state.partitions.get(&identity.generation()) {
+                return Ok(tracked.floor);
+            }
+            state.partitions.values().any(|tracked| tracked.identity.topic == partition.topic)
+        };
+        let (earliest, end) = offsets.bounds(partition)?;
+        match self.start {
+            // A partition that was added to a topic begins at its first message: it has no history to leave out.
+            Start::Latest if !topic_is_known => Ok(end),
+            Start::Committed => Ok(offsets.committed(partition)?.unwrap_or(earliest)),
+            Start::Latest | Start::Earliest => Ok(earliest),
+        }
+    }
+}
