@@ -5,6 +5,10 @@
 
 use std::ops::AddAssign;
 
+/// How libtest reports a test that is only the other half of another one, which starts it as a process of its own to kill
+/// it: `#[ignore = "the child of …"]`. It does run, so it is not counted as skipped.
+const CHILD: &str = " ... ignored, the child of ";
+
 /// The sums of some runners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -58,6 +62,7 @@ impl Tally {
 #[derive(Default)]
 pub struct Reader {
     tally: Tally,
+    children: u64,
     in_output_of_passed_tests: bool,
 }
 
@@ -73,6 +78,10 @@ impl Reader {
             self.tally += counted;
             return true;
         }
+        if line.starts_with("test ") && line.contains(CHILD) {
+            self.children += 1;
+            return false;
+        }
         match line {
             "successes:" => self.in_output_of_passed_tests = true,
             "failures:" => self.in_output_of_passed_tests = false,
@@ -86,6 +95,7 @@ impl Reader {
         let not_run = self.tally.not_run.len() as u64;
         let moved = not_run.min(self.tally.passed);
         self.tally.passed -= moved;
+        self.tally.skipped -= self.children.min(self.tally.skipped);
         self.tally.skipped += not_run;
         self.tally
     }
@@ -173,6 +183,15 @@ mod tests {
         ]);
         assert_eq!(tally.line(), "1 passed, 0 failed, 1 skipped");
         assert_eq!(shown, ["NOT RUN: full_disk: no user namespaces", closing]);
+    }
+
+    #[test]
+    fn a_child_that_another_test_starts_is_not_skipped_and_other_ignored_tests_are() {
+        let closing = "test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        let child = "test takes_until_killed ... ignored, the child of the test below, which starts it";
+        let (tally, shown) = read(&[child, "test later ... ignored", closing]);
+        assert_eq!(tally.line(), "3 passed, 0 failed, 1 skipped");
+        assert_eq!(shown, ["test later ... ignored", closing]);
     }
 
     #[test]
