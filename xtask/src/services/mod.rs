@@ -18,6 +18,7 @@ mod run;
 mod s3;
 mod state;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -220,21 +221,22 @@ fn down() -> Result<()> {
 
 fn status() -> Result<()> {
     let file = current()?;
+    let mut out = std::io::stdout().lock();
     for process in file.read()?.processes {
+        let log = process.log.display();
         match process.identity.filter(|identity| identity.is_alive()) {
-            Some(identity) => {
-                println!("{:<16} runs   pid {:<8} log {}", process.name, identity.pid, process.log.display())
-            }
-            None => println!("{:<16} is down              log {}", process.name, process.log.display()),
+            Some(identity) => writeln!(out, "{:<16} runs   pid {:<8} log {log}", process.name, identity.pid)?,
+            None => writeln!(out, "{:<16} is down              log {log}", process.name)?,
         }
     }
     print_endpoints(&file)
 }
 
 fn print_endpoints(file: &StateFile) -> Result<()> {
-    println!("export {STATE_VARIABLE}={}", file.path().display());
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "export {STATE_VARIABLE}={}", file.path().display())?;
     for (name, value) in file.read()?.endpoints {
-        println!("export {name}={value}");
+        writeln!(out, "export {name}={value}")?;
     }
     Ok(())
 }
