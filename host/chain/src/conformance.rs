@@ -3,9 +3,11 @@
 
 use crate::instance::CallFailure;
 use crate::plugin::{Leniency, Plugin};
-use crate::runner::{RunError, Runner};
+use crate::runner::{Outcome, Part, RunError, Runner};
 use crate::trial::Trial;
+use crate::view::BatchView;
 use sawlog_record::batch::Batch;
+use std::sync::Arc;
 
 /// Ways to cut and reset that are compared with the whole run.
 const SPLITS: u64 = 3;
@@ -59,6 +61,17 @@ pub fn check(plugin: &Plugin, batch: &Batch) -> Result<[u8; 32], Divergence> {
     Ok(*hasher.finalize().as_bytes())
 }
 
+/// Runs `view` once more on a fresh instance and holds the answer against `outcome`, for a share of the batches of a running
+/// agent. `None` for stateful plugins, whose answer depends on what came before.
+pub fn agrees(plugin: &Plugin, view: &Arc<BatchView>, outcome: &Outcome) -> Result<Option<bool>, RunError> {
+    if plugin.stateful() {
+        return Ok(None);
+    }
+    let mut again = plugin.instance()?;
+    let same = |part: &Part| again.process(&Arc::new(view.part(part.start, part.end))).as_ref() == Ok(&part.edits);
+    Ok(Some(outcome.parts.iter().all(same)))
+}
+
 /// One run in random pieces, each with an even chance to be followed by a restart from a snapshot.
 fn cut(plugin: &Plugin, batch: &Batch, seed: u64) -> Result<Vec<String>, Divergence> {
     let mut random = Random(seed);
@@ -69,7 +82,7 @@ fn cut(plugin: &Plugin, batch: &Batch, seed: u64) -> Result<Vec<String>, Diverge
         let longest = [1, 7, 64, 1_000][(random.next() % 4) as usize];
         let end = batch.rows.len().min(start + 1 + (random.next() % longest) as usize);
         trial.rows(&mut runner, batch, start, end)?;
-        if random.next() % 2 == 0 {
+        if random.next().is_multiple_of(2) {
             runner = restarted(plugin, runner, seed)?;
         }
         start = end;

@@ -234,3 +234,49 @@ fn compiled_code_comes_from_the_cache_and_a_damaged_artefact_is_made_anew() {
     load();
     assert_eq!(artefacts().len(), 1);
 }
+
+#[test]
+fn a_batch_that_costs_too_much_is_cut_and_the_size_remembered() {
+    let component = support::component("level-filter");
+    let mut small = config(r#"{"at_least":"warn"}"#, Allow::default());
+    small.limits.fuel_per_record = 60_000;
+    let plugin = support::engine().load("level-filter", &component, small).unwrap();
+    let batch = trial::read(&vec![r#"{"level":"warning"}"#; 4_000].join("\n")).unwrap();
+    let origin = apply::BatchOrigin { input: "in", source: "s", time: 0, watermark: None };
+    let view = Arc::new(apply::Columns::of(&plugin).view(&batch, origin).unwrap());
+    let mut runner = Runner::new(plugin.clone(), Leniency::Usual);
+    let first = runner.process_isolating(Arc::clone(&view), &[]).unwrap();
+    assert!(first.poison.is_empty() && first.parts.len() > 1, "{} parts", first.parts.len());
+    let again = runner.process_isolating(Arc::clone(&view), &[]).unwrap();
+    assert_eq!(again.parts.iter().map(|p| p.end - p.start).max(), again.parts.first().map(|p| p.end - p.start));
+    assert_eq!(sawlog_chain::conformance::agrees(&plugin, &view, &again).unwrap(), Some(true));
+}
+
+/// What the WASI build of the plugin sees, asked in two instances.
+#[test]
+fn a_runtime_that_insists_on_wasi_gets_no_capability_and_every_instance_sees_the_same() {
+    let plugin = support::engine().load("hostile", &support::component("wasi/hostile"), config("{}", ALLOW)).unwrap();
+    let ask = |runner: &mut Runner| {
+        let outcome = run(runner, &["wasi"]);
+        assert_eq!(outcome.poison, []);
+        format!("{:?}", outcome.parts[0].edits.edits().added)
+    };
+    let mut runner = Runner::new(plugin.clone(), Leniency::Usual);
+    let first = ask(&mut runner);
+    assert!(first.contains("Ok(7ns) 0 false"), "the planned time, no environment, no file: {first}");
+    assert_eq!(first, ask(&mut Runner::new(plugin.clone(), Leniency::Usual)));
+    let outcome = run(&mut runner, &["good", "trap", "good"]);
+    assert_eq!(outcome.poison.iter().map(|(row, f)| (*row, f.code())).collect::<Vec<_>>(), [(1, "trap")]);
+}
+
+#[test]
+fn a_long_run_is_restored_from_the_snapshots_that_bounded_it() {
+    let mut runner = Runner::new(hostile(), Leniency::Usual);
+    let long = "good-".repeat(500);
+    for batch in 0..12 {
+        let mut words = vec![long.as_str(); 99];
+        words.push(if batch % 4 == 3 { "trap" } else { "good" });
+        assert_eq!(run(&mut runner, &words).poison.len(), usize::from(batch % 4 == 3));
+    }
+    assert_eq!(seen(&mut runner), 12 * 100 - 3);
+}

@@ -64,3 +64,8 @@ fn count_window() {
 fn sample_c() {
     golden("sample-c", Allow::default());
 }
+
+#[test]
+fn the_world_of_typed_records() {
+    golden("typed", Allow::default());
+}

@@ -8,7 +8,7 @@ mod rust;
 
 pub use c::build_c;
 pub use encode::{EncodeError, component};
-pub use rust::{BuildError, build_crate};
+pub use rust::{BuildError, TARGET, build_crate};
 
 /// The custom section of the configuration's JSON Schema.
 pub const SCHEMA_SECTION: &str = "sawlog:config-schema";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The target that asks nothing of the host: no WASI is imported.
-const TARGET: &str = "wasm32-unknown-unknown";
+pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Why a folder gave no plugin.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +19,10 @@ pub enum BuildError {
         source: std::io::Error,
     },
     /// Cargo failed; its own output says why.
-    #[error("{folder}: cargo build failed:\n{output}\nif the target is missing: rustup target add {TARGET}")]
+    #[error("{folder}: cargo build failed:\n{output}\nif the target is missing: rustup target add {target}")]
     Cargo {
+        /// The target.
+        target: String,
         /// The folder.
         folder: PathBuf,
         /// What cargo wrote.
@@ -52,10 +54,10 @@ pub enum BuildError {
     },
 }
 
-/// Builds the crate in `folder` in release mode and writes `<out>/<package>.wasm`, with `<folder>/schema.json` inside if
+/// Builds the crate in `folder` for `target` in release mode and writes `<out>/<package>.wasm`, with `<folder>/schema.json` inside if
 /// there is one. Gives the path that it wrote.
-pub fn build_crate(folder: &Path, out: &Path) -> Result<PathBuf, BuildError> {
-    let module = cargo_build(folder)?;
+pub fn build_crate(folder: &Path, target: &str, out: &Path) -> Result<PathBuf, BuildError> {
+    let module = cargo_build(folder, target)?;
     let name = module.file_name().map(|n| n.to_string_lossy().replace('_', "-")).unwrap_or_default();
     std::fs::create_dir_all(out).map_err(|source| BuildError::Io { path: out.to_owned(), source })?;
     write_component(folder, &module, &out.join(name))
@@ -81,10 +83,10 @@ pub(crate) fn write_component(folder: &Path, module: &Path, path: &Path) -> Resu
 }
 
 /// Runs cargo and finds the module in its messages.
-fn cargo_build(folder: &Path) -> Result<PathBuf, BuildError> {
+fn cargo_build(folder: &Path, target: &str) -> Result<PathBuf, BuildError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(&cargo)
-        .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
+        .args(["build", "--release", "--target", target, "--message-format", "json-render-diagnostics"])
         .current_dir(folder)
         // Plugins are their own workspaces: settings of an outer build must not reach them.
         .env_remove("CARGO_TARGET_DIR")
@@ -93,7 +95,7 @@ fn cargo_build(folder: &Path) -> Result<PathBuf, BuildError> {
         .map_err(|source| BuildError::Io { path: cargo.into(), source })?;
     if !output.status.success() {
         let output = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(BuildError::Cargo { folder: folder.to_owned(), output });
+        return Err(BuildError::Cargo { target: target.to_owned(), folder: folder.to_owned(), output });
     }
     let manifest = std::fs::canonicalize(folder.join("Cargo.toml"))
         .map_err(|source| BuildError::Io { path: folder.join("Cargo.toml"), source })?;

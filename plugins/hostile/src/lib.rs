@@ -48,6 +48,15 @@ impl Hostile {
                 self.hoard.push(std::hint::black_box(Vec::with_capacity(1 << 20)));
             },
             "chatter" => (0..2_000).for_each(|_| host::count("chatter", 1)),
+            "wasi" => {
+                // What a runtime may do of itself: clock, environment, random seeds, printing.
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1);
+                println!("printed to nowhere");
+                let text =
+                    format!("{now:?} {} {:?} {seed}", std::env::vars().count(), std::fs::read("/etc/passwd").is_ok());
+                edits.add(row.index(), 0, record(&[("wasi", FieldValue::Text(text))]));
+            }
             "reject" => return Err("as asked".into()),
             "bad-offsets" => garbage.push(update(index, "x", |c| c.offsets = vec![0, 4])),
             "falling-offsets" => garbage.push(update(index, "x", |c| c.offsets = vec![5, 5])),

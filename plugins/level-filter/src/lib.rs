@@ -1,6 +1,6 @@
 //! Drops records below a level. Reads one column, returns one mask.
 
-use sawlog_plugin::{Batch, Config, Edits, Registration, Row, Transform};
+use sawlog_plugin::{Batch, Config, Edits, Registration, Transform};
 use serde::Deserialize;
 
 /// How grave a record is, lowest first.
@@ -16,26 +16,47 @@ enum Level {
     Critical,
 }
 
-impl Level {
-    /// The level that `word` names, in any case and in the usual spellings.
-    fn of(word: &[u8]) -> Option<Self> {
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        // The first letter decides which few names to compare.
-        Some(match word.first()?.to_ascii_lowercase() {
-            b't' if is("trace") => Self::Trace,
-            b'd' if is("debug") => Self::Debug,
-            b'i' if is("info") || is("information") => Self::Info,
-            b'n' if is("notice") => Self::Notice,
-            b'w' if is("warn") || is("warning") => Self::Warn,
-            b'e' if is("error") || is("err") => Self::Error,
-            b'e' if is("emergency") || is("emerg") => Self::Critical,
-            b'c' if is("critical") || is("crit") => Self::Critical,
-            b'f' if is("fatal") => Self::Critical,
-            b'p' if is("panic") => Self::Critical,
-            b'a' if is("alert") => Self::Critical,
-            _ => return None,
-        })
+/// Bytes of a word that are looked at: they tell all levels apart, and fit a machine word.
+const WORD_BYTES_MAX: usize = 8;
+
+/// A word as one number, whatever its case: comparing words becomes comparing numbers.
+const fn number(word: &[u8]) -> u64 {
+    let (mut number, mut i) = (0, 0);
+    while i < word.len() {
+        number = number << 8 | (word[i] | 0x20) as u64;
+        i += 1;
     }
+    number
+}
+
+/// The part of `word` that is looked at.
+const fn head(word: &[u8]) -> &[u8] {
+    if word.len() > WORD_BYTES_MAX { word.split_at(WORD_BYTES_MAX).0 } else { word }
+}
+
+macro_rules! levels {
+    ($($level:ident: $($word:literal)|+,)*) => {
+        impl Level {
+            /// The level that `word` names, in any case and in the usual spellings.
+            #[inline]
+            fn of(word: &[u8]) -> Option<Self> {
+                let number_of_word = number(head(word));
+                $($(if number_of_word == const { number(head($word)) } && word.len() == $word.len() { return Some(Self::$level) })+)*
+                None
+            }
+        }
+    };
+}
+
+// The usual ones first.
+levels! {
+    Info: b"info" | b"information",
+    Warn: b"warn" | b"warning",
+    Error: b"error" | b"err",
+    Debug: b"debug",
+    Trace: b"trace",
+    Notice: b"notice",
+    Critical: b"critical" | b"crit" | b"fatal" | b"panic" | b"alert" | b"emergency" | b"emerg",
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -66,8 +87,8 @@ pub struct LevelFilter {
 }
 
 impl LevelFilter {
-    fn keeps(&self, row: Row<'_>) -> bool {
-        row.bytes(0).and_then(Level::of).map_or(self.keep_unknown, |level| level >= self.at_least)
+    fn keeps(&self, level: Option<&[u8]>) -> bool {
+        level.and_then(Level::of).map_or(self.keep_unknown, |level| level >= self.at_least)
     }
 }
 
@@ -84,7 +105,7 @@ impl Transform for LevelFilter {
     }
 
     fn process(&mut self, batch: Batch<'_>, edits: &mut Edits) -> Result<(), String> {
-        edits.keep_where(|row| self.keeps(batch.row(row)));
+        edits.keep_each(batch.column(0).map(|level| self.keeps(level)));
         Ok(())
     }
 }

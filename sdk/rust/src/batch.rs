@@ -54,6 +54,16 @@ impl<'a> Batch<'a> {
         Row { raw: self.raw, index }
     }
 
+    /// The values of registered column `column`, row by row: the fastest way through a batch.
+    pub fn column(self, column: usize) -> impl ExactSizeIterator<Item = Option<&'a [u8]>> {
+        let column = &self.raw.columns[column];
+        let (data, present) = (column.data.as_slice(), column.present.as_slice());
+        column.offsets.windows(2).enumerate().map(move |(row, ends)| {
+            let value = &data[ends[0] as usize..ends[1] as usize];
+            (present.is_empty() || bit(present, row)).then_some(value)
+        })
+    }
+
     /// All rows, in order.
     pub fn rows(self) -> impl ExactSizeIterator<Item = Row<'a>> {
         (0..self.len()).map(move |index| Row { raw: self.raw, index })

@@ -48,16 +48,23 @@ impl Edits {
         Self { raw, count }
     }
 
-    /// Decides every row by its number, 64 to a word.
+    /// Decides every row: `keep` gives one verdict a row, in order.
     #[inline]
-    pub fn keep_where(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        let count = self.count;
-        self.raw.keep = (0..count.div_ceil(64))
-            .map(|word| {
-                let rows = 64 * word..count.min(64 * word + 64);
-                rows.enumerate().fold(0, |bits, (bit, row)| bits | u64::from(keep(row)) << bit)
-            })
-            .collect();
+    pub fn keep_each(&mut self, keep: impl IntoIterator<Item = bool>) {
+        let mut words = Vec::with_capacity(self.count.div_ceil(64));
+        let (mut word, mut rows) = (0u64, 0);
+        for kept in keep {
+            word |= u64::from(kept) << (rows % 64);
+            rows += 1;
+            if rows % 64 == 0 {
+                words.push(std::mem::take(&mut word));
+            }
+        }
+        if rows % 64 > 0 {
+            words.push(word);
+        }
+        assert_eq!(rows, self.count, "one verdict a row");
+        self.raw.keep = words;
     }
 
     /// Decides row `row`. Rows must be decided in ascending order, each at most once.

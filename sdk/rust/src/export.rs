@@ -39,8 +39,8 @@ macro_rules! export_stateful {
                     with(|plugin| $crate::Stateful::flush(plugin, now))
                         .map_err($crate::bindings::types::Failure::Rejected)
                 }
-    }
-            $crate::bindings::stateful::export_world!(Component with_types_in $crate::bindings::stateful);
+            }
+    $crate::bindings::stateful::export_world!(Component with_types_in $crate::bindings::stateful);
         };
     };
 }
@@ -99,7 +99,7 @@ macro_rules! filter {
             }
             fn process(&mut self, batch: $crate::Batch<'_>, edits: &mut $crate::Edits) -> Result<(), String> {
                 let keep: fn($crate::Row<'_>) -> bool = $keep;
-                edits.keep_where(|row| keep(batch.row(row)));
+                edits.keep_each(batch.rows().map(keep));
                 Ok(())
             }
         }

@@ -48,3 +48,10 @@ fn the_watermark_follows_the_newest_row() {
     let moved: Vec<_> = batch.rows().map(|row| watermark.pass(row)).collect();
     assert_eq!(moved, [Some(40), None, Some(70)]);
 }
+
+#[test]
+fn a_column_gives_values_and_gaps() {
+    let batch = BatchBuilder::new(3).text(&[Some("a"), None, Some("")]).build();
+    let batch = sawlog_plugin::Batch::new(&batch);
+    assert_eq!(batch.column(0).collect::<Vec<_>>(), [Some(&b"a"[..]), None, Some(&b""[..])]);
+}

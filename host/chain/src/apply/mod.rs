@@ -5,6 +5,8 @@ mod columns;
 mod nested;
 mod program;
 mod row;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use columns::{BatchOrigin, Columns};
@@ -145,6 +147,9 @@ impl Application {
 
     fn part(&mut self, part: &Part) {
         let Checked(edits) = &part.edits;
+        if edits.edits.is_empty() && edits.added.is_empty() && edits.dead.is_empty() && edits.absorbed.is_empty() {
+            return self.filter(part.start, part.end, edits);
+        }
         let mut program = Program::new(edits, &mut self.out.batch);
         let mut fates = Fates::new(edits);
         let mut added = edits.added.iter().peekable();
@@ -163,6 +168,20 @@ impl Application {
             self.settle(row, fate, &draft, edits.routes.get(index as usize).copied().unwrap_or(0));
             while let Some(child) = added.next_if(|a| a.parent == index) {
                 self.child(row, &draft, child);
+            }
+        }
+    }
+
+    /// The common case: rows go on as they are, or not.
+    fn filter(&mut self, start: u32, end: u32, edits: &Edits) {
+        let mut dropped = 0;
+        for index in 0..end - start {
+            let row = self.rows[(start + index) as usize];
+            let reason = next_of(&edits.dropped, &mut dropped, index).map_or(0, |(_, reason)| *reason);
+            if bit_or_all(&edits.keep, index as usize) {
+                self.emit_unchanged(row, edits.routes.get(index as usize).copied().unwrap_or(0));
+            } else {
+                self.out.dropped.push((row.parent, reason));
             }
         }
     }

@@ -33,10 +33,7 @@ fn write_object(arena: &[u8], token: Span, names: &[String], value: Option<(Span
     for (i, member) in members.iter().enumerate() {
         let below = place.filter(|(at, _)| *at == i).map(|(_, taken)| &names[taken..]);
         match below {
-            Some([]) => match value {
-                Some(new) => write_member(arena, member, new, start, out),
-                None => {} // removed
-            },
+            Some([]) => value.into_iter().for_each(|new| write_member(arena, member, new, start, out)),
             Some(rest) => {
                 write_key(arena, member, start, out);
                 write_object(arena, member.value, rest, value, out);

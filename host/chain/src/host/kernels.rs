@@ -34,7 +34,7 @@ const REPLACE_FACTOR: usize = 4;
 
 /// Compiled patterns of an instance, by their number.
 #[derive(Debug, Default)]
-pub struct Patterns(Vec<Regex>);
+pub struct Patterns(Vec<Arc<Regex>>);
 
 fn trap<T>(text: impl std::fmt::Display) -> wasmtime::Result<T> {
     Err(wasmtime::Error::msg(text.to_string()))
@@ -60,7 +60,7 @@ fn pattern(mut store: StoreContextMut<'_, Guest>, regex: &str) -> wasmtime::Resu
     }
     match RegexBuilder::new(regex).size_limit(PATTERN_SIZE_MAX).dfa_size_limit(PATTERN_SIZE_MAX).build() {
         Ok(compiled) => {
-            guest.kernels.0.push(compiled);
+            guest.kernels.0.push(Arc::new(compiled));
             Ok(Ok(guest.kernels.0.len() as u32 - 1))
         }
         Err(e) => Ok(Err(e.to_string())),
@@ -76,9 +76,10 @@ fn batch(store: &StoreContextMut<'_, Guest>, column: u32) -> wasmtime::Result<Ar
     }
 }
 
-fn regex_of(store: &StoreContextMut<'_, Guest>, pattern: u32) -> wasmtime::Result<Regex> {
+/// Shared, not cloned: a clone would begin with cold caches.
+fn regex_of(store: &StoreContextMut<'_, Guest>, pattern: u32) -> wasmtime::Result<Arc<Regex>> {
     match store.data().kernels.0.get(pattern as usize) {
-        Some(regex) => Ok(regex.clone()),
+        Some(regex) => Ok(Arc::clone(regex)),
         None => trap(format!("pattern {pattern} was never compiled")),
     }
 }
@@ -110,7 +111,7 @@ fn replace(
     let index = column;
     let column = &batch.columns()[index as usize];
     charge(&mut store, price(column, FUEL_PER_PATTERN_BYTE).saturating_mul(rules.len().max(1) as u64))?;
-    let rules: Vec<(Regex, String)> =
+    let rules: Vec<(Arc<Regex>, String)> =
         rules.into_iter().map(|(p, text)| Ok((regex_of(&store, p)?, text))).collect::<wasmtime::Result<_>>()?;
     let mut values = Column { offsets: vec![0], data: Vec::new(), present: Vec::new(), json: Vec::new() };
     let mut rows = Vec::new();
@@ -133,7 +134,7 @@ fn replace(
 }
 
 /// `text` after every rule; `None` if none applied.
-fn replaced(text: &[u8], rules: &[(Regex, String)]) -> Option<Vec<u8>> {
+fn replaced(text: &[u8], rules: &[(Arc<Regex>, String)]) -> Option<Vec<u8>> {
     let mut now: Option<Vec<u8>> = None;
     for (regex, with) in rules {
         let before = now.as_deref().unwrap_or(text);

@@ -5,6 +5,8 @@ mod kernels;
 mod telemetry;
 mod wasi;
 
+pub use wasi::define as define_wasi;
+
 pub use telemetry::{LogLevel, LogLine, Telemetry};
 
 use crate::view::BatchView;
@@ -115,11 +117,10 @@ impl ResourceLimiter for Guest {
     }
 }
 
-/// Defines every import of the contract and the virtual WASI.
+/// Defines every import of the contract.
 pub fn define(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     telemetry::define(linker)?;
-    kernels::define(linker)?;
-    wasi::define(linker)
+    kernels::define(linker)
 }
 
 /// Counts a host call and takes `fuel` for its work.

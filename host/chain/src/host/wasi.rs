@@ -5,10 +5,8 @@
 
 use super::{Guest, charge};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
+use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 
-/// Version of the interfaces; newer ones of the same series are compatible.
-const VERSION: &str = "0.2.0";
 /// Random bytes of one call.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// How many bytes a stream says it takes at once.
@@ -72,67 +70,80 @@ struct Pollable;
 struct TerminalInput;
 struct TerminalOutput;
 struct Descriptor;
+struct Directory;
 
 type Store<'a> = StoreContextMut<'a, Guest>;
 
 /// All handles of a kind are the same: nothing is behind them, so none has to be kept.
 const HANDLE: u32 = 1;
 
-pub(super) fn define(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    define_cli(linker)?;
-    define_terminals(linker)?;
-    define_clocks(linker)?;
-    define_random(linker)?;
-    define_io(linker)?;
-    define_streams(linker)?;
-    define_files(linker)
+/// Defines the interfaces under `version`, the one that a component names: 0.2.x are all compatible.
+pub fn define(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
+    define_cli(linker, version)?;
+    define_terminals(linker, version)?;
+    define_clocks(linker, version)?;
+    define_random(linker, version)?;
+    define_io(linker, version)?;
+    define_streams(linker, version)?;
+    define_files(linker, version)
 }
 
-fn name(interface: &str) -> String {
-    format!("wasi:{interface}@{VERSION}")
+/// Names a resource in an interface that owns or uses it; nothing is behind a handle, so dropping one does nothing.
+fn resource<R: 'static>(instance: &mut LinkerInstance<'_, Guest>, name: &str) -> wasmtime::Result<()> {
+    instance.resource(name, ResourceType::host::<R>(), |_, _| Ok(()))
 }
 
-fn define_cli(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut environment = linker.instance(&name("cli/environment"))?;
+fn name(interface: &str, version: &str) -> String {
+    format!("wasi:{interface}@{version}")
+}
+
+fn define_cli(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
+    let mut environment = linker.instance(&name("cli/environment", version))?;
     environment.func_wrap("get-environment", |_: Store<'_>, (): ()| Ok((Vec::<(String, String)>::new(),)))?;
     environment.func_wrap("get-arguments", |_: Store<'_>, (): ()| Ok((Vec::<String>::new(),)))?;
     environment.func_wrap("initial-cwd", |_: Store<'_>, (): ()| Ok((None::<String>,)))?;
-    let mut exit = linker.instance(&name("cli/exit"))?;
+    let mut exit = linker.instance(&name("cli/exit", version))?;
     exit.func_wrap("exit", |_: Store<'_>, (_status,): (Result<(), ()>,)| {
         Err::<(), _>(wasmtime::Error::msg("the plugin called exit"))
     })?;
-    let mut stdin = linker.instance(&name("cli/stdin"))?;
+    let mut stdin = linker.instance(&name("cli/stdin", version))?;
+    resource::<InputStream>(&mut stdin, "input-stream")?;
     stdin.func_wrap("get-stdin", |_: Store<'_>, (): ()| Ok((Resource::<InputStream>::new_own(HANDLE),)))?;
-    let mut stdout = linker.instance(&name("cli/stdout"))?;
+    let mut stdout = linker.instance(&name("cli/stdout", version))?;
+    resource::<OutputStream>(&mut stdout, "output-stream")?;
     stdout.func_wrap("get-stdout", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(HANDLE),)))?;
-    let mut stderr = linker.instance(&name("cli/stderr"))?;
+    let mut stderr = linker.instance(&name("cli/stderr", version))?;
+    resource::<OutputStream>(&mut stderr, "output-stream")?;
     stderr.func_wrap("get-stderr", |_: Store<'_>, (): ()| Ok((Resource::<OutputStream>::new_own(HANDLE),)))
 }
 
-fn define_terminals(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut input = linker.instance(&name("cli/terminal-input"))?;
-    input.resource("terminal-input", ResourceType::host::<TerminalInput>(), |_, _| Ok(()))?;
-    let mut output = linker.instance(&name("cli/terminal-output"))?;
-    output.resource("terminal-output", ResourceType::host::<TerminalOutput>(), |_, _| Ok(()))?;
-    let mut stdin = linker.instance(&name("cli/terminal-stdin"))?;
+fn define_terminals(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
+    let mut input = linker.instance(&name("cli/terminal-input", version))?;
+    resource::<TerminalInput>(&mut input, "terminal-input")?;
+    let mut output = linker.instance(&name("cli/terminal-output", version))?;
+    resource::<TerminalOutput>(&mut output, "terminal-output")?;
+    let mut stdin = linker.instance(&name("cli/terminal-stdin", version))?;
+    resource::<TerminalInput>(&mut stdin, "terminal-input")?;
     stdin.func_wrap("get-terminal-stdin", |_: Store<'_>, (): ()| Ok((None::<Resource<TerminalInput>>,)))?;
     for (interface, function) in
         [("cli/terminal-stdout", "get-terminal-stdout"), ("cli/terminal-stderr", "get-terminal-stderr")]
     {
-        let mut instance = linker.instance(&name(interface))?;
+        let mut instance = linker.instance(&name(interface, version))?;
+        resource::<TerminalOutput>(&mut instance, "terminal-output")?;
         instance.func_wrap(function, |_: Store<'_>, (): ()| Ok((None::<Resource<TerminalOutput>>,)))?;
     }
     Ok(())
 }
 
-fn define_clocks(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut wall = linker.instance(&name("clocks/wall-clock"))?;
+fn define_clocks(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
+    let mut wall = linker.instance(&name("clocks/wall-clock", version))?;
     wall.func_wrap("now", |store: Store<'_>, (): ()| {
         let time = store.data().wasi.time.max(0).unsigned_abs();
         Ok((Datetime { seconds: time / 1_000_000_000, nanoseconds: (time % 1_000_000_000) as u32 },))
     })?;
     wall.func_wrap("resolution", |_: Store<'_>, (): ()| Ok((Datetime { seconds: 0, nanoseconds: 1 },)))?;
-    let mut monotonic = linker.instance(&name("clocks/monotonic-clock"))?;
+    let mut monotonic = linker.instance(&name("clocks/monotonic-clock", version))?;
+    resource::<Pollable>(&mut monotonic, "pollable")?;
     monotonic.func_wrap("now", |store: Store<'_>, (): ()| Ok((store.data().wasi.time.max(0).unsigned_abs(),)))?;
     monotonic.func_wrap("resolution", |_: Store<'_>, (): ()| Ok((1u64,)))?;
     for function in ["subscribe-instant", "subscribe-duration"] {
@@ -143,12 +154,12 @@ fn define_clocks(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn define_random(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+fn define_random(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
     for (interface, bytes, number) in [
         ("random/random", "get-random-bytes", "get-random-u64"),
         ("random/insecure", "get-insecure-random-bytes", "get-insecure-random-u64"),
     ] {
-        let mut random = linker.instance(&name(interface))?;
+        let mut random = linker.instance(&name(interface, version))?;
         random.func_wrap(bytes, |mut store: Store<'_>, (len,): (u64,)| {
             charge(&mut store, len)?;
             if len > RANDOM_BYTES_MAX {
@@ -158,18 +169,18 @@ fn define_random(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         })?;
         random.func_wrap(number, |mut store: Store<'_>, (): ()| Ok((store.data_mut().wasi.number(),)))?;
     }
-    let mut seed = linker.instance(&name("random/insecure-seed"))?;
+    let mut seed = linker.instance(&name("random/insecure-seed", version))?;
     seed.func_wrap("insecure-seed", |mut store: Store<'_>, (): ()| {
         let wasi = &mut store.data_mut().wasi;
         Ok(((wasi.number(), wasi.number()),))
     })
 }
 
-fn define_io(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut error = linker.instance(&name("io/error"))?;
-    error.resource("error", ResourceType::host::<IoError>(), |_, _| Ok(()))?;
-    let mut poll = linker.instance(&name("io/poll"))?;
-    poll.resource("pollable", ResourceType::host::<Pollable>(), |_, _| Ok(()))?;
+fn define_io(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
+    let mut error = linker.instance(&name("io/error", version))?;
+    resource::<IoError>(&mut error, "error")?;
+    let mut poll = linker.instance(&name("io/poll", version))?;
+    resource::<Pollable>(&mut poll, "pollable")?;
     poll.func_wrap("[method]pollable.ready", |_: Store<'_>, (_p,): (Resource<Pollable>,)| Ok((true,)))?;
     poll.func_wrap("[method]pollable.block", |_: Store<'_>, (_p,): (Resource<Pollable>,)| Ok(()))?;
     poll.func_wrap("poll", |_: Store<'_>, (list,): (Vec<Resource<Pollable>>,)| {
@@ -177,10 +188,12 @@ fn define_io(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     })
 }
 
-fn define_streams(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut streams = linker.instance(&name("io/streams"))?;
-    streams.resource("input-stream", ResourceType::host::<InputStream>(), |_, _| Ok(()))?;
-    streams.resource("output-stream", ResourceType::host::<OutputStream>(), |_, _| Ok(()))?;
+fn define_streams(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
+    let mut streams = linker.instance(&name("io/streams", version))?;
+    resource::<IoError>(&mut streams, "error")?;
+    resource::<Pollable>(&mut streams, "pollable")?;
+    resource::<InputStream>(&mut streams, "input-stream")?;
+    resource::<OutputStream>(&mut streams, "output-stream")?;
     for function in ["[method]input-stream.read", "[method]input-stream.blocking-read"] {
         streams.func_wrap(function, |_: Store<'_>, (_s, _len): (Resource<InputStream>, u64)| {
             Ok((Err::<Vec<u8>, StreamError>(StreamError::Closed),))
@@ -207,9 +220,14 @@ fn define_streams(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     })
 }
 
-fn define_files(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut types = linker.instance(&name("filesystem/types"))?;
-    types.resource("descriptor", ResourceType::host::<Descriptor>(), |_, _| Ok(()))?;
-    let mut preopens = linker.instance(&name("filesystem/preopens"))?;
+fn define_files(linker: &mut Linker<Guest>, version: &str) -> wasmtime::Result<()> {
+    let mut types = linker.instance(&name("filesystem/types", version))?;
+    resource::<IoError>(&mut types, "error")?;
+    resource::<InputStream>(&mut types, "input-stream")?;
+    resource::<OutputStream>(&mut types, "output-stream")?;
+    resource::<Directory>(&mut types, "directory-entry-stream")?;
+    resource::<Descriptor>(&mut types, "descriptor")?;
+    let mut preopens = linker.instance(&name("filesystem/preopens", version))?;
+    resource::<Descriptor>(&mut preopens, "descriptor")?;
     preopens.func_wrap("get-directories", |_: Store<'_>, (): ()| Ok((Vec::<(Resource<Descriptor>, String)>::new(),)))
 }

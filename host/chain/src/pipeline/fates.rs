@@ -41,10 +41,13 @@ impl Fates {
         let mut reached: Vec<u32> = rows.iter().map(|row| batch.rows[*row as usize].parent).collect();
         reached.dedup();
         let dead = self.0.values().filter(|fate| fate.dead).count() as u64;
-        let delivered = reached.iter().filter(|parent| !self.0.get(parent).is_some_and(|fate| fate.dead)).count() as u64;
+        let delivered =
+            reached.iter().filter(|parent| !self.0.get(parent).is_some_and(|fate| fate.dead)).count() as u64;
         let mut counts = Counts { delivered, dead_lettered: dead, rows: rows.len() as u64, ..Counts::default() };
         let mut left = u64::from(self.1).saturating_sub(delivered + dead);
-        for (parent, fate) in self.0.iter().filter(|(parent, fate)| !fate.dead && reached.binary_search(parent).is_err()) {
+        for (parent, fate) in
+            self.0.iter().filter(|(parent, fate)| !fate.dead && reached.binary_search(parent).is_err())
+        {
             debug_assert!(*parent < self.1);
             match (&fate.reason, fate.absorbed) {
                 (_, true) => counts.absorbed += 1,

@@ -93,7 +93,17 @@ mod tests {
             let fields_start = batch.fields.len() as u32;
             batch.fields.push(Field { key, value, kind: ValueKind::Json });
             let id = RowId { pos: *pos, slot: 0, k: 0 };
-            let row = Row { id, parent: 0, time: 0, received: 0, input: value, text: None, fields_start, fields_len: 1, flags: 0 };
+            let row = Row {
+                id,
+                parent: 0,
+                time: 0,
+                received: 0,
+                input: value,
+                text: None,
+                fields_start,
+                fields_len: 1,
+                flags: 0,
+            };
             batch.rows.push(row);
         }
         batch

@@ -119,7 +119,14 @@ impl PipelineInstance {
 
     // ------------------------------------------------------------ plugins
 
-    fn plugin(&mut self, run: &mut Run<'_>, at: usize, node: &Node, columns: &Columns, flow: Flow) -> Result<(), ChainFailure> {
+    fn plugin(
+        &mut self,
+        run: &mut Run<'_>,
+        at: usize,
+        node: &Node,
+        columns: &Columns,
+        flow: Flow,
+    ) -> Result<(), ChainFailure> {
         if flow.rows.is_empty() {
             return Ok(());
         }
@@ -338,7 +345,8 @@ impl ChainInstance for PipelineInstance {
         for (at, runner) in &mut self.stateful {
             let node = &self.pipeline.parts.nodes[*at];
             let state = runner.snapshot().map_err(stopped)?;
-            let state = state.map_err(|failure| ChainFailure::Stopped(format!("{}: snapshot: {failure}", node.name)))?;
+            let state =
+                state.map_err(|failure| ChainFailure::Stopped(format!("{}: snapshot: {failure}", node.name)))?;
             let mut blob = runner.plugin().registration().state_version.to_le_bytes().to_vec();
             blob.extend(state.to_bytes());
             states.insert(node.component, blob);

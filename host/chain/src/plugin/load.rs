@@ -3,10 +3,12 @@
 use super::{Digest, Loaded, Plugin, PluginConfig, Program, Transform};
 use crate::cache;
 use crate::engine::{Engine, Shared};
+use crate::host;
 use crate::instance::{CreateError, Instance};
 use crate::registration::Registration;
 use crate::schema::{self, SchemaError};
 use crate::wit::exports::sawlog::plugin as exports;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use wasmparser::Parser;
 use wasmtime::component::Component;
@@ -192,6 +194,9 @@ fn link(shared: &Arc<Shared>, name: &str, component: &Component, config: &Plugin
     check_imports(shared, name, component, config)?;
     let invalid = |e: wasmtime::Error| LoadError::Invalid { plugin: plugin(), reason: format!("{e:#}") };
     let mut linker = shared.linker.clone();
+    for version in wasi_versions(shared, component) {
+        host::define_wasi(&mut linker, &version).map_err(invalid)?;
+    }
     linker.define_unknown_imports_as_traps(component).map_err(invalid)?;
     let pre = linker.instantiate_pre(component).map_err(invalid)?;
     let exports = |interface: &str| found.contains(&format!("sawlog:plugin/{interface}@{CONTRACT}"));
@@ -233,6 +238,13 @@ fn check_imports(shared: &Shared, name: &str, component: &Component, config: &Pl
         return Err(LoadError::NotAllowed { plugin: name.to_owned(), reason, permission: "kernels" });
     }
     Ok(())
+}
+
+/// The versions of WASI that the component names.
+fn wasi_versions(shared: &Shared, component: &Component) -> BTreeSet<String> {
+    let kind = component.component_type();
+    let imports = kind.imports(&shared.engine).filter(|(import, _)| is_virtual_wasi(import));
+    imports.filter_map(|(import, _)| Some(import.rsplit_once('@')?.1.to_owned())).collect()
 }
 
 /// Interfaces that language runtimes import of themselves. The host gives them no capability.
