@@ -59,12 +59,30 @@ impl Model {
         Ok(journal)
     }
 
+    fn records(&mut self, random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
+        let numbers = self.appended..self.appended + random.u64(1..4);
+        self.appended = numbers.end;
+        let record = |number: u64| [&number.to_le_bytes()[..], &vec![7; random.usize(..300)]].concat();
+        numbers.map(record).collect()
+    }
+
     async fn step(&mut self, journal: &DiskJournal, random: &mut fastrand::Rng) -> Result<(), ()> {
         match random.u8(..10) {
             0 => {
-                let stands_for = self.appended;
-                journal.snapshot(stands_for.to_le_bytes().to_vec()).await.map_err(|_| ())?;
-                (self.snapshot, self.durable) = (stands_for, self.durable.max(stands_for));
+                // Records appended after the call are not in the snapshot, whichever future is polled first; and of two
+                // snapshots the later one counts.
+                let (first, stands_for) = (journal.snapshot(self.appended.to_le_bytes().to_vec()), self.appended);
+                let between = journal.append(self.records(random), true);
+                let second =
+                    random.bool().then(|| (journal.snapshot(self.appended.to_le_bytes().to_vec()), self.appended));
+                between.await.map_err(|_| ())?;
+                self.durable = self.appended;
+                if let Some((second, stands_for)) = second {
+                    second.await.map_err(|_| ())?;
+                    self.snapshot = stands_for;
+                }
+                first.await.map_err(|_| ())?;
+                self.snapshot = self.snapshot.max(stands_for);
             }
             1 => {
                 let digest = journal.put_blob(vec![random.u8(..4); 1500]).await.map_err(|_| ())?;
@@ -77,15 +95,7 @@ impl Model {
             }
             _ => {
                 // Two calls whose futures are polled the other way round: the order is that of the calls.
-                let (mut first, mut second) = (Vec::new(), Vec::new());
-                for records in [&mut first, &mut second] {
-                    for _ in 0..random.usize(1..4) {
-                        let mut record = self.appended.to_le_bytes().to_vec();
-                        record.resize(8 + random.usize(..300), 7);
-                        records.push(record);
-                        self.appended += 1;
-                    }
-                }
+                let (first, second) = (self.records(random), self.records(random));
                 let lazy = journal.append(first, false);
                 let urgent = journal.append(second, true);
                 if random.bool() {
