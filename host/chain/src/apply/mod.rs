@@ -158,12 +158,12 @@ impl Application {
             let fate = fates.of(index);
             let has_children = added.peek().is_some_and(|a| a.parent == index);
             let kept = matches!(fate, Fate::Keep);
-            if kept && !has_children && program.is_empty() {
+            if kept && !has_children && !program.touches(index) {
                 let route = edits.routes.get(index as usize).copied().unwrap_or(0);
                 self.emit_unchanged(row, route);
                 continue;
             }
-            // The program goes past every row, whatever its fate: it holds its place in the updates.
+            // The program goes past every row that it touches, whatever its fate: it holds its place in the updates.
             let draft = program.run(index, row, &mut self.out.batch);
             self.settle(row, fate, &draft, edits.routes.get(index as usize).copied().unwrap_or(0));
             while let Some(child) = added.next_if(|a| a.parent == index) {

@@ -98,8 +98,14 @@ impl<'a> Program<'a> {
         Self { steps: steps.collect() }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+    /// Whether any edit concerns row `index`. Rows must come in order, those concerned through `run`.
+    pub fn touches(&self, index: u32) -> bool {
+        let next = |rows: &[u32], at: usize| rows.is_empty() || rows.get(at) == Some(&index);
+        self.steps.iter().any(|step| match step {
+            Step::SetAll(..) | Step::Rename(..) | Step::Remove(_) => true,
+            Step::Update(_, values) | Step::Record(values) => next(values.rows, values.at),
+            Step::Times { rows, at, .. } => next(rows, *at),
+        })
     }
 
     /// Row `index` of the part after all edits. Rows must come in order.
