@@ -31,7 +31,7 @@ fn best(mut work: impl FnMut()) -> f64 {
 fn records() -> Batch {
     let levels = ["info", "debug", "info", "warn", "info", "debug", "error", "info", "debug", "warn"];
     let line = |i: usize| {
-        let who = if i % 8 == 0 { "ann@example.com" } else { "somebody" };
+        let who = if i.is_multiple_of(8) { "ann@example.com" } else { "somebody" };
         let path = "/srv/shop/cart/items?ref=mail&campaign=autumn&page=".repeat(4);
         format!(
             r#"{{"level":"{}","body":"{i} GET {path}{i} by {who} took {}ms","service":"checkout","region":"eu-1","status":{}}}"#,

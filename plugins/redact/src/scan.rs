@@ -54,6 +54,9 @@ fn is_part_of_number(byte: u8) -> bool {
 /// The address around the `@` at `at`, not reaching before `from`.
 fn email(text: &[u8], from: usize, at: usize) -> Option<(usize, usize)> {
     let start = (from..at).rev().take_while(|i| is_local(text[*i])).last()?;
+    if !text[start..at].iter().any(u8::is_ascii_alphanumeric) {
+        return None;
+    }
     let end = at + 1 + text[at + 1..].iter().take_while(|b| is_domain(**b)).count();
     // A sentence's full stop is not part of the domain.
     let domain = text[at + 1..end].trim_ascii_end();
@@ -87,7 +90,7 @@ fn luhn(digits: &[u8]) -> bool {
     let doubled = |d: u8| if d > 4 { 2 * d - 9 } else { 2 * d };
     let sum: u32 =
         digits.iter().rev().enumerate().map(|(i, d)| u32::from(if i % 2 == 1 { doubled(*d) } else { *d })).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

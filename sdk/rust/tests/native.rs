@@ -1,9 +1,10 @@
 //! A filter and an edit run natively: no WASM is needed to test a plugin's logic.
 
 use sawlog_plugin::testing::{BatchBuilder, configure, process};
-use sawlog_plugin::{Edits, Fate, Transform, UpdateBuilder};
+use sawlog_plugin::{Edits, Fate, UpdateBuilder};
 
 sawlog_plugin::filter! {
+    /// Drops what is only of use to developers.
     name: "no-debug",
     columns: ["level"],
     keep: |row| row.bytes(0) != Some(b"debug"),
