@@ -2,7 +2,8 @@
 
 use crate::ClientError;
 
-/// One message on its way to a topic.
+/// One message on its way to a topic. Its timestamp is the time of sending: retention goes by it, so that a record whose own
+/// clock is years behind would be deleted as soon as it is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     /// Where to.
@@ -15,8 +16,6 @@ pub struct Message<'a> {
     pub value: Option<&'a [u8]>,
     /// Names and values, in order.
     pub headers: &'a [(&'a str, &'a [u8])],
-    /// Creation time, milliseconds since 1970; `None` is the time of sending.
-    pub timestamp_millis: Option<i64>,
     /// The caller's own number, given back with a failure.
     pub number: usize,
 }

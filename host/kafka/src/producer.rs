@@ -131,7 +131,6 @@ impl TransactionalProducer for LibrdkafkaProducer {
         record.partition = message.partition;
         record.key = message.key;
         record.payload = message.value;
-        record.timestamp = message.timestamp_millis;
         loop {
             self.deliveries().sent();
             let (error, unsent) = match self.0.send(record) {

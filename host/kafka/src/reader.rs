@@ -56,11 +56,12 @@ pub(crate) fn read_until(
         .map_err(|error| ClientError::of(&call, &error))?;
     while Instant::now() < deadline {
         match consumer.poll(POLL) {
-            Some(Ok(message)) => {
-                if each(Entry { offset: message.offset(), key: message.key(), value: message.payload() }) {
-                    return Ok(());
-                }
+            Some(Ok(message))
+                if each(Entry { offset: message.offset(), key: message.key(), value: message.payload() }) =>
+            {
+                return Ok(());
             }
+            Some(Ok(_)) | None => {}
             Some(Err(error)) => {
                 let error = ClientError::of(&call, &error);
                 if error.trouble == Trouble::Refused {
@@ -68,7 +69,6 @@ pub(crate) fn read_until(
                 }
                 tracing::debug!(%error, "kafka client");
             }
-            None => {}
         }
     }
     let reason =

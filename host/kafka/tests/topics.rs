@@ -29,7 +29,7 @@ fn topics_are_made_once_and_described() {
     assert_eq!(cluster.topic(&one.name, TIMEOUT).unwrap(), None);
     let made = cluster.create_topics(&[one.clone(), other.clone()], TIMEOUT).unwrap();
     assert_eq!(made, [one.name.clone(), other.name.clone()]);
-    assert_eq!(cluster.create_topics(&[one.clone()], TIMEOUT).unwrap(), Vec::<String>::new());
+    assert_eq!(cluster.create_topics(std::slice::from_ref(&one), TIMEOUT).unwrap(), Vec::<String>::new());
     while cluster.topic(&one.name, TIMEOUT).unwrap().is_none_or(|facts| facts.partitions != 3) {}
     assert_eq!(cluster.topic_setting(&one.name, "cleanup.policy", TIMEOUT).unwrap().as_deref(), Some("compact"));
     let too_many = NewTopic { replicas: 3, ..topic("replicas") };

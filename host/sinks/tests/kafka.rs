@@ -83,6 +83,8 @@ async fn rows_and_cursors_become_visible_together_with_their_origin() {
     assert_eq!(first.header("source"), "app");
     assert_eq!(first.header("position"), "7");
     assert_eq!(first.header("received"), "1970-01-01T00:00:01.000000000Z");
+    assert_eq!(first.header("time"), "1970-01-01T00:00:01.000000000Z");
+    assert!(first.sent_at_millis > 1_700_000_000_000, "retention goes by the time of sending");
     assert_eq!(first.header("rid").len(), 36);
     let again = bench.sink();
     let found = again.recover().await.unwrap();

@@ -10,8 +10,6 @@ use sawlog_record::template::{Rendering, Template};
 use sawlog_record::time;
 use std::ops::Range;
 
-const NANOS_PER_MILLI: i64 = 1_000_000;
-
 /// Turns rows into messages.
 pub struct Encoder {
     /// Names of topics.
@@ -40,11 +38,10 @@ struct EncodedRow {
     key: Option<Range<usize>>,
     value: Range<usize>,
     headers: Option<[Range<usize>; HEADERS.len()]>,
-    timestamp_millis: i64,
 }
 
 /// Headers that say where a row comes from.
-pub const HEADERS: [&str; 5] = ["rid", "agent", "source", "position", "received"];
+pub const HEADERS: [&str; 6] = ["rid", "agent", "source", "position", "time", "received"];
 
 impl Encoder {
     /// An encoder of rows whose topics and keys the templates name.
@@ -89,11 +86,11 @@ impl Encoder {
                     appended(bytes, |out| out.extend_from_slice(self.agent.as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(source.as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(row.id.pos.to_string().as_bytes())),
+                    appended(bytes, |out| time::write_rfc3339(row.time, out)),
                     appended(bytes, |out| time::write_rfc3339(row.received, out)),
                 ]
             });
-            let timestamp_millis = row.time.div_euclid(NANOS_PER_MILLI).max(0);
-            let row = EncodedRow { offer: index, row: *number, topic, key, value, headers, timestamp_millis };
+            let row = EncodedRow { offer: index, row: *number, topic, key, value, headers };
             encoded.push(row, self.message_bytes_max);
         }
     }
@@ -151,7 +148,6 @@ impl EncodedRow {
             key: self.key.as_ref().map(of),
             value: Some(of(&self.value)),
             headers: &headers[..used],
-            timestamp_millis: Some(self.timestamp_millis),
             number,
         })
     }

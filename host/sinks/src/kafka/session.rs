@@ -99,6 +99,9 @@ pub struct Activity {
     pub over_topics_max: AtomicU64,
 }
 
+/// Key and value of a cursor; no value is a tombstone.
+type CursorMessage = (String, Option<Vec<u8>>);
+
 /// The thread's state.
 pub(super) struct Session {
     cluster: Arc<dyn Cluster>,
@@ -243,7 +246,6 @@ impl Session {
             key: Some(key.as_bytes()),
             value,
             headers: &[],
-            timestamp_millis: None,
             number: NO_ROW,
         }
     }
@@ -290,7 +292,7 @@ impl Session {
         &self,
         marks: &[(Generation, Mark)],
         forget: &[Generation],
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, SinkError> {
+    ) -> Result<Vec<CursorMessage>, SinkError> {
         let mut messages = Vec::new();
         for (generation, mark) in marks {
             let value = cursors::cursor_value(self.life, mark).map_err(SinkError::Refused)?;
@@ -301,12 +303,7 @@ impl Session {
     }
 
     /// Sends everything and commits. The producer is gone unless it committed.
-    fn attempt(
-        &mut self,
-        encoded: &Encoded,
-        cursors: &[(String, Option<Vec<u8>>)],
-        one_by_one: bool,
-    ) -> Result<(), Halt> {
+    fn attempt(&mut self, encoded: &Encoded, cursors: &[CursorMessage], one_by_one: bool) -> Result<(), Halt> {
         if one_by_one {
             self.producer = None;
         }

@@ -21,6 +21,7 @@ pub enum Isolation {
 
 pub struct ReadMessage {
     pub value: String,
+    pub sent_at_millis: i64,
     headers: Vec<(String, String)>,
 }
 
@@ -89,7 +90,8 @@ impl TestBroker {
                         headers.iter().map(|h| (h.key.to_owned(), text(h.value))).collect()
                     });
                     let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-                    read.push(ReadMessage { value, headers: headers.unwrap_or_default() });
+                    let sent_at_millis = message.timestamp().to_millis().unwrap_or(0);
+                    read.push(ReadMessage { value, sent_at_millis, headers: headers.unwrap_or_default() });
                 }
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
                 Err(error) => panic!("reading {topic}: {error}"),

@@ -259,21 +259,27 @@ impl Frontier {
 /// Ids of the cluster and its topics, asked for once and again when told to.
 struct Topics {
     cluster: Arc<dyn Cluster>,
-    known: Mutex<(Option<String>, BTreeMap<String, [u8; 16]>)>,
+    known: Mutex<Ids>,
+}
+
+#[derive(Default)]
+struct Ids {
+    cluster: Option<String>,
+    topics: BTreeMap<String, [u8; 16]>,
 }
 
 impl Topics {
     fn identity(&self, place: &PartitionRef) -> Result<Identity, ClientError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = match &known.0 {
+        let cluster = match &known.cluster {
             Some(cluster) => cluster.clone(),
-            None => known.0.insert(self.cluster.id(ASK_TIMEOUT)?).clone(),
+            None => known.cluster.insert(self.cluster.id(ASK_TIMEOUT)?).clone(),
         };
-        let topic_id = match known.1.get(&place.topic) {
+        let topic_id = match known.topics.get(&place.topic) {
             Some(id) => *id,
             None => {
                 let id = self.cluster.topic_id(&place.topic, ASK_TIMEOUT)?;
-                known.1.insert(place.topic.clone(), id);
+                known.topics.insert(place.topic.clone(), id);
                 id
             }
         };
@@ -281,7 +287,7 @@ impl Topics {
     }
 
     fn forget(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.clear();
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).topics.clear();
     }
 }
 
