@@ -1,6 +1,7 @@
 //! The `file` source: lines of files that grow, rotate and go away. It knows no other source.
 
 pub mod config;
+pub mod configured;
 pub mod content;
 pub mod frame;
 #[cfg(test)]
@@ -12,9 +13,11 @@ pub mod pattern;
 pub mod reader;
 pub mod record;
 pub mod scan;
+mod house;
 mod scanner;
 pub mod source;
 #[cfg(test)]
 mod tests;
+mod table;
 pub mod tracked;
 pub mod watch;

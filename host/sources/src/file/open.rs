@@ -93,18 +93,24 @@ impl Roots {
         self.0.iter().map(PathBuf::as_path).filter(|root| path.starts_with(root)).max_by_key(|r| r.components().count())
     }
 
+    /// What the regular file at `path`, or where it leads to, is like; `None` where there is none.
+    pub fn look(&self, path: &Path) -> Result<Option<Metadata>, Refusal> {
+        let Some(metadata) = lstat(path)? else { return Ok(None) };
+        if !metadata.is_symlink() {
+            return regular(path, &metadata).map(|()| Some(metadata));
+        }
+        let Some(real) = self.resolve(path)? else { return Ok(None) };
+        let Some(metadata) = lstat(&real)? else { return Ok(None) };
+        regular(path, &metadata).map(|()| Some(metadata))
+    }
+
     /// Where `path` leads if it is a link, without a link on the way; itself if it is a file.
     pub fn resolve(&self, path: &Path) -> Result<Option<PathBuf>, Refusal> {
-        let denied = |e: std::io::Error| Refusal::Denied { path: path.to_owned(), why: e.to_string() };
-        let metadata = match path.symlink_metadata() {
-            Ok(metadata) => metadata,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(denied(e)),
-        };
+        let Some(metadata) = lstat(path)? else { return Ok(None) };
         if !metadata.is_symlink() {
-            return kind(&metadata)
-                .map_or(Ok(Some(path.to_owned())), |kind| Err(Refusal::NotRegular { path: path.to_owned(), kind }));
+            return regular(path, &metadata).map(|()| Some(path.to_owned()));
         }
+        let denied = |e: std::io::Error| Refusal::Denied { path: path.to_owned(), why: e.to_string() };
         let target = match path.canonicalize() {
             Ok(target) => target,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -121,6 +127,18 @@ impl Roots {
         });
         Ok(configured)
     }
+}
+
+fn lstat(path: &Path) -> Result<Option<Metadata>, Refusal> {
+    match path.symlink_metadata() {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Refusal::Denied { path: path.to_owned(), why: e.to_string() }),
+    }
+}
+
+fn regular(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
+    kind(metadata).map_or(Ok(()), |kind| Err(Refusal::NotRegular { path: path.to_owned(), kind }))
 }
 
 /// Opens `path` below `root`, with no link between them.

@@ -1,10 +1,10 @@
 //! The options of the file source, checked and compiled. It knows how a config becomes these and opens nothing.
 
 use super::frame::{Framing, Multiline};
-use super::pattern::{Names, PatternError, pod_fields};
+use super::pattern::{Names, PatternError};
 use encoding_rs::Encoding;
 use sawlog_core::identity::Grain;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why options can't be used.
@@ -63,14 +63,6 @@ pub struct FileOptions {
     pub boot_id: String,
     /// The folder of the pods' logs.
     pub pods: PathBuf,
-}
-
-impl FileOptions {
-    /// How the bytes of a partition become records: a container's lines carry an envelope.
-    pub fn framing_of(&self, partition: &Path) -> Framing {
-        let cri = self.framing.cri || !pod_fields(partition, &self.pods).is_empty();
-        Framing { cri, ..self.framing.clone() }
-    }
 }
 
 /// An encoding by its label. `cp949` is Microsoft's superset of EUC-KR, which is what the web calls `euc-kr`.

@@ -1,6 +1,6 @@
 //! Looking at folders: which files there are, by name and by file. It opens none and decides nothing.
 
-use super::open::{Refusal, Roots, file_id, kind};
+use super::open::{Refusal, Roots, file_id};
 use super::pattern::{Names, Role};
 use sawlog_core::identity::FileId;
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub struct Look {
     pub found: Vec<Found>,
     /// Folders that were read.
     pub folders: Vec<PathBuf>,
+    /// Whether a file was reached through a link: the kernel tells of changes where the file lies, not where the link does.
+    pub links: bool,
     /// Names that look like logs and are not read, with the reason.
     pub refused: BTreeMap<PathBuf, Refusal>,
 }
@@ -76,6 +78,7 @@ fn enter(folder: &Path, names: &Names, roots: &Roots, depth: usize, look: &mut L
                 enter(&path, names, roots, depth - 1, look);
             }
         } else if let Some(role) = names.role(&path) {
+            look.links |= entry.file_type().is_ok_and(|t| t.is_symlink());
             match meet(&path, role, roots) {
                 Ok(found) => look.found.extend(found),
                 Err(refusal) => _ = look.refused.insert(path, refusal),
@@ -85,11 +88,7 @@ fn enter(folder: &Path, names: &Names, roots: &Roots, depth: usize, look: &mut L
 }
 
 fn meet(path: &Path, role: Role, roots: &Roots) -> Result<Option<Found>, Refusal> {
-    let Some(real) = roots.resolve(path)? else { return Ok(None) };
-    let Ok(metadata) = real.symlink_metadata() else { return Ok(None) };
-    if let Some(kind) = kind(&metadata) {
-        return Err(Refusal::NotRegular { path: path.to_owned(), kind });
-    }
+    let Some(metadata) = roots.look(path)? else { return Ok(None) };
     let mtime = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     let path = path.to_owned();
     Ok(Some(Found { path, role, file: file_id(&metadata), stored_bytes: metadata.len(), mtime }))

@@ -3,9 +3,11 @@
 
 use super::content::{Content, Opened, Slot};
 use super::frame::line_end;
+use super::pattern::pod_fields;
 use super::reader::{self, Wanted};
 use super::scan::{self, Found, Look};
-use super::source::{Shared, Table};
+use super::source::Shared;
+use super::table::Table;
 use super::tracked::{Tracked, name_generation};
 use super::watch::{Changes, Watch};
 use sawlog_core::identity::{Decision, FileId, Known, Name, Seen, Tracker, WaitReason, judge};
@@ -18,16 +20,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The longest time between two looks at everything.
+/// The longest time between two looks at everything where the kernel does not tell of changes.
 const QUIET_POLL: Duration = Duration::from_secs(10);
+/// The time between two looks at everything where it does: only for what it might have missed.
+const WATCHED_POLL: Duration = Duration::from_secs(60);
 /// Notices that come closer together are one look.
 const GATHER: Duration = Duration::from_millis(50);
+/// How soon what waits is looked at again.
+const SOON: Duration = Duration::from_millis(200);
 /// Bytes framed for one announcement, so that a large file does not hold up the others.
 const ANNOUNCE_BYTES: usize = 8 << 20;
-/// Bytes consumed after which the journal hears of a file again, though it is not quiet.
-const JOURNAL_BYTES: u64 = 16 << 20;
-/// Time without a read after which a file is quiet.
-const QUIET: Duration = Duration::from_secs(1);
+/// Pieces framed in one turn.
+const ANNOUNCE_TURNS: usize = 4;
 /// Events that may wait before the look pauses.
 const EVENTS_MAX: usize = 1 << 16;
 /// Small enough to be written twice by chance, bytes.
@@ -35,12 +39,14 @@ const SMALL_BYTES: u64 = 4096;
 
 /// Looks at folders and tells the core.
 pub(super) struct Scanner {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     watch: Watch,
     looked_at: Option<Instant>,
-    /// Partitions that have something to wait for: copies in the making, lines without an end.
-    restless: BTreeSet<PathBuf>,
-    finished: bool,
+    /// When a file last changed.
+    changed_at: Instant,
+    /// Partitions that are looked at again soon: copies in the making, files that could not be read.
+    pub(super) restless: BTreeSet<PathBuf>,
+    pub(super) finished: bool,
 }
 
 /// A file of a judgement.
@@ -52,7 +58,7 @@ struct Candidate {
 
 impl Scanner {
     pub fn new(shared: Arc<Shared>, watch: Watch) -> Self {
-        Self { shared, watch, looked_at: None, restless: BTreeSet::new(), finished: false }
+        Self { shared, watch, looked_at: None, changed_at: Instant::now(), restless: BTreeSet::new(), finished: false }
     }
 
     /// Looks until the source is dropped.
@@ -60,8 +66,8 @@ impl Scanner {
         let mut changes = Changes { everything: true, ..Changes::default() };
         while !self.shared.stop.load(Ordering::Acquire) {
             self.look(&changes);
-            let wait = if self.restless.is_empty() { self.poll() } else { self.poll().min(Duration::from_millis(200)) };
-            changes = self.watch.wait(wait);
+            let calm = self.restless.is_empty() && self.shared.lock().awake.is_empty();
+            changes = self.watch.wait(if calm { self.poll() } else { self.poll().min(SOON) });
             if !changes.folders.is_empty() || changes.everything {
                 std::thread::sleep(GATHER);
                 let more = self.watch.wait(Duration::ZERO);
@@ -82,28 +88,22 @@ impl Scanner {
     /// interval while files change, up to ten seconds while all are quiet.
     fn is_due(&self) -> bool {
         let Some(looked_at) = self.looked_at else { return true };
-        let newest = self.shared.lock().generations.values().map(|t| t.grown_at.elapsed()).min();
-        let pace = match newest {
-            Some(quiet) if self.watch.blind => (quiet / 10).clamp(self.poll(), QUIET_POLL),
-            None if self.watch.blind => self.poll(),
-            _ => QUIET_POLL,
+        let pace = match self.watch.blind {
+            true => (self.changed_at.elapsed() / 10).clamp(self.poll(), QUIET_POLL),
+            false => WATCHED_POLL,
         };
         looked_at.elapsed() >= pace
     }
 
     fn look(&mut self, changes: &Changes) {
-        let doubtful = self.shared.lock().generations.values().any(|t| t.doubtful);
-        let partial = !changes.everything && !self.is_due() && !doubtful;
-        if !partial || !self.look_at_folders(&changes.folders) {
-            self.look_at_everything();
-        }
+        let doubt = std::mem::take(&mut self.shared.lock().doubt);
+        let partial = !changes.everything && !self.is_due() && !doubt;
         let waiting: Vec<PathBuf> = self.restless.iter().cloned().collect();
-        if partial && !waiting.is_empty() {
-            let folders = waiting.iter().filter_map(|p| if p.is_dir() { Some(p.as_path()) } else { p.parent() });
-            let folders = folders.map(Path::to_owned).collect();
-            if !self.look_at_folders(&folders) {
-                self.look_at_everything();
-            }
+        let mut folders = changes.folders.clone();
+        let folder_of = |p: &PathBuf| if p.is_dir() { Some(p.clone()) } else { p.parent().map(Path::to_owned) };
+        folders.extend(waiting.iter().filter_map(folder_of));
+        if !partial || !self.look_at_folders(&folders) {
+            self.look_at_everything();
         }
         self.keep_house();
         self.finish();
@@ -111,18 +111,18 @@ impl Scanner {
 
     fn look_at_everything(&mut self) {
         let look = scan::everything(&self.shared.options.names, &self.shared.roots);
-        self.watch.follow(&look.folders);
+        self.watch.follow(&look.folders, look.links);
         self.looked_at = Some(Instant::now());
         self.report_refused(&look);
-        let mut partitions = by_partition(look.found);
-        for tracked in self.shared.lock().generations.values() {
-            partitions.entry(tracked.partition_name.to_path_buf()).or_default();
-        }
+        let mut partitions = by_partition(look.found, &self.shared.lock());
+        self.shared.lock().partition_names().for_each(|name| _ = partitions.entry(name.clone()).or_default());
         self.restless.clear();
         for (partition, found) in partitions {
             self.settle(&partition, found);
         }
-        self.shared.lock().first_start = false;
+        let mut table = self.shared.lock();
+        table.first_start = false;
+        table.close_surplus(self.shared.options.open_files_max);
     }
 
     /// Looks at some folders only; false where that does not tell enough.
@@ -133,17 +133,18 @@ impl Scanner {
             self.report_refused(&look);
             found.extend(look.found);
         }
-        let mut partitions = by_partition(found);
-        {
-            let table = self.shared.lock();
-            for tracked in table.generations.values().filter(|t| t.path.parent().is_some_and(|p| folders.contains(p))) {
-                partitions.entry(tracked.partition_name.to_path_buf()).or_default();
-            }
-            let elsewhere = |t: &Tracked| partitions.get(&*t.partition_name).is_some_and(|found| missing(t, found));
-            if table.generations.values().any(elsewhere) {
-                return false;
-            }
+        let table = self.shared.lock();
+        let mut partitions = by_partition(found, &table);
+        for partition in folders.iter().flat_map(|folder| table.partitions_in(folder)) {
+            partitions.entry(partition.clone()).or_default();
         }
+        let is_missing = |(name, found): (&PathBuf, &Vec<Found>)| {
+            table.own(name).iter().filter_map(|g| table.get(*g)).any(|t| missing(t, found))
+        };
+        if partitions.iter().any(is_missing) {
+            return false;
+        }
+        drop(table);
         for (partition, found) in partitions {
             self.restless.remove(&partition);
             self.settle(&partition, found);
@@ -168,7 +169,7 @@ impl Scanner {
             tracing::warn!(partition = %partition.display(), %error, "files can't be looked at now; trying again");
             self.restless.insert(partition.to_owned());
         }
-        let generations = generations_of(&self.shared.lock(), partition);
+        let generations = self.shared.lock().own(partition);
         for generation in generations {
             if let Err(error) = self.announce(generation) {
                 tracing::debug!(%generation, %error, "a file can't be read now; trying again");
@@ -178,37 +179,37 @@ impl Scanner {
     }
 
     /// The common case: every file is known and none shrank. Whether its bytes still are the same is tested at every read.
-    fn is_plain_growth(&self, partition: &Path, found: &[Found]) -> bool {
+    fn is_plain_growth(&mut self, partition: &Path, found: &[Found]) -> bool {
         let mut table = self.shared.lock();
-        let Table { generations, aliases, .. } = &mut *table;
-        let mut own: BTreeMap<FileId, &mut Tracked> = BTreeMap::new();
-        for tracked in generations.values_mut().filter(|t| &*t.partition_name == partition) {
-            match tracked.file {
-                Some(file) if tracked.met && !tracked.doubtful && file.btime.is_some() => _ = own.insert(file, tracked),
-                _ => return false,
-            }
-        }
+        let own: Vec<Generation> = table.own(partition);
         let files: BTreeSet<FileId> = found.iter().map(|f| f.file).collect();
-        let known = |f: &Found| match own.get(&f.file) {
-            Some(tracked) if f.role.packed => tracked.stamp == stamp(f),
-            Some(tracked) => f.stored_bytes >= tracked.consumed.pos().max(tracked.announced),
-            None => aliases.get(&f.file) == Some(&stamp(f)),
+        let settled = |t: &Tracked| {
+            t.met && !t.doubtful && t.file.is_some_and(|file| file.btime.is_some() && files.contains(&file))
         };
-        if !found.iter().all(known) || !own.keys().all(|file| files.contains(file)) {
+        let known = |f: &Found| match table.owner(f.file) {
+            Some(t) if f.role.packed => t.stamp == stamp(f),
+            Some(t) => f.stored_bytes >= t.consumed().pos().max(t.announced),
+            None => table.aliases.get(&f.file) == Some(&stamp(f)),
+        };
+        if !own.iter().filter_map(|g| table.get(*g)).all(settled) || !found.iter().all(known) {
             return false;
         }
         for f in found {
-            if let Some(tracked) = own.get_mut(&f.file) {
-                meet(tracked, f);
+            let Some(tracked) = table.owner(f.file) else { continue };
+            if tracked.stamp != stamp(f) || tracked.path != f.path {
+                let generation = tracked.generation;
+                self.changed_at = Instant::now();
+                table.place(generation, |tracked| meet(tracked, f));
             }
         }
         true
     }
 
     fn judge(&mut self, partition: &Path, found: Vec<Found>) -> io::Result<()> {
-        let known = self.known(partition);
+        self.changed_at = Instant::now();
+        let known = self.shared.lock().known(partition);
         let mut candidates = self.candidates(partition, found)?;
-        let booted = known.iter().any(|k| self.shared.lock().generations.get(&k.generation).is_some_and(|t| t.booted));
+        let booted = known.iter().any(|k| self.shared.lock().get(k.generation).is_some_and(|t| t.booted));
         let seen: Vec<Seen> = candidates.iter().map(|c| c.seen.clone()).collect();
         let mut contents = Opened {
             files: candidates.iter_mut().map(|c| std::mem::take(&mut c.content)).collect(),
@@ -228,14 +229,6 @@ impl Scanner {
         Ok(())
     }
 
-    fn known(&self, partition: &Path) -> Vec<Known> {
-        let table = self.shared.lock();
-        let mut own: Vec<&Tracked> = table.generations.values().filter(|t| &*t.partition_name == partition).collect();
-        own.sort_by_key(|t| t.number);
-        let gone = table.gone.get(partition).into_iter().flatten().cloned();
-        own.iter().map(|t| t.known()).chain(gone).collect()
-    }
-
     /// The facts about every file of a partition, each file once, and about those that only we hold.
     fn candidates(&self, partition: &Path, mut found: Vec<Found>) -> io::Result<Vec<Candidate>> {
         found.sort_by_key(|f| (f.file, f.role.rotated, f.path.clone()));
@@ -246,7 +239,7 @@ impl Scanner {
         }
         let held: Vec<(FileId, Generation, Arc<Content>)> = {
             let table = self.shared.lock();
-            let own = table.generations.values().filter(|t| &*t.partition_name == partition);
+            let own = table.own(partition).into_iter().filter_map(|g| table.get(g));
             own.filter_map(|t| Some((t.file?, t.generation, t.content.clone()?))).collect()
         };
         for (file, generation, content) in held {
@@ -264,10 +257,10 @@ impl Scanner {
         let file = found.file;
         let (held, owner, content) = {
             let table = self.shared.lock();
-            let own = table.generations.values().find(|t| t.file == Some(file));
+            let own = table.owner(file);
             let content = own.and_then(|t| t.content.clone()).filter(|c| !c.is_stale());
             let held = own.filter(|_| content.is_some()).map(|t| t.generation);
-            let owner = own.map(|t| (t.consumed.evidence(), t.size, t.announced, t.met && t.stamp == stamp(&found)));
+            let owner = own.map(|t| (t.consumed().evidence(), t.size, t.announced, t.met && t.stamp == stamp(&found)));
             (held, owner, content)
         };
         let by_owner = |unchanged| {
@@ -305,7 +298,7 @@ impl Scanner {
         match decision {
             Decision::Same { known: k, seen } => self.keep(known[k].generation, &candidates[seen], false),
             Decision::Adopt { known: k, seen } => {
-                let back = self.shared.lock().generations.contains_key(&known[k].generation);
+                let back = self.shared.lock().get(known[k].generation).is_some();
                 // What was released is not read again, whatever name it comes back under.
                 if back {
                     self.keep(known[k].generation, &candidates[seen], true);
@@ -333,28 +326,31 @@ impl Scanner {
 
     /// A generation has this file.
     fn keep(&self, generation: Generation, candidate: &Candidate, moved: bool) {
-        let mut table = self.shared.lock();
-        let Some(tracked) = table.generations.get_mut(&generation) else { return };
-        let renamed = candidate.found.as_ref().is_some_and(|f| f.path != tracked.path);
-        tracked.file = Some(candidate.seen.file);
-        tracked.size = candidate.seen.size;
-        if let Slot::Open(content) = &candidate.content {
-            tracked.content = Some(content.clone());
-        }
-        match &candidate.found {
-            Some(found) => meet(tracked, found),
-            None => tracked.name = Name::Unlinked,
-        }
-        if moved {
-            tracked.searched = tracked.announced;
-            tracked.ended = false;
-            tracked.vanishing = false;
-        }
-        let news = moved || renamed || std::mem::take(&mut tracked.booted);
-        (tracked.met, tracked.doubtful) = (true, false);
-        if news {
-            self.shared.send_identity(tracked);
-        }
+        self.shared.lock().place(generation, |tracked| {
+            let renamed = candidate.found.as_ref().is_some_and(|f| f.path != tracked.path);
+            let same = tracked.file == Some(candidate.seen.file);
+            tracked.file = Some(candidate.seen.file);
+            tracked.size = candidate.seen.size;
+            match &candidate.content {
+                Slot::Open(content) => tracked.content = Some(content.clone()),
+                _ if same => {}
+                _ => tracked.content = None,
+            }
+            match &candidate.found {
+                Some(found) => meet(tracked, found),
+                None => tracked.name = Name::Unlinked,
+            }
+            if moved {
+                tracked.searched = tracked.announced;
+                tracked.ended = false;
+                tracked.vanishing = false;
+            }
+            let news = moved || renamed || std::mem::take(&mut tracked.booted);
+            (tracked.met, tracked.doubtful) = (true, false);
+            if news {
+                self.shared.send_identity(tracked);
+            }
+        });
     }
 
     fn skip(&self, candidate: &Candidate) {
@@ -379,10 +375,10 @@ impl Scanner {
             &[options.source_id.as_bytes(), partition.as_os_str().as_encoded_bytes()],
         );
         let mut table = self.shared.lock();
-        table.opened += 1;
+        let cri = !pod_fields(partition, &options.pods).is_empty();
         let (generation, disamb) =
             name_generation(&mut table.disambs, &options.agent_id, &options.source_id, first_line);
-        let mut tracked = Tracked::new(generation, partition.into(), id, table.opened, tracker);
+        let mut tracked = Tracked::new(generation, partition.into(), id, cri, tracker);
         (tracked.disamb, tracked.file, tracked.size) = (disamb, Some(candidate.seen.file), candidate.seen.size);
         tracked.content = Some(content.clone());
         if let Some(found) = &candidate.found {
@@ -398,9 +394,8 @@ impl Scanner {
         let start = tracked.position(tracked.announced);
         let identity = tracked.identity(self.shared.boot_id);
         tracked.journalled = Some(identity.evidence.pos());
-        table.partitions.insert(id, tracked.partition_name.clone());
         table.aliases.remove(&candidate.seen.file);
-        table.generations.insert(generation, tracked);
+        table.insert(tracked);
         drop(table);
         let identity = identity.encode();
         self.shared.outbox.send(SourceEvent::Opened { generation, partition: id, identity, start });
@@ -417,172 +412,67 @@ impl Scanner {
 
     fn lose(&self, generation: Generation) {
         let mut table = self.shared.lock();
-        if let Some(tracked) = table.generations.get(&generation) {
+        if let Some(tracked) = table.get(generation) {
             let unread = tracked.announced.saturating_sub(tracked.floor);
             if unread > 0 || !tracked.met {
                 tracing::warn!(%generation, path = %tracked.path.display(), from = tracked.floor, "a file went away; what no sink had of it is lost");
             }
         }
-        table.release(generation);
+        let released = table.release(generation);
         drop(table);
+        drop(released); // closed without the lock
         self.shared.outbox.send(SourceEvent::Gone { generation });
     }
 
-    /// Tells how far complete records of a generation reach.
-    fn announce(&mut self, generation: Generation) -> io::Result<()> {
-        let Some((size, from, searched, framing)) = self.shared.lock().generations.get(&generation).map(|t| {
-            (t.size, t.announced, t.searched.max(t.announced), self.shared.options.framing_of(&t.partition_name))
-        }) else {
-            return Ok(());
-        };
-        if size <= searched {
-            return Ok(());
+    /// Tells how far complete records of a generation reach; what is framed for that is a piece at a time, and the rest
+    /// of a large file waits for the next turn.
+    pub(super) fn announce(&mut self, generation: Generation) -> io::Result<()> {
+        for _ in 0..ANNOUNCE_TURNS {
+            if !self.announce_piece(generation)? {
+                return Ok(());
+            }
         }
-        let Some(content) = self.shared.content(generation)? else { return Ok(()) };
-        let simple = !framing.cri && framing.multiline.is_none();
-        let mut end = from;
-        if simple {
-            let unit = line_end(framing.encoding);
-            let last = content.last_line_end(searched..size, unit)?;
-            end = if last > searched { last } else { from };
-        } else {
-            let splits = self.shared.lock().generations.get(&generation).map(|t| t.splits.clone()).unwrap_or_default();
-            let wanted = Wanted {
-                framing: &framing,
-                splits: &splits,
-                from,
-                to: size,
-                bytes_max: ANNOUNCE_BYTES,
-                records_max: usize::MAX,
-                open: None,
-            };
-            let open_ended = reader::read(&content, &Wanted { to: u64::MAX, ..wanted })?;
-            end = open_ended.and_then(|r| r.framed.records.last().map(|r| r.end)).unwrap_or(end);
-        }
-        let mut table = self.shared.lock();
-        let Some(tracked) = table.generations.get_mut(&generation) else { return Ok(()) };
-        tracked.searched = if simple { size } else { end };
-        if end > tracked.announced {
-            tracked.announced = end;
-            tracked.ended = false;
-            let end = tracked.position(end);
-            drop(table);
-            self.shared.outbox.send(SourceEvent::Available { generation, end });
-        }
+        let name = self.shared.lock().get(generation).map(|t| t.partition_name.to_path_buf());
+        self.restless.extend(name);
         Ok(())
     }
 
-    /// What follows from the passing of time: decided ends, last bytes, rescue, rest.
-    fn keep_house(&mut self) {
-        let mut table = self.shared.lock();
-        for tracked in table.generations.values_mut() {
-            let waits = self.shared.decide_ends(tracked);
-            if waits {
-                self.restless.insert(tracked.partition_name.to_path_buf());
-            }
-        }
-        table.close_surplus(self.shared.options.open_files_max);
-    }
-
-    /// Where the source is to end: it does once everything that is there was announced.
-    fn finish(&mut self) {
-        if self.finished || !self.shared.options.until_eof || !self.restless.is_empty() {
-            return;
-        }
-        let all = self.shared.lock().generations.values().all(|t| t.announced >= t.size && t.ended);
-        if all {
-            self.finished = true;
-            self.shared.outbox.send(SourceEvent::Finished);
-        }
-    }
-}
-
-impl Shared {
-    /// Decides the ends that nobody writes; whether something is still waited for.
-    fn decide_ends(&self, tracked: &mut Tracked) -> bool {
-        let options = &self.options;
-        let idle = tracked.grown_at.elapsed();
-        let over = (tracked.name != Name::Primary && idle >= options.rotate_wait) || options.until_eof;
-        let joins = options.framing_of(&tracked.partition_name);
-        let joins = joins.multiline.is_some() || joins.cri;
-        let rest = tracked.size > tracked.announced && tracked.met;
-        if rest && (over || (joins && idle >= options.idle_timeout)) {
-            self.split(tracked, over);
-        }
-        if over && tracked.announced >= tracked.size && !tracked.ended {
-            tracked.ended = true;
-            let (generation, len) = (tracked.generation, tracked.position(tracked.announced));
-            self.outbox.send(SourceEvent::Ended { generation, len });
-        }
-        if over && tracked.ended && tracked.name == Name::Unlinked && !tracked.vanishing {
-            tracked.vanishing = true;
-            let (generation, end) = (tracked.generation, tracked.position(tracked.announced));
-            self.outbox.send(SourceEvent::Vanishing { generation, end });
-        }
-        let consumed = tracked.consumed.pos();
-        let quiet = tracked.read_at.elapsed() >= QUIET;
-        let news = tracked.journalled.is_none_or(|at| consumed > at);
-        if news && (quiet || tracked.journalled.is_none_or(|at| consumed - at >= JOURNAL_BYTES)) {
-            self.send_identity(tracked);
-        }
-        if quiet {
-            tracked.consumed.rest();
-        }
-        let waits_for_end = rest && (tracked.name != Name::Primary || joins);
-        waits_for_end || (tracked.name != Name::Primary && !tracked.ended) || (news && !quiet)
-    }
-
-    /// Journals an end, then announces it: of all that is there, or of the record that its last whole line may end.
-    fn split(&self, tracked: &mut Tracked, over: bool) {
-        let Some(content) = tracked.content.clone() else { return };
-        let framing = self.framing(tracked);
-        let unit = line_end(framing.encoding);
-        let at = match over {
-            true => Ok(tracked.size),
-            false => content.last_line_end(tracked.announced..tracked.size, unit),
+    /// Whether there may be more.
+    fn announce_piece(&mut self, generation: Generation) -> io::Result<bool> {
+        let Some((size, from, searched, splits, framing)) =
+            self.shared.lock().get(generation).map(|t| {
+                (t.size, t.announced, t.searched.max(t.announced), t.splits.clone(), self.shared.framing(t.cri))
+            })
+        else {
+            return Ok(false);
         };
-        let Ok(at) = at else { return };
-        if at <= tracked.announced {
-            return;
+        if size <= searched {
+            return Ok(false);
         }
-        let mut splits = (*tracked.splits).clone();
-        if let Ok(last) = content.last_line_end(tracked.announced..tracked.size, unit)
-            && last > tracked.announced
-            && (framing.cri || framing.multiline.is_some())
-        {
-            splits.insert(last);
+        let Some(content) = self.shared.content(generation)? else { return Ok(false) };
+        let simple = !framing.cri && framing.multiline.is_none();
+        let end = if simple {
+            let last = content.last_line_end(searched..size, line_end(framing.encoding))?;
+            if last > searched { last } else { from }
+        } else {
+            let (bytes_max, records_max) = (ANNOUNCE_BYTES, usize::MAX);
+            let wanted = Wanted { framing, splits: &splits, from, to: u64::MAX, bytes_max, records_max, open: None };
+            let records = reader::read(&content, &wanted)?;
+            records.and_then(|r| r.framed.records.last().map(|r| r.end)).unwrap_or(from)
+        };
+        let mut table = self.shared.lock();
+        let Some(tracked) = table.get_mut(generation) else { return Ok(false) };
+        tracked.searched = if simple { size } else { size.min(end.max(from)) };
+        if end <= tracked.announced {
+            tracked.searched = size;
+            return Ok(false);
         }
-        splits.insert(at);
-        tracked.splits = Arc::new(splits);
-        self.send_identity(tracked);
-        tracked.announced = at;
-        tracked.searched = at;
-        let (generation, end) = (tracked.generation, tracked.position(at));
-        self.outbox.send(SourceEvent::Available { generation, end });
-    }
-
-    fn framing(&self, tracked: &Tracked) -> super::frame::Framing {
-        self.options.framing_of(&tracked.partition_name)
-    }
-}
-
-impl Table {
-    /// Closes files that are read to their end: rotated ones, and the quietest of more than `max`.
-    fn close_surplus(&mut self, max: usize) {
-        let mut open: Vec<&mut Tracked> = self
-            .generations
-            .values_mut()
-            .filter(|t| t.content.is_some() && t.name != Name::Unlinked && t.is_quiet())
-            .collect();
-        let surplus = open.len().saturating_sub(max);
-        open.sort_by_key(|t| (t.name == Name::Primary, t.grown_at));
-        for (i, tracked) in open.into_iter().enumerate() {
-            let keep =
-                tracked.name == Name::Primary || !tracked.ended || tracked.file.is_none_or(|f| f.btime.is_none());
-            if i < surplus || !keep {
-                tracked.content = None;
-            }
-        }
+        tracked.announced = end;
+        tracked.ended = false;
+        let end = tracked.position(end);
+        drop(table);
+        self.shared.outbox.send(SourceEvent::Available { generation, end });
+        Ok(!simple)
     }
 }
 
@@ -606,15 +496,13 @@ fn missing(tracked: &Tracked, found: &[Found]) -> bool {
     tracked.file.is_some_and(|file| found.iter().all(|f| f.file != file)) && tracked.name != Name::Unlinked
 }
 
-fn generations_of(table: &Table, partition: &Path) -> Vec<Generation> {
-    let mut own: Vec<&Tracked> = table.generations.values().filter(|t| &*t.partition_name == partition).collect();
-    own.sort_by_key(|t| t.number);
-    own.iter().map(|t| t.generation).collect()
-}
-
-fn by_partition(found: Vec<Found>) -> BTreeMap<PathBuf, Vec<Found>> {
+/// By partition; a file that is a generation's stays with it, whatever it is called now.
+fn by_partition(found: Vec<Found>, table: &Table) -> BTreeMap<PathBuf, Vec<Found>> {
     let mut partitions: BTreeMap<PathBuf, Vec<Found>> = BTreeMap::new();
-    for f in found {
+    for mut f in found {
+        if let Some(owner) = table.owner(f.file).filter(|t| *t.partition_name != f.role.partition) {
+            f.role.partition = owner.partition_name.to_path_buf();
+        }
         partitions.entry(f.role.partition.clone()).or_default().push(f);
     }
     partitions

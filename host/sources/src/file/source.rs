@@ -2,6 +2,7 @@
 //! folders is another thread's.
 
 use super::content::Content;
+use super::frame::Framing;
 use super::open::{Refusal, Roots};
 use super::options::FileOptions;
 use super::outbox::Outbox;
@@ -9,36 +10,20 @@ use super::pattern::pod_fields;
 use super::reader::{self, Records, Wanted};
 use super::record::Identity;
 use super::scanner::Scanner;
+use super::table::Table;
 use super::tracked::Tracked;
 use super::watch::{Waker, Watch};
 use async_trait::async_trait;
-use sawlog_core::identity::{Disambs, FileId, Known, hash_of};
+use sawlog_core::identity::{Name, hash_of};
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
-
-/// Everything known of the files.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    pub generations: BTreeMap<Generation, Tracked>,
-    /// What is gone, the latest of each partition: copies of it turn up late.
-    pub gone: BTreeMap<PathBuf, VecDeque<Known>>,
-    /// Files that are copies, by their size and change time when they were found to be.
-    pub aliases: BTreeMap<FileId, (u64, i64)>,
-    pub disambs: Disambs,
-    pub partitions: BTreeMap<PartitionId, Arc<Path>>,
-    pub refused: BTreeMap<PathBuf, Refusal>,
-    pub opened: u64,
-    /// Whether the journal knew nothing, and nothing has been looked at yet.
-    pub first_start: bool,
-}
 
 /// What the thread that looks and the callers share.
 #[derive(Debug)]
@@ -50,6 +35,7 @@ pub(super) struct Shared {
     pub waker: Waker,
     pub stop: AtomicBool,
     pub boot_id: [u8; 8],
+    framing: [Arc<Framing>; 2],
 }
 
 impl Shared {
@@ -57,9 +43,14 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How the bytes of a generation become records.
+    pub fn framing(&self, cri: bool) -> &Framing {
+        &self.framing[usize::from(cri)]
+    }
+
     /// The open file of a generation, opened again if it was closed meanwhile. `None` where its file is gone.
     pub fn content(&self, generation: Generation) -> io::Result<Option<Arc<Content>>> {
-        let (path, file) = match self.lock().generations.get(&generation) {
+        let (path, file) = match self.lock().get(generation) {
             Some(Tracked { content: Some(content), .. }) => return Ok(Some(content.clone())),
             Some(Tracked { file: Some(file), path, .. }) => (path.clone(), *file),
             _ => return Ok(None),
@@ -69,7 +60,7 @@ impl Shared {
             return Err(io::Error::other("another file has its name; the next look tells where it went"));
         }
         let content = Arc::new(content);
-        if let Some(tracked) = self.lock().generations.get_mut(&generation).filter(|t| t.file == Some(file)) {
+        if let Some(tracked) = self.lock().get_mut(generation).filter(|t| t.file == Some(file)) {
             tracked.content = Some(content.clone());
         }
         Ok(Some(content))
@@ -99,7 +90,7 @@ impl Shared {
     /// Sends what the journal is to keep of a generation.
     pub fn send_identity(&self, tracked: &mut Tracked) {
         let identity = tracked.identity(self.boot_id);
-        tracked.journalled = Some(identity.evidence.pos());
+        (tracked.journalled, tracked.journalled_at) = (Some(identity.evidence.pos()), Instant::now());
         let (generation, identity) = (tracked.generation, identity.encode());
         self.outbox.send(SourceEvent::Identity { generation, identity });
     }
@@ -137,26 +128,29 @@ impl FileSource {
         let boot_id = hash_of(options.boot_id.as_bytes()).to_le_bytes();
         let waker = watch.waker();
         let (table, outbox, stop) = (Mutex::default(), Outbox::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { options, roots, table, outbox, waker, stop, boot_id });
+        let framing = [false, true]
+            .map(|pod| Framing { cri: pod || options.framing.cri, ..options.framing.clone() })
+            .map(Arc::new);
+        let shared = Arc::new(Shared { options, roots, table, outbox, waker, stop, boot_id, framing });
         Ok(Self { shared, watch: Mutex::new(Some(watch)), thread: Mutex::new(None) })
     }
 
     /// Fields that every record of a partition gets: the pod's, below the pods' folder.
     pub fn fields(&self, partition: PartitionId) -> Vec<(String, String)> {
-        let name = self.shared.lock().partitions.get(&partition).cloned();
+        let name = self.shared.lock().name(partition);
         name.map(|name| pod_fields(&name, &self.shared.options.pods)).unwrap_or_default()
     }
 
     /// What a partition is called: its live path, or its container's folder.
     pub fn partition_name(&self, partition: PartitionId) -> Option<Arc<Path>> {
-        self.shared.lock().partitions.get(&partition).cloned()
+        self.shared.lock().name(partition)
     }
 
     /// Figures of now.
     pub fn status(&self) -> Status {
         let table = self.shared.lock();
-        let held = || table.generations.values().filter(|t| t.file.is_some());
-        let pinned = |t: &&Tracked| t.name == sawlog_core::identity::Name::Unlinked && t.content.is_some();
+        let held = || table.all().filter(|t| t.file.is_some());
+        let pinned = |t: &&Tracked| t.name == Name::Unlinked && t.content.is_some();
         Status {
             files: held().count(),
             open_files: held().filter(|t| t.content.is_some()).count(),
@@ -176,14 +170,14 @@ impl FileSource {
         let Some(content) = self.shared.content(generation)? else { return Ok(None) };
         let (base, splits, open, framing) = {
             let table = self.shared.lock();
-            let Some(tracked) = table.generations.get(&generation) else { return Ok(None) };
+            let Some(tracked) = table.get(generation) else { return Ok(None) };
             let from = from + tracked.base;
             let open = tracked.open_at.as_ref().filter(|(at, _)| *at == from).map(|(_, open)| open.clone());
-            (tracked.base, tracked.splits.clone(), open, self.shared.options.framing_of(&tracked.partition_name))
+            (tracked.base, tracked.splits.clone(), open, self.shared.framing(tracked.cri))
         };
         let (from, to) = (from + base, to.saturating_add(base));
         let ReadLimits { bytes_max, records_max } = limits;
-        let wanted = Wanted { framing: &framing, splits: &splits, from, to, bytes_max, records_max, open };
+        let wanted = Wanted { framing, splits: &splits, from, to, bytes_max, records_max, open };
         let records = reader::read(&content, &wanted)?.ok_or_else(|| io::Error::other("no whole record there yet"))?;
         self.take_note(generation, &content, &records)?;
         Ok(Some((base, records)))
@@ -192,20 +186,29 @@ impl FileSource {
     /// The judgement's cheap test, after the bytes were read: what was truncated before is found now, what is truncated
     /// later does not matter.
     fn take_note(&self, generation: Generation, content: &Content, records: &Records) -> io::Result<()> {
+        let Some(consumed) = self.shared.lock().get(generation).map(|t| t.consumed.clone()) else { return Ok(()) };
+        let stands = {
+            let mut consumed = consumed.lock().unwrap_or_else(PoisonError::into_inner);
+            let stands = consumed.stands(content)?;
+            if stands {
+                consumed.consume(content, records)?;
+            }
+            stands
+        };
         let mut table = self.shared.lock();
-        let Some(tracked) = table.generations.get_mut(&generation) else { return Ok(()) };
-        if !tracked.consumed.stands(content)? {
-            tracked.doubtful = true;
+        if !stands {
+            table.doubt = true;
+            table.get_mut(generation).into_iter().for_each(|t| t.doubtful = true);
             drop(table);
             self.shared.waker.wake();
             return Err(io::Error::other(
                 "the file holds other bytes than before; the next look tells what became of it",
             ));
         }
-        tracked.consumed.consume(content, records)?;
-        tracked.read_at = Instant::now();
-        if let Some(last) = records.framed.records.last() {
-            tracked.open_at = Some((last.end, records.framed.open.clone()));
+        if let Some(tracked) = table.get_mut(generation) {
+            tracked.read_at = Instant::now();
+            tracked.open_at = records.framed.records.last().map(|last| (last.end, records.framed.open.clone()));
+            table.awake.insert(generation);
         }
         Ok(())
     }
@@ -229,13 +232,17 @@ impl Source for FileSource {
         table.first_start = known.is_empty();
         for (generation, partition, bytes, floor) in known {
             match Identity::decode(&bytes) {
-                Ok(identity) => table.restore(generation, partition, identity, floor, self.shared.boot_id),
+                Ok(identity) => {
+                    let cri = !pod_fields(&identity.partition, &self.shared.options.pods).is_empty();
+                    table.restore(generation, partition, cri, identity, floor, self.shared.boot_id);
+                }
                 Err(error) => {
                     tracing::error!(%generation, %error, "a file can't be found again; what it still held is lost");
                     self.shared.outbox.send(SourceEvent::Gone { generation });
                 }
             }
         }
+        table.order();
         drop(table);
         let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let shared = self.shared.clone();
@@ -268,7 +275,7 @@ impl Source for FileSource {
     }
 
     async fn anchor(&self, generation: Generation, pos: u64) -> Vec<u8> {
-        let base = self.shared.lock().generations.get(&generation).map_or(0, |t| t.base);
+        let base = self.shared.lock().get(generation).map_or(0, |t| t.base);
         let at = pos + base;
         let range = at.saturating_sub(u64::from(self.shared.options.grain.anchor_bytes))..at;
         let bytes = self.shared.content(generation).and_then(|c| c.map_or(Ok(None), |c| c.exactly(range)));
@@ -276,44 +283,15 @@ impl Source for FileSource {
     }
 
     async fn trim(&self, generation: Generation, floor: u64) {
-        if let Some(tracked) = self.shared.lock().generations.get_mut(&generation) {
+        let mut table = self.shared.lock();
+        if let Some(tracked) = table.get_mut(generation) {
             tracked.floor = tracked.base.saturating_add(floor);
+            table.awake.insert(generation);
         }
     }
 
     async fn release(&self, generation: Generation) {
-        self.shared.lock().release(generation);
-    }
-}
-
-/// Generations of a partition that are remembered after they are gone.
-const GONE_MAX: usize = 16;
-
-impl Table {
-    fn restore(
-        &mut self,
-        generation: Generation,
-        partition: PartitionId,
-        identity: Identity,
-        floor: u64,
-        boot: [u8; 8],
-    ) {
-        self.disambs.note(identity.evidence.first_line().hash, identity.disamb);
-        self.opened += 1;
-        let booted = identity.boot_id != boot;
-        let mut tracked = Tracked::restored(generation, partition, self.opened, floor, identity);
-        tracked.booted = booted;
-        self.partitions.insert(partition, tracked.partition_name.clone());
-        self.generations.insert(generation, tracked);
-    }
-
-    /// Lets go of a generation's file; what it was like is remembered a while.
-    pub fn release(&mut self, generation: Generation) {
-        let Some(tracked) = self.generations.remove(&generation) else { return };
-        let gone = self.gone.entry(tracked.partition_name.to_path_buf()).or_default();
-        gone.push_back(Known { file: None, ..tracked.known() });
-        if gone.len() > GONE_MAX {
-            gone.pop_front();
-        }
+        let released = self.shared.lock().release(generation);
+        drop(released); // closed without the lock
     }
 }

@@ -9,7 +9,7 @@ use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// How much is read at once to catch up with what was consumed in an earlier life, bytes.
@@ -101,8 +101,8 @@ impl Consumed {
 pub struct Tracked {
     /// Its id.
     pub generation: Generation,
-    /// The order in which it was opened.
-    pub number: u64,
+    /// Whether its lines carry the envelope of a container runtime.
+    pub cri: bool,
     /// What it belongs to.
     pub partition: PartitionId,
     /// What the partition is called.
@@ -120,7 +120,7 @@ pub struct Tracked {
     /// Decided ends.
     pub splits: Arc<BTreeSet<u64>>,
     /// What was consumed.
-    pub consumed: Consumed,
+    pub consumed: Arc<Mutex<Consumed>>,
     /// The open file.
     pub content: Option<Arc<Content>>,
     /// Stored bytes and change time when it was looked at last: equal ones need no second look.
@@ -141,6 +141,8 @@ pub struct Tracked {
     pub read_at: Instant,
     /// Up to where what the journal keeps of it has the evidence; `None` when more than that changed.
     pub journalled: Option<u64>,
+    /// When the journal last heard of it.
+    pub journalled_at: Instant,
     /// Its last byte was announced.
     pub ended: bool,
     /// It was offered for rescue.
@@ -159,14 +161,14 @@ impl Tracked {
         generation: Generation,
         partition_name: Arc<Path>,
         partition: PartitionId,
-        number: u64,
+        cri: bool,
         tracker: Tracker,
     ) -> Self {
         let now = Instant::now();
         let base = tracker.pos();
         Self {
             generation,
-            number,
+            cri,
             partition,
             path: partition_name.to_path_buf(),
             partition_name,
@@ -175,7 +177,7 @@ impl Tracked {
             disamb: 0,
             base,
             splits: Arc::default(),
-            consumed: Consumed::Reading(Box::new(tracker)),
+            consumed: Arc::new(Mutex::new(Consumed::Reading(Box::new(tracker)))),
             content: None,
             stamp: (0, 0),
             size: 0,
@@ -186,6 +188,7 @@ impl Tracked {
             grown_at: now,
             read_at: now,
             journalled: None,
+            journalled_at: now,
             ended: false,
             vanishing: false,
             met: true,
@@ -195,15 +198,9 @@ impl Tracked {
     }
 
     /// A generation that the journal knows; `floor` is a position.
-    pub fn restored(
-        generation: Generation,
-        partition: PartitionId,
-        number: u64,
-        floor: u64,
-        identity: Identity,
-    ) -> Self {
+    pub fn restored(generation: Generation, partition: PartitionId, cri: bool, floor: u64, identity: Identity) -> Self {
         let tracker = Tracker::new(sawlog_core::identity::Grain::DEFAULT, identity.evidence.first_line());
-        let mut tracked = Self::new(generation, identity.partition.into(), partition, number, tracker);
+        let mut tracked = Self::new(generation, identity.partition.into(), partition, cri, tracker);
         tracked.path = identity.path;
         tracked.file = identity.file;
         tracked.disamb = identity.disamb;
@@ -213,9 +210,14 @@ impl Tracked {
         tracked.searched = identity.base;
         tracked.splits = Arc::new(identity.splits);
         tracked.journalled = Some(identity.evidence.pos());
-        tracked.consumed = Consumed::AtRest(identity.evidence);
+        tracked.consumed = Arc::new(Mutex::new(Consumed::AtRest(identity.evidence)));
         tracked.met = false;
         tracked
+    }
+
+    /// What was consumed.
+    pub fn consumed(&self) -> MutexGuard<'_, Consumed> {
+        self.consumed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the journal is to keep.
@@ -228,18 +230,23 @@ impl Tracked {
             base: self.base,
             splits: self.splits.range(self.floor.min(self.announced)..).copied().collect(),
             boot_id,
-            evidence: self.consumed.evidence(),
+            evidence: self.consumed().evidence(),
         }
     }
 
     /// As the judgement sees it.
     pub fn known(&self) -> Known {
-        Known { generation: self.generation, file: self.file, evidence: self.consumed.evidence() }
+        Known { generation: self.generation, file: self.file, evidence: self.consumed().evidence() }
     }
 
     /// Whether nothing of it is left to read or to wait for.
     pub fn is_quiet(&self) -> bool {
         self.announced == self.size && self.floor >= self.announced
+    }
+
+    /// Whether its file can be closed: it is read to its end, and can be opened again and known for the same.
+    pub fn may_close(&self) -> bool {
+        self.is_quiet() && self.name != Name::Unlinked && self.file.is_some_and(|f| f.btime.is_some())
     }
 
     /// A position of the port.

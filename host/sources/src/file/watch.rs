@@ -61,8 +61,8 @@ impl Watch {
         Waker(self.wake.clone())
     }
 
-    /// Watches exactly `folders` from now on.
-    pub fn follow(&mut self, folders: &[PathBuf]) {
+    /// Watches exactly `folders` from now on. `elsewhere` says that some files lie in other folders.
+    pub fn follow(&mut self, folders: &[PathBuf], elsewhere: bool) {
         let Some(notices) = &self.notices else { return };
         let wanted: BTreeSet<PathBuf> = folders.iter().cloned().collect();
         let flags = WatchFlags::CREATE
@@ -75,7 +75,7 @@ impl Watch {
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR
             | WatchFlags::EXCL_UNLINK;
-        self.blind = false;
+        self.blind = elsewhere || folders.first().is_some_and(|folder| is_remote(folder));
         for folder in wanted.difference(&self.watched.clone()) {
             match inotify::add_watch(notices, folder, flags) {
                 Ok(number) => {
@@ -141,4 +141,10 @@ impl Watch {
     pub fn sees(&self, folder: &Path) -> bool {
         self.watched.contains(folder)
     }
+}
+
+/// Whether others may write in `folder` without this kernel seeing it.
+fn is_remote(folder: &Path) -> bool {
+    const REMOTE: [u64; 5] = [0x6969, 0xFE53_4D42, 0xFF53_4D42, 0x6573_5546, 0x0102_1997]; // NFS, SMB2, CIFS, FUSE, 9P
+    rustix::fs::statfs(folder).is_ok_and(|fs| REMOTE.contains(&(fs.f_type as u64)))
 }

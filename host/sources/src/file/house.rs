@@ -1,0 +1,132 @@
+//! What follows from the passing of time: ends that nobody writes, last bytes, rescue, what the journal hears, rest. It
+//! looks at no folder.
+
+use super::frame::line_end;
+use super::scanner::Scanner;
+use super::source::Shared;
+use super::tracked::Tracked;
+use sawlog_core::identity::Name;
+use sawlog_core::ports::SourceEvent;
+use sawlog_record::id::Generation;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes consumed after which the journal hears of a file again, though it is not quiet.
+const JOURNAL_BYTES: u64 = 16 << 20;
+/// Time after which it hears of it all the same.
+const JOURNAL_EVERY: Duration = Duration::from_secs(10);
+/// Time without a read after which a file is quiet.
+const QUIET: Duration = Duration::from_secs(1);
+
+impl Scanner {
+    /// Attends to every generation for which time matters.
+    pub(super) fn keep_house(&mut self) {
+        let awake: Vec<Generation> = self.shared.lock().awake.iter().copied().collect();
+        for generation in awake {
+            if self.shared.look_again(generation)
+                && let Err(error) = self.announce(generation)
+            {
+                tracing::debug!(%generation, %error, "a file without a name can't be read now; trying again");
+            }
+            let mut table = self.shared.lock();
+            if !table.get_mut(generation).is_some_and(|tracked| self.shared.attend(tracked)) {
+                table.awake.remove(&generation);
+            }
+        }
+    }
+
+    /// Where the source is to end: it does once everything that is there was announced.
+    pub(super) fn finish(&mut self) {
+        if self.finished || !self.shared.options.until_eof || !self.restless.is_empty() {
+            return;
+        }
+        let all = self.shared.lock().all().all(|t| t.announced >= t.size && t.ended);
+        if all {
+            self.finished = true;
+            self.shared.outbox.send(SourceEvent::Finished);
+        }
+    }
+}
+
+impl Shared {
+    /// Whether a file that no look shows any more has grown.
+    fn look_again(&self, generation: Generation) -> bool {
+        let mut table = self.lock();
+        let Some(tracked) = table.get_mut(generation).filter(|t| t.name == Name::Unlinked) else { return false };
+        let size = tracked.content.as_ref().and_then(|content| content.size().ok()).unwrap_or(tracked.size);
+        let grew = size > tracked.size;
+        if grew {
+            (tracked.size, tracked.grown_at) = (size, Instant::now());
+        }
+        grew
+    }
+
+    /// Does what is due; whether something is still waited for.
+    fn attend(&self, tracked: &mut Tracked) -> bool {
+        let options = &self.options;
+        let (idle, framing) = (tracked.grown_at.elapsed(), self.framing(tracked.cri));
+        let over = (tracked.name != Name::Primary && idle >= options.rotate_wait) || options.until_eof;
+        let joins = framing.multiline.is_some() || framing.cri;
+        if tracked.met && tracked.size > tracked.announced && (over || (joins && idle >= options.idle_timeout)) {
+            self.split(tracked, over);
+        }
+        if over && tracked.met && tracked.announced >= tracked.size {
+            self.end(tracked);
+        }
+        let journal_waits = self.journal(tracked);
+        if tracked.name != Name::Primary && tracked.ended && tracked.may_close() {
+            tracked.content = None;
+        }
+        let rest = tracked.size > tracked.announced
+            && (tracked.name != Name::Primary || (joins && idle < options.idle_timeout));
+        rest || journal_waits || (tracked.name != Name::Primary && !tracked.ended)
+    }
+
+    /// Nothing more comes: the last byte is told, and what has no name is offered for rescue.
+    fn end(&self, tracked: &mut Tracked) {
+        let (generation, end) = (tracked.generation, tracked.position(tracked.announced));
+        if !std::mem::replace(&mut tracked.ended, true) {
+            self.outbox.send(SourceEvent::Ended { generation, len: end });
+        }
+        if tracked.name == Name::Unlinked && !std::mem::replace(&mut tracked.vanishing, true) {
+            self.outbox.send(SourceEvent::Vanishing { generation, end });
+        }
+    }
+
+    /// Lets the journal hear of what was consumed, now and then while a file is read, and once it is quiet; then only the
+    /// evidence stays in memory. Whether it is still to hear.
+    fn journal(&self, tracked: &mut Tracked) -> bool {
+        let consumed = tracked.consumed().pos();
+        let quiet = tracked.read_at.elapsed() >= QUIET;
+        let behind = tracked.journalled.map_or(u64::MAX, |at| consumed.saturating_sub(at));
+        if behind > 0 && (quiet || behind >= JOURNAL_BYTES || tracked.journalled_at.elapsed() >= JOURNAL_EVERY) {
+            self.send_identity(tracked);
+        }
+        if quiet {
+            tracked.consumed().rest();
+        }
+        !quiet
+    }
+
+    /// Journals an end, then announces it: of all that is there, or of the record that its last whole line may end.
+    fn split(&self, tracked: &mut Tracked, over: bool) {
+        let Some(content) = tracked.content.clone() else { return };
+        let framing = self.framing(tracked.cri);
+        let unit = line_end(framing.encoding);
+        let Ok(last) = content.last_line_end(tracked.announced..tracked.size, unit) else { return };
+        let at = if over { tracked.size } else { last };
+        if at <= tracked.announced {
+            return;
+        }
+        let mut splits = (*tracked.splits).clone();
+        if last > tracked.announced && (framing.cri || framing.multiline.is_some()) {
+            splits.insert(last);
+        }
+        splits.insert(at);
+        tracked.splits = Arc::new(splits);
+        self.send_identity(tracked);
+        (tracked.announced, tracked.searched) = (at, at);
+        let (generation, end) = (tracked.generation, tracked.position(at));
+        self.outbox.send(SourceEvent::Available { generation, end });
+    }
+}

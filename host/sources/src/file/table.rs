@@ -1,0 +1,176 @@
+//! Everything that the source knows of its files, found by generation, by file, by partition and by folder. It decides
+//! nothing and opens nothing.
+
+use super::open::Refusal;
+use super::record::Identity;
+use super::tracked::Tracked;
+use sawlog_core::identity::{Disambs, FileId, Known};
+use sawlog_record::id::{Generation, PartitionId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Generations of a partition that are remembered after they are gone.
+const GONE_MAX: usize = 16;
+
+/// What belongs together.
+#[derive(Debug, Default)]
+struct Partition {
+    /// In the order in which they were opened.
+    generations: Vec<Generation>,
+    /// What is gone, the latest: copies of it turn up late.
+    gone: VecDeque<Known>,
+}
+
+/// Everything known of the files.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    generations: BTreeMap<Generation, Tracked>,
+    partitions: BTreeMap<PathBuf, Partition>,
+    names: BTreeMap<PartitionId, Arc<Path>>,
+    owners: BTreeMap<FileId, Generation>,
+    /// Partitions that have files in a folder.
+    folders: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Files that are copies, by their size and change time when they were found to be.
+    pub aliases: BTreeMap<FileId, (u64, i64)>,
+    pub disambs: Disambs,
+    pub refused: BTreeMap<PathBuf, Refusal>,
+    /// Generations for which the passing of time matters.
+    pub awake: BTreeSet<Generation>,
+    /// A read found other bytes than were consumed.
+    pub doubt: bool,
+    /// Whether the journal knew nothing, and nothing has been looked at yet.
+    pub first_start: bool,
+}
+
+impl Table {
+    /// Adds a generation.
+    pub fn insert(&mut self, tracked: Tracked) {
+        let generation = tracked.generation;
+        let partition = self.partitions.entry(tracked.partition_name.to_path_buf()).or_default();
+        partition.generations.push(generation);
+        self.names.insert(tracked.partition, tracked.partition_name.clone());
+        self.awake.insert(generation);
+        self.index(&tracked);
+        self.generations.insert(generation, tracked);
+    }
+
+    fn index(&mut self, tracked: &Tracked) {
+        if let Some(file) = tracked.file {
+            self.owners.insert(file, tracked.generation);
+        }
+        if let Some(folder) = tracked.path.parent() {
+            self.folders.entry(folder.to_owned()).or_default().insert(tracked.partition_name.to_path_buf());
+        }
+    }
+
+    /// A generation that the journal knows.
+    pub fn restore(
+        &mut self,
+        generation: Generation,
+        id: PartitionId,
+        cri: bool,
+        identity: Identity,
+        floor: u64,
+        boot: [u8; 8],
+    ) {
+        self.disambs.note(identity.evidence.first_line().hash, identity.disamb);
+        let booted = identity.boot_id != boot;
+        let mut tracked = Tracked::restored(generation, id, cri, floor, identity);
+        tracked.booted = booted;
+        self.insert(tracked);
+    }
+
+    /// Generations were restored in the order of their ids; what is known of their births puts them in order.
+    pub fn order(&mut self) {
+        let Self { partitions, generations, .. } = self;
+        for partition in partitions.values_mut() {
+            partition.generations.sort_by_key(|g| generations.get(g).map(|t| (t.file.and_then(|f| f.btime), t.disamb)));
+        }
+    }
+
+    /// Lets go of a generation's file; what it was like is remembered a while.
+    pub fn release(&mut self, generation: Generation) -> Option<Tracked> {
+        let tracked = self.generations.remove(&generation)?;
+        self.awake.remove(&generation);
+        if let Some(file) = tracked.file.filter(|file| self.owners.get(file) == Some(&generation)) {
+            self.owners.remove(&file);
+        }
+        let partition = self.partitions.entry(tracked.partition_name.to_path_buf()).or_default();
+        partition.generations.retain(|g| *g != generation);
+        partition.gone.push_back(Known { file: None, ..tracked.known() });
+        if partition.gone.len() > GONE_MAX {
+            partition.gone.pop_front();
+        }
+        Some(tracked)
+    }
+
+    /// A generation.
+    pub fn get(&self, generation: Generation) -> Option<&Tracked> {
+        self.generations.get(&generation)
+    }
+
+    /// A generation, to be changed; its file and path are changed by [`Self::place`] only.
+    pub fn get_mut(&mut self, generation: Generation) -> Option<&mut Tracked> {
+        self.generations.get_mut(&generation)
+    }
+
+    /// Changes a generation's file or name.
+    pub fn place(&mut self, generation: Generation, change: impl FnOnce(&mut Tracked)) {
+        let Some(mut tracked) = self.generations.remove(&generation) else { return };
+        if let Some(file) = tracked.file.filter(|file| self.owners.get(file) == Some(&generation)) {
+            self.owners.remove(&file);
+        }
+        change(&mut tracked);
+        self.index(&tracked);
+        self.awake.insert(generation);
+        self.generations.insert(generation, tracked);
+    }
+
+    /// The generation that a file holds.
+    pub fn owner(&self, file: FileId) -> Option<&Tracked> {
+        self.generations.get(self.owners.get(&file)?)
+    }
+
+    /// Generations of a partition, in order.
+    pub fn own(&self, partition: &Path) -> Vec<Generation> {
+        self.partitions.get(partition).map(|p| p.generations.clone()).unwrap_or_default()
+    }
+
+    /// What the judgement of a partition's files is held against.
+    pub fn known(&self, partition: &Path) -> Vec<Known> {
+        let Some(partition) = self.partitions.get(partition) else { return Vec::new() };
+        let own = partition.generations.iter().filter_map(|g| self.generations.get(g)).map(Tracked::known);
+        own.chain(partition.gone.iter().cloned()).collect()
+    }
+
+    /// What a partition is called.
+    pub fn name(&self, partition: PartitionId) -> Option<Arc<Path>> {
+        self.names.get(&partition).cloned()
+    }
+
+    /// Names of all partitions with files.
+    pub fn partition_names(&self) -> impl Iterator<Item = &PathBuf> {
+        self.partitions.iter().filter(|(_, p)| !p.generations.is_empty()).map(|(name, _)| name)
+    }
+
+    /// Partitions that had files in a folder.
+    pub fn partitions_in(&self, folder: &Path) -> impl Iterator<Item = &PathBuf> {
+        self.folders.get(folder).into_iter().flatten()
+    }
+
+    /// All generations.
+    pub fn all(&self) -> impl Iterator<Item = &Tracked> {
+        self.generations.values()
+    }
+
+    /// Closes files that are read to their end, the quietest first, until no more than `max` are open.
+    pub fn close_surplus(&mut self, max: usize) {
+        let open = self.generations.values_mut().filter(|t| t.content.is_some());
+        let mut open: Vec<&mut Tracked> = open.collect();
+        let surplus = open.len().saturating_sub(max);
+        open.retain(|t| t.may_close());
+        open.sort_by_key(|t| t.grown_at);
+        open.into_iter().take(surplus).for_each(|t| t.content = None);
+    }
+}
