@@ -334,3 +334,22 @@ async fn rescued_records_survive_crashes_until_released_and_then_free_their_room
         assert!(rescue.generations().is_empty() && rescue.kept_bytes() < 4096, "seed {seed}: {}", rescue.kept_bytes());
     }
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn after_a_failed_sync_the_same_key_is_a_new_request() {
+    let disk = SimDisk::new(1);
+    let (queue, _) = Queue::open(Arc::new(disk.clone()), "q", options(), Drive::Inline).unwrap();
+    let submission = || Submission {
+        accepted: 1,
+        principal: String::new(),
+        key: Some("k".into()),
+        form: 0,
+        body: Bytes::from_static(b"body"),
+    };
+    disk.fail_sync_after(0);
+    let failed = queue.accept(queue.reserve(4).unwrap(), submission()).await.unwrap_err();
+    assert!(matches!(failed, QueueError::Log(LogError::Void { .. })) && !failed.is_final(), "{failed}");
+    assert_eq!(queue.quota().reserved_bytes(), 0);
+    let stored = queue.accept(queue.reserve(4).unwrap(), submission()).await.unwrap();
+    assert!(!stored.repeated);
+}
