@@ -5,7 +5,7 @@ mod support;
 
 use sawlog_chain::{
     Allow, CallFailure, Engine, EngineLimits, Leniency, LoadError, Outcome, Plugin, PluginConfig, PluginLimits,
-    RunError, Runner, apply, trial,
+    RunError, Runner, apply, conformance, trial,
 };
 use std::sync::Arc;
 
@@ -279,4 +279,17 @@ fn a_long_run_is_restored_from_the_snapshots_that_bounded_it() {
         assert_eq!(run(&mut runner, &words).poison.len(), usize::from(batch % 4 == 3));
     }
     assert_eq!(seen(&mut runner), 12 * 100 - 3);
+}
+
+#[test]
+fn the_conformance_check_finds_plugins_that_depend_on_cuts_or_forget_state() {
+    let component = support::component("hostile");
+    let batch = trial::read(&vec![r#"{"do":"good"}"#; 200].join("\n")).unwrap();
+    let check = |config_json: &str| {
+        let plugin = support::engine().load("hostile", &component, config(config_json, ALLOW)).unwrap();
+        conformance::check(&plugin, &batch).map_err(|e| e.to_string())
+    };
+    check("{}").unwrap();
+    assert!(check(r#"{"a":"batchy"}"#).unwrap_err().contains("instead of"));
+    assert!(check(r#"{"a":"forgetful"}"#).unwrap_err().contains(r#""seen":200"#));
 }

@@ -13,6 +13,10 @@ pub struct Hostile {
     stubborn: bool,
     /// Holds rows back for ever.
     sleepy: bool,
+    /// Says how large the batch is, which no output may depend on.
+    batchy: bool,
+    /// Forgets in its snapshots what it has seen.
+    forgetful: bool,
     hoard: Vec<Vec<u8>>,
 }
 
@@ -103,7 +107,15 @@ impl Transform for Hostile {
             state_version: 1,
             ..Default::default()
         };
-        Ok((Self { seen: 0, stubborn: has("stubborn"), sleepy: has("sleepy"), hoard: Vec::new() }, registration))
+        let plugin = Self {
+            seen: 0,
+            stubborn: has("stubborn"),
+            sleepy: has("sleepy"),
+            batchy: has("batchy"),
+            forgetful: has("forgetful"),
+            hoard: Vec::new(),
+        };
+        Ok((plugin, registration))
     }
 
     fn process(&mut self, batch: Batch<'_>, edits: &mut Edits) -> Result<(), String> {
@@ -116,6 +128,9 @@ impl Transform for Hostile {
                 edits.update_raw(update);
             }
         }
+        if self.batchy {
+            edits.set_all("batch", &batch.len().to_string());
+        }
         if self.sleepy {
             edits.wake_at(Some(i64::MAX));
         }
@@ -125,7 +140,8 @@ impl Transform for Hostile {
 
 impl Stateful for Hostile {
     fn snapshot(&self) -> Vec<u8> {
-        self.seen.to_le_bytes().to_vec()
+        let seen = if self.forgetful { 0 } else { self.seen };
+        seen.to_le_bytes().to_vec()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
