@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use sawlog_record::id::PartitionId;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +65,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     shared: Vec<Arc<Shared>>,
     sinks: Mutex<BTreeMap<SinkId, Arc<Sink>>>,
+    planning: Arc<AtomicBool>,
     checkpoint: Arc<AtomicU64>,
     checkpoint_interval: Duration,
     blobs: Arc<futures_util::lock::Mutex<()>>,
@@ -79,6 +80,7 @@ impl Engine {
     pub async fn start(parts: Parts, wanted: reload::Wanted) -> Result<Arc<Self>, StartError> {
         begin_epoch(&parts.journal, &wanted).await?;
         let checkpoint = Arc::new(AtomicU64::new(0));
+        let planning = Arc::new(AtomicBool::new(true));
         let blobs = Arc::new(futures_util::lock::Mutex::new(()));
         let share = |route: &Route| {
             let inputs =
@@ -91,6 +93,7 @@ impl Engine {
                 parts.clock.clone(),
                 parts.tuning,
                 parts.reseated.clone(),
+                planning.clone(),
                 checkpoint.clone(),
                 blobs.clone(),
                 fed.map(|(id, sink)| (id.clone(), sink.clone())).collect(),
@@ -101,6 +104,7 @@ impl Engine {
             journal: parts.journal,
             clock: parts.clock,
             sinks: Mutex::new(parts.sinks),
+            planning,
             checkpoint,
             checkpoint_interval: parts.checkpoint_interval,
             blobs,
@@ -128,10 +132,6 @@ impl Engine {
     }
 
     fn spawn_sink(&self, sink: Arc<Sink>) {
-        let registration = self.journal.state().epoch().and_then(|e| e.sinks.get(&sink.id).cloned());
-        if let Some(until) = registration.and_then(|r| r.until) {
-            sink.intake.drain_until(until);
-        }
         self.spawner.spawn(None, Box::pin(async move { sink.run().await }));
     }
 
@@ -215,19 +215,26 @@ impl Engine {
             };
             shared.set_sinks(sinks.iter().filter(|(id, _)| fed(id)).map(|(id, s)| (id.clone(), s.clone())).collect());
         }
-        self.drain_removed(&sinks);
         *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
         drop(one_at_a_time);
         Ok(())
     }
 
-    fn drain_removed(&self, sinks: &BTreeMap<SinkId, Arc<Sink>>) {
+    /// Plans nothing more, and has sinks send what they hold without waiting for size or age.
+    pub fn wind_down(&self) {
+        self.planning.store(false, Ordering::Relaxed);
+        self.flush_always();
+    }
+
+    /// Has sinks send what they hold without waiting for size or age, from now on.
+    pub fn flush_always(&self) {
+        self.sinks().values().for_each(|sink| sink.flush_always());
+    }
+
+    /// Whether every sink has durably passed everything that is planned.
+    pub fn is_delivered(&self) -> bool {
         let state = self.journal.state();
-        for (id, registration) in state.epoch().into_iter().flat_map(|e| &e.sinks) {
-            if let (Some(until), Some(sink)) = (&registration.until, sinks.get(id)) {
-                sink.intake.drain_until(until.clone());
-            }
-        }
+        state.sinks().all(|sink| reload::is_delivered(&state, sink))
     }
 
     /// All sinks.

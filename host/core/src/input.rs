@@ -199,21 +199,24 @@ impl Inputs {
         to: u64,
         limits: ReadLimits,
     ) -> Result<Input, ReadError> {
-        let rescued = {
-            let state = self.journal.state();
-            state
-                .generations
-                .get(&generation)
-                .is_some_and(|g| g.rescued.iter().any(|(lo, hi)| *lo <= from && from < *hi))
-        };
-        if rescued {
-            return match self.rescue.read(generation, from, to, limits).await {
-                Ok(Some(input)) => Ok(input),
-                Ok(None) => Err(ReadError::Gone),
-                Err(error) => Err(ReadError::Unavailable(error.to_string())),
-            };
+        if !self.is_rescued(generation, from) {
+            match self.source.read(generation, from, to, limits).await {
+                // It may have been rescued while the source was asked.
+                Err(ReadError::Gone) if self.is_rescued(generation, from) => {}
+                answer => return answer,
+            }
         }
-        self.source.read(generation, from, to, limits).await
+        match self.rescue.read(generation, from, to, limits).await {
+            Ok(Some(input)) => Ok(input),
+            Ok(None) => Err(ReadError::Gone),
+            Err(error) => Err(ReadError::Unavailable(error.to_string())),
+        }
+    }
+
+    fn is_rescued(&self, generation: Generation, pos: u64) -> bool {
+        let state = self.journal.state();
+        let known = state.generations.get(&generation);
+        known.is_some_and(|g| g.rescued.iter().any(|(lo, hi)| *lo <= pos && pos < *hi))
     }
 
     /// Proof that the bytes before `pos` are those that were read.

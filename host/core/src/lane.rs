@@ -87,6 +87,9 @@ impl Lane {
     /// Reads what has come, and plans it: no byte derived from it leaves before the PLAN is durable.
     async fn plan(&mut self, shared: &Shared, partition: PartitionId) -> Result<Step, PartitionStop> {
         let Some(present) = shared.present_epoch() else { return Ok(Step::Idle) };
+        if !shared.planning.load(std::sync::atomic::Ordering::Relaxed) {
+            return Ok(Step::Idle);
+        }
         if let Some(step) = self.plan_boundary(shared, partition).await? {
             return Ok(step);
         }
@@ -384,7 +387,8 @@ impl Lane {
             return Ok(());
         }
         let Some(after) = shared.stream(partition, |s| s.name_of(self.place)) else { return Ok(()) };
-        let states = instance.snapshot().await?;
+        // The older saved state stays good: replays only begin further back.
+        let Ok(states) = instance.snapshot().await else { return Ok(()) };
         shared.put_snap(partition, after, *epoch, states).await
     }
 }

@@ -63,12 +63,11 @@ pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Re
         match (registration.until.is_some(), wanted.remove.get(sink)) {
             (_, Some(Removal::Forget)) => {}
             (true, _) => _ = sinks.insert(sink.clone(), registration.clone()),
-            (false, _) if delivered => {}
-            (false, Some(Removal::Drain)) => {
+            (false, policy) if delivered || policy == Some(&Removal::Drain) => {
                 let until = frontier(state);
                 sinks.insert(sink.clone(), Registration { until: Some(until), ..registration.clone() });
             }
-            (false, None) => return Err(Refusal::Undelivered(sink.clone())),
+            (false, _) => return Err(Refusal::Undelivered(sink.clone())),
         }
     }
     if old.is_some_and(|e| e.id == wanted.id && e.sinks == sinks) {

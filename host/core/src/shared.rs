@@ -11,7 +11,7 @@ use crate::{EpochId, SinkId};
 use event_listener::Event;
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub struct Shared {
     pub tuning: Tuning,
     /// Some sink's seats changed.
     pub reseated: Arc<Event>,
+    /// Whether lanes at the frontier plan what they read; off once the process is to end.
+    pub planning: Arc<AtomicBool>,
     /// Numbers the checkpoints: lanes save their state once for each.
     pub checkpoint: Arc<AtomicU64>,
     sinks: RwLock<BTreeMap<SinkId, Arc<Sink>>>,
@@ -109,6 +111,7 @@ impl Shared {
         clock: Arc<dyn Clock>,
         tuning: Tuning,
         reseated: Arc<Event>,
+        planning: Arc<AtomicBool>,
         checkpoint: Arc<AtomicU64>,
         blobs: Arc<futures_util::lock::Mutex<()>>,
         sinks: BTreeMap<SinkId, Arc<Sink>>,
@@ -120,6 +123,7 @@ impl Shared {
             clock,
             tuning,
             reseated,
+            planning,
             checkpoint,
             sinks: RwLock::new(sinks),
             holding: Mutex::default(),

@@ -55,12 +55,6 @@ fn decisions(archive: &[Record]) -> Decisions {
                         span.until = Some(lengths.clone());
                     }
                 }
-                // A sink that had delivered everything when it was removed drains nothing.
-                for (_, span) in
-                    d.spans.iter_mut().filter(|(sink, s)| !epoch.sinks.contains_key(*sink) && s.until.is_none())
-                {
-                    span.until = Some(lengths.clone());
-                }
             }
             _ => {}
         }

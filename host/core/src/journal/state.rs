@@ -297,6 +297,10 @@ impl JournalState {
                 self.sinks().map(|s| self.place(s, partition).map_or(Place::default(), |p| self.restart(partition, p)));
             let Some(floor) = floor.min() else { continue };
             if let Some(state) = self.partitions.get_mut(&partition) {
+                // A RESET is where state begins: without it nobody would know under which configuration.
+                let begins_fresh =
+                    state.stream.before(floor).is_some_and(is_fresh_start) && !state.snaps.contains_key(&floor);
+                let floor = Place { entry: floor.entry - u64::from(begins_fresh), ..floor };
                 state.stream.trim(floor);
                 let base = state.stream.base();
                 let newest = state.snaps.keys().next_back().copied();

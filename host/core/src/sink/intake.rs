@@ -7,7 +7,7 @@ use crate::ports::Offer;
 use crate::stream::{NotAPrefix, Place};
 use crate::{SinkId, mutation};
 use event_listener::{Event, EventListener};
-use sawlog_record::id::{Cursor, Generation, PartitionId};
+use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,7 +43,6 @@ struct Inner {
     /// `None` while the sink learns where it stands.
     truth: Option<Marks>,
     limits: Option<BTreeMap<PartitionId, Place>>,
-    until: Option<BTreeMap<Generation, Cursor>>,
     seats: BTreeMap<PartitionId, Seat>,
     buffer: VecDeque<Offer>,
     bytes: usize,
@@ -79,9 +78,8 @@ impl Intake {
     pub fn seat(&self, state: &JournalState, partition: PartitionId) -> Result<Option<Seat>, NotAPrefix> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.stopped.is_some() {
-            return Ok(None);
-        }
+        let registration = state.epoch().and_then(|epoch| epoch.sinks.get(&self.sink));
+        let Some(registration) = registration.filter(|_| inner.stopped.is_none()) else { return Ok(None) };
         let Some(truth) = &inner.truth else { return Ok(None) };
         let Some(known) = state.partitions.get(&partition) else { return Ok(None) };
         let next = match inner.seats.get(&partition) {
@@ -91,7 +89,7 @@ impl Intake {
             }
         };
         let mut limit = inner.limits.as_ref().map(|limits| limits.get(&partition).copied().unwrap_or(next));
-        if let Some(until) = &inner.until {
+        if let Some(until) = &registration.until {
             let end = known.stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).unwrap_or(next);
             limit = Some(limit.map_or(end, |l| l.min(end)));
         }
@@ -156,14 +154,6 @@ impl Intake {
         inner.seats.clear();
         drop(inner);
         self.freed.notify(usize::MAX);
-        self.reseated.notify(usize::MAX);
-    }
-
-    /// A removed sink takes nothing at or behind these cursors.
-    pub fn drain_until(&self, until: BTreeMap<Generation, Cursor>) {
-        let mut inner = self.lock();
-        inner.until = Some(until);
-        drop(inner);
         self.reseated.notify(usize::MAX);
     }
 

@@ -137,6 +137,7 @@ pub struct SimDocuments(pub World);
 
 fn create(world: &World, row: SimRow) {
     let id = (row.time / HOUR, row.generation, row.pos, row.slot, row.k);
+    world.trace(|| format!("document {:?} {} {} {} content {}", row.generation, row.pos, row.slot, row.k, row.content));
     world.get().documents.entry(id).or_insert(row);
 }
 
