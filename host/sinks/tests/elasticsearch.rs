@@ -293,6 +293,34 @@ async fn whole_answers_mean_what_their_status_says() {
     }
 }
 
+/// `SAWLOG_TEST_ELASTICSEARCH_TLS` is `https://…`, with `…_CA` (a PEM file) and `…_PASSWORD` (of the user `elastic`) beside it.
+#[tokio::test]
+async fn a_server_is_trusted_by_its_authority_and_trusts_by_password() {
+    let variable = |ending: &str| std::env::var(format!("SAWLOG_TEST_ELASTICSEARCH_TLS{ending}"));
+    let (Ok(url), Ok(ca), Ok(password)) = (variable(""), variable("_CA"), variable("_PASSWORD")) else {
+        println!("NOT RUN: a_server_is_trusted: SAWLOG_TEST_ELASTICSEARCH_TLS, _CA and _PASSWORD name no server");
+        return;
+    };
+    let written = |ca: Option<&str>, password: &str| {
+        let tls = ca.map(|ca| json!({ "ca": ca }));
+        let index = format!("t-tls-{}", std::process::id());
+        let mut options = options(&url, &index, &json!({ "tls": tls }));
+        let password = Some(Secret::clear(password));
+        options.auth =
+            Some(ElasticsearchAuth { username: Some("elastic".into()), password, ..ElasticsearchAuth::default() });
+        options
+    };
+    let create = async |options: &ElasticsearchSink| {
+        let sink = ElasticsearchDocuments::open(options, "node-1", true, true).unwrap();
+        sink.create(&all(&rows().offer(0..5))).await
+    };
+    assert_eq!(done(&create(&written(Some(&ca), &password)).await.unwrap()), 5);
+    let error = create(&written(Some(&ca), "wrong")).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Refused(words) if words.starts_with("401")), "{error}");
+    let error = create(&written(None, &password)).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Unavailable(words) if words.contains("certificate")), "{error}");
+}
+
 #[tokio::test]
 async fn requests_carry_credentials_headers_and_compression() {
     let script = || -> servers::Script { Box::new(|_| (404, "{}".into(), 2)) };

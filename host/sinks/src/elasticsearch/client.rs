@@ -125,15 +125,18 @@ impl Client {
     }
 }
 
-/// No byte of the request was sent.
+/// No byte of the request was sent. I/O errors are wrapped in one another, also where their `source` does not say so.
 fn never_connected(error: &elasticsearch::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, InvalidData, NetworkUnreachable};
     let mut cause = error.source();
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            use io::ErrorKind::{ConnectionRefused, HostUnreachable, InvalidData, NetworkUnreachable};
-            return matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | InvalidData);
-        }
         cause = error.source();
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            if matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | InvalidData) {
+                return true;
+            }
+            cause = error.get_ref().map(|inner| inner as &dyn std::error::Error).or(cause);
+        }
     }
     false
 }
