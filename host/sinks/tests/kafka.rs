@@ -9,8 +9,9 @@ use sawlog_core::SinkId;
 use sawlog_core::journal::Mark;
 use sawlog_core::ports::{SinkError, TransactionLog};
 use sawlog_record::id::Generation;
-use sawlog_settings::ByteSize;
 use sawlog_settings::checked::NameTemplate;
+use sawlog_settings::connection::{Sasl, SaslMechanism};
+use sawlog_settings::{ByteSize, Secret};
 use sawlog_sinks::kafka::config::KafkaSink;
 use sawlog_sinks::kafka::setup::{SetupOptions, create};
 use sawlog_sinks::kafka::{KafkaTransactions, Owner};
@@ -278,4 +279,38 @@ async fn a_broker_that_is_gone_is_no_refusal() {
     let error = bench.sink().recover().await.unwrap_err();
     assert!(matches!(&error, SinkError::Unavailable(words) if words.contains("refused")), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+/// `SAWLOG_TEST_KAFKA_SASL` is `HOST:PORT` of a broker with an authorizer and SASL/PLAIN, whose super user is `admin` with the
+/// password `admin-secret`, and whose user `weak` with `weak-secret` has no rights.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_credentials_and_rights_are_told_apart() {
+    let Ok(address) = std::env::var("SAWLOG_TEST_KAFKA_SASL") else {
+        println!("NOT RUN: refused_credentials: SAWLOG_TEST_KAFKA_SASL names no broker");
+        return;
+    };
+    let broker = TestBroker { address };
+    let mut bench = Bench::without_topics(&broker.address, &broker.unique("sasl"));
+    let as_user = |bench: &mut Bench, username: &str, password: &str| {
+        let (username, password) = (username.to_owned(), Secret::clear(password));
+        bench.options.sasl = Some(Sasl { mechanism: SaslMechanism::Plain, username, password });
+    };
+    as_user(&mut bench, "admin", "admin-secret");
+    let one_node = SetupOptions { partitions: 3, replicas: 1, in_sync_min: 1 };
+    create(&bench.options, &bench.owner, &one_node).expect("the super user makes topics");
+    let (sink, rows) = (bench.sink(), Rows::of(G));
+    sink.recover().await.unwrap();
+    commit(&sink, &rows, 0..10).await.unwrap();
+
+    as_user(&mut bench, "admin", "wrong");
+    let error = bench.sink().recover().await.unwrap_err();
+    assert!(matches!(&error, SinkError::Refused(words) if words.contains("check `sasl`")), "{error}");
+
+    as_user(&mut bench, "weak", "weak-secret");
+    let error = bench.sink().recover().await.unwrap_err();
+    assert!(matches!(&error, SinkError::Refused(words) if words.contains("grant this user")), "{error}");
+    let error = create(&bench.options, &bench.owner, &one_node).unwrap_err();
+    assert!(error.to_string().contains("grant") || error.to_string().contains("authorization"), "{error}");
+
+    commit(&sink, &rows, 10..20).await.expect("the sink with rights goes on");
 }
