@@ -75,9 +75,9 @@ async fn data_is_whole_and_under_its_key_only<B: Blobs>(first: &Lake<B>, second:
     let paths = staging.paths();
     assert_eq!(paths, ["dt=2026-01-01/hour=00", "dt=2026-01-01/hour=01"]);
     let key = |i: usize| first.data_key(&paths[i], 20, "aa", i);
-    for i in 0..2 {
+    for (i, path) in paths.iter().enumerate() {
         assert!(!second.exists(&key(i)).await.unwrap());
-        assert!(second.blobs().list(&format!("{}/", paths[i])).await.unwrap().is_empty(), "a folder without data");
+        assert!(second.blobs().list(&format!("{path}/")).await.unwrap().is_empty(), "a folder without data");
     }
     assert_eq!(first.put_data(staging.as_mut(), &paths[0], &key(0)).await.unwrap(), PutOutcome::Created);
     assert_eq!(first.put_data(staging.as_mut(), &paths[0], &key(0)).await.unwrap(), PutOutcome::Exists);
