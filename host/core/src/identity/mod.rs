@@ -12,6 +12,8 @@ mod evidence;
 mod judge;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod model_world;
 
 pub use disamb::{Disambs, generation};
 pub use evidence::{Contents, Cover, Evidence, FirstLine, Grain, Tracker, hash_of};

@@ -190,6 +190,9 @@ pub enum Slot {
     Open(Arc<Content>),
 }
 
+/// Opens the file of a name, if it can be opened.
+pub type Open = dyn Fn(&Path) -> Option<Arc<Content>>;
+
 /// The contents of the files of one judgement.
 pub struct Opened {
     /// By index.
@@ -197,7 +200,7 @@ pub struct Opened {
     /// Block size of the evidence in use, bytes.
     pub block_bytes: u64,
     /// Opens what was not open.
-    pub open: Box<dyn Fn(&Path) -> Option<Arc<Content>>>,
+    pub open: Box<Open>,
 }
 
 impl Contents for Opened {

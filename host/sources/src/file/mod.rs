@@ -3,6 +3,8 @@
 pub mod config;
 pub mod configured;
 pub mod content;
+#[cfg(test)]
+mod follower;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;
@@ -10,6 +12,7 @@ pub mod open;
 pub mod options;
 pub mod outbox;
 pub mod pattern;
+mod poll;
 pub mod reader;
 pub mod record;
 pub mod scan;

@@ -31,7 +31,7 @@ impl Outbox {
     }
 
     /// Events that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 

@@ -155,7 +155,7 @@ impl Names {
             // The kubelet packs into `.tmp` and renames then.
             let temporary = path.extension().is_some_and(|e| e == "tmp");
             let live = path.extension().is_some_and(|e| e == "log");
-            return (of(&self.include) && !temporary).then(|| Role { partition: folder, rotated: !live, packed });
+            return (of(&self.include) && !temporary).then_some(Role { partition: folder, rotated: !live, packed });
         }
         let rotated = of(&self.rotated);
         let known = rotated || of(&self.include);

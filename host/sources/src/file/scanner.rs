@@ -4,6 +4,7 @@
 use super::content::{Content, Opened, Slot};
 use super::frame::line_end;
 use super::pattern::pod_fields;
+use super::poll::{Due, Looked};
 use super::reader::{self, Wanted};
 use super::scan::{self, Found, Look};
 use super::source::Shared;
@@ -20,12 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The longest time between two looks at everything where the kernel does not tell of changes.
-const QUIET_POLL: Duration = Duration::from_secs(10);
-/// The time between two looks at everything where it does: only for what it might have missed.
-const WATCHED_POLL: Duration = Duration::from_secs(60);
 /// Notices that come closer together are one look.
 const GATHER: Duration = Duration::from_millis(50);
+/// However long a look takes, notices wait no longer than this.
+const GATHER_MAX: Duration = Duration::from_millis(500);
 /// How soon what waits is looked at again.
 const SOON: Duration = Duration::from_millis(200);
 /// Bytes framed for one announcement, so that a large file does not hold up the others.
@@ -40,10 +39,10 @@ const SMALL_BYTES: u64 = 4096;
 /// Looks at folders and tells the core.
 pub(super) struct Scanner {
     pub(super) shared: Arc<Shared>,
-    watch: Watch,
-    looked_at: Option<Instant>,
-    /// When a file last changed.
-    changed_at: Instant,
+    pub(super) watch: Watch,
+    pub(super) looked: Looked,
+    /// How long the last look took.
+    took: Duration,
     /// Partitions that are looked at again soon: copies in the making, files that could not be read.
     pub(super) restless: BTreeSet<PathBuf>,
     pub(super) finished: bool,
@@ -58,7 +57,8 @@ struct Candidate {
 
 impl Scanner {
     pub fn new(shared: Arc<Shared>, watch: Watch) -> Self {
-        Self { shared, watch, looked_at: None, changed_at: Instant::now(), restless: BTreeSet::new(), finished: false }
+        let (looked, restless) = Default::default();
+        Self { shared, watch, looked, took: Duration::ZERO, restless, finished: false }
     }
 
     /// Looks until the source is dropped.
@@ -69,42 +69,35 @@ impl Scanner {
             let calm = self.restless.is_empty() && self.shared.lock().awake.is_empty();
             changes = self.watch.wait(if calm { self.poll() } else { self.poll().min(SOON) });
             if !changes.folders.is_empty() || changes.everything {
-                std::thread::sleep(GATHER);
+                // A look that takes long is taken seldom: no more than a twentieth of a core, discovery within a second.
+                std::thread::sleep((self.took * 20).clamp(GATHER, GATHER_MAX));
                 let more = self.watch.wait(Duration::ZERO);
                 changes.folders.extend(more.folders);
                 changes.everything |= more.everything;
             }
-            while self.shared.outbox.len() > EVENTS_MAX && !self.shared.stop.load(Ordering::Acquire) {
+            while self.shared.outbox.waiting() > EVENTS_MAX && !self.shared.stop.load(Ordering::Acquire) {
                 std::thread::sleep(GATHER);
             }
         }
     }
 
-    fn poll(&self) -> Duration {
-        self.shared.options.poll_interval.clamp(Duration::from_millis(10), QUIET_POLL)
-    }
-
-    /// Whether it is time to look at everything though nobody told of changes: where the kernel does not tell, at every
-    /// interval while files change, up to ten seconds while all are quiet.
-    fn is_due(&self) -> bool {
-        let Some(looked_at) = self.looked_at else { return true };
-        let pace = match self.watch.blind {
-            true => (self.changed_at.elapsed() / 10).clamp(self.poll(), QUIET_POLL),
-            false => WATCHED_POLL,
-        };
-        looked_at.elapsed() >= pace
-    }
-
     fn look(&mut self, changes: &Changes) {
+        let begun = Instant::now();
         let doubt = std::mem::take(&mut self.shared.lock().doubt);
-        let partial = !changes.everything && !self.is_due() && !doubt;
+        let due = if changes.everything || doubt { Due::Everything } else { self.due() };
         let waiting: Vec<PathBuf> = self.restless.iter().cloned().collect();
         let mut folders = changes.folders.clone();
         let folder_of = |p: &PathBuf| if p.is_dir() { Some(p.clone()) } else { p.parent().map(Path::to_owned) };
         folders.extend(waiting.iter().filter_map(folder_of));
+        let partial = match due {
+            Due::Nothing => true,
+            Due::Changed => self.changed_folders().map(|changed| folders.extend(changed)).is_some(),
+            Due::Everything => false,
+        };
         if !partial || !self.look_at_folders(&folders) {
             self.look_at_everything();
         }
+        self.took = begun.elapsed();
         self.keep_house();
         self.finish();
     }
@@ -112,7 +105,7 @@ impl Scanner {
     fn look_at_everything(&mut self) {
         let look = scan::everything(&self.shared.options.names, &self.shared.roots);
         self.watch.follow(&look.folders, look.links);
-        self.looked_at = Some(Instant::now());
+        self.looked.note(&look.folders);
         self.report_refused(&look);
         let mut partitions = by_partition(look.found, &self.shared.lock());
         self.shared.lock().partition_names().for_each(|name| _ = partitions.entry(name.clone()).or_default());
@@ -198,7 +191,7 @@ impl Scanner {
             let Some(tracked) = table.owner(f.file) else { continue };
             if tracked.stamp != stamp(f) || tracked.path != f.path {
                 let generation = tracked.generation;
-                self.changed_at = Instant::now();
+                self.looked.changed_at = Instant::now();
                 table.place(generation, |tracked| meet(tracked, f));
             }
         }
@@ -206,7 +199,7 @@ impl Scanner {
     }
 
     fn judge(&mut self, partition: &Path, found: Vec<Found>) -> io::Result<()> {
-        self.changed_at = Instant::now();
+        self.looked.changed_at = Instant::now();
         let known = self.shared.lock().known(partition);
         let mut candidates = self.candidates(partition, found)?;
         let booted = known.iter().any(|k| self.shared.lock().get(k.generation).is_some_and(|t| t.booted));

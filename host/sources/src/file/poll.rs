@@ -1,0 +1,104 @@
+//! Looking though nobody told of changes: how often, and how little it may cost. A file is compared by its size and change
+//! time, a folder by its own; names are read again only where these differ.
+
+use super::scanner::Scanner;
+use sawlog_core::identity::Name;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The longest time between two polls.
+const QUIET_POLL: Duration = Duration::from_secs(10);
+/// The time between two looks at everything, for what notices and polls might have missed.
+const EVERYTHING: Duration = Duration::from_secs(60);
+/// A folder that changed so lately may change again without another change time.
+const UNSETTLED: Duration = Duration::from_secs(1);
+
+/// What it is time for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// Nothing.
+    Nothing,
+    /// To compare times and sizes.
+    Changed,
+    /// To read all folders.
+    Everything,
+}
+
+/// What the last look at everything showed, and when.
+#[derive(Debug)]
+pub(super) struct Looked {
+    everything_at: Option<Instant>,
+    polled_at: Instant,
+    /// When a file last changed.
+    pub changed_at: Instant,
+    /// Folders and their change times, nanoseconds; `None` where that is too young to be trusted.
+    folders: BTreeMap<PathBuf, Option<i128>>,
+}
+
+impl Default for Looked {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { everything_at: None, polled_at: now, changed_at: now, folders: BTreeMap::new() }
+    }
+}
+
+impl Looked {
+    /// Everything was looked at.
+    pub fn note(&mut self, folders: &[PathBuf]) {
+        let settled = nanoseconds(SystemTime::now().checked_sub(UNSETTLED).unwrap_or(SystemTime::UNIX_EPOCH));
+        let time = |folder: &PathBuf| (folder.clone(), change_time(folder).filter(|time| *time < settled));
+        self.folders = folders.iter().map(time).collect();
+        self.everything_at = Some(Instant::now());
+        self.polled_at = Instant::now();
+    }
+}
+
+fn nanoseconds(time: SystemTime) -> i128 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
+}
+
+fn change_time(folder: &Path) -> Option<i128> {
+    let metadata = folder.metadata().ok()?;
+    Some(i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
+}
+
+impl Scanner {
+    /// How long to wait for notices at most.
+    pub(super) fn poll(&self) -> Duration {
+        self.shared.options.poll_interval.clamp(Duration::from_millis(10), QUIET_POLL)
+    }
+
+    /// What it is time for: where the kernel does not tell, a poll at every interval while files change, every ten seconds
+    /// while all are quiet.
+    pub(super) fn due(&self) -> Due {
+        let looked = &self.looked;
+        let pace = (looked.changed_at.elapsed() / 2).clamp(self.poll(), QUIET_POLL);
+        match looked.everything_at {
+            Some(at) if at.elapsed() < EVERYTHING => match self.watch.blind && looked.polled_at.elapsed() >= pace {
+                true => Due::Changed,
+                false => Due::Nothing,
+            },
+            _ => Due::Everything,
+        }
+    }
+
+    /// Folders that hold files whose size or time changed; `None` where names may have changed, and all must be read.
+    pub(super) fn changed_folders(&mut self) -> Option<BTreeSet<PathBuf>> {
+        self.looked.polled_at = Instant::now();
+        if self.looked.folders.iter().any(|(folder, time)| time.is_none() || change_time(folder) != *time) {
+            return None;
+        }
+        let table = self.shared.lock();
+        let mut changed = BTreeSet::new();
+        for tracked in table.all().filter(|t| t.file.is_some() && t.name != Name::Unlinked) {
+            let metadata = tracked.path.symlink_metadata().ok()?;
+            let mtime = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+            if tracked.stamp != (metadata.len(), mtime) {
+                changed.extend(tracked.path.parent().map(Path::to_owned));
+            }
+        }
+        Some(changed)
+    }
+}
