@@ -1,3 +1,268 @@
 //! The `http` source: records that clients push over HTTP, behind the write-ahead queue. It knows no other source.
+//!
+//! ```text
+//! connection ─ server.rs ─ request.rs ─ head.rs, access.rs     who, what, how large
+//!                              │ room in the queue, promised before the body is read
+//!                              ├─ unpack.rs ─ body.rs           all records checked, one a line
+//!                              ├─ queue.rs (a port)             one frame, durable
+//!                              └─ reply.rs                      2xx
+//! core ─ mod.rs ─ shard.rs ─ queue.rs                           frames read back as records
+//! ```
 
+mod access;
+mod arrivals;
+mod body;
 pub mod config;
+mod figures;
+mod head;
+mod pulse;
+pub mod queue;
+mod reply;
+mod request;
+mod server;
+mod shard;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod unpack;
+
+pub use figures::Counts;
+pub use tls::TlsError;
+
+use access::Access;
+use arrivals::Arrivals;
+use async_trait::async_trait;
+use config::HttpSource as HttpOptions;
+use figures::Figures;
+use queue::{RequestQueue, Trouble};
+use request::{Desk, now};
+use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
+use sawlog_record::batch::Input;
+use sawlog_record::id::{Generation, PartitionId};
+use server::Server;
+use shard::{Identity, Shard};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Why the source can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address can't be listened on.
+    #[error("`listen`: {address} can't be listened on: {error}; choose a free port, or end the process that holds it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The certificates can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The queue is not what it should be.
+    #[error("the queue can't be used: {0}")]
+    Queue(#[from] Trouble),
+}
+
+/// The source. Share it in an `Arc`.
+pub struct HttpIntake {
+    desk: Arc<Desk>,
+    shards: Arc<Vec<Shard>>,
+    address: SocketAddr,
+    events: Mutex<Events>,
+    stop: watch::Sender<Option<Duration>>,
+    closed: Mutex<Option<Closed>>,
+    server: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is needed to serve, until the core has said what it knows.
+struct Closed {
+    listener: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+#[derive(Default)]
+struct Events {
+    waiting: VecDeque<SourceEvent>,
+    /// Ends that were told, by shard.
+    told: Vec<u64>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl HttpIntake {
+    /// The source `name` of `agent`, behind `queue`. It listens at once; requests are served from [`Source::restore`] on, which is
+    /// called on the tokio runtime that is to serve them.
+    ///
+    /// # Errors
+    /// The address is taken, certificates can't be read, or the queue does not tell what its shards are.
+    pub fn open(
+        options: &HttpOptions,
+        agent: &str,
+        name: &str,
+        queue: Arc<dyn RequestQueue>,
+    ) -> Result<Self, OpenError> {
+        let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let listen_error = |error| OpenError::Listen { address: options.listen, error };
+        let listener = TcpListener::bind(options.listen).map_err(listen_error)?;
+        listener.set_nonblocking(true).map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let shard = |shard| {
+            let identity = Identity { shard, incarnation: queue.incarnation(shard)? };
+            Ok(Shard::new(identity, agent, name))
+        };
+        let shards = (0..queue.shards()).map(shard).collect::<Result<Vec<_>, Trouble>>()?;
+        let desk = Desk {
+            options: options.clone(),
+            access: Access::new(&options.auth),
+            arrivals: Arrivals::new(queue.shards()),
+            queue,
+            grown: tokio::sync::Notify::new(),
+            figures: Figures::default(),
+        };
+        Ok(Self {
+            desk: Arc::new(desk),
+            events: Mutex::new(Events { waiting: VecDeque::new(), told: vec![0; shards.len()] }),
+            shards: Arc::new(shards),
+            address,
+            stop: watch::Sender::new(None),
+            closed: Mutex::new(Some(Closed { listener, tls })),
+            server: Mutex::default(),
+        })
+    }
+
+    /// Where requests are taken; tells the port where the options leave it to the system.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What was taken and refused since the start; for metrics.
+    pub fn counts(&self) -> Counts {
+        self.desk.figures.counts()
+    }
+
+    /// Takes no more connections, lets requests under way end for `grace`, then cuts them. The queue may be closed after it.
+    pub async fn stop(&self, grace: Duration) {
+        self.stop.send_replace(Some(grace));
+        drop(lock(&self.closed).take());
+        let server = lock(&self.server).take();
+        if let Some(server) = server
+            && let Err(error) = server.await
+        {
+            tracing::error!(%error, "the server of a source ended badly");
+        }
+    }
+
+    fn serve(&self) {
+        let Some(Closed { listener, tls }) = lock(&self.closed).take() else { return };
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let server = Server { desk: self.desk.clone(), listener, tls };
+                *lock(&self.server) = Some(tokio::spawn(server.run(self.stop.subscribe())));
+            }
+            Err(error) => tracing::error!(%error, address = %self.address, "no requests are served; restart the agent"),
+        }
+    }
+
+    /// Announces a shard: as new where the journal does not know it, then how far it can be read.
+    async fn announce(&self, number: usize, floor: Option<u64>) -> Result<(), Trouble> {
+        let shard = &self.shards[number];
+        let (first, durable) = self.desk.queue.extent(shard.identity.shard)?;
+        if floor.is_none() {
+            let (generation, partition, identity) = (shard.generation, shard.partition, shard.identity.write());
+            lock(&self.events).waiting.push_back(SourceEvent::Opened { generation, partition, identity, start: first });
+        }
+        let from = floor.unwrap_or(first).max(first);
+        let (queue, number_there) = (self.desk.queue.clone(), shard.identity.shard);
+        let looking = tokio::task::spawn_blocking(move || shard::look(&*queue, number_there, from, durable));
+        let found = looking.await.map_err(|error| Trouble::Unavailable(error.to_string()))??;
+        let mut events = lock(&self.events);
+        events.told[number] = durable;
+        if let Some(found) = found {
+            self.desk.arrivals.found(number_there, found.end, found.oldest);
+            events.waiting.push_back(SourceEvent::Available { generation: shard.generation, end: found.end });
+        }
+        Ok(())
+    }
+
+    /// The next event that is known without waiting.
+    fn next_event(&self) -> Option<SourceEvent> {
+        let mut events = lock(&self.events);
+        if let Some(event) = events.waiting.pop_front() {
+            return Some(event);
+        }
+        let grown = |(number, shard): (usize, &Shard)| {
+            let (_, end) = self.desk.queue.extent(shard.identity.shard).ok()?;
+            (end > events.told[number]).then_some((number, end))
+        };
+        let (number, end) = self.shards.iter().enumerate().find_map(grown)?;
+        events.told[number] = end;
+        Some(SourceEvent::Available { generation: self.shards[number].generation, end })
+    }
+
+    fn index(&self, generation: Generation) -> Option<usize> {
+        self.shards.iter().position(|shard| shard.generation == generation)
+    }
+}
+
+#[async_trait]
+impl Source for HttpIntake {
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+        for (generation, ..) in &known {
+            if self.index(*generation).is_none() {
+                tracing::error!(%generation, "a queue that the journal knows is gone from the data directory, with what was not delivered of it");
+                lock(&self.events).waiting.push_back(SourceEvent::Gone { generation: *generation });
+            }
+        }
+        for number in 0..self.shards.len() {
+            let generation = self.shards[number].generation;
+            let floor = known.iter().find(|(known, ..)| *known == generation).map(|(.., floor)| *floor);
+            if let Err(error) = self.announce(number, floor).await {
+                tracing::error!(%error, shard = number, "the stored requests of a shard can't be read; restart the agent");
+            }
+        }
+        self.serve();
+    }
+
+    async fn event(&self) -> SourceEvent {
+        loop {
+            let grown = self.desk.grown.notified();
+            if let Some(event) = self.next_event() {
+                return event;
+            }
+            grown.await;
+        }
+    }
+
+    async fn read(&self, generation: Generation, from: u64, to: u64, limits: ReadLimits) -> Result<Input, ReadError> {
+        let Some(number) = self.index(generation) else { return Err(ReadError::Gone) };
+        let (shards, queue) = (self.shards.clone(), self.desk.queue.clone());
+        let reading = tokio::task::spawn_blocking(move || shards[number].read(&*queue, from, to, limits));
+        reading.await.unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string())))
+    }
+
+    async fn anchor(&self, generation: Generation, _: u64) -> Vec<u8> {
+        let incarnation = |number: usize| self.shards[number].identity.incarnation.to_vec();
+        self.index(generation).map(incarnation).unwrap_or_default()
+    }
+
+    async fn trim(&self, generation: Generation, floor: u64) {
+        let Some(number) = self.index(generation) else { return };
+        let shard = self.shards[number].identity.shard;
+        self.desk.arrivals.trim(shard, floor);
+        if let Err(error) = self.desk.queue.trim(shard, floor).await {
+            tracing::warn!(%error, shard, "delivered requests could not be given back; it is tried again");
+        }
+    }
+
+    async fn release(&self, _: Generation) {}
+
+    fn oldest_unplanned(&self) -> Option<i64> {
+        Some(self.desk.arrivals.oldest(now()))
+    }
+}

@@ -1,0 +1,65 @@
+//! Decompression within limits: a small body that would become a huge one is refused while it grows. Pure.
+
+use std::io::Read;
+
+const STEP_BYTES: usize = 64 << 10;
+/// Largest window of a zstd frame: what RFC 8878 asks every decoder to take, 8 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// How a body is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Coding {
+    /// Not at all.
+    Identity,
+    /// gzip, one member or several.
+    Gzip,
+    /// Zstandard, one frame or several.
+    Zstd,
+}
+
+/// Why a body was not decompressed.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// It grows past a limit.
+    #[error("the body grows past {bytes_max} bytes when it is decompressed; send it in smaller requests")]
+    TooLarge {
+        /// The limit in bytes: the lower one of the size's and the ratio's.
+        bytes_max: usize,
+    },
+    /// It is no such stream, or cut short.
+    #[error("the body is no whole {coding} stream: {error}; compress it again")]
+    Damaged {
+        /// What it was said to be.
+        coding: &'static str,
+        /// What the decoder met.
+        error: std::io::Error,
+    },
+}
+
+/// `packed` without its coding, if that has at most `bytes_max` bytes.
+pub fn unpack(coding: Coding, packed: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, UnpackError> {
+    match coding {
+        Coding::Identity => Ok(packed),
+        Coding::Gzip => drain(flate2::read::MultiGzDecoder::new(&packed[..]), "gzip", bytes_max),
+        Coding::Zstd => {
+            let damaged = |error| UnpackError::Damaged { coding: "zstd", error };
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(&packed[..]).map_err(damaged)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
+            drain(decoder, "zstd", bytes_max)
+        }
+    }
+}
+
+fn drain(mut from: impl Read, coding: &'static str, bytes_max: usize) -> Result<Vec<u8>, UnpackError> {
+    let (mut out, mut step) = (Vec::new(), vec![0; STEP_BYTES]);
+    loop {
+        let read = from.read(&mut step).map_err(|error| UnpackError::Damaged { coding, error })?;
+        if read == 0 {
+            return Ok(out);
+        }
+        if out.len() + read > bytes_max {
+            return Err(UnpackError::TooLarge { bytes_max });
+        }
+        out.extend_from_slice(&step[..read]);
+    }
+}
