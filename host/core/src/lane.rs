@@ -73,7 +73,9 @@ impl Lane {
     ) -> Result<Step, PartitionStop> {
         let planned = shared.stream(partition, |stream| stream.at(self.place).cloned());
         let Some(planned) = planned else { return self.plan(shared, partition).await };
-        self.enter_epoch(shared, partition, &planned).await?;
+        if !self.enter_epoch(shared, partition, &planned).await? {
+            return Ok(Step::Spent);
+        }
         match planned.entry {
             Entry::Range { generation, lo, hi } => {
                 self.run_range(shared, partition, &planned, (generation, lo, hi), cut).await
@@ -149,7 +151,9 @@ impl Lane {
     async fn plan_boundary(&mut self, shared: &Shared, partition: PartitionId) -> Result<Option<Step>, PartitionStop> {
         let Some(boundary) = shared.boundary(partition) else { return Ok(None) };
         let (generation, at) = boundary.at;
-        self.ensure_instance(shared, partition, boundary.old).await?;
+        if !self.ensure_instance(shared, partition, boundary.old).await? {
+            return Ok(Some(Step::Spent));
+        }
         let Some((_, instance)) = &mut self.instance else { return Ok(None) };
         let states = instance.snapshot().await.map_err(PartitionStop::from)?;
         let chain = shared.chain(boundary.new)?;
@@ -314,19 +318,22 @@ impl Lane {
 
     // ------------------------------------------------------------ state
 
-    /// Makes the instance that runs `planned`, or carries the one at hand over to its epoch.
+    /// Makes the instance that runs `planned`, or carries the one at hand over to its epoch. `false` where the state that this
+    /// lane was to begin with is no longer kept.
     async fn enter_epoch(
         &mut self,
         shared: &Shared,
         partition: PartitionId,
         planned: &Planned,
-    ) -> Result<(), PartitionStop> {
+    ) -> Result<bool, PartitionStop> {
         if let Entry::Reset { .. } = planned.entry {
-            self.instance = None;
-            return self.fresh(shared, partition, planned.epoch);
+            self.fresh(shared, partition, planned.epoch)?;
+            return Ok(true);
         }
-        self.ensure_instance(shared, partition, planned.epoch).await?;
-        let Some((epoch, instance)) = &mut self.instance else { return Ok(()) };
+        if !self.ensure_instance(shared, partition, planned.epoch).await? {
+            return Ok(false);
+        }
+        let Some((epoch, instance)) = &mut self.instance else { return Ok(false) };
         let old = *epoch;
         if old != planned.epoch {
             let (before, after) = (shared.chain(old)?.stateful(), shared.chain(planned.epoch)?.stateful());
@@ -334,15 +341,15 @@ impl Lane {
             let (kept, changed) = states.into_iter().partition(|(c, _)| before.get(c) == after.get(c));
             self.pending = changed;
             self.fresh(shared, partition, planned.epoch)?;
-            let Some((_, instance)) = &mut self.instance else { return Ok(()) };
+            let Some((_, instance)) = &mut self.instance else { return Ok(false) };
             instance.restore(kept).await?;
         }
-        let Entry::Upgrade { component, outcome, .. } = &planned.entry else { return Ok(()) };
+        let Entry::Upgrade { component, outcome, .. } = &planned.entry else { return Ok(true) };
         let state = self.pending.remove(component);
         if let (Some((_, instance)), Some(state), UpgradeOutcome::Carried) = (&mut self.instance, state, outcome) {
             instance.upgrade(*component, state).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn fresh(&mut self, shared: &Shared, partition: PartitionId, epoch: EpochId) -> Result<(), PartitionStop> {
@@ -350,29 +357,31 @@ impl Lane {
         Ok(())
     }
 
-    /// Where the lane has no instance: a fresh one, with the state saved at exactly this place if there is any.
+    /// Where the lane has no instance: one with the state saved at exactly this place, or a fresh one where state begins here.
+    /// `false` where neither is so: the saved state gave way to a newer one since the lane was placed here.
     async fn ensure_instance(
         &mut self,
         shared: &Shared,
         partition: PartitionId,
         epoch: EpochId,
-    ) -> Result<(), PartitionStop> {
+    ) -> Result<bool, PartitionStop> {
         if self.instance.is_some() {
-            return Ok(());
+            return Ok(true);
         }
-        match shared.snap(partition, self.place) {
+        let Some(snap) = shared.snap(partition, self.place) else {
+            if !shared.journal.state().begins_fresh(partition, self.place) {
+                return Ok(false);
+            }
             // Fresh state belongs to the configuration of what lies before this place; the next entry may change it.
-            None => {
-                let before = shared.stream(partition, |s| s.before(self.place).map(|p| p.epoch));
-                self.fresh(shared, partition, before.unwrap_or(epoch))
-            }
-            Some(snap) => {
-                let states = shared.blobs(&snap).await?;
-                self.fresh(shared, partition, snap.epoch)?;
-                let Some((_, instance)) = &mut self.instance else { return Ok(()) };
-                Ok(instance.restore(states).await?)
-            }
-        }
+            let before = shared.stream(partition, |s| s.before(self.place).map(|p| p.epoch));
+            self.fresh(shared, partition, before.unwrap_or(epoch))?;
+            return Ok(true);
+        };
+        let states = shared.blobs(&snap).await?;
+        self.fresh(shared, partition, snap.epoch)?;
+        let Some((_, instance)) = &mut self.instance else { return Ok(false) };
+        instance.restore(states).await?;
+        Ok(true)
     }
 
     /// Whether plugins hold rows back that time may release.

@@ -11,12 +11,10 @@ pub const NAMES: &[&str] = &[
     "cursor_before_ack",
     "cursor_without_slot",
     "dead_letter_after_cursor",
-    "flush_below_frontier",
     "floor_ignores_snap",
     "leave_keeps_buffer",
     "plan_not_durable",
     "rescue_skipped",
-    "snap_at_frontier_name",
     "state_kept_after_trap",
     "verdict_not_durable",
     "wall_clock_time",
@@ -24,16 +22,19 @@ pub const NAMES: &[&str] = &[
 
 #[cfg(feature = "mutations")]
 mod active {
-    use std::sync::RwLock;
-    static ACTIVE: RwLock<Option<&'static str>> = RwLock::new(None);
+    use std::cell::Cell;
 
-    /// Turns one mistake on for the whole process, or all off.
+    thread_local! {
+        static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// Turns one mistake on for whatever runs on this thread, or all off.
     pub fn plant(name: Option<&'static str>) {
-        *ACTIVE.write().unwrap_or_else(std::sync::PoisonError::into_inner) = name;
+        ACTIVE.set(name);
     }
 
     pub(crate) fn on(name: &str) -> bool {
-        ACTIVE.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_some_and(|active| active == name)
+        ACTIVE.get().is_some_and(|active| active == name)
     }
 }
 

@@ -47,8 +47,11 @@ pub struct Run {
     #[command(flatten)]
     pub config: ConfigPath,
     /// Check the config and all that it names on this machine, print the summary, and end.
-    #[arg(long, required = true)]
+    #[arg(long)]
     pub dry_run: bool,
+    /// End when everything that is there has been delivered.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub until_eof: bool,
 }
 
 /// How a report is written.

@@ -9,10 +9,10 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::cli;
-use crate::config::files::FilesError;
+use crate::config::files::{Files, FilesError};
 use crate::config::references::Machine;
 use crate::config::{self, Config, Loaded};
-use crate::{diagnostics, graph, preflight, schema, validate};
+use crate::{diagnostics, graph, own_log, preflight, schema, validate};
 
 /// Exit code of a config that is refused.
 const CONFIG_IS_WRONG: u8 = 2;
@@ -26,6 +26,9 @@ pub enum VerbError {
     /// The config is refused; the text holds every complaint.
     #[error("{0}")]
     Refused(String),
+    /// The agent does not run, or could not go on.
+    #[error(transparent)]
+    Run(#[from] crate::run::RunError),
     /// Nobody reads what is printed.
     #[error("the output can't be written: {0}; let something read it")]
     Output(#[from] std::io::Error),
@@ -45,19 +48,23 @@ impl VerbError {
         eprintln!("{}", self.to_string().trim_end());
         match self {
             Self::Files(_) | Self::Refused(_) => ExitCode::from(CONFIG_IS_WRONG),
-            Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
+            Self::Run(_) | Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
         }
     }
 }
 
 /// The config at `path`, after its warnings have been said on standard error.
 pub fn load(path: &Path) -> Result<Config, VerbError> {
+    Ok(load_with_files(path)?.0)
+}
+
+fn load_with_files(path: &Path) -> Result<(Config, Files), VerbError> {
     let Loaded { config, complaints, files } = config::load(path, &Machine)?;
     let report = if complaints.is_empty() { String::new() } else { diagnostics::text(&complaints, &files) };
     match config {
         Some(config) => {
             eprint!("{report}");
-            Ok(config)
+            Ok((config, files))
         }
         None => Err(VerbError::Refused(report)),
     }
@@ -65,14 +72,22 @@ pub fn load(path: &Path) -> Result<Config, VerbError> {
 
 /// `sawlog run`
 pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
-    let config = load(&options.config.path)?;
+    let (config, files) = load_with_files(&options.config.path)?;
     let report = validate::report(&config);
     let findings = preflight::check(&config);
-    print(&preflight::summary(&config, &report))?;
-    match findings.is_empty() {
-        true => Ok(ExitCode::SUCCESS),
-        false => Err(VerbError::Refused(findings.join("\n"))),
+    let summary = preflight::summary(&config, &report);
+    if !findings.is_empty() {
+        eprintln!("{summary}");
+        return Err(VerbError::Refused(findings.join("\n")));
     }
+    if options.dry_run {
+        print(&summary)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Standard output belongs to the console sink.
+    eprintln!("{summary}");
+    own_log::start(&config.sections.telemetry.log);
+    Ok(crate::run::run(&options.config.path, config, files, crate::run::Options { until_eof: options.until_eof })?)
 }
 
 /// `sawlog validate`

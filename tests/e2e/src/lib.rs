@@ -1,1 +1,18 @@
-//! End-to-end tests live in `tests/`.
+//! End-to-end cells: the binary `sawlog` between a real rotating file and a real service, killed with -9 on the way. What is
+//! expected comes from the sender's own record; readers use no code of `host/` and prove on a spoiled copy that they would
+//! notice. The tests are in `tests/`.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod cell;
+pub mod feed;
+pub mod read;
+
+/// The value of an environment variable that the test command sets; `None` prints that the test is not run.
+pub fn service(test: &str, name: &str) -> Option<String> {
+    let value = std::env::var(name).ok();
+    if value.is_none() {
+        println!("NOT RUN: {test}: {name} is not set; `cargo xtask test` starts the services and sets it");
+    }
+    value
+}

@@ -33,9 +33,17 @@ struct Span {
 /// A row with the number of its entry.
 type Placed = (usize, SimRow);
 
+/// The records that one stands for.
+fn parts(record: &Record) -> Vec<&Record> {
+    match record {
+        Record::Together(records) => records.iter().collect(),
+        one => vec![one],
+    }
+}
+
 fn decisions(archive: &[Record]) -> Decisions {
     let mut d = Decisions::default();
-    for record in archive {
+    for record in archive.iter().flat_map(parts) {
         match record {
             Record::Plan { entries } => {
                 for (partition, planned) in entries {

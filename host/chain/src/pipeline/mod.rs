@@ -62,7 +62,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A chain that is ready to run.
-    pub fn new(parts: Parts) -> Arc<PipelineChain> {
+    pub fn chain(parts: Parts) -> Arc<PipelineChain> {
         Arc::new(PipelineChain(Arc::new(Self { parts, idle: Mutex::default() })))
     }
 

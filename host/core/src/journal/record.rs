@@ -172,6 +172,8 @@ pub enum Record {
         /// Which.
         sink: SinkId,
     },
+    /// All of these or, where the log is cut, none.
+    Together(Vec<Record>),
 }
 
 const VERSION: u8 = 1;

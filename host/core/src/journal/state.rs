@@ -40,6 +40,9 @@ impl GenerationState {
     }
 }
 
+/// A lost range of one generation: from, to, why.
+pub type LostRange = (Cursor, Cursor, String);
+
 /// One partition: its stream and its saved states in the order of the stream.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct PartitionState {
@@ -67,7 +70,7 @@ pub struct JournalState {
     /// Claim numbers, files, destinations.
     pub facts: BTreeMap<SinkId, SinkFacts>,
     /// Counted losses that their sinks may not have committed yet.
-    pub losses: BTreeMap<(SinkId, Generation), Vec<(Cursor, Cursor, String)>>,
+    pub losses: BTreeMap<(SinkId, Generation), Vec<LostRange>>,
     /// Generations whose cursors were dropped: what sinks still hold of them is to be forgotten, not believed.
     pub dropped: BTreeSet<Generation>,
     /// Counts of dropped generations, by sink and source.
@@ -125,6 +128,7 @@ impl JournalState {
                 }
             }
             Record::Snap { partition, snap } => self.apply_snap(*partition, snap),
+            Record::Together(records) => records.iter().for_each(|one| self.apply(one)),
             Record::Dropped { generation } => self.apply_dropped(*generation),
             Record::Removed { sink } => {
                 if let Some(epoch) = self.epochs.last_mut() {
@@ -251,6 +255,14 @@ impl JournalState {
         }
         let base = self.partitions.get(&partition).map_or(Place::default(), |p| p.stream.base());
         self.snap_below(partition, place).unwrap_or(base)
+    }
+
+    /// Whether a lane may begin at `place` without saved state.
+    pub fn begins_fresh(&self, partition: PartitionId, place: Place) -> bool {
+        let Some(state) = self.partitions.get(&partition) else { return true };
+        place == Place::default()
+            || state.stream.before(place).is_some_and(is_fresh_start)
+            || !self.partition_is_stateful(partition)
     }
 
     /// Whether any kept entry of the partition runs under a configuration with stateful components.

@@ -51,7 +51,7 @@ pub fn load(path: &Path, from: &dyn References) -> Result<Loaded, FilesError> {
 }
 
 /// What the files say, and everything that is wrong with it.
-fn understand(mut files: Files, from: &dyn References) -> Loaded {
+pub fn understand(mut files: Files, from: &dyn References) -> Loaded {
     let mut complaints = Vec::new();
     let mut tree = files.tree(&mut complaints);
     if complaints.iter().any(|complaint| complaint.reason.starts_with("this is not YAML")) {

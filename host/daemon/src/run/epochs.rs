@@ -1,0 +1,146 @@
+//! Configurations at hand: the present one, and older ones that entries of the journal still name, rebuilt from blobs. A blob
+//! holds the text of a configuration and the digests of its plugins; the plugins' bytes are blobs of their own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sawlog_chain::Engine;
+use sawlog_chain::pipeline::{FieldsOf, PipelineChain};
+use sawlog_core::journal::Journal;
+use sawlog_core::plan::ComponentId;
+use sawlog_core::ports::{Chain, Chains};
+use sawlog_core::{EpochId, SourceId};
+use serde::{Deserialize, Serialize};
+
+use super::RunError;
+use super::pipelines::{self, PluginBytes};
+use crate::config::files::{Files, SourceFile};
+use crate::config::references::Machine;
+use crate::config::{self, Config};
+
+/// What an epoch's first blob holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    folder: PathBuf,
+    files: Vec<(PathBuf, String)>,
+    plugins: BTreeMap<String, [u8; 32]>,
+}
+
+/// A configuration with everything that its chains need.
+pub struct Epoch {
+    /// Hash of everything that output depends on.
+    pub id: EpochId,
+    /// Digests of stateful components, by number.
+    pub stateful: BTreeMap<ComponentId, [u8; 32]>,
+    /// Blobs that must be kept while an entry names the epoch.
+    pub blobs: Vec<[u8; 32]>,
+    chains: BTreeMap<SourceId, Arc<PipelineChain>>,
+}
+
+impl Epoch {
+    /// Compiles the chains of `config`.
+    pub fn build(
+        config: &Config,
+        bytes: &PluginBytes,
+        engine: &Engine,
+        fields: &BTreeMap<String, FieldsOf>,
+    ) -> Result<Self, RunError> {
+        let id = id_of(config, bytes)?;
+        let plugins = pipelines::load_plugins(config, bytes, engine, &id.0)?;
+        let mut chains = BTreeMap::new();
+        let mut stateful = BTreeMap::new();
+        for name in config.sources.keys() {
+            let fields = fields.get(name).cloned().unwrap_or_else(|| Arc::new(|_| Default::default()));
+            let chain = pipelines::build(config, name, fields, &plugins)?;
+            stateful.extend(chain.stateful());
+            chains.insert(SourceId::new(name), chain);
+        }
+        Ok(Self { id, stateful, blobs: Vec::new(), chains })
+    }
+
+    /// Stores the blobs from which the epoch can be built again.
+    pub async fn store(&mut self, files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<(), RunError> {
+        let store = journal.store();
+        let mut plugins = BTreeMap::new();
+        for (name, component) in bytes {
+            plugins.insert(name.clone(), store.put_blob(component.clone()).await?);
+        }
+        let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
+        let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins };
+        let first = store.put_blob(serde_json::to_vec(&manifest)?).await?;
+        self.blobs = std::iter::once(first).chain(manifest.plugins.values().copied()).collect();
+        Ok(())
+    }
+}
+
+/// The id of the epoch that a configuration with these plugins is. Addresses and credentials don't belong to it.
+fn id_of(config: &Config, bytes: &PluginBytes) -> Result<EpochId, RunError> {
+    let inputs: BTreeMap<&String, _> = config.sinks.iter().map(|(name, sink)| (name, &sink.inputs)).collect();
+    let text = serde_json::to_vec(&(&config.sources, &config.transforms, &config.plugins, inputs))?;
+    let digests: Vec<u8> = bytes.values().flat_map(|b| sawlog_record::id::hash("plugin", &[b])).collect();
+    Ok(EpochId::derive(&[&text, &digests, env!("CARGO_PKG_VERSION").as_bytes()]))
+}
+
+/// All configurations at hand.
+#[derive(Default)]
+pub struct Epochs(Mutex<BTreeMap<EpochId, BTreeMap<SourceId, Arc<PipelineChain>>>>);
+
+impl Epochs {
+    /// Adds a configuration.
+    pub fn add(&self, epoch: &Epoch) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(epoch.id, epoch.chains.clone());
+    }
+
+    /// Rebuilds every configuration that the journal still names. What can't be rebuilt is told; the partitions that need it
+    /// stop with a reason.
+    pub async fn restore(
+        &self,
+        journal: &Journal,
+        engine: &Engine,
+        fields: &BTreeMap<String, FieldsOf>,
+    ) -> Vec<String> {
+        let known: Vec<_> = journal.state().epochs.iter().map(|e| (e.id, e.blobs.clone())).collect();
+        let mut failures = Vec::new();
+        for (id, blobs) in known {
+            if self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id) {
+                continue;
+            }
+            match rebuild(&blobs, journal, engine, fields).await {
+                Ok(epoch) if epoch.id == id => self.add(&epoch),
+                Ok(_) => failures.push(format!("{id:?} does not come out the same from what was kept of it")),
+                Err(error) => failures.push(format!("{id:?} can't be built again: {error}")),
+            }
+        }
+        failures
+    }
+}
+
+async fn rebuild(
+    blobs: &[[u8; 32]],
+    journal: &Journal,
+    engine: &Engine,
+    fields: &BTreeMap<String, FieldsOf>,
+) -> Result<Epoch, RunError> {
+    let missing = |what: &str| RunError::Component { name: what.to_owned(), reason: "a blob is missing".to_owned() };
+    let first = blobs.first().ok_or_else(|| missing("configuration"))?;
+    let manifest = journal.store().get_blob(*first).await?.ok_or_else(|| missing("configuration"))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest)?;
+    let mut bytes = PluginBytes::new();
+    for (name, digest) in &manifest.plugins {
+        let component = journal.store().get_blob(*digest).await?.ok_or_else(|| missing(name))?;
+        bytes.insert(name.clone(), component);
+    }
+    let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
+    let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
+    let config = loaded.config.ok_or_else(|| missing("configuration"))?;
+    Epoch::build(&config, &bytes, engine, fields)
+}
+
+impl Chains for Epochs {
+    fn chain(&self, epoch: EpochId, source: &SourceId) -> Option<Arc<dyn Chain>> {
+        let epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = epochs.get(&epoch)?.get(source)?.clone();
+        Some(chain)
+    }
+}

@@ -1,0 +1,79 @@
+//! `sawlog run`: from a config that holds together to a running engine, and from signals to its end. It assembles; what is
+//! delivered and when is the core's.
+
+mod epochs;
+mod parts;
+mod pipelines;
+mod runtime;
+mod sinks;
+mod sources;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sawlog_core::engine::Engine;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::config::files::Files;
+
+pub use parts::RunError;
+
+/// How long a look at the state of delivery waits for the next.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// What `run` is to do beside running.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// End when everything that is there has been delivered.
+    pub until_eof: bool,
+}
+
+/// Runs until a signal, the end of the input, or a failure that only a new start can mend.
+pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Result<ExitCode, RunError> {
+    let runtime = runtime::build(&config)?;
+    let path = path.to_owned();
+    runtime.block_on(async move {
+        let mut running = parts::start(config, files, options).await?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            let engine = running.engine.clone();
+            tokio::select! {
+                error = engine.failure() => return Err(RunError::Journal(error)),
+                () = finished(&engine, options) => return running.end(true).await,
+                _ = terminate.recv() => return running.end(wind_down(&engine, running.grace()).await).await,
+                _ = interrupt.recv() => return running.end(wind_down(&engine, running.grace()).await).await,
+                _ = hangup.recv() => running.reload(&path).await,
+            }
+        }
+    })
+}
+
+/// Resolves when `--until-eof` is done; never without it.
+async fn finished(engine: &Arc<Engine>, options: Options) {
+    if !options.until_eof {
+        std::future::pending::<()>().await;
+    }
+    while !engine.is_finished() {
+        tokio::time::sleep(LOOK).await;
+    }
+    engine.flush_always();
+    while !engine.is_drained() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Stops planning and waits until everything planned is delivered, at most for `grace`; what is left is delivered after the
+/// next start. Tells whether nothing is left.
+async fn wind_down(engine: &Arc<Engine>, grace: Duration) -> bool {
+    engine.wind_down();
+    let until = Instant::now() + grace;
+    while !engine.is_delivered() && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
+    engine.is_delivered()
+}

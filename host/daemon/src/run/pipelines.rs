@@ -1,0 +1,184 @@
+//! From transforms of a config to the graph of stages behind one source. Plugins of a chain become stages in a row, each with a
+//! component number of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sawlog_chain::apply::Columns;
+use sawlog_chain::pipeline::{FieldsOf, From, Node, Parts, Pipeline, PipelineChain, Stage, Tap};
+use sawlog_chain::{Allow, Engine, Plugin, PluginConfig, PluginLimits};
+use sawlog_core::{SinkId, SourceId};
+use sawlog_record::decode::{DecodeSpec, Decoder, Format};
+use sawlog_record::expr::Expr;
+use sawlog_sources::registry::SourceOptions;
+
+use super::RunError;
+use crate::config::Config;
+use crate::config::graph::Input;
+use crate::config::plugins::Permission;
+use crate::config::transforms::TransformOptions;
+
+/// Bytes of the plugins of a config, by the names it gives them.
+pub type PluginBytes = BTreeMap<String, Vec<u8>>;
+
+/// Compiles and configures every plugin of the config.
+pub fn load_plugins(
+    config: &Config,
+    bytes: &PluginBytes,
+    engine: &Engine,
+    epoch: &[u8],
+) -> Result<BTreeMap<String, Plugin>, RunError> {
+    let mut plugins = BTreeMap::new();
+    for (name, options) in &config.plugins {
+        let refuse = |reason: String| RunError::Component { name: name.clone(), reason };
+        let files = options.files.iter().map(|(file, path)| {
+            std::fs::read(path)
+                .map(|bytes| (file.clone(), bytes))
+                .map_err(|e| refuse(format!("{}: {e}", path.display())))
+        });
+        let allows = |what| options.allow.contains(&what);
+        let plugin_config = PluginConfig {
+            config_json: if options.config.is_null() { "{}".to_owned() } else { options.config.to_string() },
+            files: files.collect::<Result<_, _>>()?,
+            limits: PluginLimits {
+                memory_bytes_max: usize::try_from(options.limits.memory.as_bytes()).unwrap_or(usize::MAX),
+                fuel_per_record: options.limits.fuel.0,
+                state_bytes_max: usize::try_from(options.limits.state.as_bytes()).unwrap_or(usize::MAX),
+            },
+            allow: Allow {
+                state: allows(Permission::State),
+                timers: allows(Permission::Timers),
+                kernels: allows(Permission::Kernels),
+            },
+            epoch: epoch.to_vec(),
+        };
+        let component = bytes.get(name).ok_or_else(|| refuse("its component is not at hand".into()))?;
+        let plugin = engine.load(name, component, plugin_config).map_err(|e| refuse(e.to_string()))?;
+        plugins.insert(name.clone(), plugin);
+    }
+    Ok(plugins)
+}
+
+/// The chain of one source.
+pub fn build(
+    config: &Config,
+    source: &str,
+    fields: FieldsOf,
+    plugins: &BTreeMap<String, Plugin>,
+) -> Result<Arc<PipelineChain>, RunError> {
+    let below = config.subgraph(source);
+    let mut graph = Building { config, source, nodes: Vec::new(), outputs: BTreeMap::new() };
+    for name in &below.transforms {
+        graph.transform(name, plugins)?;
+    }
+    let mut taps = Vec::new();
+    for name in &below.sinks {
+        let inputs = graph.inputs(&config.sinks[*name].inputs)?;
+        taps.push(Tap { sink: SinkId::new(name), inputs });
+    }
+    let parts = Parts {
+        source: SourceId::new(source),
+        decoder: Arc::new(decoder_of(config, source)?),
+        fields,
+        nodes: graph.nodes,
+        taps,
+        dead_letter: SinkId::new(config.dead_letter()),
+    };
+    Ok(Pipeline::chain(parts))
+}
+
+/// How a source's records are read by those who take them as they are: text, or what the source says they are.
+fn decoder_of(config: &Config, source: &str) -> Result<Decoder, RunError> {
+    let attempts = match config.sources.get(source).map(|s| &s.options) {
+        Some(SourceOptions::Http(_)) => vec![Format::Json, Format::Text],
+        _ => vec![Format::Text],
+    };
+    let spec = DecodeSpec { attempts, ..DecodeSpec::default() };
+    Decoder::new(&spec).map_err(|e| RunError::Component { name: source.to_owned(), reason: e.to_string() })
+}
+
+struct Building<'a> {
+    config: &'a Config,
+    source: &'a str,
+    nodes: Vec<Node>,
+    /// Where the outputs of a transform are: by its name and the output's.
+    outputs: BTreeMap<(String, Option<String>), From>,
+}
+
+impl Building<'_> {
+    fn inputs(&self, inputs: &[Input]) -> Result<Vec<From>, RunError> {
+        let mut found = Vec::new();
+        for input in inputs {
+            if input.from == self.source {
+                found.push(From { node: None, output: 0 });
+            } else if let Some(from) = self.outputs.get(&(input.from.clone(), input.output.clone())) {
+                found.push(*from);
+            } else if self.outputs.keys().any(|(name, _)| *name == input.from) {
+                return Err(RunError::Component {
+                    name: input.from.clone(),
+                    reason: format!("it has no output `{}`", input.output.as_deref().unwrap_or("(default)")),
+                });
+            }
+            // Else it lies behind another source.
+        }
+        Ok(found)
+    }
+
+    fn transform(&mut self, name: &str, plugins: &BTreeMap<String, Plugin>) -> Result<(), RunError> {
+        let refuse = |reason: String| RunError::Component { name: name.to_owned(), reason };
+        let transform = &self.config.transforms[name];
+        let inputs = self.inputs(&transform.inputs)?;
+        match &transform.options {
+            TransformOptions::Parse(parse) => {
+                if inputs.iter().any(|from| from.node.is_some()) {
+                    return Err(refuse(
+                        "a parse transform reads a source's records; let it stand directly behind sources".into(),
+                    ));
+                }
+                let decoder = Decoder::new(&parse.spec()).map_err(|e| refuse(e.to_string()))?;
+                let at = self.push(name, inputs, Stage::Decode(Arc::new(decoder)))?;
+                self.outputs.insert((name.to_owned(), None), at);
+            }
+            TransformOptions::Filter(filter) => {
+                let condition = Expr::parse(filter.condition.as_str()).map_err(|e| refuse(e.to_string()))?;
+                let at = self.push(name, inputs, Stage::Filter(Arc::new(condition)))?;
+                self.outputs.insert((name.to_owned(), None), at);
+            }
+            TransformOptions::Route(route) => {
+                let names: Vec<&String> = route.routes.keys().collect();
+                let parsed = route.routes.values().map(|c| Expr::parse(c.as_str()).map(Arc::new));
+                let conditions = parsed.collect::<Result<Vec<_>, _>>().map_err(|e| refuse(e.to_string()))?;
+                let unmatched = names.iter().position(|n| **n == route.unmatched).map(|at| at as u8 + 1);
+                let at = self.push(name, inputs, Stage::Route { conditions, unmatched })?;
+                for (i, output) in names.into_iter().enumerate() {
+                    self.outputs.insert((name.to_owned(), Some(output.clone())), From { output: i as u8 + 1, ..at });
+                }
+            }
+            TransformOptions::Wasm(wasm) => {
+                let mut inputs = inputs;
+                for plugin in &wasm.chain {
+                    let plugin = plugins.get(plugin).ok_or_else(|| refuse(format!("there is no plugin `{plugin}`")))?;
+                    let columns = Arc::new(Columns::of(plugin));
+                    let routes = plugin.registration().routes.clone();
+                    let at = self.push(plugin.name(), inputs, Stage::Plugin { plugin: plugin.clone(), columns })?;
+                    for (i, route) in routes.into_iter().enumerate() {
+                        let from = From { output: i as u8 + 1, ..at };
+                        self.outputs.insert((name.to_owned(), Some(route)), from);
+                    }
+                    self.outputs.insert((name.to_owned(), None), at);
+                    inputs = vec![at];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, name: &str, inputs: Vec<From>, stage: Stage) -> Result<From, RunError> {
+        let component = u8::try_from(self.nodes.len() + 1).map_err(|_| RunError::Component {
+            name: name.to_owned(),
+            reason: "there are more than 254 stages behind one source; let several agents share them".into(),
+        })?;
+        self.nodes.push(Node { component, name: name.to_owned(), inputs, stage });
+        Ok(From { node: Some(self.nodes.len() - 1), output: 0 })
+    }
+}

@@ -1,0 +1,58 @@
+//! The process's own clock, threads and runtime behind the core's ports.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sawlog_core::engine::Spawner;
+use sawlog_core::ports::Clock;
+use sawlog_record::id::PartitionId;
+
+use crate::config::Config;
+
+/// Workers for the main path, as many as `limits.cpu` or the machine gives.
+pub fn build(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = config.sections.limits.cpu.map_or(cores, |cpu| cpu.ceil() as usize).clamp(1, 256);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name("sawlog").build()
+}
+
+/// The machine's clock.
+#[derive(Debug, Default)]
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+    }
+
+    fn elapsed(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    fn nonce(&self) -> u64 {
+        let mut bytes = [0; 8];
+        match getrandom::fill(&mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            // No entropy: the time of day at least differs from life to life.
+            Err(_) => self.now() as u64,
+        }
+    }
+}
+
+/// Starts tasks on the runtime that calls.
+#[derive(Debug)]
+pub struct RuntimeSpawner(pub tokio::runtime::Handle);
+
+impl Spawner for RuntimeSpawner {
+    fn spawn(&self, _: Option<PartitionId>, task: BoxFuture<'static, ()>) {
+        drop(self.0.spawn(task));
+    }
+}

@@ -1,0 +1,79 @@
+//! From a sink's options to its port, and to when it sends.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sawlog_core::SinkId;
+use sawlog_core::ports::SinkPort;
+use sawlog_core::sink::{IntakeLimits, SinkTuning};
+use sawlog_settings::component::Provenance;
+use sawlog_settings::{Delivery, format::Roll};
+use sawlog_sinks::elasticsearch::ElasticsearchDocuments;
+use sawlog_sinks::kafka::KafkaTransactions;
+use sawlog_sinks::object::Owner;
+use sawlog_sinks::registry::SinkOptions;
+use sawlog_sinks::{blackhole, console, file, hdfs, kafka, s3};
+
+use super::RunError;
+use crate::config::validated::Sink;
+
+/// Memory for batches that a sink has taken and not sealed, in bytes.
+const INTAKE_BYTES_MAX: usize = 16 << 20;
+/// Batches that a sink may have taken and not sealed: small ones cost more than their bytes.
+const INTAKE_BATCHES_MAX: usize = 1_024;
+
+/// The port of a sink that has not begun.
+pub fn open(name: &str, sink: &Sink, agent: &str, data_dir: &Path) -> Result<SinkPort, RunError> {
+    let refuse = |reason: String| RunError::Component { name: name.to_owned(), reason };
+    let owner = Owner { agent: agent.to_owned(), sink: name.to_owned(), data_dir: data_dir.to_owned() };
+    let mut common = sink.common.clone();
+    common.provenance = Some(sink.provenance);
+    let provenance = sink.provenance == Provenance::Full;
+    Ok(match &sink.options {
+        SinkOptions::File(options) => file::open(options, &common, &owner).map_err(|e| refuse(e.to_string()))?,
+        SinkOptions::S3(options) => s3::open(options, &common, &owner).map_err(|e| refuse(e.to_string()))?,
+        SinkOptions::Hdfs(options) => hdfs::open(options, &common, &owner).map_err(|e| refuse(e.to_string()))?,
+        SinkOptions::Console(options) => console::open(options, &common, &owner),
+        SinkOptions::Blackhole(_) => blackhole::open(),
+        SinkOptions::Kafka(options) => {
+            let owner = kafka::Owner { cluster: "sawlog".to_owned(), agent: agent.to_owned(), sink: SinkId::new(name) };
+            let port = KafkaTransactions::open(options, &owner, provenance).map_err(|e| refuse(e.to_string()))?;
+            SinkPort::Transaction(Arc::new(port))
+        }
+        SinkOptions::Elasticsearch(options) => {
+            let exactly_once = sink.delivery == Delivery::ExactlyOnce;
+            let port = ElasticsearchDocuments::open(options, agent, provenance, exactly_once);
+            SinkPort::Documents(Arc::new(port.map_err(|e| refuse(e.to_string()))?))
+        }
+    })
+}
+
+/// How much a sink takes before it is full.
+pub fn limits() -> IntakeLimits {
+    IntakeLimits { bytes_max: INTAKE_BYTES_MAX, batches_max: INTAKE_BATCHES_MAX }
+}
+
+/// When a sink sends.
+pub fn tuning(sink: &Sink) -> SinkTuning {
+    let usual = SinkTuning::default();
+    let (roll, paths_max) = match &sink.options {
+        SinkOptions::File(o) => (Some(&o.roll), o.paths_max as usize),
+        SinkOptions::S3(o) => (Some(&o.roll), o.paths_max as usize),
+        SinkOptions::Hdfs(o) => (Some(&o.roll), o.paths_max as usize),
+        _ => (None, usual.paths_max),
+    };
+    let (roll_bytes_max, roll_age_max) =
+        roll.map_or((usual.roll_bytes_max, usual.roll_age_max), |r: &Roll| (r.size.as_bytes(), r.age.as_duration()));
+    let batch = &sink.common.batch;
+    SinkTuning {
+        batch_bytes_max: batch
+            .bytes
+            .map_or(usual.batch_bytes_max, |b| usize::try_from(b.as_bytes()).unwrap_or(usize::MAX)),
+        batch_age_max: batch.age.as_duration(),
+        roll_bytes_max,
+        roll_age_max,
+        paths_max,
+        backoff_min: sink.common.retry.initial.as_duration(),
+        backoff_max: sink.common.retry.max.as_duration(),
+    }
+}

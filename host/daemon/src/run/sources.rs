@@ -1,0 +1,115 @@
+//! From a source's options to the source, and to the fields that its rows get.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sawlog_chain::pipeline::FieldsOf;
+use sawlog_core::ports::Source;
+use sawlog_record::decode;
+use sawlog_settings::ByteSize;
+use sawlog_sources::file::config::{FileSource as FileConfig, IdenticalSmall, MultilinePreset, ReadFrom};
+use sawlog_sources::file::frame::{Framing, Multiline};
+use sawlog_sources::file::options::{FileOptions, encoding, multiline};
+use sawlog_sources::file::pattern::{Names, PODS};
+use sawlog_sources::file::source::FileSource;
+use sawlog_sources::kafka::KafkaTopics;
+use sawlog_sources::registry::SourceOptions;
+
+use super::{Options, RunError};
+
+/// What a packed file may unpack to, at most.
+const UNPACKED_MAX: ByteSize = ByteSize::gib(16);
+/// Lines of one record where the config gives no number.
+const LINES_MAX: u32 = 1_000;
+
+/// Who reads, and where it may write.
+pub struct Owner<'a> {
+    /// The agent's id.
+    pub agent: &'a str,
+    /// The agent's data directory.
+    pub data_dir: &'a Path,
+}
+
+/// A source that has not begun, and the fields of its rows.
+pub fn open(
+    name: &str,
+    options: &SourceOptions,
+    owner: &Owner<'_>,
+    run: Options,
+) -> Result<(Arc<dyn Source>, FieldsOf), RunError> {
+    let refuse = |reason: String| RunError::Component { name: name.to_owned(), reason };
+    match options {
+        SourceOptions::File(file) => {
+            let options = file_options(name, file, owner, run).map_err(|e| refuse(e.to_string()))?;
+            let source = Arc::new(FileSource::new(options, true).map_err(|e| refuse(e.to_string()))?);
+            let fields_of = source.clone();
+            let streams = file.kubernetes == sawlog_sources::file::config::Kubernetes::Auto;
+            let fields: FieldsOf = Arc::new(move |partition| {
+                let fields = fields_of.fields(partition);
+                decode::Source { streams: streams && !fields.is_empty(), fields }
+            });
+            Ok((source, fields))
+        }
+        SourceOptions::Kafka(kafka) => {
+            let source = KafkaTopics::open(kafka, owner.agent, name).map_err(|e| refuse(e.to_string()))?;
+            Ok((Arc::new(source), Arc::new(|_| decode::Source::default())))
+        }
+        SourceOptions::Http(_) => Err(refuse("the http source is not built yet; use a file or kafka source".into())),
+    }
+}
+
+type FileError = Box<dyn std::error::Error>;
+
+fn file_options(name: &str, file: &FileConfig, owner: &Owner<'_>, run: Options) -> Result<FileOptions, FileError> {
+    let scratch = owner.data_dir.join("unpacked");
+    std::fs::create_dir_all(&scratch)?;
+    let framing = Framing {
+        line_bytes_max: usize::try_from(file.line_bytes_max.as_bytes())?,
+        encoding: file.encoding.as_deref().map(encoding).transpose()?,
+        multiline: file.multiline.as_ref().map(multiline_of).transpose()?,
+        cri: false,
+    };
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Ok(FileOptions {
+        agent_id: owner.agent.to_owned(),
+        source_id: name.to_owned(),
+        names: Names::new(&file.include, &file.exclude, &file.rotated, Path::new(PODS))?,
+        roots: file.roots.clone(),
+        framing,
+        from_end: file.read_from == ReadFrom::End,
+        until_eof: run.until_eof,
+        rotate_wait: file.rotate_wait.as_duration(),
+        idle_timeout: file.idle_timeout.as_duration(),
+        poll_interval: file.poll_interval.as_duration(),
+        deliver_identical_small: file.identical_small == IdenticalSmall::Deliver,
+        open_files_max: file.open_files_max as usize,
+        unpacked_bytes_max: UNPACKED_MAX.as_bytes(),
+        scratch,
+        grain: sawlog_core::identity::Grain::DEFAULT,
+        boot_id,
+        pods: PODS.into(),
+    })
+}
+
+fn multiline_of(options: &sawlog_sources::file::config::Multiline) -> Result<Multiline, FileError> {
+    let lines_max = options.lines_max.unwrap_or(LINES_MAX);
+    let (pattern, starts) = match (&options.preset, &options.start, &options.r#continue) {
+        (Some(preset), ..) => (preset_pattern(*preset), false),
+        (None, Some(start), _) => (start.as_str(), true),
+        (None, None, Some(further)) => (further.as_str(), false),
+        (None, None, None) => return Err("`multiline` says nothing; give `preset`, `start` or `continue`".into()),
+    };
+    Ok(multiline(pattern, starts, lines_max)?)
+}
+
+/// What a record's further lines look like.
+fn preset_pattern(preset: MultilinePreset) -> &'static str {
+    match preset {
+        MultilinePreset::Java => r"^(\s|Caused by:|\.\.\. \d+ more)",
+        MultilinePreset::Python => {
+            r"^(\s|Traceback|\w+(\.\w+)*(Error|Exception|Warning)(:|$)|During handling|The above exception)"
+        }
+        MultilinePreset::Go => r"^(\s|goroutine \d+ \[|created by |\[signal |$|\S+\(.*\)$)",
+        MultilinePreset::Indented => r"^\s",
+    }
+}

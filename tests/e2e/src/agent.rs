@@ -1,0 +1,86 @@
+//! The agent as a child process.
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest time that an orderly end may take.
+const END_MAX: Duration = Duration::from_secs(60);
+
+/// A running agent; dropping it kills it.
+pub struct Agent {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Agent {
+    /// Starts the binary that the test command built, on `sawlog.yaml` in `folder`.
+    pub fn start(folder: &Path) -> Result<Self> {
+        let binary = std::env::var("SAWLOG_TEST_BINARY").context("SAWLOG_TEST_BINARY is not set")?;
+        let log = folder.join("agent.log");
+        let out = File::options().create(true).append(true).open(&log)?;
+        let mut command = Command::new(binary);
+        command.args(["run", "--config"]).arg(folder.join("sawlog.yaml")).stdin(Stdio::null());
+        let child = command.stdout(out.try_clone()?).stderr(out).spawn()?;
+        Ok(Self { child, log })
+    }
+
+    /// Fails, with the end of its log, where the agent has ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("the agent ended by itself ({status}):\n{}", self.log_tail()),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of its own log.
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let from = text.char_indices().rev().nth(4_000).map_or(0, |(at, _)| at);
+        text[from..].to_owned()
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) -> Result<()> {
+        self.check()?;
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// SIGTERM, and an orderly end with exit code 0.
+    pub fn terminate(mut self) -> Result<()> {
+        self.check()?;
+        self.signal(Signal::TERM)?;
+        let deadline = Instant::now() + END_MAX;
+        loop {
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("the agent ended with {status}:\n{}", self.log_tail()),
+                None if Instant::now() > deadline => {
+                    bail!("no end within {END_MAX:?} of SIGTERM:\n{}", self.log_tail())
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait()
+            && let Err(error) = self.child.kill().and_then(|()| self.child.wait())
+        {
+            eprintln!("the agent could not be ended: {error}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! One cell: feed, kill -9 while rows are owed, start again, drain, count.
+
+use crate::agent::Agent;
+use crate::feed::Feed;
+use anyhow::{Result, ensure};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How a cell is run.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    /// Kills with -9, each while the agent owes rows.
+    pub kills: u32,
+    /// Lines before each kill, and once more after the last.
+    pub lines: u64,
+    /// Longest time from the last line to the last row.
+    pub drain_max: Duration,
+}
+
+/// Runs the agent on `config` below a folder of its own; `rows` reads what the sink shows.
+pub fn run(config: &str, plan: Plan, rows: impl Fn(&Path) -> Result<Vec<u64>>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    std::fs::create_dir(path.join("logs"))?;
+    std::fs::write(path.join("sawlog.yaml"), config)?;
+    let mut feed = Feed::new(&path.join("logs/app.log"));
+    let mut agent = Agent::start(path)?;
+    let mut counted = 0;
+    for round in 0..plan.kills {
+        feed.write(plan.lines)?;
+        std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 130));
+        // A kill counts only if the agent owes rows; what it delivered is read before it dies.
+        let owed = (rows(path)?.len() as u64) < feed.written();
+        agent.kill()?;
+        counted += u32::from(owed);
+        agent = Agent::start(path)?;
+    }
+    feed.write(plan.lines)?;
+    let deadline = Instant::now() + plan.drain_max;
+    let mut found = rows(path)?;
+    while (found.len() as u64) < feed.written() && Instant::now() < deadline {
+        agent.check()?;
+        std::thread::sleep(Duration::from_millis(300));
+        found = rows(path)?;
+    }
+    let log = agent.log_tail();
+    let verdict = judge(&found, feed.written());
+    ensure!(
+        verdict == (0, 0, 0),
+        "lost {}, duplicated {}, unknown {} of {}; the agent's log:\n{log}",
+        verdict.0,
+        verdict.1,
+        verdict.2,
+        feed.written()
+    );
+    control(&found, feed.written())?;
+    agent.terminate()?;
+    println!("{} lines, {counted} of {} kills with rows owed: lost 0, duplicated 0", feed.written(), plan.kills);
+    ensure!(counted > 0, "no kill found the agent owing rows: this run proves nothing");
+    Ok(())
+}
+
+/// (lost, duplicated, unknown) against the numbers 0..sent.
+fn judge(rows: &[u64], sent: u64) -> (usize, usize, usize) {
+    let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+    rows.iter().for_each(|n| *times.entry(*n).or_default() += 1);
+    let lost = (0..sent).filter(|n| !times.contains_key(n)).count();
+    let duplicated = times.values().map(|n| n - 1).sum();
+    (lost, duplicated, times.keys().filter(|n| **n >= sent).count())
+}
+
+/// The negative control: in a copy one row is removed and one repeated, and exactly these must be found.
+fn control(rows: &[u64], sent: u64) -> Result<()> {
+    let mut spoiled: Vec<u64> = rows.iter().copied().filter(|n| *n != 0).collect();
+    spoiled.push(sent - 1);
+    ensure!(judge(&spoiled, sent) == (1, 1, 0), "the reader does not notice a removed and a repeated row");
+    Ok(())
+}
