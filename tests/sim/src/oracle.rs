@@ -197,6 +197,7 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
         all.extend(rows_of(outside, &d, *partition, stream, &mut failures));
     }
     check_losses(outside, &d, &mut failures);
+    check_time(&outside.journal.archive, &mut failures);
     check_files(outside, state, &mut failures);
     let alive: Vec<Placed> = all.iter().filter(|r| !r.1.dead).copied().collect();
     for sink in ["log", "documents", "objects", "second", "file", "dead"] {
@@ -251,6 +252,22 @@ fn check_losses(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
             if partition.is_none_or(|p| !lossy.contains(&p)) {
                 failures.push(format!("{sink}: false loss of {generation:?} {from:?}..{to:?}"));
             }
+        }
+    }
+}
+
+/// PLAN times never fall over the whole journal, whatever the clock does: hours are closed by them.
+fn check_time(archive: &[Record], failures: &mut Vec<String>) {
+    let mut newest = i64::MIN;
+    for planned in archive.iter().flat_map(parts).filter_map(|record| match record {
+        Record::Plan { entries } => Some(entries),
+        _ => None,
+    }) {
+        for (_, planned) in planned {
+            if planned.time < newest {
+                failures.push(format!("PLAN time {} follows {newest}", planned.time));
+            }
+            newest = newest.max(planned.time);
         }
     }
 }

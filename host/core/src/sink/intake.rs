@@ -149,8 +149,10 @@ impl Intake {
     pub fn close(&self) {
         let mut inner = self.lock();
         inner.truth = None;
-        inner.buffer.clear();
-        inner.bytes = 0;
+        if !mutation::on("leave_keeps_buffer") {
+            inner.buffer.clear();
+            inner.bytes = 0;
+        }
         inner.seats.clear();
         drop(inner);
         self.freed.notify(usize::MAX);
