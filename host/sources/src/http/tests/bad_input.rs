@@ -13,7 +13,7 @@ async fn refused(source: &HttpIntake, headers: &[(&str, &str)], body: impl Into<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_malformed_record_refuses_the_request_and_is_named() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let large: String = (0..9_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
     let bodies = [
@@ -37,7 +37,7 @@ async fn one_malformed_record_refuses_the_request_and_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_are_refused_while_they_grow() {
-    let queue = StandIn::new(1, 1 << 30);
+    let queue = StandIn::empty(1, 1 << 30);
     let source = begun(&options(), &queue).await;
     let zeros = vec![b'a'; 32 << 20];
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -66,7 +66,7 @@ async fn bombs_are_refused_while_they_grow() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_ask_for_something_else_are_told_what_is_taken() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let mut options = options();
     options.limits.body = ByteSize::kib(4);
     let source = begun(&options, &queue).await;
@@ -90,7 +90,7 @@ async fn heads_that_ask_for_something_else_are_told_what_is_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_of_no_announced_length_is_cut_off_at_the_limit() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let mut options = options();
     options.limits.body = ByteSize::kib(4);
     let source = begun(&options, &queue).await;
@@ -105,7 +105,7 @@ async fn a_body_of_no_announced_length_is_cut_off_at_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_listed_tokens_may_send() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let mut options = options();
     options.auth.tokens = vec![Secret::clear("old-token"), Secret::clear("new-token")];
     let source = begun(&options, &queue).await;
@@ -124,7 +124,7 @@ async fn only_listed_tokens_may_send() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_sends_clients_away_before_their_body_is_read() {
-    let queue = StandIn::new(1, 1_000);
+    let queue = StandIn::empty(1, 1_000);
     let source = begun(&options(), &queue).await;
     let line = format!("{{\"n\":\"{}\"}}\n", "x".repeat(600));
     assert_eq!(post(&source, &[NDJSON], line.clone()).await.status, 200);
@@ -147,7 +147,7 @@ async fn a_full_queue_sends_clients_away_before_their_body_is_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_outcome_is_no_success() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     queue.break_down();
     let told = refused(&source, &[NDJSON, ("idempotency-key", "k")], "{}", 503).await;
@@ -157,7 +157,7 @@ async fn an_unknown_outcome_is_no_success() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wrong_place_and_method_are_told() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let answer = raw(&source, b"GET /logs HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: POST"), "{answer}");

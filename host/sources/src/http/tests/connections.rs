@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{self, pki_types};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_are_let_go_and_others_are_served_meanwhile() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let mut options = options();
     options.limits.header_time = Period::from_millis(300);
     options.limits.body_time = Period::from_millis(300);
@@ -37,7 +37,7 @@ async fn slow_clients_are_let_go_and_others_are_served_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_limited_by_address_and_in_all() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let mut options = options();
     options.limits.connections_per_address = 2;
     let source = begun(&options, &queue).await;
@@ -66,7 +66,7 @@ async fn connections_are_limited_by_address_and_in_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_is_spoken_in_the_clear() {
-    let queue = StandIn::new(2, QUOTA_BYTES);
+    let queue = StandIn::empty(2, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let stream = TcpStream::connect(source.local_addr()).await.unwrap();
     let (sender, connection) =
@@ -88,7 +88,7 @@ async fn http2_is_spoken_in_the_clear() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_lets_requests_under_way_end_and_takes_no_more() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let mut stream = TcpStream::connect(source.local_addr()).await.unwrap();
     let head = b"POST /logs HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 6\r\nexpect: 100-continue\r\n\r\n";
@@ -112,7 +112,7 @@ async fn a_stop_lets_requests_under_way_end_and_takes_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_taken_address_and_unreadable_certificates_are_told() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let taken = HttpOptions { listen: source.local_addr(), ..options() };
     let error = |options: &HttpOptions| HttpIntake::open(options, "a", "s", queue.clone()).err().map(|e| e.to_string());
@@ -186,7 +186,7 @@ async fn post_over(tls: TlsConnector, source: &HttpIntake, body: &str) -> std::i
 async fn tls_is_spoken_and_clients_prove_who_they_are_where_asked() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.sign("localhost");
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let mut tls =
         TlsServer { cert: authority.path("localhost.pem"), key: authority.path("localhost.key"), client_ca: None };
     let source = begun(&HttpOptions { tls: Some(tls.clone()), ..options() }, &queue).await;

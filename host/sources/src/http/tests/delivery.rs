@@ -4,6 +4,9 @@ use super::*;
 use std::collections::BTreeSet;
 use std::io::Write;
 
+/// Headers and body of a request, and how many records it holds.
+type Case<'a> = (Vec<(&'a str, &'a str)>, Vec<u8>, u64);
+
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).unwrap();
@@ -12,12 +15,12 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_form_and_coding_is_taken() {
-    let queue = StandIn::new(2, QUOTA_BYTES);
+    let queue = StandIn::empty(2, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let json = ("content-type", "application/json; charset=utf-8");
     let text = ("content-type", "text/plain");
     let (gz, zst) = (("content-encoding", "gzip"), ("content-encoding", "zstd"));
-    let sent: Vec<(Vec<(&str, &str)>, Vec<u8>, u64)> = vec![
+    let sent: Vec<Case<'_>> = vec![
         (vec![NDJSON], b"{\"n\":1}\n{\"n\":2}\n".to_vec(), 2),
         (vec![json], b"[{\"n\":3},\n {\"n\":4}]".to_vec(), 2),
         (vec![json], b"{\"n\":5}".to_vec(), 1),
@@ -39,7 +42,7 @@ async fn every_form_and_coding_is_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_kill_every_acknowledged_record_is_there_once_at_the_same_position() {
-    let queue = StandIn::new(3, QUOTA_BYTES);
+    let queue = StandIn::empty(3, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let mut sent = BTreeSet::new();
     for n in 0..40 {
@@ -59,7 +62,7 @@ async fn after_a_kill_every_acknowledged_record_is_there_once_at_the_same_positi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_journal_knows_is_not_opened_again_and_what_is_lost_is_said_to_be_gone() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     post(&source, &[NDJSON], "{\"n\":1}\n{\"n\":2}\n").await;
     let found = events(&source);
@@ -88,7 +91,7 @@ async fn what_the_journal_knows_is_not_opened_again_and_what_is_lost_is_said_to_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_request_is_read_in_parts_and_ranges_end_where_they_were_planned() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let body: String = (0..5_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
     for _ in 0..2 {
@@ -109,7 +112,7 @@ async fn a_large_request_is_read_in_parts_and_ranges_end_where_they_were_planned
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_takes_one_body_once() {
-    let queue = StandIn::new(2, QUOTA_BYTES);
+    let queue = StandIn::empty(2, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let key = ("idempotency-key", "k-1");
     for _ in 0..3 {
@@ -125,7 +128,7 @@ async fn a_key_takes_one_body_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accept_times_above_the_floor_hold_the_bound() {
-    let queue = StandIn::new(1, QUOTA_BYTES);
+    let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     post(&source, &[NDJSON], "{\"n\":1}\n").await;
     tokio::time::sleep(Duration::from_millis(5)).await;

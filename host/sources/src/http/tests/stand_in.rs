@@ -32,7 +32,7 @@ struct Promise {
 }
 
 impl StandIn {
-    pub fn new(shards: usize, limit_bytes: usize) -> Arc<Handle> {
+    pub fn empty(shards: usize, limit_bytes: usize) -> Arc<Handle> {
         let kept = Kept { shards: vec![Vec::new(); shards], ..Kept::default() };
         Self::over(Arc::new(Mutex::new(kept)), limit_bytes)
     }
