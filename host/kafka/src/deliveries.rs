@@ -10,6 +10,9 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How long reports may pause after a failure before the others are given up.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(300);
+
 #[derive(Default)]
 struct State {
     open: usize,
@@ -49,6 +52,28 @@ impl Deliveries {
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// Waits until nothing is under way; false at the deadline. After a failure the transaction is doomed and the client sends
+    /// no more of it, so that some messages get no report at all: then a pause in the reports is the end of them.
+    pub(crate) fn wait_settled(&self, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        while state.open > 0 {
+            let doomed = !state.failures.is_empty();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = if doomed { left.min(PAUSE_AFTER_FAILURE) } else { left };
+            let (next, timeout) = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if timeout.timed_out() && state.open > 0 {
+                return !state.failures.is_empty();
+            }
+        }
+        true
+    }
+
+    /// A message that was not even sent.
+    pub(crate) fn refuse(&self, failure: Failure) {
+        self.lock().failures.push(failure);
     }
 
     pub(crate) fn open(&self) -> usize {

@@ -41,14 +41,15 @@ pub trait TransactionalProducer: Send {
     /// The producer is spent.
     fn begin(&mut self) -> Result<(), ClientError>;
 
-    /// Queues a message of the open transaction; waits while the queue is full.
+    /// Queues a message of the open transaction; waits while the queue is full. Once a message was refused the others may be
+    /// left out: the transaction can't be committed, and `settle` says why.
     ///
     /// # Errors
-    /// [`Trouble::TooLarge`] for this message; else the producer is spent.
+    /// The producer is spent.
     fn send(&mut self, message: &Message<'_>, deadline: Instant) -> Result<(), ClientError>;
 
-    /// Waits until every queued message is taken or refused, and gives the refused ones. Where any was, the transaction can
-    /// only be abandoned.
+    /// Waits until every queued message is taken or refused, and gives the refused ones, or some of them. Where any was, the
+    /// transaction can only be abandoned.
     ///
     /// # Errors
     /// Reports are missing at the deadline.
@@ -62,7 +63,11 @@ pub trait TransactionalProducer: Send {
 }
 
 /// librdkafka's. Its thread serves the delivery reports: without polling an abort waits for its deadline.
-pub(crate) struct LibrdkafkaProducer(ThreadedProducer<Deliveries>);
+pub(crate) struct LibrdkafkaProducer {
+    client: ThreadedProducer<Deliveries>,
+    /// Why a message was not even queued; the transaction is doomed then.
+    left_out: Option<ClientError>,
+}
 
 /// Room for messages that wait in the client; a full queue makes `send` wait.
 const QUEUE_MESSAGES_MAX: &str = "200000";
@@ -89,11 +94,13 @@ impl LibrdkafkaProducer {
             settings.set("batch.num.messages", ONE);
         }
         let producer = ThreadedProducer::from_config_and_context(&settings, Deliveries::default());
-        producer.map(Self).map_err(|error| ClientError::new("producer", Trouble::Refused, error.to_string()))
+        producer
+            .map(|client| Self { client, left_out: None })
+            .map_err(|error| ClientError::new("producer", Trouble::Refused, error.to_string()))
     }
 
     fn deliveries(&self) -> &Deliveries {
-        self.0.client().context()
+        self.client.client().context()
     }
 
     fn error(&self, call: &str, error: &KafkaError) -> ClientError {
@@ -106,7 +113,7 @@ impl LibrdkafkaProducer {
 
     /// What has ended this producer for good: being fenced, above all. Later calls only say that they came too late.
     fn fatal(&self, call: &str) -> Option<ClientError> {
-        let (code, reason) = self.0.client().fatal_error()?;
+        let (code, reason) = self.client.client().fatal_error()?;
         let mut error = ClientError::of(call, &KafkaError::Global(code));
         error.reason = format!("{}: {reason}", error.reason);
         Some(error)
@@ -115,11 +122,13 @@ impl LibrdkafkaProducer {
 
 impl TransactionalProducer for LibrdkafkaProducer {
     fn init(&mut self, timeout: Duration) -> Result<(), ClientError> {
-        self.0.init_transactions(timeout).map_err(|error| self.error("begin of the transactional producer", &error))
+        self.client
+            .init_transactions(timeout)
+            .map_err(|error| self.error("begin of the transactional producer", &error))
     }
 
     fn begin(&mut self) -> Result<(), ClientError> {
-        self.0.begin_transaction().map_err(|error| self.error("begin of a transaction", &error))
+        self.client.begin_transaction().map_err(|error| self.error("begin of a transaction", &error))
     }
 
     fn send(&mut self, message: &Message<'_>, deadline: Instant) -> Result<(), ClientError> {
@@ -133,7 +142,7 @@ impl TransactionalProducer for LibrdkafkaProducer {
         record.payload = message.value;
         loop {
             self.deliveries().sent();
-            let (error, unsent) = match self.0.send(record) {
+            let (error, unsent) = match self.client.send(record) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
@@ -141,31 +150,43 @@ impl TransactionalProducer for LibrdkafkaProducer {
             record = unsent;
             let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
             let under_way = self.deliveries().open();
-            if !full || !self.deliveries().wait_below(under_way.max(1), deadline) {
-                return Err(self.error(&format!("message to {}", message.topic), &error));
+            if full && self.deliveries().wait_below(under_way.max(1), deadline) {
+                continue;
             }
+            let error = self.error(&format!("message to {}", message.topic), &error);
+            if error.trouble == Trouble::TooLarge {
+                self.deliveries().refuse(Failure { number: message.number, error });
+            } else {
+                // A refused message spoils the transaction before its report arrives, and the report says more than this.
+                self.left_out.get_or_insert(error);
+            }
+            return Ok(());
         }
     }
 
     fn settle(&mut self, deadline: Instant) -> Result<Vec<Failure>, ClientError> {
-        if !self.deliveries().wait_below(1, deadline) {
+        if !self.deliveries().wait_settled(deadline) {
             let reason = format!("{} messages without an answer", self.deliveries().open());
             let error = ClientError::new("messages of a transaction", Trouble::Unavailable, reason);
             return Err(self.deliveries().ailment.explain(error));
         }
-        match self.fatal("messages of a transaction") {
-            Some(error) => Err(error),
-            None => Ok(self.deliveries().take_failures()),
+        if let Some(error) = self.fatal("messages of a transaction") {
+            return Err(error);
+        }
+        let failures = self.deliveries().take_failures();
+        match self.left_out.take() {
+            Some(error) if failures.is_empty() => Err(error),
+            _ => Ok(failures),
         }
     }
 
     fn commit(&mut self, timeout: Duration) -> Result<(), ClientError> {
         let deadline = Instant::now() + timeout;
         // A report is counted a moment before librdkafka forgets its message, and `commit` polls 100 ms where one is left.
-        while self.0.in_flight_count() > 0 && Instant::now() < deadline {
+        while self.client.in_flight_count() > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_micros(100));
         }
-        self.0.commit_transaction(timeout).map_err(|error| {
+        self.client.commit_transaction(timeout).map_err(|error| {
             let mut error = self.error("commit of a transaction", &error);
             if error.trouble == Trouble::Unavailable {
                 error.trouble = Trouble::Unknown;

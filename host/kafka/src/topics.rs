@@ -12,6 +12,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A topic to be created.
@@ -36,6 +37,8 @@ pub struct TopicFacts {
     pub replicas: usize,
 }
 
+/// How often a new topic is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long the reason of a failure is listened for.
 const HEAR: Duration = Duration::from_millis(100);
 
@@ -147,6 +150,19 @@ impl Topics {
                 Err((name, code)) => {
                     return Err(self.error(format!("creation of topic {name}"), &KafkaError::AdminOp(code)));
                 }
+            }
+        }
+        // The controller answers before the brokers know.
+        let deadline = Instant::now() + timeout;
+        let known = |topic: &NewTopic| {
+            let facts = self.facts(&topic.name, timeout)?;
+            Ok::<_, ClientError>(
+                facts.is_some_and(|facts| facts.partitions >= topic.partitions.unsigned_abs() as usize),
+            )
+        };
+        for topic in topics.iter().filter(|topic| made.contains(&topic.name)) {
+            while !known(topic)? && Instant::now() < deadline {
+                thread::sleep(LOOK_AGAIN);
             }
         }
         Ok(made)

@@ -126,6 +126,11 @@ impl Encoded {
         self.rows.get(number).map(|row| RefusedRow { offer: row.offer, row: row.row, reason })
     }
 
+    /// Bytes of message `number`; 0 where it is none of these.
+    pub fn bytes_of(&self, number: usize) -> usize {
+        self.rows.get(number).map_or(0, |row| row.with_message(&self.bytes, number, |message| message.bytes()))
+    }
+
     /// Number of messages.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -27,6 +27,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Smallest batch that refusals of batches lead to.
 const BATCH_BYTES_MIN: usize = 16 << 10;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How far our count of a message's bytes and the client's may lie apart.
+const BATCH_SLACK_BYTES: usize = 1 << 10;
 /// Number of messages that are no row.
 const NO_ROW: usize = usize::MAX;
 
@@ -71,15 +73,15 @@ impl SinkSettings {
         self.transaction_timeout / 3
     }
 
-    fn producer(&self, batch_bytes_max: usize, one_by_one: bool) -> ProducerOptions {
+    fn producer(&self, batches: Batches) -> ProducerOptions {
         let Owner { cluster, agent, sink } = &self.owner;
         ProducerOptions {
             transactional_id: format!("{cluster}/{agent}/{sink}"),
             transaction_timeout: self.transaction_timeout,
             compression: self.compression,
             message_bytes_max: self.message_bytes_max,
-            batch_bytes_max,
-            one_by_one,
+            batch_bytes_max: batches.bytes_max(),
+            one_by_one: batches == Batches::Alone,
         }
     }
 }
@@ -97,6 +99,26 @@ pub struct Activity {
     pub twins: AtomicU64,
     /// Rows that went to the topic of `other` because `topics_max` was met.
     pub over_topics_max: AtomicU64,
+}
+
+/// How messages are put together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Batches {
+    /// Up to so many bytes.
+    Usual(usize),
+    /// Up to a size that every topic takes; a message that is larger goes alone.
+    Small,
+    /// Every message goes alone.
+    Alone,
+}
+
+impl Batches {
+    fn bytes_max(self) -> usize {
+        match self {
+            Self::Usual(bytes) => bytes,
+            Self::Small | Self::Alone => BATCH_BYTES_MIN,
+        }
+    }
 }
 
 /// Key and value of a cursor; no value is a tombstone.
@@ -150,13 +172,13 @@ impl Session {
     /// Fences, commits a barrier, and reads the cursors before it.
     pub(super) fn recover(&mut self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
         self.producer = None;
-        self.reopen(false).map_err(SinkError::from)?;
+        self.reopen(Batches::Usual(self.batch_bytes_max)).map_err(SinkError::from)?;
         Ok(self.truth.clone())
     }
 
-    fn reopen(&mut self, one_by_one: bool) -> Result<(), Halt> {
+    fn reopen(&mut self, batches: Batches) -> Result<(), Halt> {
         self.check_topics()?;
-        let mut producer = self.cluster.producer(&self.settings.producer(self.batch_bytes_max, one_by_one))?;
+        let mut producer = self.cluster.producer(&self.settings.producer(batches))?;
         producer.init(INIT_TIMEOUT)?;
         self.recoveries += 1;
         let barrier = cursors::barrier_value(self.life, self.recoveries).map_err(Halt::Refused)?;
@@ -263,29 +285,34 @@ impl Session {
             return Ok(std::mem::take(&mut encoded.refused));
         }
         let cursors = self.cursor_values(marks, forget)?;
-        match self.attempt(&encoded, &cursors, false) {
-            Ok(()) => {}
-            Err(Halt::Rows(failures)) => {
-                // A whole batch is refused for one of its messages: only a message that went alone is to blame.
-                self.batch_bytes_max = (self.batch_bytes_max / 2).max(BATCH_BYTES_MIN);
-                tracing::debug!(
-                    failures = failures.len(),
-                    batch_bytes_max = self.batch_bytes_max,
-                    "messages one by one"
-                );
-                match self.attempt(&encoded, &cursors, true) {
-                    Ok(()) => self.producer = None,
-                    Err(Halt::Rows(failures)) => return Ok(blamed(&encoded, failures)),
-                    Err(halt) => return Err(halt.into()),
-                }
-            }
-            Err(halt) => return Err(halt.into()),
+        if let Some(refused) = self.send(&encoded, &cursors)? {
+            return Ok(refused);
         }
         self.truth.extend(marks.iter().cloned());
         forget.iter().for_each(|generation| drop(self.truth.remove(generation)));
         self.activity.transactions.fetch_add(1, Ordering::Relaxed);
         self.activity.messages.fetch_add(encoded.len() as u64, Ordering::Relaxed);
         Ok(Vec::new())
+    }
+
+    /// Commits, or finds the rows that keep it from committing. A batch is refused as a whole, so only a message that went alone
+    /// is to blame: batches are made smaller until those that are refused are such messages.
+    fn send(&mut self, encoded: &Encoded, cursors: &[CursorMessage]) -> Result<Option<Vec<RefusedRow>>, SinkError> {
+        let mut tries = [Batches::Usual(self.batch_bytes_max), Batches::Small, Batches::Alone].into_iter().peekable();
+        while let Some(batches) = tries.next() {
+            let failures = match self.attempt(encoded, cursors, batches) {
+                Ok(()) => return Ok(None),
+                Err(Halt::Rows(failures)) => failures,
+                Err(halt) => return Err(halt.into()),
+            };
+            self.batch_bytes_max = (self.batch_bytes_max / 2).max(BATCH_BYTES_MIN);
+            tracing::debug!(failures = failures.len(), ?batches, "messages were refused");
+            let alone = |failure: &Failure| encoded.bytes_of(failure.number) > batches.bytes_max() + BATCH_SLACK_BYTES;
+            if tries.peek().is_none() || failures.iter().all(alone) {
+                return blamed(encoded, failures).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     fn cursor_values(
@@ -303,13 +330,11 @@ impl Session {
     }
 
     /// Sends everything and commits. The producer is gone unless it committed.
-    fn attempt(&mut self, encoded: &Encoded, cursors: &[CursorMessage], one_by_one: bool) -> Result<(), Halt> {
-        if one_by_one {
-            self.producer = None;
-        }
-        let mut producer = match self.producer.take() {
+    fn attempt(&mut self, encoded: &Encoded, cursors: &[CursorMessage], batches: Batches) -> Result<(), Halt> {
+        let usual = matches!(batches, Batches::Usual(_));
+        let mut producer = match self.producer.take().filter(|_| usual) {
             Some(producer) => producer,
-            None => self.reopen_unmoved(one_by_one)?,
+            None => self.reopen_unmoved(batches)?,
         };
         let deadline = Instant::now() + self.settings.third();
         producer.begin()?;
@@ -320,14 +345,14 @@ impl Session {
         }
         refuse_failed(producer.settle(deadline)?)?;
         producer.commit(self.settings.third())?;
-        self.producer = Some(producer);
+        self.producer = Some(producer).filter(|_| usual);
         Ok(())
     }
 
     /// A new producer in the middle of the sink's life: the cursors must be where this life left them.
-    fn reopen_unmoved(&mut self, one_by_one: bool) -> Result<Box<dyn TransactionalProducer>, Halt> {
+    fn reopen_unmoved(&mut self, batches: Batches) -> Result<Box<dyn TransactionalProducer>, Halt> {
         let before = self.truth.clone();
-        self.reopen(one_by_one)?;
+        self.reopen(batches)?;
         if self.truth != before {
             self.producer = None;
             return Err(Halt::Moved);
@@ -336,9 +361,19 @@ impl Session {
     }
 }
 
-/// Rows that went alone and were refused all the same.
-fn blamed(encoded: &Encoded, failures: Vec<Failure>) -> Vec<RefusedRow> {
-    failures.into_iter().filter_map(|failure| encoded.refused_row(failure.number, failure.error.to_string())).collect()
+/// Rows that went alone and were refused all the same. Where that is every row, it is not the rows that are wrong.
+fn blamed(encoded: &Encoded, failures: Vec<Failure>) -> Result<Vec<RefusedRow>, SinkError> {
+    let bad = failures.iter().all(|failure| failure.error.trouble == Trouble::BadMessage);
+    if let [first, _, ..] = failures.as_slice()
+        && bad
+        && failures.len() == encoded.len()
+    {
+        let reason =
+            format!("the topic takes no message at all: {}; check the topic's settings, and `key`", first.error);
+        return Err(SinkError::Refused(reason));
+    }
+    let row = |failure: Failure| encoded.refused_row(failure.number, failure.error.to_string());
+    Ok(failures.into_iter().filter_map(row).collect())
 }
 
 /// Failed messages: rows that are to blame, or trouble that is none of theirs.
