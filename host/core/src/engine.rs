@@ -83,8 +83,13 @@ impl Engine {
         let planning = Arc::new(AtomicBool::new(true));
         let blobs = Arc::new(futures_util::lock::Mutex::new(()));
         let share = |route: &Route| {
-            let inputs =
-                Inputs::new(route.id.clone(), route.source.clone(), parts.rescue.clone(), parts.journal.clone());
+            let inputs = Inputs::new(
+                route.id.clone(),
+                route.source.clone(),
+                parts.rescue.clone(),
+                parts.journal.clone(),
+                parts.clock.clone(),
+            );
             let fed = parts.sinks.iter().filter(|(id, _)| route.sinks.contains(*id));
             Arc::new(Shared::new(
                 parts.journal.clone(),

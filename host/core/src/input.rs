@@ -4,12 +4,16 @@
 use crate::SourceId;
 use crate::journal::{Journal, Record};
 use crate::mutation;
-use crate::ports::{JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
+use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use event_listener::{Event, EventListener};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Between two attempts to read what is to be rescued.
+const RESCUE_RETRY: Duration = Duration::from_millis(100);
 
 /// How far a generation can be read.
 #[derive(Clone, Copy, Debug)]
@@ -41,14 +45,21 @@ pub struct Inputs {
     source: Arc<dyn Source>,
     rescue: Arc<dyn RescueQueue>,
     journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
     known: Mutex<Known>,
     opened: Event,
 }
 
 impl Inputs {
     /// Input of `source`, of which nothing is known yet.
-    pub fn new(id: SourceId, source: Arc<dyn Source>, rescue: Arc<dyn RescueQueue>, journal: Arc<Journal>) -> Self {
-        Self { id, source, rescue, journal, known: Mutex::default(), opened: Event::new() }
+    pub fn new(
+        id: SourceId,
+        source: Arc<dyn Source>,
+        rescue: Arc<dyn RescueQueue>,
+        journal: Arc<Journal>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { id, source, rescue, journal, clock, known: Mutex::default(), opened: Event::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -146,7 +157,10 @@ impl Inputs {
             let input = match self.source.read(generation, at, end, limits).await {
                 Ok(input) => input,
                 Err(ReadError::Gone) => return Ok(()),
-                Err(ReadError::Unavailable(_)) => continue,
+                Err(ReadError::Unavailable(_)) => {
+                    self.clock.sleep(RESCUE_RETRY).await;
+                    continue;
+                }
             };
             let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(()) };
             self.rescue.put(input, at, hi).await?;

@@ -92,9 +92,9 @@ pub fn elasticsearch(url: &str, index: &str) -> Result<Vec<u64>> {
     }
 }
 
-/// Rows of JSON lines below a folder of HDFS, through WebHDFS.
+/// Rows of JSON lines below a folder of HDFS, through WebHDFS; `url` ends with `/webhdfs/v1`.
 pub fn webhdfs(url: &str, path: &str) -> Result<Vec<u64>> {
-    let listed = minreq::get(format!("{url}/webhdfs/v1{path}?op=LISTSTATUS")).with_timeout(20).send()?;
+    let listed = minreq::get(format!("{url}{path}?op=LISTSTATUS")).with_timeout(20).send()?;
     if listed.status_code == 404 {
         return Ok(Vec::new());
     }
@@ -111,7 +111,7 @@ pub fn webhdfs(url: &str, path: &str) -> Result<Vec<u64>> {
             continue;
         }
         let encoded = below.replace('=', "%3D");
-        let opened = minreq::get(format!("{url}/webhdfs/v1{encoded}?op=OPEN")).with_timeout(30).send()?;
+        let opened = minreq::get(format!("{url}{encoded}?op=OPEN")).with_timeout(30).send()?;
         rows.extend(opened.as_str()?.lines().map(number).collect::<Result<Vec<_>>>()?);
     }
     Ok(rows)

@@ -27,7 +27,7 @@ fn file_to_local_lake_survives_kills_and_is_a_table_for_duckdb() {
     if service("file → lake", "SAWLOG_TEST_BINARY").is_none() {
         return;
     }
-    let sink = "{ type: file, inputs: [parsed], path: \"./lake/dt={received_time:%Y-%m-%d}/hour={received_time:%H}\", format: jsonl, roll: { size: 1MiB, age: 500ms } }";
+    let sink = "{ type: file, inputs: [parsed], path: \"./lake/dt={received_time:%Y-%m-%d}/hour={received_time:%H}\", format: jsonl, roll: { size: 1MiB, age: 1s } }";
     run(&config(sink), PLAN, |folder| read::folder(&folder.join("lake"))).unwrap();
     if service("file → lake read by DuckDB", "SAWLOG_TEST_PYTHON").is_some() {
         let plan = Plan { kills: 1, ..PLAN };
@@ -69,7 +69,7 @@ fn file_to_s3_survives_kills() {
     let region = get("SAWLOG_TEST_S3_REGION");
     let prefix = unique("cell");
     let sink = format!(
-        "{{ type: s3, inputs: [parsed], bucket: {bucket}, endpoint: \"{endpoint}\", region: {region}, path_style: true, prefix: \"{prefix}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 500ms }}, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }} }}"
+        "{{ type: s3, inputs: [parsed], bucket: {bucket}, endpoint: \"{endpoint}\", region: {region}, path_style: true, prefix: \"{prefix}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }}, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }} }}"
     );
     let host = endpoint.trim_start_matches("http://").to_owned();
     let prepare = format!(

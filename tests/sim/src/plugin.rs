@@ -53,7 +53,7 @@ impl State {
 
     /// Whether version `digest` can take this state over.
     pub fn can_upgrade(&self, digest: u64) -> bool {
-        digest % 2 == 1 && self.run % 4 != 0
+        digest % 2 == 1 && !self.run.is_multiple_of(4)
     }
 
     /// Takes the state over to version `digest`.
@@ -85,7 +85,7 @@ impl State {
         self.windows[w] = (self.windows[w].0 + 1, mix(&[self.windows[w].1, record.value]));
         let content = |x: u64| mix(&[epoch, x, time as u64]);
         let mut rows = vec![(0, content(self.run))];
-        if self.run % 3 == 0 {
+        if self.run.is_multiple_of(3) {
             rows.push((1, content(self.run ^ 7)));
         }
         if self.windows[w].0 == 4 {
@@ -108,5 +108,5 @@ impl State {
 
 /// Whether a row goes to the routed sink.
 pub fn routed(content: u64) -> bool {
-    content % 2 == 0
+    content.is_multiple_of(2)
 }

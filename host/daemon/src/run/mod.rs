@@ -4,6 +4,7 @@
 mod epochs;
 mod parts;
 mod pipelines;
+mod requests;
 mod runtime;
 mod sinks;
 mod sources;

@@ -145,7 +145,13 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let known: Vec<_> = journal.state().generations.keys().copied().collect();
     rescue.retain(&known).await?;
 
-    let owner = sources::Owner { agent: &agent, data_dir: &data_dir };
+    let sections = &config.sections;
+    let owner = sources::Owner {
+        agent: &agent,
+        data_dir: &data_dir,
+        disk: directory.disk(),
+        queue_bytes_max: sections.limits.disk.as_bytes() / 2,
+    };
     let (mut opened, mut fields) = (BTreeMap::new(), BTreeMap::new());
     for (name, source) in &config.sources {
         let (source, fields_of) = sources::open(name, &source.options, &owner, options)?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use sawlog_chain::pipeline::FieldsOf;
 use sawlog_core::ports::Source;
+use sawlog_log::{Disk, Drive, random_incarnation};
+use sawlog_queue::{Queue, QueueOptions};
 use sawlog_record::decode;
 use sawlog_settings::ByteSize;
 use sawlog_sources::file::config::{FileSource as FileConfig, IdenticalSmall, MultilinePreset, ReadFrom};
@@ -12,9 +14,13 @@ use sawlog_sources::file::frame::{Framing, Multiline};
 use sawlog_sources::file::options::{FileOptions, encoding, multiline};
 use sawlog_sources::file::pattern::{Names, PODS};
 use sawlog_sources::file::source::FileSource;
+use sawlog_sources::http::HttpIntake;
+use sawlog_sources::http::config::HttpSource as HttpConfig;
+use sawlog_sources::http::queue::RequestQueue;
 use sawlog_sources::kafka::KafkaTopics;
 use sawlog_sources::registry::SourceOptions;
 
+use super::requests::Requests;
 use super::{Options, RunError};
 
 /// What a packed file may unpack to, at most.
@@ -28,6 +34,10 @@ pub struct Owner<'a> {
     pub agent: &'a str,
     /// The agent's data directory.
     pub data_dir: &'a Path,
+    /// The disk below it.
+    pub disk: Arc<dyn Disk>,
+    /// Room for the queue of pushed input, bytes.
+    pub queue_bytes_max: u64,
 }
 
 /// A source that has not begun, and the fields of its rows.
@@ -54,8 +64,39 @@ pub fn open(
             let source = KafkaTopics::open(kafka, owner.agent, name).map_err(|e| refuse(e.to_string()))?;
             Ok((Arc::new(source), Arc::new(|_| decode::Source::default())))
         }
-        SourceOptions::Http(_) => Err(refuse("the http source is not built yet; use a file or kafka source".into())),
+        SourceOptions::Http(http) => {
+            let queue = request_queue(name, http, owner).map_err(|e| refuse(e.to_string()))?;
+            let source = HttpIntake::open(http, owner.agent, name, queue).map_err(|e| refuse(e.to_string()))?;
+            tracing::info!(source = name, address = %source.local_addr(), "listening");
+            Ok((Arc::new(source), Arc::new(|_| decode::Source::default())))
+        }
     }
+}
+
+/// Size of a segment of a queue: three and one more of them per shard are taken in advance.
+const QUEUE_SEGMENT: ByteSize = ByteSize::mib(8);
+
+/// The write-ahead queue of one source, below the data directory.
+fn request_queue(name: &str, http: &HttpConfig, owner: &Owner<'_>) -> Result<Arc<dyn RequestQueue>, FileError> {
+    let mut options = QueueOptions::new(random_incarnation()?);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    options.shards = http.shards.map_or(cores, u32::from);
+    options.segment_bytes = QUEUE_SEGMENT.as_bytes();
+    options.quota_bytes = owner.queue_bytes_max.max((u64::from(options.shards) * 4 + 2) * options.segment_bytes);
+    options.body_bytes_max = http.limits.decompressed.as_usize().max(http.limits.body.as_usize()) + 1;
+    options.key_time = http.idempotency.window.as_duration();
+    options.keys_max = usize::try_from(http.idempotency.keys_max.0 / u64::from(options.shards))?;
+    let folder = format!("queue-{}", safe(name));
+    let (queue, opening) = Queue::open(owner.disk.clone(), &folder, options, Drive::Thread)?;
+    for damage in &opening.damage {
+        tracing::error!(source = name, ?damage, "part of the queue can't be read back");
+    }
+    Ok(Arc::new(Requests(Arc::new(queue))))
+}
+
+/// A name that is one folder.
+fn safe(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' }).collect()
 }
 
 type FileError = Box<dyn std::error::Error>;
