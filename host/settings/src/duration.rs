@@ -82,7 +82,8 @@ impl std::str::FromStr for Period {
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.milliseconds;
-        let (unit, factor) = UNITS.iter().find(|(_, factor)| ms >= *factor && ms.is_multiple_of(*factor)).unwrap_or(&UNITS[3]);
+        let (unit, factor) =
+            UNITS.iter().find(|(_, factor)| ms >= *factor && ms.is_multiple_of(*factor)).unwrap_or(&UNITS[3]);
         write!(f, "{}{unit}", ms / factor)
     }
 }

@@ -25,6 +25,11 @@ pub fn open(options: &HdfsSink, common: &SinkCommon, owner: &Owner) -> Result<Si
         options: options.options.clone(),
     };
     let cluster = Cluster::new(&connection, &keys)?;
-    let stage = owner.stage(below(options.root(), &options.path)?, options.paths_max, new_encoder, options.stage_memory.as_bytes());
+    let stage = owner.stage(
+        below(options.root(), &options.path)?,
+        options.paths_max,
+        new_encoder,
+        options.stage_memory.as_bytes(),
+    );
     Ok(SinkPort::Objects(Arc::new(Lake::new(cluster, keys, stage))))
 }

@@ -19,7 +19,12 @@ pub fn open(options: &S3Sink, common: &SinkCommon, owner: &Owner) -> Result<Sink
     let new_encoder = encoding.new_encoder(common)?;
     let keys = Keys::new(&owner.agent, &owner.sink, options.format.extension());
     let bucket = Bucket::new(&connection(options), keys.clone())?;
-    let stage = owner.stage(below(options.root(), &options.prefix)?, options.paths_max, new_encoder, options.stage_memory.as_bytes());
+    let stage = owner.stage(
+        below(options.root(), &options.prefix)?,
+        options.paths_max,
+        new_encoder,
+        options.stage_memory.as_bytes(),
+    );
     Ok(SinkPort::Objects(Arc::new(Lake::new(bucket, keys, stage))))
 }
 

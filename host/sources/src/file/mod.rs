@@ -8,6 +8,7 @@ mod follower;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;
+mod house;
 pub mod open;
 pub mod options;
 pub mod outbox;
@@ -16,11 +17,10 @@ mod poll;
 pub mod reader;
 pub mod record;
 pub mod scan;
-mod house;
 mod scanner;
 pub mod source;
+mod table;
 #[cfg(test)]
 mod tests;
-mod table;
 pub mod tracked;
 pub mod watch;
