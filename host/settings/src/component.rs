@@ -228,7 +228,14 @@ pub struct Promise {
 impl Promise {
     /// The promise asked for, kept by `mechanism`.
     pub fn kept(facts: &RouteFacts, mechanism: impl Into<String>) -> Self {
-        Self { delivery: facts.asked, mechanism: mechanism.into(), weaker_because: None, provided: Vec::new() }
+        let provided = match facts.source {
+            // Fencing by the group's generation is not built: the next owner starts at the group's committed offset.
+            SourceKind::Moving => vec![
+                "no partition of the group moves to another agent: a hand-over repeats what was not committed; write `partitions: […]` on the source to pin them".to_owned(),
+            ],
+            _ => Vec::new(),
+        };
+        Self { delivery: facts.asked, mechanism: mechanism.into(), weaker_because: None, provided }
     }
 
     /// At most `delivery`, because of something. What was asked for stands where it is no stronger.

@@ -1,7 +1,7 @@
 //! One cell: feed, kill -9 while rows are owed, start again, drain, count.
 
 use crate::agent::Agent;
-use crate::feed::Feed;
+use crate::feed::{Feed, Sender};
 use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,42 +21,52 @@ pub struct Plan {
 /// Runs the agent on `config` below a folder of its own; `rows` reads what the sink shows.
 pub fn run(config: &str, plan: Plan, rows: impl Fn(&Path) -> Result<Vec<u64>>) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let path = folder.path();
-    std::fs::create_dir(path.join("logs"))?;
+    std::fs::create_dir(folder.path().join("logs"))?;
+    let feed = Feed::new(&folder.path().join("logs/app.log"));
+    run_with(folder.path(), config, plan, feed, rows)
+}
+
+/// The same with any sender.
+pub fn run_with(
+    path: &Path,
+    config: &str,
+    plan: Plan,
+    mut feed: impl Sender,
+    rows: impl Fn(&Path) -> Result<Vec<u64>>,
+) -> Result<()> {
     std::fs::write(path.join("sawlog.yaml"), config)?;
-    let mut feed = Feed::new(&path.join("logs/app.log"));
     let mut agent = Agent::start(path)?;
     let mut counted = 0;
     for round in 0..plan.kills {
-        feed.write(plan.lines)?;
+        feed.send(plan.lines)?;
         std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 130));
         // A kill counts only if the agent owes rows; what it delivered is read before it dies.
-        let owed = (rows(path)?.len() as u64) < feed.written();
+        let owed = (rows(path)?.len() as u64) < feed.sent();
         agent.kill()?;
         counted += u32::from(owed);
         agent = Agent::start(path)?;
     }
-    feed.write(plan.lines)?;
+    feed.send(plan.lines)?;
     let deadline = Instant::now() + plan.drain_max;
     let mut found = rows(path)?;
-    while (found.len() as u64) < feed.written() && Instant::now() < deadline {
+    while (found.len() as u64) < feed.sent() && Instant::now() < deadline {
         agent.check()?;
         std::thread::sleep(Duration::from_millis(300));
         found = rows(path)?;
     }
     let log = agent.log_tail();
-    let verdict = judge(&found, feed.written());
+    let verdict = judge(&found, feed.sent());
     ensure!(
         verdict == (0, 0, 0),
         "lost {}, duplicated {}, unknown {} of {}; the agent's log:\n{log}",
         verdict.0,
         verdict.1,
         verdict.2,
-        feed.written()
+        feed.sent()
     );
-    control(&found, feed.written())?;
+    control(&found, feed.sent())?;
     agent.terminate()?;
-    println!("{} lines, {counted} of {} kills with rows owed: lost 0, duplicated 0", feed.written(), plan.kills);
+    println!("{} records, {counted} of {} kills with rows owed: lost 0, duplicated 0", feed.sent(), plan.kills);
     ensure!(counted > 0, "no kill found the agent owing rows: this run proves nothing");
     Ok(())
 }

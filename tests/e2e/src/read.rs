@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use std::path::Path;
@@ -39,6 +40,25 @@ pub fn duckdb(prepare: &str, glob: &str) -> Result<Vec<u64>> {
     ensure!(output.status.success(), "duckdb: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     text.lines().filter(|l| !l.is_empty()).map(|l| Ok(l.parse()?)).collect()
+}
+
+/// Makes topics, as an operator would: (name, partitions, compacted).
+pub fn make_topics(brokers: &str, topics: &[(&str, i32, bool)]) -> Result<()> {
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let new: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|(name, partitions, compacted)| {
+            let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(1));
+            if *compacted { topic.set("cleanup.policy", "compact") } else { topic }
+        })
+        .collect();
+    for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new()))? {
+        if let Err((name, error)) = made {
+            ensure!(error == rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists, "{name}: {error}");
+        }
+    }
+    Ok(())
 }
 
 /// Committed rows of a Kafka topic, up to its end.

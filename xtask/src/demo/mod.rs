@@ -1,10 +1,12 @@
-//! `cargo xtask demo`: the main job on this machine, no service needed. It feeds a rotating log file to the agent, kills the
-//! agent with -9 on the way, and lets a reader that knows nothing of the agent count what arrived.
+//! `cargo xtask demo`: the main job on this machine, no service needed. It feeds a rotating log file and HTTP posts to the agent,
+//! kills it with -9 on the way, and lets a reader that knows nothing of the agent count what arrived.
 
 mod agent;
 mod feed;
+mod posts;
 mod reader;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{plugins, workspace};
 use agent::Agent;
 use feed::Feed;
+use posts::Posts;
 
 /// What a demonstration may be asked for.
 #[derive(clap::Args)]
@@ -28,6 +31,8 @@ pub struct Options {
 
 /// How often the agent is killed with -9 while it has work to do.
 const KILLS: u32 = 3;
+/// Requests between two kills, of 100 records each.
+const POSTS: u32 = 20;
 /// Longest time from the last line to the last row.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
 
@@ -45,24 +50,27 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     std::fs::create_dir_all(folder.join("logs"))?;
     let config = folder.join("sawlog.yaml");
-    std::fs::write(&config, configuration(&plugins::folder()))?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    std::fs::write(&config, configuration(&plugins::folder(), port))?;
     println!("configuration: {}\n", config.display());
-    let found = play(&binary, &folder, options.lines)?;
+    let found = play(&binary, &folder, options.lines, port)?;
     println!("\nlook at  {}  (a table with partitions dt and hour)", folder.join("lake").display());
     println!("and at   {}", folder.join("warnings.jsonl").display());
     Ok(judge(&found))
 }
 
 /// Feeds, kills, waits, counts.
-fn play(binary: &Path, folder: &Path, lines: u64) -> Result<Vec<(&'static str, reader::Count)>> {
-    let mut feed = Feed::new(&folder.join("logs/app.log"), lines);
+fn play(binary: &Path, folder: &Path, lines: u64, port: u16) -> Result<Vec<(&'static str, reader::Count)>> {
+    let feed = Feed::new(&folder.join("logs/app.log"), lines);
+    let mut sent = Sent { posts: Posts::new(port), feed };
     let mut agent = Agent::start(binary, folder)?;
     for kill in 0..=KILLS {
-        feed.write_until(lines * u64::from(kill + 1) / u64::from(KILLS + 1))?;
-        report(folder, &feed, "written")?;
+        sent.feed.write_until(lines * u64::from(kill + 1) / u64::from(KILLS + 1))?;
+        (0..POSTS).try_for_each(|_| sent.posts.post())?;
+        report(folder, &sent, "sent")?;
         if kill < KILLS {
             ensure!(
-                owes(folder, &feed)?,
+                owes(folder, &sent)?,
                 "the agent had nothing left to deliver when it was to be killed; give more --lines"
             );
             agent.kill()?;
@@ -71,32 +79,41 @@ fn play(binary: &Path, folder: &Path, lines: u64) -> Result<Vec<(&'static str, r
         }
     }
     let until = Instant::now() + DRAIN_MAX;
-    while owes(folder, &feed)? && Instant::now() < until {
+    while owes(folder, &sent)? && Instant::now() < until {
         agent.check()?;
         std::thread::sleep(Duration::from_millis(500));
-        report(folder, &feed, "draining")?;
+        report(folder, &sent, "draining")?;
     }
     agent.terminate()?;
     Ok(vec![
-        ("lake", reader::count(&folder.join("lake"), &feed.kept())?),
-        ("warnings", reader::count(&folder.join("warnings.jsonl"), &feed.warnings())?),
+        ("lake", reader::count(&folder.join("lake"), &sent.kept())?),
+        ("warnings", reader::count(&folder.join("warnings.jsonl"), &sent.feed.warnings())?),
     ])
 }
 
-/// Whether rows that must arrive have not.
-fn owes(folder: &Path, feed: &Feed) -> Result<bool> {
-    let lake = reader::rows(&folder.join("lake"))?;
-    let warnings = reader::rows(&folder.join("warnings.jsonl"))?;
-    Ok(lake < feed.kept().len() || warnings < feed.warnings().len())
+/// Everything that the senders know they sent.
+struct Sent {
+    feed: Feed,
+    posts: Posts,
 }
 
-fn report(folder: &Path, feed: &Feed, what: &str) -> Result<()> {
+impl Sent {
+    fn kept(&self) -> BTreeSet<u64> {
+        self.feed.kept().union(&self.posts.acknowledged()).copied().collect()
+    }
+}
+
+/// Whether rows that must arrive have not.
+fn owes(folder: &Path, sent: &Sent) -> Result<bool> {
+    let lake = reader::rows(&folder.join("lake"))?;
+    let warnings = reader::rows(&folder.join("warnings.jsonl"))?;
+    Ok(lake < sent.kept().len() || warnings < sent.feed.warnings().len())
+}
+
+fn report(folder: &Path, sent: &Sent, what: &str) -> Result<()> {
     let (lake, warnings) = (reader::rows(&folder.join("lake"))?, reader::rows(&folder.join("warnings.jsonl"))?);
-    println!(
-        "  {what}: {} lines in {} files; lake {lake} rows, warnings {warnings} rows",
-        feed.written(),
-        feed.files()
-    );
+    let (lines, files, posted) = (sent.feed.written(), sent.feed.files(), sent.posts.acknowledged().len());
+    println!("  {what}: {lines} lines in {files} files, {posted} posted; lake {lake} rows, warnings {warnings} rows");
     Ok(())
 }
 
@@ -122,10 +139,10 @@ fn judge(found: &[(&str, reader::Count)]) -> ExitCode {
 }
 
 /// The configuration of the demonstration, to be read by a person.
-fn configuration(components: &Path) -> String {
+fn configuration(components: &Path, port: u16) -> String {
     let components = components.display();
     format!(
-        r#"# Lines of a rotating file, through two WASM plugins, to a lake of partitioned files and to one plain file.
+        r#"# Lines of a rotating file and HTTP posts, through two WASM plugins, to a lake of partitioned files and to one plain file.
 version: 1
 agent: {{ id: demo }}
 data_dir: ./data
@@ -138,10 +155,11 @@ plugins:
 
 sources:
   app: {{ type: file, include: [./logs/app.log], rotated: [./logs/app.log.*] }}
+  web: {{ type: http, listen: "127.0.0.1:{port}", decode: ndjson }}
 
 transforms:
   parsed: {{ type: parse, inputs: [app], try: [json, text] }}
-  clean: {{ type: wasm, inputs: [parsed], chain: [keep-info, redact] }}
+  clean: {{ type: wasm, inputs: [parsed, web], chain: [keep-info, redact] }}
   warnings: {{ type: filter, inputs: [clean], condition: 'level == "warn"' }}
 
 sinks:

@@ -103,7 +103,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn run_rings(options: &Options, services: &Run) -> Result<Tally> {
-    let variables = variables(services)?;
+    let mut variables = variables(services)?;
+    if options.full {
+        variables.insert("SAWLOG_TEST_FULL".into(), "1".into());
+    }
     let mut sum = Tally::default();
     let mut times = Vec::new();
     for ring in RINGS.into_iter().filter(|ring| options.wants(*ring)) {
@@ -270,6 +273,10 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     let mut variables = variables.clone();
     variables.extend(run.environment()?);
     // One after the other: the services are shared, and a test may kill one.
-    let arguments = ["test", "--package", "sawlog-e2e", "--no-fail-fast", "--", "--show-output", "--test-threads", "1"];
-    Step::cargo("services", &arguments, 40).run(&variables)
+    let last = ["--no-fail-fast", "--", "--show-output", "--test-threads", "1"];
+    let contracts = ["test", "--package", "sawlog-sinks", "--package", "sawlog-kafka", "--tests"];
+    let mut tally = Step::cargo("contracts", &[&contracts[..], &last[..]].concat(), 20).run(&variables)?;
+    let cells = ["test", "--package", "sawlog-e2e"];
+    tally += Step::cargo("services", &[&cells[..], &last[..]].concat(), 40).run(&variables)?;
+    Ok(tally)
 }

@@ -60,13 +60,9 @@ pub fn read(path: &Path) -> Result<Files, FilesError> {
     let is_folder = std::fs::metadata(path).map_err(unreadable)?.is_dir();
     let (paths, folder) = match is_folder {
         true => (list(path)?, path.to_owned()),
-        false => (
-            vec![path.to_owned()],
-            path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned(),
-        ),
+        false => (vec![path.to_owned()], path.parent().unwrap_or(Path::new("")).to_owned()),
     };
     let files = paths.into_iter().map(read_one).collect::<Result<_, _>>()?;
-    let folder = std::path::absolute(&folder).map_err(|error| FilesError::Unreadable { path: folder, error })?;
     Ok(Files { files, folder })
 }
 

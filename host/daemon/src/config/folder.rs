@@ -11,7 +11,9 @@ use super::validated::Config;
 
 /// Makes every path of the config absolute.
 pub fn make_absolute(config: &mut Config) {
-    let folder = std::path::absolute(&config.folder).unwrap_or_else(|_| config.folder.clone());
+    // A config named without a folder lies in the present one.
+    let written = if config.folder.as_os_str().is_empty() { Path::new(".") } else { config.folder.as_path() };
+    let folder = std::path::absolute(written).unwrap_or_else(|_| config.folder.clone());
     let from_folder = |path: &mut PathBuf| *path = join(&folder, path);
     config.sections.data_dir = join(&folder, &config.sections.data_dir);
     if let Some(tls) = &mut config.sections.api.tls {

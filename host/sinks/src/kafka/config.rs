@@ -1,7 +1,7 @@
 //! Options of the `kafka` sink and what they promise. It opens no connection.
 
 use sawlog_settings::checked::{NameTemplate, ValueTemplate};
-use sawlog_settings::component::{DescribeSink, Finding, Promise, RouteFacts, SinkCommon, SourceKind};
+use sawlog_settings::component::{DescribeSink, Finding, Promise, RouteFacts, SinkCommon};
 use sawlog_settings::connection::{Sasl, TlsClient, check_addresses};
 use sawlog_settings::{ByteSize, Period};
 use schemars::JsonSchema;
@@ -101,11 +101,7 @@ impl DescribeSink for KafkaSink {
     }
 
     fn promise(&self, route: &RouteFacts) -> Promise {
-        let mechanism = match route.source {
-            SourceKind::Moving => "kafka transaction, fenced by the consumer group's generation",
-            _ => "kafka transaction",
-        };
-        Promise::kept(route, mechanism).provided("topic and cursor topic keep 3 replicas with 2 in sync")
+        Promise::kept(route, "kafka transaction").provided("topic and cursor topic keep 3 replicas with 2 in sync")
     }
 
     fn rights(&self) -> Vec<String> {
