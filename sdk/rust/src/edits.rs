@@ -193,7 +193,7 @@ impl UpdateBuilder {
 
     fn end(&mut self, row: usize, present: bool, json: bool) {
         let i = self.rows.len();
-        if i % 64 == 0 {
+        if i.is_multiple_of(64) {
             self.values.present.push(0);
             self.values.json.push(0);
         }
