@@ -15,7 +15,7 @@ const HOSTS: [(&str, &str); 9] = [
     ("proxy.golang", ".org"),
     ("sum.golang", ".org"),
     ("repo1.maven", ".org"),
-    ("repo.maven.apache", ".org"),
+    ("repo.", "maven.apache.org"),
     ("deb.debian", ".org"),
 ];
 
