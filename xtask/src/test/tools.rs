@@ -98,9 +98,21 @@ impl Tool {
     }
 }
 
-/// The first thing in the text that looks like `12.34`, or else like `12`, at the start of a word.
+/// What stands between two escape characters, less the colour that its first letter ends.
+fn plain_part(index: usize, part: &str) -> &str {
+    let coloured = if index == 0 { None } else { part.strip_prefix('[') };
+    let Some(sequence) = coloured else { return part };
+    sequence
+        .find(|character: char| character.is_ascii_alphabetic())
+        .and_then(|end| sequence.get(end + 1..))
+        .unwrap_or("")
+}
+
+/// The first thing in the text that looks like `12.34`, or else like `12`, at the start of a word. Colours are no part
+/// of it: Maven prints its name in bold also where nobody asked for a terminal, and `ESC[1m` has a digit.
 fn version(text: &str) -> Option<(u32, u32)> {
-    text.split_whitespace().find_map(|word| {
+    let plain: String = text.split('\u{1b}').enumerate().map(|(index, part)| plain_part(index, part)).collect();
+    plain.split_whitespace().find_map(|word| {
         let start = word.find(|character: char| character.is_ascii_digit())?;
         let numbers = word.get(start..)?;
         let mut parts = numbers.split(|character: char| !character.is_ascii_digit());
@@ -120,6 +132,7 @@ mod tests {
         assert_eq!(version("go version go1.26.8 linux/amd64"), Some((1, 26)));
         assert_eq!(version("cmake version 3.25.1"), Some((3, 25)));
         assert_eq!(version("openjdk 21 2023-09-19"), Some((21, 0)));
+        assert_eq!(version("\u{1b}[1mApache Maven 3.8.7\u{1b}[m"), Some((3, 8)));
         assert_eq!(version("none"), None);
     }
 
