@@ -96,6 +96,26 @@ pub fn python_with(name: &str) -> Result<PathBuf> {
     Ok(fs::read_to_string(done.join("path"))?.into())
 }
 
+/// The folder of what the pinned packages of `xtask/services/NAME/requirements.txt` hold, for those who want their data only.
+pub fn python_data(name: &str) -> Result<PathBuf> {
+    let requirements = inputs(name).join("requirements.txt");
+    let key = &lock::digest(&requirements)?.0[..12];
+    once(&format!("{name}-{key}"), |new| {
+        let mut pip = Command::new("python3");
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            "--no-deps",
+        ]);
+        pip.arg("--require-hashes").arg("--target").arg(new).arg("-r").arg(&requirements);
+        run(&mut pip, "pip", "Python 3.11 or newer with pip (Debian: apt-get install python3-pip)")
+    })
+}
+
 /// The class path of a folder of jars: sorted, so that it is the same text each time and class data can be shared.
 pub fn class_path(jars: &Path) -> Result<String> {
     let mut paths: Vec<String> = Vec::new();

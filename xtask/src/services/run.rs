@@ -62,7 +62,11 @@ impl Run {
             service.provision().with_context(|| format!("cannot provision {}", service.name()))?;
         }
         let python = provision::python_with("duckdb")?.display().to_string();
-        self.file.update(|state| state.endpoints.insert("SAWLOG_TEST_PYTHON".to_string(), python))?;
+        let schemas = provision::python_data("kubernetes-schemas")?.display().to_string();
+        self.file.update(|state| {
+            state.endpoints.insert("SAWLOG_TEST_PYTHON".to_string(), python);
+            state.endpoints.insert("SAWLOG_TEST_KUBERNETES_SCHEMAS".to_string(), schemas);
+        })?;
         thread::scope(|scope| {
             let starts: Vec<_> = absent.iter().map(|service| scope.spawn(|| self.start_one(*service))).collect();
             starts.into_iter().try_for_each(|start| start.join().map_err(|_| anyhow!("a start panicked"))?)

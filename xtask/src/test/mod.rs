@@ -276,6 +276,8 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     let last = ["--no-fail-fast", "--", "--show-output", "--test-threads", "1"];
     let contracts = ["test", "--package", "sawlog-sinks", "--package", "sawlog-kafka", "--tests"];
     let mut tally = Step::cargo("contracts", &[&contracts[..], &last[..]].concat(), 20).run(&variables)?;
+    let deploy = ["test", "--package", "sawlog", "--test", "deploy"];
+    tally += Step::cargo("deploy", &[&deploy[..], &last[..]].concat(), 10).run(&variables)?;
     let cells = ["test", "--package", "sawlog-e2e"];
     tally += Step::cargo("services", &[&cells[..], &last[..]].concat(), 40).run(&variables)?;
     Ok(tally)

@@ -44,6 +44,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sawlog-sim", &["sawlog-record", "sawlog-core", "sawlog-log", "sawlog-queue", "sawlog-checkpoint"]),
     // The reader of the end-to-end tests uses no code of the host: it would share its mistakes.
     ("sawlog-e2e", &[]),
+    // The bench knows the agent as a program, and its floor and its reader share nothing with it.
+    ("sawlog-bench", &[]),
     ("xtask", &[]),
 ];
 

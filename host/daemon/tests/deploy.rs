@@ -1,0 +1,188 @@
+//! The manifests in `deploy/` fit the Kubernetes API's strict schemas, and give the agent what its configuration and
+//! `sawlog validate` say that it needs, and no more.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// Version of the API whose schemas are asked.
+const SCHEMAS: &str = "kubernetes_validate/kubernetes-json-schema/v1.37.0-local-strict";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kubernetes")
+}
+
+fn read(name: &str) -> Value {
+    serde_saphyr::from_str(&std::fs::read_to_string(folder().join(name)).unwrap()).unwrap()
+}
+
+fn seconds(text: &str) -> u64 {
+    text.strip_suffix('s').unwrap().parse().unwrap()
+}
+
+fn mebibytes(text: &str) -> u64 {
+    text.strip_suffix("Mi").or_else(|| text.strip_suffix("MiB")).unwrap().parse().unwrap()
+}
+
+/// The report of `sawlog validate` on the configuration that the manifest mounts: `examples/`, where it has its secrets, links
+/// to it.
+fn report() -> Value {
+    let config = folder().join("../../examples/kubernetes.yaml");
+    assert_eq!(std::fs::canonicalize(&config).unwrap(), std::fs::canonicalize(folder().join("sawlog.yaml")).unwrap());
+    let arguments = ["validate", "--format", "json", "-c"];
+    let output = Command::new(env!("CARGO_BIN_EXE_sawlog")).args(arguments).arg(config).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn container(daemonset: &Value) -> &Value {
+    &daemonset["spec"]["template"]["spec"]["containers"][0]
+}
+
+/// Whether `path` lies on a mount that may be written; `None` where nothing is mounted there.
+fn is_writable(daemonset: &Value, path: &str) -> Option<bool> {
+    let mounts = container(daemonset)["volumeMounts"].as_array().unwrap();
+    let holds = |mount: &&Value| Path::new(path).starts_with(mount["mountPath"].as_str().unwrap());
+    let closest = mounts.iter().filter(holds).max_by_key(|mount| mount["mountPath"].as_str().unwrap().len())?;
+    Some(closest["readOnly"] != true)
+}
+
+/// Whether the volume mounted exactly at `path` is a folder or file of the node, which outlives the pod.
+fn is_of_the_node(daemonset: &Value, path: &str) -> bool {
+    let mounts = container(daemonset)["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == path).unwrap();
+    let volumes = daemonset["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+    volume["hostPath"]["path"] == path
+}
+
+#[test]
+fn the_manifests_fit_the_strict_schemas_and_a_wrong_one_does_not() {
+    let Some(schemas) = std::env::var_os("SAWLOG_TEST_KUBERNETES_SCHEMAS").map(|at| PathBuf::from(at).join(SCHEMAS))
+    else {
+        println!("NOT RUN: the_manifests_fit_the_strict_schemas: SAWLOG_TEST_KUBERNETES_SCHEMAS names no folder");
+        return;
+    };
+    for (file, schema) in [
+        ("daemonset.yaml", "daemonset-apps-v1.json"),
+        ("service-account.yaml", "serviceaccount-v1.json"),
+        ("namespace.yaml", "namespace-v1.json"),
+    ] {
+        let schema = serde_json::from_str(&std::fs::read_to_string(schemas.join(schema)).unwrap()).unwrap();
+        let validator = jsonschema::options().with_retriever(Beside(schemas.clone())).build(&schema).unwrap();
+        let manifest = read(file);
+        let errors: Vec<String> =
+            validator.iter_errors(&manifest).map(|error| format!("{} {error}", error.instance_path())).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{file}");
+        let mut wrong = manifest.clone();
+        wrong["metadata"]["no_such_field"] = json!(1);
+        assert!(!validator.is_valid(&wrong), "{file}");
+        if file == "daemonset.yaml" {
+            let mut wrong = manifest;
+            wrong["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFileSystem"] =
+                true.into();
+            assert!(!validator.is_valid(&wrong), "a misspelt name deep inside");
+        }
+    }
+}
+
+/// Reads the schemas that a schema refers to from the folder that holds them all.
+struct Beside(PathBuf);
+
+impl jsonschema::Retrieve for Beside {
+    fn retrieve(&self, uri: &jsonschema::Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        let name = uri.path().as_str().rsplit('/').next().unwrap_or_default();
+        Ok(serde_json::from_str(&std::fs::read_to_string(self.0.join(name))?)?)
+    }
+}
+
+#[test]
+fn every_folder_that_the_configuration_names_is_mounted_as_it_must_be() {
+    let (daemonset, config) = (read("daemonset.yaml"), read("sawlog.yaml"));
+    let state = config["data_dir"].as_str().unwrap();
+    assert_eq!(is_writable(&daemonset, state), Some(true), "{state}");
+    assert!(is_of_the_node(&daemonset, state), "{state} must outlive the pod");
+    let include = config["sources"]["pods"]["include"][0].as_str().unwrap();
+    let logs = include.split("/*").next().unwrap();
+    assert_eq!(is_writable(&daemonset, logs), Some(false), "{logs}");
+    assert!(is_of_the_node(&daemonset, logs), "{logs}");
+    assert_eq!(config["agent"]["id"], "auto");
+    assert_eq!(is_writable(&daemonset, "/etc/machine-id"), Some(false));
+    assert!(is_of_the_node(&daemonset, "/etc/machine-id"));
+    assert_eq!(config["secrets"]["dir"], "./secrets");
+    assert_eq!(is_writable(&daemonset, "/etc/sawlog/secrets"), Some(false));
+    let names: Vec<&str> =
+        container(&daemonset)["env"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["SAWLOG_NODE_NAME"]);
+}
+
+#[test]
+fn the_rights_are_those_that_validate_names_and_no_more() {
+    let (daemonset, report) = (read("daemonset.yaml"), report());
+    let needs = report["report"]["rights"].to_string();
+    let context = &container(&daemonset)["securityContext"];
+    assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+    let added = context["capabilities"]["add"].as_array().unwrap();
+    assert_eq!(added.len(), 1, "{added:?}");
+    let capability = format!("CAP_{}", added[0].as_str().unwrap());
+    assert!(needs.contains(&capability), "{capability} is not in what validate names: {needs}");
+    // A capability that is added to a container has no effect for another user than root.
+    assert_eq!(context["runAsUser"], 0);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(daemonset["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
+    assert!(context.get("privileged").is_none());
+}
+
+#[test]
+fn the_ends_of_time_and_memory_fit_one_another() {
+    let (daemonset, config) = (read("daemonset.yaml"), read("sawlog.yaml"));
+    let grace = seconds(config["shutdown"]["grace"].as_str().unwrap());
+    let pod = daemonset["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
+    let drain = container(&daemonset)["lifecycle"]["preStop"]["exec"]["command"].as_array().unwrap();
+    let at = drain.iter().position(|word| word == "--timeout").unwrap();
+    let drain = seconds(drain[at + 1].as_str().unwrap());
+    assert!(pod > drain + grace, "{pod} s are less than {drain} s of draining and {grace} s of grace");
+    let limit = mebibytes(container(&daemonset)["resources"]["limits"]["memory"].as_str().unwrap());
+    let memory = mebibytes(config["limits"]["memory"].as_str().unwrap());
+    assert!(limit > memory, "the pod is killed at {limit} MiB, before the agent's own limit of {memory} MiB");
+}
+
+#[test]
+fn probes_and_scrapes_ask_the_address_that_the_configuration_opens() {
+    let (daemonset, config) = (read("daemonset.yaml"), read("sawlog.yaml"));
+    let address = config["telemetry"]["metrics"].as_str().unwrap();
+    let port: u64 = address.rsplit(':').next().unwrap().parse().unwrap();
+    // The kubelet and Prometheus come from outside the pod.
+    assert!(address.starts_with("0.0.0.0:"), "{address}");
+    let container = container(&daemonset);
+    let ports = container["ports"].as_array().unwrap();
+    assert_eq!(ports.iter().find(|one| one["name"] == "metrics").unwrap()["containerPort"], port);
+    for (probe, path) in [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+        assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "metrics" }));
+    }
+    let annotations = &daemonset["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(annotations["prometheus.io/port"], port.to_string());
+}
+
+#[test]
+fn the_image_is_built_from_what_the_repository_has() {
+    let root = folder().join("../..");
+    let text = std::fs::read_to_string(folder().join("../Dockerfile")).unwrap();
+    let toolchain = std::fs::read_to_string(root.join("rust-toolchain.toml")).unwrap();
+    let version = text.split("FROM rust:").nth(1).unwrap().split('-').next().unwrap();
+    assert!(toolchain.contains(&format!("channel = \"{version}")), "the image builds with Rust {version}");
+    for plugin in text.split("components/").skip(1).map(|rest| rest.split(".wasm").next().unwrap()) {
+        assert!(root.join("plugins").join(plugin).is_dir(), "no plugin {plugin}");
+    }
+    let kustomization = read("kustomization.yaml");
+    for name in kustomization["resources"].as_array().unwrap() {
+        assert!(folder().join(name.as_str().unwrap()).is_file(), "{name}");
+    }
+    let mounted = kustomization["configMapGenerator"][0]["files"][0].as_str().unwrap();
+    let run = container(&read("daemonset.yaml"))["args"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(run, format!("/etc/sawlog/{mounted}"));
+}
