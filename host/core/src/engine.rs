@@ -8,6 +8,7 @@ use crate::ports::{Chains, Clock, JournalError, RescueQueue, Source};
 use crate::reload;
 use crate::shared::{PartitionStop, Shared, Tuning};
 use crate::sink::Sink;
+use crate::status::Checkpoints;
 use crate::{SinkId, SourceId};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
@@ -71,6 +72,7 @@ pub struct Engine {
     blobs: Arc<futures_util::lock::Mutex<()>>,
     spawner: Arc<dyn Spawner>,
     stopped: Mutex<BTreeMap<PartitionId, String>>,
+    checkpoints: Mutex<Checkpoints>,
     /// One reload at a time.
     reloading: futures_util::lock::Mutex<()>,
 }
@@ -115,6 +117,7 @@ impl Engine {
             blobs,
             spawner: parts.spawner,
             stopped: Mutex::default(),
+            checkpoints: Mutex::default(),
             reloading: futures_util::lock::Mutex::new(()),
         });
         engine.clone().spawn_all();
@@ -170,6 +173,21 @@ impl Engine {
 
     /// Trims input, has lanes save their state, and replaces the journal by a snapshot.
     pub async fn keep_checkpoint(&self) -> Result<(), JournalError> {
+        let began = self.clock.elapsed();
+        let kept = self.write_checkpoint().await;
+        let now = self.clock.elapsed();
+        let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        match &kept {
+            Ok(()) => {
+                checkpoints.kept += 1;
+                (checkpoints.at, checkpoints.took) = (Some(now), now.saturating_sub(began));
+            }
+            Err(_) => checkpoints.failures += 1,
+        }
+        kept
+    }
+
+    async fn write_checkpoint(&self) -> Result<(), JournalError> {
         self.checkpoint.fetch_add(1, Ordering::Relaxed);
         for shared in &self.shared {
             shared.inputs.trim().await?;
@@ -250,6 +268,16 @@ impl Engine {
     /// Partitions that stopped, and why.
     pub fn stopped(&self) -> BTreeMap<PartitionId, String> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How checkpoints fare.
+    pub fn checkpoints(&self) -> Checkpoints {
+        *self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The inputs of all sources.
+    pub fn inputs(&self) -> Vec<Arc<Inputs>> {
+        self.shared.iter().map(|shared| shared.inputs.clone()).collect()
     }
 
     /// The journal.

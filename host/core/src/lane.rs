@@ -210,6 +210,9 @@ impl Lane {
         };
         let Some(end) = input.records.last().map(|r| r.end) else { return Ok(Step::Later) };
         let open = input.open.clone();
+        let oldest = input.records.first().map_or(0, |r| r.received);
+        let intook =
+            Intook { records: input.records.len() as u64, received: if oldest > 0 { oldest } else { planned.time } };
         let context = shared.context(partition, planned, (generation, from, end), self.place >= self.first_life);
         let Some((_, instance)) = &mut self.instance else { return Ok(Step::Spent) };
         match instance.apply(input, &context).await {
@@ -218,7 +221,7 @@ impl Lane {
                 let mark = Mark { cursor: Cursor::at(end), open, anchor, ..Mark::default() };
                 let place = Place { entry: self.place.entry, offset: end - lo };
                 let place = if end == hi { Place { entry: place.entry + 1, offset: 0 } } else { place };
-                self.offer(shared, partition, planned, place, (Cursor::at(from), mark), applied);
+                self.offer(shared, partition, planned, place, (Cursor::at(from), mark), (intook, applied));
                 Ok(Step::Went)
             }
             Err(failure) => self.judge(shared, generation, failure).await,
@@ -245,7 +248,9 @@ impl Lane {
             }
         }
         let mark = Mark { cursor: planned.entry.end(), ..Mark::default() };
-        self.offer(shared, partition, planned, Place { entry: self.place.entry + 1, offset: 0 }, (at, mark), applied);
+        let nothing = Intook { records: 0, received: planned.time };
+        let end = Place { entry: self.place.entry + 1, offset: 0 };
+        self.offer(shared, partition, planned, end, (at, mark), (nothing, applied));
         Ok(Step::Went)
     }
 
@@ -287,7 +292,7 @@ impl Lane {
         planned: &Planned,
         to: Place,
         (cursor_from, mark): (Cursor, Mark),
-        mut applied: Applied,
+        (intook, mut applied): (Intook, Applied),
     ) {
         let generation = planned.entry.generation();
         let nothing = Arc::new(Batch::new(generation));
@@ -307,6 +312,8 @@ impl Lane {
                 to,
                 cursor_from,
                 mark,
+                records: intook.records,
+                received: intook.received,
                 time: planned.time,
                 epoch: planned.epoch,
                 output,
@@ -400,6 +407,13 @@ impl Lane {
         let Ok(states) = instance.snapshot().await else { return Ok(()) };
         shared.put_snap(partition, after, *epoch, states).await
     }
+}
+
+/// What went into a batch: the source's side of the ledger.
+struct Intook {
+    records: u64,
+    /// When the oldest record was received, unix nanoseconds.
+    received: i64,
 }
 
 async fn commit_verdicts(journal: &Journal, verdicts: Vec<Record>) -> Result<(), PartitionStop> {

@@ -16,6 +16,7 @@ pub mod ports;
 pub mod reload;
 pub mod shared;
 pub mod sink;
+pub mod status;
 pub mod stream;
 
 use serde::{Deserialize, Serialize};

@@ -363,6 +363,8 @@ impl Part {
             to: self.to,
             cursor_from: self.cursor_from,
             mark: Mark { cursor: self.cursor_to, counts, ..Mark::default() },
+            records: 0,
+            received: self.planned.time,
             time: self.planned.time,
             epoch,
             output: Output { batch: Arc::new(Batch::new(generation)), rows: Vec::new() },

@@ -276,6 +276,10 @@ pub struct Offer {
     pub cursor_from: Cursor,
     /// The cursor that it moves to; its counts are those of this batch alone.
     pub mark: Mark,
+    /// Input records of the batch as the source gave them; 0 where it moves no input.
+    pub records: u64,
+    /// When the oldest of them was received, unix nanoseconds.
+    pub received: i64,
     /// The PLAN's time, unix nanoseconds.
     pub time: i64,
     /// The configuration under which it ran.

@@ -97,6 +97,7 @@ async fn commit(
     records.extend(posts.iter().map(feeder_cursor));
     // One record: letters without their feeder's cursor would come again.
     sink.journal.commit(vec![Record::Together(records)]).await?;
+    sink.settled(&marks);
     truth.extend(marks);
     if let Some(letters) = &sink.letters {
         letters.done(&posts);

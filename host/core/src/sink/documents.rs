@@ -25,6 +25,7 @@ pub(super) async fn run(sink: &Sink, port: &dyn DocumentStore) -> Result<(), Sto
         sink.post(letters, &offers).await;
         let marks = Sink::moved(&truth, &offers);
         sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
+        sink.settled(&marks);
         truth.extend(marks);
         sink.succeeded();
     }

@@ -1,13 +1,14 @@
 //! What a sink takes from lanes: a seat per partition, a bounded buffer, and a refusal for everything that does not begin
 //! exactly where the sink stands. It knows nothing of protocols.
 
+use super::audit::{Audit, Books, Delivered};
 use crate::claims::Marks;
-use crate::journal::JournalState;
+use crate::journal::{JournalState, Mark};
 use crate::ports::Offer;
 use crate::stream::{NotAPrefix, Place};
-use crate::{SinkId, mutation};
+use crate::{SinkId, SourceId, mutation};
 use event_listener::{Event, EventListener};
-use sawlog_record::id::PartitionId;
+use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +49,7 @@ struct Inner {
     bytes: usize,
     full: bool,
     stopped: Option<String>,
+    audit: Audit,
 }
 
 /// The receiving side of one sink.
@@ -114,6 +116,7 @@ impl Intake {
         }
         inner.seats.insert(offer.partition, Seat { next: offer.to, ..seat });
         inner.bytes += offer.output.batch.arena.len();
+        inner.audit.book(&offer);
         inner.buffer.push_back(offer);
         inner.full = inner.bytes >= self.limits.bytes_max || inner.buffer.len() >= self.limits.batches_max;
         drop(inner);
@@ -138,6 +141,7 @@ impl Intake {
         }
         inner.seats.clear();
         inner.full = false;
+        inner.audit.begin(&truth);
         inner.truth = Some(truth);
         inner.limits = limits;
         drop(inner);
@@ -149,6 +153,7 @@ impl Intake {
     pub fn close(&self) {
         let mut inner = self.lock();
         inner.truth = None;
+        inner.audit.close();
         if !mutation::on("leave_keeps_buffer") {
             inner.buffer.clear();
             inner.bytes = 0;
@@ -211,6 +216,21 @@ impl Intake {
     /// Resolves when a batch may have been offered; listen first, look then.
     pub fn offered(&self) -> EventListener {
         self.offered.listen()
+    }
+
+    /// Books a commit; gives the batches that it finishes.
+    pub(super) fn settle(&self, marks: &[(Generation, Mark)]) -> Vec<Delivered> {
+        self.lock().audit.settle(marks)
+    }
+
+    /// What is in flight and what does not add up, by source.
+    pub fn books(&self, state: &JournalState) -> BTreeMap<SourceId, Books> {
+        self.lock().audit.books(&self.sink, state)
+    }
+
+    /// Whether the sink holds as much as it may.
+    pub fn is_full(&self) -> bool {
+        self.lock().full
     }
 
     /// The partitions' seats, for status.

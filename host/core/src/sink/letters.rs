@@ -154,6 +154,8 @@ impl Sink {
             return;
         }
         let upto = offers.iter().map(|o| (o.generation, o.mark.cursor)).collect();
+        self.note(|s| s.waiting_for_letters = true);
         dead_letters.deliver(self.id.clone(), new, upto).await;
+        self.note(|s| s.waiting_for_letters = false);
     }
 }

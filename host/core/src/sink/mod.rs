@@ -2,24 +2,28 @@
 //! rows that a sink refuses. Each protocol is a file of its own; connectors only execute its port.
 
 mod append;
+mod audit;
 mod documents;
 pub mod intake;
 mod letters;
 mod objects;
+mod status;
 mod transaction;
 
+pub use audit::{Books, Delivered, Flow, Observer};
 pub use intake::{Accept, Intake, IntakeLimits, Seat};
 pub use letters::{DeadLetters, Letter};
+pub use status::{Circuit, SinkStatus};
 
 use crate::SinkId;
 use crate::claims::{Marks, advance};
 use crate::journal::{Journal, Mark, Record, SinkFacts};
-use crate::ports::{Clock, Offer, SinkError, SinkPort};
+use crate::ports::{Clock, Offer, SinkPort};
 use event_listener::Event;
 use futures_util::future::{Either, select};
 use sawlog_record::id::Generation;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// When a sink sends what it has taken.
@@ -55,17 +59,6 @@ impl Default for SinkTuning {
     }
 }
 
-/// What an operator sees of a sink.
-#[derive(Clone, Debug, Default)]
-pub struct SinkStatus {
-    /// Failures since the last success.
-    pub failures_in_a_row: u32,
-    /// The newest failure.
-    pub last_error: Option<String>,
-    /// Whether the sink knows where it stands.
-    pub recovered: bool,
-}
-
 /// One sink: its registration, its intake, its protocol.
 pub struct Sink {
     /// Its key in the configuration.
@@ -83,6 +76,7 @@ pub struct Sink {
     /// The data directory's id and the digest of destination, path and format settings.
     facts: SinkIdentity,
     status: Mutex<SinkStatus>,
+    observer: OnceLock<Arc<dyn Observer>>,
     flush: Event,
     retired: Event,
     flushing: std::sync::atomic::AtomicBool,
@@ -123,6 +117,7 @@ impl Sink {
             letters,
             facts,
             status: Mutex::default(),
+            observer: OnceLock::new(),
             flush: Event::new(),
             retired: Event::new(),
             flushing: std::sync::atomic::AtomicBool::new(false),
@@ -161,36 +156,6 @@ impl Sink {
 
     fn flushes(&self) -> bool {
         self.flushing.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// What an operator sees.
-    pub fn status(&self) -> SinkStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn note(&self, change: impl FnOnce(&mut SinkStatus)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn succeeded(&self) {
-        self.note(|s| {
-            s.failures_in_a_row = 0;
-            s.recovered = true;
-        });
-    }
-
-    /// Notes a failure and waits: twice as long each time, with jitter.
-    async fn back_off(&self, error: &SinkError) {
-        let mut failures = 0;
-        self.note(|s| {
-            s.failures_in_a_row = s.failures_in_a_row.saturating_add(1);
-            s.last_error = Some(error.to_string());
-            failures = s.failures_in_a_row;
-        });
-        let factor = 1u32 << failures.saturating_sub(1).min(16);
-        let full = self.tuning.backoff_min.saturating_mul(factor).min(self.tuning.backoff_max);
-        let jitter = full.mul_f64((self.clock.nonce() % 1000) as f64 / 2000.0);
-        self.clock.sleep(full / 2 + jitter).await;
     }
 
     /// The durable cursors by the journal.

@@ -136,6 +136,8 @@ impl ClaimLog<'_> {
         }
         self.next += 1;
         self.hint();
+        let moved = claim.moved.iter().filter_map(|m| Some((m.generation, self.passed.get(&m.generation)?.clone())));
+        self.sink.settled(&moved.collect::<Vec<_>>());
     }
 
     fn hint(&self) {

@@ -65,6 +65,7 @@ async fn commit_next(sink: &Sink, port: &dyn TransactionLog, truth: &mut Marks) 
                 truth.extend(marks.iter().cloned());
                 truth.retain(|g, _| !forget.contains(g));
                 sink.journal.hint(vec![sink.cursor_record(&marks, None)]);
+                sink.settled(&marks);
                 sink.succeeded();
                 return Ok(true);
             }

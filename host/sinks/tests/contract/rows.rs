@@ -48,6 +48,8 @@ pub fn offer(pos: u64, lines: &[Line<'_>]) -> Offer {
         to: Default::default(),
         cursor_from: Cursor::at(pos),
         mark: Mark { cursor: end, ..Mark::default() },
+        records: lines.len() as u64,
+        received: NEW_YEAR,
         time: NEW_YEAR,
         epoch: EpochId([1; 16]),
         output: Output { batch: Arc::new(batch), rows },

@@ -46,6 +46,8 @@ impl Rows {
             to: place(range.end),
             cursor_from: Cursor::at(range.start),
             mark: Mark { cursor: Cursor::at(range.end), ..Mark::default() },
+            records: range.end - range.start,
+            received: self.time,
             time: self.time,
             epoch: EpochId([0; 16]),
             output: Output { batch: Arc::new(batch), rows },

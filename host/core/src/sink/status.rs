@@ -1,0 +1,92 @@
+//! How a sink fares, as an operator sees it, and its pauses after failures. What is tried again and when is its protocol's.
+
+use super::Sink;
+use crate::ports::SinkError;
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+/// Whether a sink is being tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Circuit {
+    /// It takes what it is sent.
+    Closed,
+    /// It failed; a try is under way.
+    HalfOpen,
+    /// It failed, and the pause before the next try runs.
+    Open,
+}
+
+/// What an operator sees of a sink.
+#[derive(Clone, Debug, Default)]
+pub struct SinkStatus {
+    /// Failures since the last success.
+    pub failures_in_a_row: u32,
+    /// Failures since the process began, by kind.
+    pub failures: BTreeMap<&'static str, u64>,
+    /// The newest failure; it stays after a success.
+    pub last_error: Option<String>,
+    /// Its kind.
+    pub last_kind: Option<&'static str>,
+    /// Whether the sink knows where it stands.
+    pub recovered: bool,
+    /// Whether the pause before the next try runs.
+    pub pausing: bool,
+    /// Whether refused rows wait for the dead-letter sink.
+    pub waiting_for_letters: bool,
+}
+
+impl SinkStatus {
+    /// Whether the sink is being tried.
+    pub fn circuit(&self) -> Circuit {
+        match (self.failures_in_a_row, self.pausing) {
+            (0, _) => Circuit::Closed,
+            (_, false) => Circuit::HalfOpen,
+            (_, true) => Circuit::Open,
+        }
+    }
+}
+
+/// The word for a kind of failure, in metrics and reports.
+fn kind(error: &SinkError) -> &'static str {
+    match error {
+        SinkError::Unknown(_) => "unknown",
+        SinkError::Fenced(_) => "fenced",
+        SinkError::Unavailable(_) => "unavailable",
+        SinkError::Refused(_) => "refused",
+    }
+}
+
+impl Sink {
+    /// What an operator sees.
+    pub fn status(&self) -> SinkStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn note<R>(&self, change: impl FnOnce(&mut SinkStatus) -> R) -> R {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.note(|s| {
+            s.failures_in_a_row = 0;
+            s.recovered = true;
+        });
+    }
+
+    /// Notes a failure and waits: twice as long each time, with jitter.
+    pub(super) async fn back_off(&self, error: &SinkError) {
+        let failures = self.note(|s| {
+            s.failures_in_a_row = s.failures_in_a_row.saturating_add(1);
+            *s.failures.entry(kind(error)).or_default() += 1;
+            s.last_error = Some(error.to_string());
+            s.last_kind = Some(kind(error));
+            s.pausing = true;
+            s.failures_in_a_row
+        });
+        let factor = 1u32 << failures.saturating_sub(1).min(16);
+        let full = self.tuning.backoff_min.saturating_mul(factor).min(self.tuning.backoff_max);
+        let jitter = full.mul_f64((self.clock.nonce() % 1000) as f64 / 2000.0);
+        self.clock.sleep(full / 2 + jitter).await;
+        self.note(|s| s.pausing = false);
+    }
+}

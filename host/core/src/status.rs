@@ -1,0 +1,76 @@
+//! What an operator asks of delivery: the ledger, how far behind each sink and source is. Questions to the journal's state and to
+//! the inputs; they change nothing.
+
+use crate::input::Inputs;
+use crate::journal::JournalState;
+use crate::ledger::Counts;
+use crate::{SinkId, SourceId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the journal holds of one sink and source.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settled {
+    /// Input records with an outcome, since the sink began.
+    pub counts: Counts,
+    /// Positions (bytes of a file or queue, offsets of a Kafka partition) that are planned and that the sink has not finished.
+    pub behind: u64,
+}
+
+/// The ledger as far as it is committed: by sink and source, of registered sinks.
+pub fn settled(state: &JournalState) -> BTreeMap<(SinkId, SourceId), Settled> {
+    let mut ledger: BTreeMap<(SinkId, SourceId), Settled> = BTreeMap::new();
+    for sink in state.sinks() {
+        let bases = state.base_counts.range((sink.clone(), SourceId::new(""))..).take_while(|((s, _), _)| s == sink);
+        for (key, counts) in bases {
+            ledger.entry(key.clone()).or_default().counts.add(counts);
+        }
+        for (generation, known) in &state.generations {
+            let line = ledger.entry((sink.clone(), known.source.clone())).or_default();
+            line.behind += known.planned.pos.saturating_sub(state.cursor(sink, *generation).pos);
+            if let Some(mark) = state.cursors.get(sink).and_then(|c| c.get(generation)) {
+                line.counts.add(&mark.counts);
+            }
+        }
+    }
+    ledger
+}
+
+/// How much of a source is known, in positions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Partitions.
+    pub partitions: usize,
+    /// Generations: files, shards, Kafka partitions.
+    pub generations: usize,
+    /// Positions that are planned, from the beginnings of the generations that are known.
+    pub planned: u64,
+    /// Positions that can be read and are not planned.
+    pub unplanned: u64,
+}
+
+/// How far `inputs` have been planned.
+pub fn progress(state: &JournalState, inputs: &Inputs) -> Progress {
+    let (partitions, _) = inputs.partitions();
+    let mut progress = Progress { partitions: partitions.len(), ..Progress::default() };
+    for (generation, end) in partitions.into_iter().flat_map(|partition| inputs.readable(partition)) {
+        let planned = state.generations.get(&generation).map_or(0, |known| known.planned.pos);
+        progress.generations += 1;
+        progress.planned += planned;
+        progress.unplanned += end.saturating_sub(planned);
+    }
+    progress
+}
+
+/// How checkpoints fare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checkpoints {
+    /// How many were kept since the process began.
+    pub kept: u64,
+    /// When the last one was durable, in the clock's elapsed time.
+    pub at: Option<Duration>,
+    /// How long it took.
+    pub took: Duration,
+    /// How many failed.
+    pub failures: u64,
+}
