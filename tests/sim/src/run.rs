@@ -396,8 +396,26 @@ fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
     if !drained {
         world.fail(format!("stuck ({end:?}): {}", describe(&life)));
     }
-    let engine = life.engine.lock().expect("one thread").clone();
-    engine.filter(|_| drained)
+    let engine = life.engine.lock().expect("one thread").clone().filter(|_| drained);
+    engine.iter().for_each(|engine| check_books(world, engine));
+    engine
+}
+
+/// What each sink took since it began must have an outcome, record by record. Not where it lost input: a claim that was made
+/// before the loss goes on saying what it had promised.
+fn check_books(world: &World, engine: &Engine) {
+    let state = engine.journal().state();
+    for (id, sink) in engine.sinks() {
+        let has_lost = state.losses.keys().any(|(who, _)| *who == id);
+        for (source, books) in sink.intake.books(&state) {
+            if has_lost {
+                continue;
+            }
+            if books.in_flight != 0 || books.imbalance != 0 {
+                world.fail(format!("books of {id} and {source} are open after everything was delivered: {books:?}"));
+            }
+        }
+    }
 }
 
 fn describe(life: &Life) -> String {
