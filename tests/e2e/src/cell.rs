@@ -3,7 +3,7 @@
 use crate::agent::Agent;
 use crate::feed::{Feed, Sender};
 use anyhow::{Result, ensure};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -73,11 +73,17 @@ pub fn run_with(
 
 /// (lost, duplicated, unknown) against the numbers 0..sent.
 fn judge(rows: &[u64], sent: u64) -> (usize, usize, usize) {
+    compare(rows, &(0..sent).collect::<Vec<_>>())
+}
+
+/// (lost, duplicated, unknown) of rows against the numbers that must be there.
+pub fn compare(rows: &[u64], expected: &[u64]) -> (usize, usize, usize) {
     let mut times: BTreeMap<u64, usize> = BTreeMap::new();
     rows.iter().for_each(|n| *times.entry(*n).or_default() += 1);
-    let lost = (0..sent).filter(|n| !times.contains_key(n)).count();
+    let lost = expected.iter().filter(|n| !times.contains_key(n)).count();
     let duplicated = times.values().map(|n| n - 1).sum();
-    (lost, duplicated, times.keys().filter(|n| **n >= sent).count())
+    let expected: BTreeSet<u64> = expected.iter().copied().collect();
+    (lost, duplicated, times.keys().filter(|n| !expected.contains(n)).count())
 }
 
 /// The negative control: in a copy one row is removed and one repeated, and exactly these must be found.

@@ -1,6 +1,8 @@
 //! Senders: numbered lines into a file that is rotated by renaming, and posts that are repeated until acknowledged.
 
 use anyhow::{Result, bail};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,16 +19,30 @@ pub trait Sender {
     fn sent(&self) -> u64;
 }
 
+/// The text of a record, by its number.
+pub type Line = fn(u64) -> String;
+
+fn plain(number: u64) -> String {
+    format!("{{\"seq\":{number},\"level\":\"info\",\"message\":\"line {number}\"}}")
+}
+
 /// Posts numbered records, each request with a key of its own, and repeats it until it is acknowledged.
 pub struct Posts {
     url: String,
+    first: u64,
     next: u64,
+    line: Line,
 }
 
 impl Posts {
     /// A client that has posted nothing.
     pub fn new(url: String) -> Self {
-        Self { url, next: 0 }
+        Self::numbered(url, 0, plain)
+    }
+
+    /// A client whose records are numbered from `first` on.
+    pub fn numbered(url: String, first: u64, line: Line) -> Self {
+        Self { url, first, next: first, line }
     }
 
     fn post(&self, body: &str, key: &str) -> Result<()> {
@@ -51,7 +67,7 @@ impl Sender for Posts {
         let end = self.next + records;
         while self.next < end {
             let upto = (self.next + 50).min(end);
-            let body: String = (self.next..upto).map(|n| format!("{{\"seq\":{n},\"level\":\"info\"}}\n")).collect();
+            let body: String = (self.next..upto).map(|n| (self.line)(n) + "\n").collect();
             self.post(&body, &format!("key-{}", self.next))?;
             self.next = upto;
         }
@@ -59,7 +75,7 @@ impl Sender for Posts {
     }
 
     fn sent(&self) -> u64 {
-        self.next
+        self.next - self.first
     }
 }
 
@@ -68,12 +84,18 @@ pub struct Feed {
     path: PathBuf,
     next: u64,
     files: u32,
+    line: Line,
 }
 
 impl Feed {
     /// A feed that has written nothing.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), next: 0, files: 1 }
+        Self::of(path, plain)
+    }
+
+    /// A feed of other lines.
+    pub fn of(path: &Path, line: Line) -> Self {
+        Self { path: path.to_owned(), next: 0, files: 1, line }
     }
 
     fn rotate(&mut self) -> Result<()> {
@@ -96,9 +118,7 @@ impl Sender for Feed {
         let end = self.next + lines;
         while self.next < end {
             let burst_end = (self.next + 100).min(end).min((self.next / LINES_PER_FILE + 1) * LINES_PER_FILE);
-            let text: String = (self.next..burst_end)
-                .map(|n| format!("{{\"seq\":{n},\"level\":\"info\",\"message\":\"line {n}\"}}\n"))
-                .collect();
+            let text: String = (self.next..burst_end).map(|n| (self.line)(n) + "\n").collect();
             File::options().create(true).append(true).open(&self.path)?.write_all(text.as_bytes())?;
             self.next = burst_end;
             if self.next.is_multiple_of(LINES_PER_FILE) {
@@ -111,5 +131,41 @@ impl Sender for Feed {
 
     fn sent(&self) -> u64 {
         self.next
+    }
+}
+
+/// Numbered messages on a Kafka topic, each acknowledged by every replica and written once by the producer.
+pub struct Topic {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    topic: String,
+    first: u64,
+    next: u64,
+    line: Line,
+}
+
+impl Topic {
+    /// A producer that has sent nothing, to a topic that exists.
+    pub fn numbered(brokers: &str, topic: &str, first: u64, line: Line) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("linger.ms", "5");
+        Ok(Self { producer: config.create()?, topic: topic.to_owned(), first, next: first, line })
+    }
+}
+
+impl Sender for Topic {
+    fn send(&mut self, records: u64) -> Result<()> {
+        let end = self.next + records;
+        for number in self.next..end {
+            let (key, value) = (number.to_string(), (self.line)(number));
+            let record = BaseRecord::to(&self.topic).key(&key).payload(&value);
+            self.producer.send(record).map_err(|(error, _)| error)?;
+        }
+        self.producer.flush(Duration::from_secs(60))?;
+        self.next = end;
+        Ok(())
+    }
+
+    fn sent(&self) -> u64 {
+        self.next - self.first
     }
 }

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod cell;
 pub mod feed;
+pub mod lambda;
 pub mod read;
 
 /// The value of an environment variable that the test command sets; `None` prints that the test is not run.

@@ -5,6 +5,7 @@ mod agent;
 mod feed;
 mod posts;
 mod reader;
+mod with_services;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -39,7 +40,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(120);
 /// Runs the demonstration.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.services {
-        return Ok(crate::not_built_yet("demo --services"));
+        return with_services::run();
     }
     println!("building the agent and the plugins …");
     plugins::build()?;
