@@ -55,12 +55,12 @@ pub struct Claim {
     pub closed: i64,
     /// The `closed` of the claim before: the lowest received time that this claim's paths show.
     pub floor: i64,
+    /// The writer's clock when it sealed, unix nanoseconds; only for retention and for people.
+    #[serde(default)]
+    pub written: i64,
     /// A vector claim: the destination begins with these cursors, under this configuration.
     pub switch: Option<String>,
 }
-
-/// How often a claim carries the full vector.
-pub const FULL_VECTOR_EVERY: u64 = 64;
 
 /// Cursors of one sink, by generation.
 pub type Marks = BTreeMap<Generation, Mark>;
@@ -73,11 +73,12 @@ pub struct KnownVector {
 }
 
 impl KnownVector {
-    /// The vector that claim `number` carries, given the cursors at its `passed`.
-    pub fn next(&self, number: u64, at_passed: &Marks) -> Vector {
+    /// The vector that claim `number` carries, given the cursors at its `passed`: full in every `full_every`-th claim, and where
+    /// none is known or a generation is gone since.
+    pub fn next(&self, number: u64, at_passed: &Marks, full_every: u64) -> Vector {
         match &self.full {
             Some((since, full))
-                if !number.is_multiple_of(FULL_VECTOR_EVERY) && full.keys().all(|g| at_passed.contains_key(g)) =>
+                if !number.is_multiple_of(full_every) && full.keys().all(|g| at_passed.contains_key(g)) =>
             {
                 let changed = at_passed.iter().filter(|(g, m)| full.get(*g) != Some(*m));
                 Vector { since: Some(*since), marks: changed.map(|(g, m)| (*g, m.clone())).collect() }
@@ -86,9 +87,14 @@ impl KnownVector {
         }
     }
 
-    /// Remembers the vector of claim `number` where it is full.
+    /// The number of the full vector.
+    pub fn number(&self) -> Option<u64> {
+        self.full.as_ref().map(|(number, _)| *number)
+    }
+
+    /// Remembers the vector of claim `number` where it is full and newer.
     pub fn learn(&mut self, number: u64, vector: &Vector) {
-        if vector.since.is_none() {
+        if vector.since.is_none() && self.number().is_none_or(|known| known < number) {
             self.full = Some((number, vector.marks.iter().cloned().collect()));
         }
     }

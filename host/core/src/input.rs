@@ -200,6 +200,11 @@ impl Inputs {
                 .all(|g| known.extents.get(g).is_some_and(|e| e.ended || e.vanished || known.finished))
     }
 
+    /// The lowest received time, unix nanoseconds, that records not yet planned may carry; `None` = that of their PLAN.
+    pub fn oldest_unplanned(&self) -> Option<i64> {
+        self.source.oldest_unplanned()
+    }
+
     /// Whether the source has said that nothing will come any more.
     pub fn is_finished(&self) -> bool {
         self.lock().finished

@@ -371,7 +371,8 @@ pub trait Staging: Send {
         true
     }
     /// From here on rows go to these paths only, those of any other path to the one that takes what would make too many: so a
-    /// claim that named as many paths as it may is made again as it was.
+    /// claim that named as many paths as it may is made again as it was. Each of them is there also without rows: an object whose
+    /// input is lost must keep its key from a request that is still under way.
     fn restrict(&mut self, _paths: &[String]) {}
     /// Paths so far, ascending.
     fn paths(&self) -> Vec<String>;

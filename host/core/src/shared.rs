@@ -116,6 +116,7 @@ impl Shared {
         blobs: Arc<futures_util::lock::Mutex<()>>,
         sinks: BTreeMap<SinkId, Arc<Sink>>,
     ) -> Self {
+        sinks.values().for_each(|sink| sink.set_fed(&inputs, true));
         Self {
             journal,
             chains,
@@ -138,7 +139,11 @@ impl Shared {
 
     /// Changes the sinks that this source feeds.
     pub fn set_sinks(&self, sinks: BTreeMap<SinkId, Arc<Sink>>) {
-        *self.sinks.write().unwrap_or_else(PoisonError::into_inner) = sinks;
+        sinks.values().for_each(|sink| sink.set_fed(&self.inputs, true));
+        let before = std::mem::replace(&mut *self.sinks.write().unwrap_or_else(PoisonError::into_inner), sinks);
+        let kept = self.sinks.read().unwrap_or_else(PoisonError::into_inner);
+        before.values().filter(|sink| !kept.contains_key(&sink.id)).for_each(|sink| sink.set_fed(&self.inputs, false));
+        drop(kept);
         self.reseated.notify(usize::MAX);
     }
 

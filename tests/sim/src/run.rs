@@ -6,7 +6,7 @@ use crate::oracle;
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
-use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects};
+use crate::ports::sinks::{HOUR, SimAppend, SimDocuments, SimLog, SimObjects};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::world::{SimFile, SimRecord, World};
 use event_listener::Event;
@@ -173,7 +173,11 @@ fn sink(
         batch_age_max: Duration::from_millis(10),
         roll_bytes_max: 1500,
         roll_age_max: Duration::from_millis(80),
-        paths_max: 4,
+        paths_max: 5,
+        hour: Duration::from_nanos(HOUR.unsigned_abs()),
+        full_vector_every: 4,
+        claims_kept_min: 3,
+        claim_life: Duration::from_secs(10),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(100),
     };

@@ -122,6 +122,8 @@ pub struct Outside {
     pub documents: BTreeMap<(i64, Generation, u64, u16, u32), SimRow>,
     /// Object stores: claims by sink.
     pub claims: BTreeMap<(String, u64), Claim>,
+    /// Object stores: the highest time below which the sink said that hours are closed.
+    pub complete: BTreeMap<&'static str, i64>,
     /// Object stores: data by key.
     pub objects: BTreeMap<String, Vec<SimRow>>,
     /// Appended files, by sink and number: rows, of which so many are durable.
@@ -173,6 +175,7 @@ impl World {
             stale_cursors: BTreeMap::new(),
             documents: BTreeMap::new(),
             claims: BTreeMap::new(),
+            complete: BTreeMap::new(),
             objects: BTreeMap::new(),
             appended: BTreeMap::new(),
             append_number: BTreeMap::new(),

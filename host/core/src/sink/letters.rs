@@ -139,21 +139,18 @@ impl Sink {
     pub(super) async fn post(&self, letters: Vec<Letter>, offers: &[Offer]) {
         let Some(dead_letters) = &self.dead_letters else { return };
         let feeder = DeadLetters::feeder_cursor(&self.id);
-        let new: Vec<Letter> = {
+        let (new, upto) = {
             let state = self.journal.state();
-            letters
-                .into_iter()
-                .filter(|l| {
-                    let row = &l.offer.output.batch.rows[l.row as usize];
-                    let have = state.cursors.get(&feeder).and_then(|c| c.get(&l.offer.generation)).map(|m| m.cursor);
-                    have.is_none_or(|have| !have.covers(row.id))
-                })
-                .collect()
+            let have = |g| state.cursors.get(&feeder).and_then(|c| c.get(&g)).map(|m| m.cursor).unwrap_or_default();
+            let is_new = |l: &Letter| !have(l.offer.generation).covers(l.offer.output.batch.rows[l.row as usize].id);
+            let new: Vec<Letter> = letters.into_iter().filter(is_new).collect();
+            // An earlier life may have posted a larger batch: a cursor never falls.
+            let upto = offers.iter().map(|o| (o.generation, o.mark.cursor.max(have(o.generation))));
+            (new, upto.collect::<BTreeMap<_, _>>())
         };
         if new.is_empty() || crate::mutation::on("dead_letter_after_cursor") {
             return;
         }
-        let upto = offers.iter().map(|o| (o.generation, o.mark.cursor)).collect();
         self.note(|s| s.waiting_for_letters = true);
         dead_letters.deliver(self.id.clone(), new, upto).await;
         self.note(|s| s.waiting_for_letters = false);

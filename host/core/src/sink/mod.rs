@@ -15,15 +15,17 @@ pub use intake::{Accept, Intake, IntakeLimits, Seat};
 pub use letters::{DeadLetters, Letter};
 pub use status::{Circuit, SinkStatus};
 
-use crate::SinkId;
 use crate::claims::{Marks, advance};
+use crate::input::Inputs;
 use crate::journal::{Journal, Mark, Record, SinkFacts};
 use crate::ports::{Clock, Offer, SinkPort};
+use crate::{SinkId, SourceId};
 use event_listener::Event;
 use futures_util::future::{Either, select};
 use sawlog_record::id::Generation;
+use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// When a sink sends what it has taken.
@@ -39,6 +41,14 @@ pub struct SinkTuning {
     pub roll_age_max: Duration,
     /// Paths (and so objects) of one claim.
     pub paths_max: usize,
+    /// What readers of object sinks call an hour; a simulation has shorter ones.
+    pub hour: Duration,
+    /// Every so many claims one carries all cursors.
+    pub full_vector_every: u64,
+    /// At least so many claims are kept.
+    pub claims_kept_min: u64,
+    /// No claim is deleted before this age: a request under way could still meet the free number.
+    pub claim_life: Duration,
     /// First pause after a failure; doubles up to `backoff_max`.
     pub backoff_min: Duration,
     /// Longest pause after a failure.
@@ -53,6 +63,10 @@ impl Default for SinkTuning {
             roll_bytes_max: 128 << 20,
             roll_age_max: Duration::from_secs(300),
             paths_max: 256,
+            hour: Duration::from_secs(3600),
+            full_vector_every: 64,
+            claims_kept_min: 1_000,
+            claim_life: Duration::from_secs(7 * 24 * 3600),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
         }
@@ -75,6 +89,8 @@ pub struct Sink {
     letters: Option<Arc<DeadLetters>>,
     /// The data directory's id and the digest of destination, path and format settings.
     facts: SinkIdentity,
+    /// The sources that feed it.
+    feeders: Mutex<BTreeMap<SourceId, Arc<Inputs>>>,
     status: Mutex<SinkStatus>,
     observer: OnceLock<Arc<dyn Observer>>,
     flush: Event,
@@ -116,6 +132,7 @@ impl Sink {
             dead_letters,
             letters,
             facts,
+            feeders: Mutex::default(),
             status: Mutex::default(),
             observer: OnceLock::new(),
             flush: Event::new(),
@@ -156,6 +173,19 @@ impl Sink {
 
     fn flushes(&self) -> bool {
         self.flushing.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Notes that `inputs` feed it from now on, or no longer do.
+    pub(crate) fn set_fed(&self, inputs: &Arc<Inputs>, is_fed: bool) {
+        let mut feeders = self.feeders.lock().unwrap_or_else(PoisonError::into_inner);
+        match is_fed {
+            true => _ = feeders.insert(inputs.id.clone(), inputs.clone()),
+            false => _ = feeders.remove(&inputs.id),
+        }
+    }
+
+    fn feeders(&self) -> BTreeMap<SourceId, Arc<Inputs>> {
+        self.feeders.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The durable cursors by the journal.

@@ -183,6 +183,15 @@ impl Staging for Stage {
 
     fn restrict(&mut self, paths: &[String]) {
         self.named = Some(paths.iter().cloned().collect());
+        for path in paths {
+            match (self.options.new_encoder)() {
+                Ok(encoder) => {
+                    let object = Object { encoder: Some(encoder), spilled: None, tail: Bytes::new() };
+                    self.objects.entry(path.clone()).or_insert(object);
+                }
+                Err(error) => self.broken = Some(error.to_string()),
+            }
+        }
     }
 
     fn paths(&self) -> Vec<String> {

@@ -37,6 +37,7 @@ pub fn claim(number: u64, entries: u64) -> Claim {
         vector: Vector { since: Some(1), marks: vec![(generation, mark(u64::MAX))] },
         closed: i64::MAX,
         floor: -1,
+        written: 7,
         switch: Some("s3://new".into()),
     }
 }

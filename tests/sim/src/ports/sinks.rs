@@ -14,7 +14,7 @@ use sawlog_core::sink::Letter;
 use sawlog_record::batch::{Row, flag};
 use sawlog_record::id::Generation;
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nanoseconds of the time-named index and path.
 pub const HOUR: i64 = 2_000_000_000;
@@ -197,25 +197,67 @@ pub struct SimObjects {
     pub sink: &'static str,
 }
 
-/// Rows by path.
+/// Most paths of one simulated claim.
+const PATHS_MAX: usize = 5;
+/// The path that takes what would make too many.
+const OTHER: &str = "hour=other";
+
+/// Rows by path, at most [`PATHS_MAX`] of them.
 #[derive(Default)]
-struct SimStaging(BTreeMap<String, Vec<SimRow>>);
+struct SimStaging {
+    rows: BTreeMap<String, Vec<SimRow>>,
+    named: Option<BTreeSet<String>>,
+}
+
+impl SimStaging {
+    fn path(&self, row: &SimRow, floor: i64, fresh: &BTreeSet<String>) -> String {
+        let path = format!("hour={:020}/part={}", row.time.max(floor) / HOUR, row.content % 3);
+        let is_taken = match &self.named {
+            Some(named) => named.contains(&path),
+            None => {
+                self.rows.contains_key(&path) || fresh.contains(&path) || self.rows.len() + fresh.len() + 1 < PATHS_MAX
+            }
+        };
+        if is_taken { path } else { OTHER.to_owned() }
+    }
+
+    fn fresh(&self, offer: &Offer, floor: i64) -> BTreeSet<String> {
+        let mut fresh = BTreeSet::new();
+        for row in rows_of(offer) {
+            let path = self.path(&row, floor, &fresh);
+            if !self.rows.contains_key(&path) {
+                fresh.insert(path);
+            }
+        }
+        fresh
+    }
+}
 
 impl Staging for SimStaging {
     fn add(&mut self, offer: &Offer, floor: i64) -> Result<(), SinkError> {
         for row in rows_of(offer) {
-            let path = format!("hour={:020}", row.time.max(floor) / HOUR);
-            self.0.entry(path).or_default().push(row);
+            let path = self.path(&row, floor, &BTreeSet::new());
+            self.rows.entry(path).or_default().push(row);
         }
         Ok(())
     }
 
+    fn fits(&mut self, offer: &Offer, floor: i64) -> bool {
+        let fresh = self.fresh(offer, floor).len();
+        fresh == 0 || self.rows.is_empty() || self.rows.len() + fresh < PATHS_MAX
+    }
+
+    fn restrict(&mut self, paths: &[String]) {
+        self.named = Some(paths.iter().cloned().collect());
+        self.rows.extend(paths.iter().map(|path| (path.clone(), Vec::new())));
+    }
+
     fn paths(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.rows.keys().cloned().collect()
     }
 
     fn bytes(&self) -> u64 {
-        self.0.values().map(|rows| rows.len() as u64 * 100).sum()
+        self.rows.values().map(|rows| rows.len() as u64 * 100).sum()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -238,7 +280,16 @@ fn put_data(world: &World, key: String, rows: Vec<SimRow>) -> PutOutcome {
     if outside.objects.contains_key(&key) {
         return PutOutcome::Exists;
     }
-    outside.objects.insert(key, rows);
+    // `<sink>/hour=<number>/…`: an hour that was said to be closed gets no object any more.
+    let mut parts = key.split('/');
+    let (sink, hour) = (parts.next().unwrap_or_default(), parts.next().and_then(|path| path.strip_prefix("hour=")));
+    let end = hour.and_then(|hour| hour.parse::<i64>().ok()).map_or(i64::MAX, |hour| (hour + 1) * HOUR);
+    let closed = outside.complete.get(sink).copied().unwrap_or(i64::MIN);
+    outside.objects.insert(key.clone(), rows);
+    drop(outside);
+    if end <= closed {
+        world.fail(format!("{key} lands in an hour that was closed by {closed}"));
+    }
     PutOutcome::Created
 }
 
@@ -305,7 +356,7 @@ impl ObjectStore for SimObjects {
     }
 
     async fn put_data(&self, staging: &mut dyn Staging, path: &str, key: &str) -> Result<PutOutcome, SinkError> {
-        let rows = staging.as_any().downcast_mut::<SimStaging>().and_then(|s| s.0.get(path).cloned());
+        let rows = staging.as_any().downcast_mut::<SimStaging>().and_then(|s| s.rows.get(path).cloned());
         let rows = rows.unwrap_or_default();
         match self.before().await? {
             Fault::Conflict => return Ok(PutOutcome::Conflict),
@@ -339,7 +390,19 @@ impl ObjectStore for SimObjects {
         Ok(self.world.get().objects.contains_key(key))
     }
 
-    async fn publish_complete(&self, _: i64) -> Result<(), SinkError> {
+    async fn publish_complete(&self, closed: i64) -> Result<(), SinkError> {
+        let fault = self.before().await?;
+        if matches!(fault, Fault::Dropped | Fault::Conflict) {
+            return Err(unknown());
+        }
+        {
+            let mut outside = self.world.get();
+            let highest = outside.complete.entry(self.sink).or_insert(closed);
+            *highest = (*highest).max(closed);
+        }
+        self.world.count("complete");
+        self.world.trace(|| format!("{} is complete below {closed}", self.sink));
+        self.world.gate().await;
         Ok(())
     }
 }

@@ -102,9 +102,12 @@ impl Encoder for Parquet {
 
     fn finish(&mut self) -> Result<Vec<u8>, FormatError> {
         self.write_row_group()?;
-        match self.file.take() {
-            Some(file) => file.into_inner().map_err(FormatError::parquet),
-            None => Ok(Vec::new()),
-        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            // No rows at all: readers of Parquet still want a head and a foot.
+            None => SerializedFileWriter::new(Vec::new(), self.columns.schema(), self.properties.clone())
+                .map_err(FormatError::parquet)?,
+        };
+        file.into_inner().map_err(FormatError::parquet)
     }
 }

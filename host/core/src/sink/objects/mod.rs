@@ -1,0 +1,102 @@
+//! Object sinks (delivery.md §4.3): *claim, then data*. A numbered claim, created with put-if-absent, fixes what will be written
+//! before it is; "exists" means adopt it; recovery makes the missing keys of claims that exist, then goes on behind them.
+//!
+//! ```text
+//!   rows ─► staging ─► claim n ─► data keys of n ─► hint in the journal
+//!                        │ exists and is not mine: drop the staging, recover from n
+//! ```
+
+mod deliver;
+mod hours;
+mod recover;
+mod retain;
+
+use super::{Sink, Stop};
+use crate::claims::{Claim, KnownVector, Marks, raise};
+use crate::journal::SinkFacts;
+use crate::ports::{ObjectStore, Offer, Staging};
+use std::time::Duration;
+
+/// Calls until it succeeds, with pauses between.
+macro_rules! retrying {
+    ($sink:expr, $call:expr) => {
+        loop {
+            match $call.await {
+                Ok(value) => break value,
+                Err(error) => $sink.back_off(&error).await,
+            }
+        }
+    };
+}
+use retrying;
+
+/// One life of a claim log.
+struct ClaimLog<'a> {
+    sink: &'a Sink,
+    port: &'a dyn ObjectStore,
+    /// Number of the next claim.
+    next: u64,
+    /// Cursors behind the last claim whose keys all exist.
+    passed: Marks,
+    known: KnownVector,
+    /// The `closed` of the newest claim, unix nanoseconds.
+    closed: i64,
+    /// The last `closed` that was published in this life, unix nanoseconds.
+    published: i64,
+    /// The lowest claim that may still be there, and when it was written where that is known, unix nanoseconds.
+    oldest: (u64, Option<i64>),
+    /// Taken, but with more paths than the open claim may name: first of the next one.
+    carried: Vec<Offer>,
+}
+
+/// Rows that wait for the next claim.
+struct Open {
+    staging: Box<dyn Staging>,
+    offers: Vec<Offer>,
+    since: Option<Duration>,
+}
+
+pub(super) async fn run(sink: &Sink, port: &dyn ObjectStore) -> Result<(), Stop> {
+    let mut log = ClaimLog {
+        sink,
+        port,
+        next: 1,
+        passed: Marks::new(),
+        known: KnownVector::default(),
+        closed: 0,
+        published: i64::MIN,
+        oldest: (1, None),
+        carried: Vec::new(),
+    };
+    loop {
+        log.recover().await?;
+        log.deliver().await?;
+        sink.intake.close();
+    }
+}
+
+impl ClaimLog<'_> {
+    fn pass(&mut self, claim: &Claim) {
+        raise(&mut self.passed, claim.moved.iter().map(|m| (m.generation, m.to.clone())));
+        if claim.switch.is_some() {
+            raise(&mut self.passed, claim.vector.marks.iter().cloned());
+        }
+        for generation in self.sink.dropped(&self.passed) {
+            self.passed.remove(&generation);
+        }
+        self.next += 1;
+        self.hint();
+        let moved = claim.moved.iter().filter_map(|m| Some((m.generation, self.passed.get(&m.generation)?.clone())));
+        self.sink.settled(&moved.collect::<Vec<_>>());
+    }
+
+    fn hint(&self) {
+        let marks: Vec<_> = self.passed.iter().map(|(g, m)| (*g, m.clone())).collect();
+        let facts = SinkFacts { next_claim: Some(self.next), ..SinkFacts::default() };
+        self.sink.journal.hint(vec![self.sink.cursor_record(&marks, Some(facts))]);
+    }
+
+    async fn get(&self, number: u64) -> Option<Claim> {
+        retrying!(self.sink, self.port.get_claim(number))
+    }
+}
