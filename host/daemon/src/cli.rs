@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sawlog_settings::Period;
 
 /// Sawlog takes logs from files, HTTP and Kafka to Kafka, Elasticsearch, S3 and HDFS, each record exactly once.
 #[derive(Debug, Parser)]
@@ -38,6 +39,30 @@ pub enum Verb {
     Schema,
     /// Draw who feeds whom.
     Graph(Graph),
+    /// Say whether an hour is closed in the stores of object sinks: exit code 0 if it is, 1 if not yet.
+    Complete(Complete),
+}
+
+/// Options of `complete`.
+#[derive(Debug, Args)]
+pub struct Complete {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// The hour, UTC.
+    #[arg(long, value_name = "YYYY-MM-DDTHH", value_parser = hour)]
+    pub hour: i64,
+    /// Only this sink.
+    #[arg(long)]
+    pub sink: Option<String>,
+    /// Leave out logs whose newest claim is older, such as `6h`, and name them.
+    #[arg(long, value_name = "PERIOD")]
+    pub silent_for: Option<Period>,
+}
+
+fn hour(text: &str) -> Result<i64, String> {
+    sawlog_record::time::parse_hour(text)
+        .ok_or_else(|| format!("`{text}` is no hour; write year, month, day and hour of UTC, such as 2026-01-31T05"))
 }
 
 /// Options of `run`.

@@ -5,6 +5,7 @@
 
 mod agent_id;
 mod cli;
+mod complete;
 mod config;
 mod diagnostics;
 mod graph;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         cli::Verb::Validate(options) => verbs::validate(&options),
         cli::Verb::Schema => verbs::schema(),
         cli::Verb::Graph(options) => verbs::graph(&options),
+        cli::Verb::Complete(options) => verbs::complete(&options),
     };
     done.unwrap_or_else(|error| error.tell())
 }

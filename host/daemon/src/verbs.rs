@@ -9,6 +9,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::cli;
+use crate::complete::{self, CompleteError, Question};
 use crate::config::files::{Files, FilesError};
 use crate::config::references::Machine;
 use crate::config::{self, Config, Loaded};
@@ -29,6 +30,9 @@ pub enum VerbError {
     /// The agent does not run, or could not go on.
     #[error(transparent)]
     Run(#[from] crate::run::RunError),
+    /// `complete` has no answer.
+    #[error(transparent)]
+    Complete(#[from] CompleteError),
     /// Nobody reads what is printed.
     #[error("the output can't be written: {0}; let something read it")]
     Output(#[from] std::io::Error),
@@ -48,7 +52,7 @@ impl VerbError {
         eprintln!("{}", self.to_string().trim_end());
         match self {
             Self::Files(_) | Self::Refused(_) => ExitCode::from(CONFIG_IS_WRONG),
-            Self::Run(_) | Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
+            Self::Run(_) | Self::Complete(_) | Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -113,6 +117,17 @@ pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
 pub fn schema() -> Result<ExitCode, VerbError> {
     print(&serde_json::to_string_pretty(&schema::schema())?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `sawlog complete`
+pub fn complete(options: &cli::Complete) -> Result<ExitCode, VerbError> {
+    let config = load(&options.config.path)?;
+    let agent = crate::agent_id::resolve(&config.sections.agent.id, &Machine).map_err(crate::run::RunError::from)?;
+    let silent_for = options.silent_for.map(|period| period.as_duration());
+    let question = Question { hour: options.hour, sink: options.sink.clone(), silent_for };
+    let answer = complete::ask(&config, &agent, &question)?;
+    print(&answer.text)?;
+    Ok(if answer.is_closed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// `sawlog graph`

@@ -41,6 +41,23 @@ fn civil_of(days: i64) -> (i64, u64, u64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month as u64, day as u64)
 }
 
+/// Nanoseconds of an hour.
+pub const HOUR: i64 = 3_600_000_000_000;
+
+/// The begin, unix nanoseconds, of an hour of UTC that is written `2026-01-31T05`; `None` where it is no such hour.
+pub fn parse_hour(text: &str) -> Option<i64> {
+    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<u16>().ok().map(i64::from);
+    let (year, month, day, hour) = (number(0..4)?, number(5..7)?, number(8..10)?, number(11..13)?);
+    if !(1..=12).contains(&month) || day < 1 || hour > 23 {
+        return None;
+    }
+    let time = days_of(year, month, day).checked_mul(DAY)?.checked_add(hour * HOUR)?;
+    // A date that does not exist, or signs and other separators, are written differently.
+    let mut written = Vec::new();
+    write_rfc3339(time, &mut written);
+    (text.as_bytes() == &written[..13]).then_some(time)
+}
+
 /// Days from 1970-01-01 to a date that exists.
 pub(crate) fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
@@ -62,6 +79,16 @@ mod tests {
             write_rfc3339(time, &mut out);
             let expected = jiff::Timestamp::from_nanosecond(i128::from(time)).expect("within jiff's range");
             assert_eq!(String::from_utf8_lossy(&out), format!("{expected:.9}"));
+        }
+    }
+
+    #[test]
+    fn an_hour_is_read_as_it_is_written() {
+        assert_eq!(parse_hour("1970-01-02T03"), Some(27 * HOUR));
+        for wrong in
+            ["", "2026-02-29T00", "2026-13-01T00", "2026-01-01T24", "2026-01-01 05", "2026-01-01T05:00", "2026-1-01T5"]
+        {
+            assert_eq!(parse_hour(wrong), None, "{wrong}");
         }
     }
 

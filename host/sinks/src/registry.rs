@@ -11,6 +11,7 @@ use crate::elasticsearch::config::ElasticsearchSink;
 use crate::file::config::FileSink;
 use crate::hdfs::config::HdfsSink;
 use crate::kafka::config::KafkaSink;
+use crate::object::{Blobs, OpenError, Owner};
 use crate::s3::config::S3Sink;
 
 /// The options of one sink.
@@ -38,6 +39,18 @@ impl SinkOptions {
             Self::File(sink) => sink,
             Self::Console(sink) => sink,
             Self::Blackhole(sink) => sink,
+        }
+    }
+}
+
+impl SinkOptions {
+    /// The store of a sink that keeps a claim log there; `None` for all others. Opens no connection yet.
+    pub fn blobs(&self, owner: &Owner) -> Option<Result<Box<dyn Blobs>, OpenError>> {
+        match self {
+            Self::S3(sink) => Some(crate::s3::blobs(sink, owner)),
+            Self::Hdfs(sink) => Some(crate::hdfs::blobs(sink, owner)),
+            Self::File(sink) if sink.is_lake() => Some(Ok(crate::file::blobs(sink, owner))),
+            Self::File(_) | Self::Kafka(_) | Self::Elasticsearch(_) | Self::Console(_) | Self::Blackhole(_) => None,
         }
     }
 }

@@ -30,7 +30,11 @@ fn option(args: &[String], name: &str, default: u64) -> Option<u64> {
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (Some(seeds), Some(from)) = (option(&args, "--seeds", 200), option(&args, "--from", 1)) else { return usage() };
+    // Some mistakes show in one seed of several hundred only.
+    let usual = if args.first().is_some_and(|verb| verb == "mutations") { 1_000 } else { 200 };
+    let (Some(seeds), Some(from)) = (option(&args, "--seeds", usual), option(&args, "--from", 1)) else {
+        return usage();
+    };
     match args.first().map(String::as_str) {
         Some("run") => run_many(from, seeds),
         Some("mutations") => mutations(from, seeds),

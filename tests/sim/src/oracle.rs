@@ -3,7 +3,7 @@
 
 use crate::plugin::{SimRow, State, routed};
 use crate::ports::chain::{number_of, version_of};
-use crate::world::{Outside, RECORD_BYTES};
+use crate::world::{Outside, RECORD_BYTES, SimRecord};
 use sawlog_core::SinkId;
 use sawlog_core::journal::{JournalState, Judge, Record};
 use sawlog_core::plan::{Entry, Planned, UpgradeOutcome};
@@ -98,15 +98,11 @@ fn rows_of(
                         rows.push(row(generation, pos, 0, 0, 0, false, true));
                         continue;
                     }
-                    let before = state;
-                    match state.feed(record, epoch, time) {
-                        None => state = before,
-                        Some(made) => {
-                            rows.extend(made.into_iter().map(|(k, content)| {
-                                row(generation, pos, 0, k, content, record.refused && k == 0, false)
-                            }))
-                        }
-                    }
+                    // Without a verdict it passed, perhaps with more fuel in a later life.
+                    let passed = SimRecord { poison: false, ..*record };
+                    let made = state.feed(&passed, epoch, time).unwrap_or_default();
+                    let row = |(k, content)| row(generation, pos, 0, k, content, record.refused && k == 0, false);
+                    rows.extend(made.into_iter().map(row));
                 }
             }
             Entry::Flush { generation, at, now, .. } => {

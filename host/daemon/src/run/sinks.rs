@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sawlog_core::SinkId;
 use sawlog_core::ports::SinkPort;
@@ -21,6 +22,9 @@ use crate::config::validated::Sink;
 const INTAKE_BYTES_MAX: usize = 16 << 20;
 /// Batches that a sink may have taken and not sealed: small ones cost more than their bytes.
 const INTAKE_BATCHES_MAX: usize = 1_024;
+
+/// How long claims live at least on HDFS.
+const HDFS_CLAIM_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The port of a sink that has not begun.
 pub fn open(name: &str, sink: &Sink, agent: &str, data_dir: &Path) -> Result<SinkPort, RunError> {
@@ -75,5 +79,11 @@ pub fn tuning(sink: &Sink) -> SinkTuning {
         paths_max,
         backoff_min: sink.common.retry.initial.as_duration(),
         backoff_max: sink.common.retry.max.as_duration(),
+        // Nothing expires in flight on HDFS as a signature does on S3.
+        claim_life: match &sink.options {
+            SinkOptions::Hdfs(_) => HDFS_CLAIM_LIFE,
+            _ => usual.claim_life,
+        },
+        ..usual
     }
 }

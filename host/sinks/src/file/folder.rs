@@ -82,7 +82,7 @@ impl Inner {
     fn sweep(&self) -> Result<(), SinkError> {
         self.folders.make(&self.root)?;
         self.folders.make(&self.unfinished)?;
-        for name in names(&self.unfinished)? {
+        for name in names(&self.unfinished, false)? {
             remove(&self.unfinished.join(name))?;
         }
         Ok(())
@@ -109,14 +109,21 @@ fn remove(path: &Path) -> Result<(), SinkError> {
     }
 }
 
-/// Names in `folder`; none where it does not exist.
-fn names(folder: &Path) -> Result<Vec<String>, SinkError> {
+/// Names of files, or of folders, in `folder`; none where it does not exist.
+fn names(folder: &Path, is_folder: bool) -> Result<Vec<String>, SinkError> {
     let fail = |error| failed("can't list", folder, error);
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(fail)?,
     };
-    entries.map(|e| Ok(e.map_err(fail)?.file_name().to_string_lossy().into_owned())).collect()
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        if entry.file_type().map_err(fail)?.is_dir() == is_folder {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, SinkError> {
@@ -179,7 +186,12 @@ impl Blobs for Folder {
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, SinkError> {
         let folder = self.inner.root.join(folder);
-        self.on_disk(move |_| names(&folder)).await
+        self.on_disk(move |_| names(&folder, false)).await
+    }
+
+    async fn folders(&self, folder: &str) -> Result<Vec<String>, SinkError> {
+        let folder = self.inner.root.join(folder);
+        self.on_disk(move |_| names(&folder, true)).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), SinkError> {

@@ -9,7 +9,7 @@ mod letters;
 pub use append::{AppendOptions, AppendTarget, AppendedFile};
 pub use folder::Folder;
 
-use crate::object::{Encoding, Keys, Lake, OpenError, Owner, below};
+use crate::object::{Blobs, Encoding, Keys, Lake, OpenError, Owner, below};
 use config::FileSink;
 use sawlog_core::ports::SinkPort;
 use sawlog_settings::component::{Provenance, SinkCommon};
@@ -40,6 +40,12 @@ pub fn open(options: &FileSink, common: &SinkCommon, owner: &Owner) -> Result<Si
         roll_age: options.roll.age.as_duration(),
         total_bytes_max: options.max_size.map(|size| size.as_bytes()),
     }))))
+}
+
+/// The files below the root of a lake. Touches no file yet.
+pub fn blobs(options: &FileSink, owner: &Owner) -> Box<dyn Blobs> {
+    let keys = Keys::new(&owner.agent, &owner.sink, options.format.extension());
+    Box::new(Folder::new(on_disk(options.root(), owner), &keys))
 }
 
 fn on_disk(path: &str, owner: &Owner) -> PathBuf {

@@ -169,7 +169,8 @@ impl Cluster {
         self.call(&format!("can't delete {path}"), true, self.client.delete(path, false)).await.map(drop)
     }
 
-    async fn names(&self, folder: &str) -> Result<Vec<String>, SinkError> {
+    /// Names of files, or of folders, directly below `folder`.
+    async fn names(&self, folder: &str, is_folder: bool) -> Result<Vec<String>, SinkError> {
         let list = async {
             match self.client.list_status(folder, false).await {
                 Err(error) if is_missing(&error) => Ok(Vec::new()),
@@ -177,7 +178,7 @@ impl Cluster {
             }
         };
         let list = self.call(&format!("can't list {folder}"), false, list).await?;
-        let files = list.into_iter().filter(|status| !status.isdir);
+        let files = list.into_iter().filter(|status| status.isdir == is_folder);
         Ok(files.filter_map(|status| status.path.rsplit_once('/').map(|(_, name)| name.to_owned())).collect())
     }
 }
@@ -189,7 +190,7 @@ impl Blobs for Cluster {
     async fn prepare(&self) -> Result<(), SinkError> {
         self.make_folder_of(&self.unfinished).await?;
         let mine = format!("{:016x}-", self.life);
-        for name in self.names(self.unfinished.trim_end_matches('/')).await? {
+        for name in self.names(self.unfinished.trim_end_matches('/'), false).await? {
             if !name.starts_with(&mine) {
                 self.remove(&format!("{}{name}", self.unfinished)).await?;
             }
@@ -232,7 +233,11 @@ impl Blobs for Cluster {
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, SinkError> {
-        self.names(self.path(folder).trim_end_matches('/')).await
+        self.names(self.path(folder).trim_end_matches('/'), false).await
+    }
+
+    async fn folders(&self, folder: &str) -> Result<Vec<String>, SinkError> {
+        self.names(self.path(folder).trim_end_matches('/'), true).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), SinkError> {

@@ -26,6 +26,9 @@ pub trait Blobs: Send + Sync + 'static {
     async fn exists(&self, key: &str) -> Result<bool, SinkError>;
     /// Names directly below `folder` (which ends in `/`), without the folder; empty where it does not exist.
     async fn list(&self, folder: &str) -> Result<Vec<String>, SinkError>;
+    /// Names of folders directly below `folder` (which ends in `/`), without the folder and without a `/`; empty where it does not
+    /// exist.
+    async fn folders(&self, folder: &str) -> Result<Vec<String>, SinkError>;
     /// Deletes a blob; harmless where there is none.
     async fn delete(&self, key: &str) -> Result<(), SinkError>;
 }

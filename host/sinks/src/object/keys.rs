@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// The folder of all claim logs, with its `/`.
+pub(super) const LOGS: &str = "_sawlog/";
+
 /// The names that one agent's sink gives to its blobs. Agent and sink are written so that no name begins with `_` or `.`
 /// (readers skip those) or holds a `/`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +33,7 @@ impl Keys {
 
     /// The folder of the claims, with its `/`.
     pub fn claims(&self) -> String {
-        format!("_sawlog/{}/{}/", self.agent, self.sink)
+        format!("{LOGS}{}/{}/", self.agent, self.sink)
     }
 
     /// The key of claim `number`.

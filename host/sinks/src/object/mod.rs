@@ -9,6 +9,7 @@ mod blobs;
 mod claim;
 mod keys;
 mod lake;
+mod logs;
 mod open;
 mod stage;
 
@@ -16,6 +17,7 @@ pub use blobs::{Blobs, Body, CHUNK_BYTES};
 pub use claim::{ClaimError, decode_claim, encode_claim};
 pub use keys::{Keys, safe};
 pub use lake::Lake;
+pub use logs::{LogHours, closed_hours};
 pub(crate) use open::{Encoding, below};
 pub use open::{OpenError, Owner};
 pub use stage::{NewEncoder, StageOptions};

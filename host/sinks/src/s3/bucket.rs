@@ -85,6 +85,14 @@ impl Bucket {
         )))
     }
 
+    /// Names directly below `folder`, those of folders with their `/`.
+    async fn names(&self, folder: &str) -> Result<Vec<String>, SinkError> {
+        let entries = self.operator.list(folder).await;
+        let entries = entries.map_err(|e| self.failed(&format!("can't list {folder}"), &e, false))?;
+        let names = entries.iter().filter_map(|entry| entry.path().strip_prefix(folder));
+        Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }
+
     /// What an error means; `is_write`: it may have taken effect.
     fn failed(&self, what: &str, error: &Error, is_write: bool) -> SinkError {
         let text = format!("{what} in {}: {error}", self.place);
@@ -159,10 +167,12 @@ impl Blobs for Bucket {
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, SinkError> {
-        let entries = self.operator.list(folder).await;
-        let entries = entries.map_err(|e| self.failed(&format!("can't list {folder}"), &e, false))?;
-        let names = entries.iter().filter_map(|entry| entry.path().strip_prefix(folder));
-        Ok(names.filter(|name| !name.is_empty() && !name.ends_with('/')).map(str::to_owned).collect())
+        Ok(self.names(folder).await?.into_iter().filter(|name| !name.ends_with('/')).collect())
+    }
+
+    async fn folders(&self, folder: &str) -> Result<Vec<String>, SinkError> {
+        let names = self.names(folder).await?;
+        Ok(names.iter().filter_map(|name| name.strip_suffix('/')).map(str::to_owned).collect())
     }
 
     async fn delete(&self, key: &str) -> Result<(), SinkError> {

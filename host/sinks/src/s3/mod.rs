@@ -7,7 +7,7 @@ pub mod config;
 pub use bucket::Bucket;
 pub use client::{ClientError, S3Options, StaticCredentials};
 
-use crate::object::{Encoding, Keys, Lake, OpenError, Owner, below};
+use crate::object::{Blobs, Encoding, Keys, Lake, OpenError, Owner, below};
 use config::{ConditionalPut, S3Sink};
 use sawlog_core::ports::SinkPort;
 use sawlog_settings::component::{Provenance, SinkCommon};
@@ -26,6 +26,12 @@ pub fn open(options: &S3Sink, common: &SinkCommon, owner: &Owner) -> Result<Sink
         options.stage_memory.as_bytes(),
     );
     Ok(SinkPort::Objects(Arc::new(Lake::new(bucket, keys, stage))))
+}
+
+/// The objects below the sink's root. Reads PEM files; opens no connection yet.
+pub fn blobs(options: &S3Sink, owner: &Owner) -> Result<Box<dyn Blobs>, OpenError> {
+    let keys = Keys::new(&owner.agent, &owner.sink, options.format.extension());
+    Ok(Box::new(Bucket::new(&connection(options), keys)?))
 }
 
 fn connection(options: &S3Sink) -> S3Options {

@@ -5,7 +5,7 @@ use crate::lakes::{bucket, cluster, folder, hdfs_options, keys, lake, s3_options
 use crate::rows::{HOUR, NEW_YEAR, json_lines, offer};
 use futures_util::future::join_all;
 use sawlog_core::ports::{ObjectStore, PutOutcome};
-use sawlog_sinks::object::{Blobs, Body, Lake};
+use sawlog_sinks::object::{Blobs, Body, Lake, LogHours, closed_hours};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -111,6 +111,10 @@ async fn complete_replaces<B: Blobs>(lake: &Lake<B>) {
         let there = lake.blobs().get(&keys().complete()).await.unwrap().unwrap();
         assert_eq!(String::from_utf8(there).unwrap(), format!("{closed}\n"));
     }
+    // As the verb reads it, which knows neither agents nor sinks beforehand.
+    let logs = closed_hours(lake.blobs()).await.unwrap();
+    let expected = LogHours { name: "node-1/lake".into(), closed: NEW_YEAR + HOUR, written: Some(7) };
+    assert_eq!(logs, [expected]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
