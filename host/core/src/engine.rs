@@ -275,6 +275,11 @@ impl Engine {
         *self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The clock's elapsed time.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
     /// The inputs of all sources.
     pub fn inputs(&self) -> Vec<Arc<Inputs>> {
         self.shared.iter().map(|shared| shared.inputs.clone()).collect()

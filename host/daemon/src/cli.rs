@@ -41,6 +41,9 @@ pub enum Verb {
     Graph(Graph),
     /// Say whether an hour is closed in the stores of object sinks: exit code 0 if it is, 1 if not yet.
     Complete(Complete),
+    /// Verbs that speak to a running agent.
+    #[command(flatten)]
+    Control(crate::control::Verb),
 }
 
 /// Options of `complete`.

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod agent_id;
+mod api;
 mod cli;
 mod complete;
 mod config;
+mod control;
 mod diagnostics;
 mod graph;
 mod own_log;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         cli::Verb::Schema => verbs::schema(),
         cli::Verb::Graph(options) => verbs::graph(&options),
         cli::Verb::Complete(options) => verbs::complete(&options),
+        cli::Verb::Control(verb) => verb.run().map_err(Into::into),
     };
     done.unwrap_or_else(|error| error.tell())
 }

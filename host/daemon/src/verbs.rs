@@ -33,6 +33,9 @@ pub enum VerbError {
     /// `complete` has no answer.
     #[error(transparent)]
     Complete(#[from] CompleteError),
+    /// What a running agent, or its data directory, was asked for.
+    #[error(transparent)]
+    Control(#[from] crate::control::ControlError),
     /// Nobody reads what is printed.
     #[error("the output can't be written: {0}; let something read it")]
     Output(#[from] std::io::Error),
@@ -52,7 +55,7 @@ impl VerbError {
         eprintln!("{}", self.to_string().trim_end());
         match self {
             Self::Files(_) | Self::Refused(_) => ExitCode::from(CONFIG_IS_WRONG),
-            Self::Run(_) | Self::Complete(_) | Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
+            Self::Run(_) | Self::Complete(_) | Self::Control(_) | Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -137,7 +140,8 @@ pub fn graph(options: &cli::Graph) -> Result<ExitCode, VerbError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(text: &str) -> Result<(), std::io::Error> {
+/// Prints on standard output, with one line end.
+pub fn print(text: &str) -> Result<(), std::io::Error> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.trim_end().as_bytes())?;
     out.write_all(b"\n")?;

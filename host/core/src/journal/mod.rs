@@ -101,6 +101,11 @@ impl Journal {
         result
     }
 
+    /// The first failure, if there was one.
+    pub fn failed(&self) -> Option<JournalError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Resolves when the journal has failed.
     pub async fn failure(&self) -> JournalError {
         loop {

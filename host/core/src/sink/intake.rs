@@ -228,6 +228,11 @@ impl Intake {
         self.lock().audit.books(&self.sink, state)
     }
 
+    /// Whether the sink takes nothing because it does not know where it stands.
+    pub fn is_closed(&self) -> bool {
+        self.lock().truth.is_none()
+    }
+
     /// Whether the sink holds as much as it may.
     pub fn is_full(&self) -> bool {
         self.lock().full

@@ -2,6 +2,8 @@
 //! delivered and when is the core's.
 
 mod epochs;
+pub mod figures;
+pub mod handle;
 mod parts;
 mod pipelines;
 mod requests;
@@ -19,8 +21,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::config::files::Files;
+use crate::{api, control};
 
+pub use handle::Handle;
 pub use parts::RunError;
+pub use runtime::SystemClock;
 
 /// How long a look at the state of delivery waits for the next.
 const LOOK: Duration = Duration::from_millis(25);
@@ -38,19 +43,29 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
     let path = path.to_owned();
     runtime.block_on(async move {
         let mut running = parts::start(config, files, options).await?;
+        let (handle, mut jobs) = Handle::new(&running, path.clone());
+        let api = api::start(handle.clone()).await?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        loop {
-            let engine = running.engine.clone();
+        let mut dump = signal(SignalKind::user_defined1())?;
+        let mut reopen = signal(SignalKind::user_defined2())?;
+        let engine = running.engine.clone();
+        let is_delivered = loop {
             tokio::select! {
                 error = engine.failure() => return Err(RunError::Journal(error)),
-                () = finished(&engine, options) => return running.end(true).await,
-                _ = terminate.recv() => return running.end(wind_down(&engine, running.grace()).await).await,
-                _ = interrupt.recv() => return running.end(wind_down(&engine, running.grace()).await).await,
-                _ = hangup.recv() => running.reload(&path).await,
+                () = finished(&engine, options) => break true,
+                _ = terminate.recv() => break wind_down(&handle, running.grace()).await,
+                _ = interrupt.recv() => break wind_down(&handle, running.grace()).await,
+                _ = hangup.recv() => handle.reloaded(&running.reload(&path).await, &running),
+                Some(job) = jobs.recv() => job(&mut running).await,
+                _ = dump.recv() => tracing::info!(state = %control::status::report(&handle), "asked for by SIGUSR1"),
+                _ = reopen.recv() => tracing::info!("the own log is standard error: whoever reads it turns its files over"),
             }
-        }
+        };
+        let ended = running.end(is_delivered).await;
+        api.close();
+        ended
     })
 }
 
@@ -70,7 +85,9 @@ async fn finished(engine: &Arc<Engine>, options: Options) {
 
 /// Stops planning and waits until everything planned is delivered, at most for `grace`; what is left is delivered after the
 /// next start. Tells whether nothing is left.
-async fn wind_down(engine: &Arc<Engine>, grace: Duration) -> bool {
+async fn wind_down(handle: &Handle, grace: Duration) -> bool {
+    let engine = &handle.engine;
+    handle.end();
     engine.wind_down();
     let until = Instant::now() + grace;
     while !engine.is_delivered() && Instant::now() < until {

@@ -22,6 +22,7 @@ use sawlog_queue::{QueueError, Rescue, RescueOptions};
 use thiserror::Error;
 
 use super::epochs::{Epoch, Epochs};
+use super::figures::Figures;
 use super::pipelines::PluginBytes;
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::{Options, sinks, sources};
@@ -63,6 +64,9 @@ pub enum RunError {
     /// The room for plugins.
     #[error(transparent)]
     Plugins(#[from] sawlog_chain::EngineError),
+    /// The agent's own interface.
+    #[error(transparent)]
+    Api(#[from] crate::api::ApiError),
     /// The system.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -115,11 +119,14 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Running {
     /// The engine.
     pub engine: Arc<Engine>,
+    /// The journal on the disk.
+    pub store: Arc<DiskJournal>,
     config: Config,
     ground: Ground,
     epochs: Arc<Epochs>,
     plugins: sawlog_chain::Engine,
     fields: BTreeMap<String, FieldsOf>,
+    figures: BTreeMap<String, Figures>,
 }
 
 fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
@@ -139,7 +146,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let mut journal_options = JournalOptions::new(random_incarnation()?);
     journal_options.keep = config.sections.checkpoint.keep as usize;
     let store = Arc::new(DiskJournal::open(directory.disk(), journal_options, Drive::Thread)?);
-    let journal = Arc::new(Journal::open(store, clock.clone()).await?);
+    let journal = Arc::new(Journal::open(store.clone(), clock.clone()).await?);
     let rescue = RescueOptions::new(random_incarnation()?);
     let rescue = Arc::new(Rescue::open(directory.disk(), "rescue", rescue, Drive::Thread)?);
     let known: Vec<_> = journal.state().generations.keys().copied().collect();
@@ -152,11 +159,12 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         disk: directory.disk(),
         queue_bytes_max: sections.limits.disk.as_bytes() / 2,
     };
-    let (mut opened, mut fields) = (BTreeMap::new(), BTreeMap::new());
+    let (mut opened, mut fields, mut figures) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (name, source) in &config.sources {
-        let (source, fields_of) = sources::open(name, &source.options, &owner, options)?;
-        opened.insert(name.clone(), source);
-        fields.insert(name.clone(), fields_of);
+        let source = sources::open(name, &source.options, &owner, options)?;
+        opened.insert(name.clone(), source.source);
+        fields.insert(name.clone(), source.fields);
+        figures.insert(name.clone(), source.figures);
     }
     let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
     let bytes = plugin_bytes(&config)?;
@@ -192,7 +200,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         spawner: Arc::new(RuntimeSpawner(tokio::runtime::Handle::current())),
     };
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
-    Ok(Running { engine, config, ground, epochs, plugins, fields })
+    Ok(Running { engine, store, config, ground, epochs, plugins, fields, figures })
 }
 
 /// The sinks that rows of a source can reach, the dead letters among them.
@@ -224,12 +232,30 @@ impl Running {
         self.config.sections.shutdown.grace.as_duration()
     }
 
-    /// Takes the configuration anew, as one transaction: where anything is wrong with it, all of the old one goes on.
-    pub async fn reload(&mut self, path: &Path) {
-        match self.try_reload(path).await {
+    /// The configuration that runs.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The agent's id, and the data directory's own name.
+    pub fn names(&self) -> (String, String) {
+        (self.ground.agent.clone(), hex(&self.ground.directory.uuid()))
+    }
+
+    /// What each source counts about itself.
+    pub fn figures(&self) -> BTreeMap<String, Figures> {
+        self.figures.clone()
+    }
+
+    /// Takes the configuration anew, as one transaction: where anything is wrong with it, all of the old one goes on, and the
+    /// error says why.
+    pub async fn reload(&mut self, path: &Path) -> Result<(), String> {
+        let outcome = self.try_reload(path).await;
+        match &outcome {
             Ok(()) => tracing::info!("the configuration was reloaded"),
             Err(reason) => tracing::error!(reason, "the configuration was not reloaded; the old one goes on"),
         }
+        outcome
     }
 
     async fn try_reload(&mut self, path: &Path) -> Result<(), String> {

@@ -20,6 +20,7 @@ use sawlog_sources::http::queue::RequestQueue;
 use sawlog_sources::kafka::KafkaTopics;
 use sawlog_sources::registry::SourceOptions;
 
+use super::figures::Figures;
 use super::requests::Requests;
 use super::{Options, RunError};
 
@@ -40,13 +41,18 @@ pub struct Owner<'a> {
     pub queue_bytes_max: u64,
 }
 
-/// A source that has not begun, and the fields of its rows.
-pub fn open(
-    name: &str,
-    options: &SourceOptions,
-    owner: &Owner<'_>,
-    run: Options,
-) -> Result<(Arc<dyn Source>, FieldsOf), RunError> {
+/// A source that has not begun.
+pub struct Opened {
+    /// The source.
+    pub source: Arc<dyn Source>,
+    /// The fields of its rows.
+    pub fields: FieldsOf,
+    /// What it counts about itself.
+    pub figures: Figures,
+}
+
+/// Opens a source.
+pub fn open(name: &str, options: &SourceOptions, owner: &Owner<'_>, run: Options) -> Result<Opened, RunError> {
     let refuse = |reason: String| RunError::Component { name: name.to_owned(), reason };
     match options {
         SourceOptions::File(file) => {
@@ -58,17 +64,22 @@ pub fn open(
                 let fields = fields_of.fields(partition);
                 decode::Source { streams: streams && !fields.is_empty(), fields }
             });
-            Ok((source, fields))
+            Ok(Opened { figures: Figures::File(source.clone()), source, fields })
         }
         SourceOptions::Kafka(kafka) => {
             let source = KafkaTopics::open(kafka, owner.agent, name).map_err(|e| refuse(e.to_string()))?;
-            Ok((Arc::new(source), Arc::new(|_| decode::Source::default())))
+            let source = Arc::new(source);
+            let fields: FieldsOf = Arc::new(|_| decode::Source::default());
+            Ok(Opened { figures: Figures::Kafka(source.clone()), source, fields })
         }
         SourceOptions::Http(http) => {
             let queue = request_queue(name, http, owner).map_err(|e| refuse(e.to_string()))?;
-            let source = HttpIntake::open(http, owner.agent, name, queue).map_err(|e| refuse(e.to_string()))?;
+            let requests: Arc<dyn RequestQueue> = Arc::new(Requests(queue.clone()));
+            let source = HttpIntake::open(http, owner.agent, name, requests).map_err(|e| refuse(e.to_string()))?;
             tracing::info!(source = name, address = %source.local_addr(), "listening");
-            Ok((Arc::new(source), Arc::new(|_| decode::Source::default())))
+            let source = Arc::new(source);
+            let fields: FieldsOf = Arc::new(|_| decode::Source::default());
+            Ok(Opened { figures: Figures::Http(source.clone(), queue), source, fields })
         }
     }
 }
@@ -77,7 +88,7 @@ pub fn open(
 const QUEUE_SEGMENT: ByteSize = ByteSize::mib(8);
 
 /// The write-ahead queue of one source, below the data directory.
-fn request_queue(name: &str, http: &HttpConfig, owner: &Owner<'_>) -> Result<Arc<dyn RequestQueue>, FileError> {
+fn request_queue(name: &str, http: &HttpConfig, owner: &Owner<'_>) -> Result<Arc<Queue>, FileError> {
     let mut options = QueueOptions::new(random_incarnation()?);
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     options.shards = http.shards.map_or(cores, u32::from);
@@ -91,7 +102,7 @@ fn request_queue(name: &str, http: &HttpConfig, owner: &Owner<'_>) -> Result<Arc
     for damage in &opening.damage {
         tracing::error!(source = name, ?damage, "part of the queue can't be read back");
     }
-    Ok(Arc::new(Requests(Arc::new(queue))))
+    Ok(Arc::new(queue))
 }
 
 /// A name that is one folder.

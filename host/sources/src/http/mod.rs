@@ -27,7 +27,7 @@ mod tls;
 mod unpack;
 
 pub use figures::Counts;
-pub use tls::TlsError;
+pub use tls::{TlsError, acceptor};
 
 use access::Access;
 use arrivals::Arrivals;

@@ -1,0 +1,108 @@
+//! `/livez` and `/readyz`. Alive: the process answers. Ready: it takes input and keeps it. A sink that is down makes an agent no
+//! less ready, because what it can't take yet is kept: input would be turned away, or a node's agent restarted, for nothing.
+//! What is wrong is said all the same, and `/readyz?strict=true` answers 503 to any of it, for alerts and careful roll-outs.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use sawlog_core::sink::{Circuit, Sink};
+use serde::{Deserialize, Serialize};
+
+use crate::run::Handle;
+use crate::run::figures::Figures;
+
+/// Something that keeps the agent from its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// The component, or `agent`.
+    pub component: String,
+    /// One word for programs.
+    pub what: &'static str,
+    /// A sentence for a person.
+    pub detail: String,
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    /// Whether input is taken.
+    pub ready: bool,
+    /// Why it is not.
+    pub reasons: Vec<Reason>,
+    /// What is wrong and keeps no input out.
+    pub degraded: Vec<Reason>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    #[serde(default)]
+    strict: bool,
+}
+
+/// The probes.
+pub fn routes() -> Router<Arc<Handle>> {
+    Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(ready))
+}
+
+async fn ready(State(handle): State<Arc<Handle>>, Query(asked): Query<Asked>) -> Response {
+    let readiness = readiness(&handle);
+    let well = readiness.ready && (!asked.strict || readiness.degraded.is_empty());
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+/// Everything that is wrong now.
+pub fn readiness(handle: &Handle) -> Readiness {
+    let agent = |what, detail: &str| Reason { component: "agent".to_owned(), what, detail: detail.to_owned() };
+    let mut reasons = Vec::new();
+    if handle.is_ending() {
+        reasons.push(agent("winding_down", "no input is taken any more; what was taken is being delivered"));
+    }
+    if let Some(error) = handle.engine.journal().failed() {
+        reasons.push(agent("journal_failing", &format!("{error}; the process ends and starts again")));
+    }
+    if handle.store.is_holding() {
+        reasons.push(agent("disk_full", "the journal waits for space below `data_dir`; free some"));
+    }
+    let mut degraded: Vec<Reason> = handle.engine.sinks().values().filter_map(|sink| sink_trouble(sink)).collect();
+    degraded.extend(handle.engine.stopped().into_iter().map(|(partition, detail)| Reason {
+        component: format!("partition {partition}"),
+        what: "partition_stopped",
+        detail,
+    }));
+    degraded.extend(handle.figures().iter().filter_map(|(name, figures)| source_trouble(name, figures)));
+    if let Some(detail) = handle.reloads().trouble {
+        degraded.push(Reason { component: "agent".to_owned(), what: "reload_refused", detail });
+    }
+    Readiness { ready: reasons.is_empty(), reasons, degraded }
+}
+
+/// What keeps a sink from taking rows, if something does.
+pub fn sink_trouble(sink: &Sink) -> Option<Reason> {
+    let status = sink.status();
+    let error = status.last_error.clone().unwrap_or_default();
+    let (what, detail) = if let Some(reason) = sink.intake.stopped() {
+        ("stopped", reason)
+    } else if status.waiting_for_letters {
+        ("waiting_for_dead_letters", "refused rows wait for the dead-letter sink, which is full or down".to_owned())
+    } else if status.circuit() != Circuit::Closed && status.last_kind == Some("refused") {
+        ("refused", error)
+    } else if status.circuit() != Circuit::Closed {
+        ("circuit_open", error)
+    } else if !status.recovered && sink.intake.is_closed() {
+        ("not_recovered", "it has not learnt yet where it stands".to_owned())
+    } else {
+        return None;
+    };
+    Some(Reason { component: sink.id.to_string(), what, detail })
+}
+
+fn source_trouble(name: &str, figures: &Figures) -> Option<Reason> {
+    let Figures::Kafka(source) = figures else { return None };
+    let detail = source.trouble()?;
+    Some(Reason { component: name.to_owned(), what: "source_down", detail })
+}

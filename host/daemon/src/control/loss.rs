@@ -1,0 +1,176 @@
+//! `sawlog loss`: the ledger. Every input record of a source has, for each sink, exactly one outcome, or is in flight.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use clap::Args;
+use sawlog_core::SinkId;
+use sawlog_core::journal::JournalState;
+use sawlog_core::sink::{Books, Sink};
+use sawlog_core::status::settled;
+use serde::{Deserialize, Serialize};
+
+use super::Format;
+use super::place::{ControlError, Place, Reach};
+use super::table::{by_reason, table};
+use crate::run::Handle;
+use crate::verbs::print;
+
+/// Options of `loss`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Which agent.
+    #[command(flatten)]
+    place: Place,
+    /// Only this sink.
+    #[arg(long)]
+    sink: Option<String>,
+    /// How the ledger is written.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// One line: a sink and a source. All but `behind` and `lost_bytes` are input records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The sink.
+    pub sink: String,
+    /// The source.
+    pub source: String,
+    /// As the source gave them to the sink's lane: delivered + absorbed + dropped + dead_lettered + lost + in_flight + imbalance.
+    pub read: u64,
+    /// At least one row is in the sink.
+    pub delivered: u64,
+    /// Live on in a plugin's state.
+    pub absorbed: u64,
+    /// By reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Went to the dead letters.
+    pub dead_lettered: u64,
+    /// By reason.
+    pub lost: BTreeMap<String, u64>,
+    /// Taken and not committed; 0 where no agent runs.
+    pub in_flight: u64,
+    /// Records without outcome: 0, or something is wrong.
+    pub imbalance: i64,
+    /// Bytes that vanished unread, by reason: nobody can count records in them.
+    pub lost_bytes: BTreeMap<String, u64>,
+    /// Positions (bytes, offsets) that are planned and that the sink has not finished.
+    pub behind: u64,
+    /// Rows in the sink.
+    pub rows: u64,
+}
+
+/// The ledger, line by line.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Whether every record has an outcome or is in flight.
+    pub balanced: bool,
+    /// By sink and source.
+    pub lines: Vec<Line>,
+}
+
+/// The ledger as the journal and, where they run, the sinks' books have it.
+pub fn ledger(state: &JournalState, sinks: &BTreeMap<SinkId, Arc<Sink>>) -> Ledger {
+    let books: BTreeMap<&SinkId, _> = sinks.iter().map(|(id, sink)| (id, sink.intake.books(state))).collect();
+    let line = |((sink, source), settled): (&(SinkId, sawlog_core::SourceId), &sawlog_core::status::Settled)| {
+        let books = books.get(sink).and_then(|books| books.get(source)).copied().unwrap_or(Books::default());
+        let counts = &settled.counts;
+        Line {
+            sink: sink.to_string(),
+            source: source.to_string(),
+            read: (counts.records() + books.in_flight).saturating_add_signed(books.imbalance),
+            delivered: counts.delivered,
+            absorbed: counts.absorbed,
+            dropped: counts.dropped.clone(),
+            dead_lettered: counts.dead_lettered,
+            lost: counts.lost.clone(),
+            in_flight: books.in_flight,
+            imbalance: books.imbalance,
+            lost_bytes: counts.lost_bytes.clone(),
+            behind: settled.behind,
+            rows: counts.rows,
+        }
+    };
+    let lines: Vec<Line> = settled(state).iter().map(line).collect();
+    Ledger { balanced: lines.iter().all(|line| line.imbalance == 0), lines }
+}
+
+/// What the running agent answers.
+pub fn routes() -> Router<Arc<Handle>> {
+    Router::new().route("/v1/loss", get(answer)).route("/v1/ledger", get(answer))
+}
+
+async fn answer(State(handle): State<Arc<Handle>>) -> Json<Ledger> {
+    Json(ledger(&handle.engine.journal().state(), &handle.engine.sinks()))
+}
+
+/// `sawlog loss`: fails where the ledger does not balance.
+pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
+    let (mut ledger, runs) = match options.place.reach()? {
+        Reach::Running(client) => (serde_json::from_value(client.get("/v1/loss")?)?, true),
+        Reach::Down(down) => (ledger(&down.journal.state(), &BTreeMap::new()), false),
+    };
+    if let Some(wanted) = &options.sink {
+        refuse_unknown(wanted, &ledger)?;
+        ledger.lines.retain(|line| line.sink == *wanted);
+    }
+    match options.format {
+        Format::Json => print(&serde_json::to_string_pretty(&ledger)?)?,
+        Format::Text => print(&text(&ledger, runs))?,
+    }
+    Ok(if ledger.balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn refuse_unknown(wanted: &str, ledger: &Ledger) -> Result<(), ControlError> {
+    let mut known: Vec<&str> = ledger.lines.iter().map(|line| line.sink.as_str()).collect();
+    known.dedup();
+    match known.contains(&wanted) {
+        true => Ok(()),
+        false => Err(ControlError::Refused(format!(
+            "there is no sink `{wanted}` in the ledger; the sinks are: {}",
+            if known.is_empty() { "none yet".to_owned() } else { known.join(", ") }
+        ))),
+    }
+}
+
+fn text(ledger: &Ledger, runs: bool) -> String {
+    let row = |line: &Line| {
+        let numbers = [line.read, line.delivered, line.absorbed];
+        let mut row = vec![line.sink.clone(), line.source.clone()];
+        row.extend(numbers.map(|n| n.to_string()));
+        row.extend([by_reason(&line.dropped), line.dead_lettered.to_string(), by_reason(&line.lost)]);
+        row.extend([line.in_flight.to_string(), line.imbalance.to_string(), line.behind.to_string()]);
+        row
+    };
+    let headings = [
+        "sink",
+        "source",
+        "read",
+        "delivered",
+        "absorbed",
+        "dropped",
+        "dead_lettered",
+        "lost",
+        "in_flight",
+        "imbalance",
+        "behind",
+    ];
+    let rows: Vec<Vec<String>> = ledger.lines.iter().map(row).collect();
+    let mut lines = vec![table(&headings, &rows)];
+    lines.extend(ledger.lines.iter().filter(|line| !line.lost_bytes.is_empty()).map(|line| {
+        format!("{} lost of {}, in bytes that nobody read: {}", line.sink, line.source, by_reason(&line.lost_bytes))
+    }));
+    if !runs {
+        lines.push("no agent runs: nothing is in flight; `behind` is what the next start goes on with".to_owned());
+    }
+    lines.push(match ledger.balanced {
+        true => "balanced: every record that was read has an outcome or is in flight".to_owned(),
+        false => "NOT balanced: records have no outcome; keep the data directory and report it".to_owned(),
+    });
+    lines.join("\n")
+}

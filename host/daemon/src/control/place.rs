@@ -1,0 +1,255 @@
+//! Which agent a verb is for, and how it is reached: through its socket where it runs, else by its data directory, under the lock
+//! that a running agent would hold.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions, LOCK_FILE};
+use sawlog_core::journal::{Journal, OpenError};
+use sawlog_log::{Drive, random_incarnation};
+use serde_json::Value;
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+use crate::api::{SOCKET_FILE, short};
+use crate::run::SystemClock;
+
+/// The largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How long connecting may take.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// Which agent.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// The agent's config: a file, or a folder of files.
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE|DIR",
+        default_value = "/etc/sawlog/sawlog.yaml",
+        env = "SAWLOG_CONFIG"
+    )]
+    pub config: PathBuf,
+    /// The agent's data directory, instead of the one that the config names.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Why a verb got no answer.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// The config does not say where the agent is.
+    #[error("{reason}\nthe config says where the agent is; mend it, or name the folder with --data-dir")]
+    Config {
+        /// Everything that is wrong with it.
+        reason: String,
+    },
+    /// No agent ever ran there.
+    #[error(
+        "{} is no agent's data directory: {reason}; name the one that the agent runs on with --config or --data-dir", path.display()
+    )]
+    NoDirectory {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// The verb is for a running agent.
+    #[error("no agent runs on {}; start it with `sawlog run`{advice}", path.display())]
+    NotRunning {
+        /// The folder.
+        path: PathBuf,
+        /// What else may be done.
+        advice: &'static str,
+    },
+    /// An agent holds the directory and does not answer.
+    #[error("the agent on {} does not answer on its socket: {reason}; it is starting, ending, or of an older version", path.display())]
+    Silent {
+        /// The folder.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The agent refuses.
+    #[error("{0}")]
+    Refused(String),
+    /// The directory can't be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The journal can't be read.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The answer can't be printed, or a thread can't be had.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// An answer that is not what this version expects.
+    #[error("the agent's answer can't be understood: {0}; use the `sawlog` of the version that runs")]
+    Answer(#[from] serde_json::Error),
+}
+
+/// The agent as it was found.
+pub enum Reach {
+    /// It runs.
+    Running(Client),
+    /// It does not; its directory is locked for as long as this lives.
+    Down(Box<Down>),
+}
+
+impl Place {
+    /// The data directory.
+    pub fn data_dir(&self) -> Result<PathBuf, ControlError> {
+        match &self.data_dir {
+            Some(path) => Ok(path.clone()),
+            None => {
+                let config = crate::verbs::load(&self.config);
+                let config =
+                    config.map_err(|error| ControlError::Config { reason: error.to_string().trim_end().to_owned() })?;
+                Ok(config.sections.data_dir)
+            }
+        }
+    }
+
+    /// The agent, running or not.
+    pub fn reach(&self) -> Result<Reach, ControlError> {
+        let path = self.data_dir()?;
+        match Client::connect(&path)? {
+            Some(client) => Ok(Reach::Running(client)),
+            None => Ok(Reach::Down(Box::new(Down::open(&path)?))),
+        }
+    }
+
+    /// The agent, which must run; `advice` says what else may be done, beginning with a separator.
+    pub fn running(&self, advice: &'static str) -> Result<Client, ControlError> {
+        let path = self.data_dir()?;
+        match Client::connect(&path)? {
+            Some(client) => Ok(client),
+            None => Err(ControlError::NotRunning { path, advice }),
+        }
+    }
+}
+
+/// A running agent, by its socket.
+pub struct Client {
+    data_dir: PathBuf,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Client {
+    /// `None` where nothing listens and the folder is one that an agent ran on.
+    fn connect(data_dir: &Path) -> Result<Option<Self>, ControlError> {
+        let no = |reason: &str| ControlError::NoDirectory { path: data_dir.to_owned(), reason: reason.to_owned() };
+        let looked = std::fs::metadata(data_dir).map_err(|error| no(&error.to_string()))?;
+        if !looked.is_dir() {
+            return Err(no("it is no folder"));
+        }
+        if !data_dir.join(LOCK_FILE).exists() {
+            return Err(no("no agent has left its lock there"));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = Self { data_dir: data_dir.to_owned(), runtime };
+        match client.runtime.block_on(open(data_dir)) {
+            Ok(_) => Ok(Some(client)),
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(ControlError::Silent { path: data_dir.to_owned(), reason: error.to_string() }),
+        }
+    }
+
+    /// Looks at `path`.
+    pub fn get(&self, path: &str) -> Result<Value, ControlError> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// Asks; an answer that is no 2xx is an error in the agent's own words.
+    pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ControlError> {
+        let (status, answer) = self
+            .runtime
+            .block_on(exchange(&self.data_dir, method, path, body))
+            .map_err(|reason| ControlError::Silent { path: self.data_dir.clone(), reason })?;
+        let answer: Value = serde_json::from_slice(&answer)?;
+        match (status.is_success(), answer["error"].as_str()) {
+            (true, _) => Ok(answer),
+            (false, Some(error)) => Err(ControlError::Refused(error.to_owned())),
+            (false, None) => Err(ControlError::Refused(format!("the agent answers {status}"))),
+        }
+    }
+}
+
+async fn open(data_dir: &Path) -> std::io::Result<UnixStream> {
+    let folder = std::fs::File::open(data_dir)?;
+    let path = short(&data_dir.join(SOCKET_FILE), &folder);
+    let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection within 5 s");
+    tokio::time::timeout(CONNECT_TIME, UnixStream::connect(path)).await.map_err(late)?
+}
+
+async fn exchange(
+    data_dir: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(StatusCode, Bytes), String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let stream = open(data_dir).await.map_err(|e| told(&e))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| told(&e))?;
+    let body = body.map(ToString::to_string).unwrap_or_default();
+    let request = Request::builder().method(method).uri(path).header("host", "sawlog");
+    let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)));
+    let request = request.map_err(|e| told(&e))?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|e| told(&e))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|e| told(&e))?;
+        Ok((status, body.to_bytes()))
+    };
+    let connection = async {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection broke off");
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answer = answer => answer,
+        () = connection => Err("the connection ended".to_owned()),
+    }
+}
+
+/// The data directory of an agent that does not run.
+pub struct Down {
+    /// The journal's records, loaded.
+    pub journal: Arc<Journal>,
+    /// The journal on the disk.
+    pub store: Arc<DiskJournal>,
+    /// For the store's calls.
+    pub runtime: tokio::runtime::Runtime,
+    /// Held for its lock.
+    _directory: DataDir,
+}
+
+impl Down {
+    fn open(path: &Path) -> Result<Self, ControlError> {
+        let directory = match DataDir::open(path) {
+            Err(error @ CheckpointError::Locked { .. }) => {
+                return Err(ControlError::Silent { path: path.to_owned(), reason: error.to_string() });
+            }
+            opened => opened?,
+        };
+        let mut options = JournalOptions::new(random_incarnation()?);
+        // Looking deletes nothing.
+        options.keep = usize::MAX;
+        let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let journal = runtime.block_on(Journal::open(store.clone(), Arc::new(SystemClock)))?;
+        Ok(Self { journal: Arc::new(journal), store, runtime, _directory: directory })
+    }
+}

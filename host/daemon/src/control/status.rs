@@ -1,0 +1,160 @@
+//! `sawlog status`: sources, sinks and lag on one screen.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use clap::Args;
+use sawlog_core::sink::{Circuit, Sink};
+use sawlog_core::status::settled;
+use serde_json::{Value, json};
+
+use super::Format;
+use super::place::{ControlError, Place, Reach};
+use super::table::table;
+use crate::api::{probes, source_views};
+use crate::run::Handle;
+use crate::verbs::print;
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Which agent.
+    #[command(flatten)]
+    place: Place,
+    /// How it is written.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// What the running agent answers.
+pub fn routes() -> Router<Arc<Handle>> {
+    Router::new().route("/v1/status", get(answer))
+}
+
+async fn answer(State(handle): State<Arc<Handle>>) -> Json<Value> {
+    Json(report(&handle))
+}
+
+/// Everything at a glance.
+pub fn report(handle: &Handle) -> Value {
+    let readiness = probes::readiness(handle);
+    let reloads = handle.reloads();
+    json!({
+        "agent": handle.agent,
+        "version": env!("CARGO_PKG_VERSION"),
+        "directory": handle.directory,
+        "uptime_seconds": handle.started.elapsed().as_secs(),
+        "readiness": readiness,
+        "sources": source_views(handle),
+        "sinks": handle.engine.sinks().values().map(|sink| sink_view(handle, sink)).collect::<Vec<_>>(),
+        "checkpoint": super::checkpoint::newest(&handle.engine),
+        "journal_bytes": handle.store.disk_bytes(),
+        "reloads": { "taken": reloads.taken, "refused": reloads.refused, "trouble": reloads.trouble },
+    })
+}
+
+/// How a sink fares: its circuit, what it holds, how far behind it is.
+pub fn sink_view(handle: &Handle, sink: &Sink) -> Value {
+    let status = sink.status();
+    let (batches, bytes) = sink.intake.backlog();
+    let state = handle.engine.journal().state();
+    let books = sink.intake.books(&state);
+    let behind: u64 = settled(&state).iter().filter(|((id, _), _)| *id == sink.id).map(|(_, line)| line.behind).sum();
+    let trouble = probes::sink_trouble(sink);
+    json!({
+        "name": sink.id.as_str(),
+        "type": handle.config().sinks.get(sink.id.as_str()).map(|sink| sink.r#type),
+        "state": trouble.as_ref().map_or("ok", |reason| reason.what),
+        "detail": trouble.map(|reason| reason.detail),
+        "circuit": circuit(status.circuit()),
+        "failures_in_a_row": status.failures_in_a_row,
+        "failures": status.failures,
+        "backlog_batches": batches,
+        "backlog_bytes": bytes,
+        "in_flight": books.values().map(|books| books.in_flight).sum::<u64>(),
+        "behind": behind,
+    })
+}
+
+/// The word for a circuit's state.
+pub fn circuit(circuit: Circuit) -> &'static str {
+    match circuit {
+        Circuit::Closed => "closed",
+        Circuit::HalfOpen => "half_open",
+        Circuit::Open => "open",
+    }
+}
+
+/// `sawlog status`
+pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
+    let report = match options.place.reach()? {
+        Reach::Running(client) => client.get("/v1/status")?,
+        Reach::Down(down) => {
+            let state = down.journal.state();
+            let line = |((sink, source), line): (
+                &(sawlog_core::SinkId, sawlog_core::SourceId),
+                &sawlog_core::status::Settled,
+            )| {
+                json!({ "sink": sink.as_str(), "source": source.as_str(), "behind": line.behind,
+                    "delivered": line.counts.delivered })
+            };
+            json!({ "running": false, "behind": settled(&state).iter().map(line).collect::<Vec<_>>() })
+        }
+    };
+    match options.format {
+        Format::Json => print(&serde_json::to_string_pretty(&report)?)?,
+        Format::Text if report["running"] == false => print(&text_down(&report))?,
+        Format::Text => print(&text(&report))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cells(value: &Value, keys: &[&str]) -> Vec<String> {
+    let cell = |key: &&str| match &value[*key] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    keys.iter().map(cell).collect()
+}
+
+fn rows(report: &Value, of: &str, keys: &[&str]) -> Vec<Vec<String>> {
+    report[of].as_array().into_iter().flatten().map(|value| cells(value, keys)).collect()
+}
+
+fn text_down(report: &Value) -> String {
+    let keys = ["sink", "source", "delivered", "behind"];
+    format!("no agent runs; where it stopped:\n{}", table(&keys, &rows(report, "behind", &keys)))
+}
+
+fn text(report: &Value) -> String {
+    let age =
+        report["checkpoint"]["age_seconds"].as_f64().map_or("none yet".to_owned(), |age| format!("{age:.1} s old"));
+    let ready = if report["readiness"]["ready"] == true { "ready" } else { "NOT ready" };
+    let head = format!(
+        "agent {} ({}) {ready}, up {} s, checkpoint {age}",
+        report["agent"].as_str().unwrap_or_default(),
+        report["version"].as_str().unwrap_or_default(),
+        report["uptime_seconds"]
+    );
+    let sources = ["name", "type", "partitions", "generations", "planned", "unplanned"];
+    let sinks = ["name", "type", "state", "circuit", "in_flight", "backlog_bytes", "behind", "detail"];
+    let mut parts = vec![
+        head,
+        String::new(),
+        table(&sources.map(|key| if key == "name" { "source" } else { key }), &rows(report, "sources", &sources)),
+        String::new(),
+        table(&sinks.map(|key| if key == "name" { "sink" } else { key }), &rows(report, "sinks", &sinks)),
+    ];
+    let reasons = ["reasons", "degraded"]
+        .into_iter()
+        .flat_map(|key| rows(&report["readiness"], key, &["component", "what", "detail"]));
+    let reasons: Vec<String> = reasons.map(|row| row.join(": ")).collect();
+    if !reasons.is_empty() {
+        parts.extend([String::new(), reasons.join("\n")]);
+    }
+    parts.join("\n")
+}

@@ -1,0 +1,157 @@
+//! What API, telemetry and verbs may ask of the running agent: its parts to look at, and work that changes it, which the loop of
+//! `run` does one at a time. It shows and forwards; it decides nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Instant, SystemTime};
+
+use futures_util::future::BoxFuture;
+use sawlog_checkpoint::DiskJournal;
+use sawlog_core::engine::Engine;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use super::figures::Figures;
+use super::parts::Running;
+use crate::config::Config;
+
+/// Work on the running whole.
+pub type Job = Box<dyn for<'a> FnOnce(&'a mut Running) -> BoxFuture<'a, ()> + Send>;
+
+/// Jobs that may wait; more are refused by waiting in their callers.
+const JOBS_MAX: usize = 16;
+
+/// The agent is on its way out and takes no more work.
+#[derive(Debug, Error)]
+#[error("the agent is winding down; ask again after its next start")]
+pub struct Ending;
+
+/// How reloads went.
+#[derive(Debug, Clone, Default)]
+pub struct Reloads {
+    /// Taken.
+    pub taken: u64,
+    /// Refused; the old configuration went on.
+    pub refused: u64,
+    /// When the present configuration was taken.
+    pub last_taken: Option<SystemTime>,
+    /// Why the newest one was refused; `None` after one that was taken.
+    pub trouble: Option<String>,
+}
+
+/// The running agent, for others.
+pub struct Handle {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The journal on the disk.
+    pub store: Arc<DiskJournal>,
+    /// The agent's id.
+    pub agent: String,
+    /// The data directory's own name, 32 hexadecimal digits.
+    pub directory: String,
+    /// Where the configuration is.
+    pub config_path: PathBuf,
+    /// When it started.
+    pub started: Instant,
+    present: RwLock<Present>,
+    ending: AtomicBool,
+    jobs: mpsc::Sender<Job>,
+    reloads: Mutex<Reloads>,
+}
+
+#[derive(Clone)]
+struct Present {
+    config: Arc<Config>,
+    figures: Arc<BTreeMap<String, Figures>>,
+}
+
+impl Present {
+    fn of(running: &Running) -> Self {
+        Self { config: Arc::new(running.config().clone()), figures: Arc::new(running.figures()) }
+    }
+}
+
+impl Handle {
+    /// A handle on `running`, and the jobs that its loop is to do.
+    pub fn new(running: &Running, config_path: PathBuf) -> (Arc<Self>, mpsc::Receiver<Job>) {
+        let (jobs, received) = mpsc::channel(JOBS_MAX);
+        let (agent, directory) = running.names();
+        let handle = Self {
+            engine: running.engine.clone(),
+            store: running.store.clone(),
+            agent,
+            directory,
+            config_path,
+            started: Instant::now(),
+            present: RwLock::new(Present::of(running)),
+            ending: AtomicBool::new(false),
+            jobs,
+            reloads: Mutex::new(Reloads { last_taken: Some(SystemTime::now()), ..Reloads::default() }),
+        };
+        (Arc::new(handle), received)
+    }
+
+    /// The present configuration.
+    pub fn config(&self) -> Arc<Config> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).config.clone()
+    }
+
+    /// The sources' own figures.
+    pub fn figures(&self) -> Arc<BTreeMap<String, Figures>> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).figures.clone()
+    }
+
+    /// How reloads went.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how a reload went; called by the loop.
+    pub fn reloaded(&self, outcome: &Result<(), String>, running: &Running) {
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) => {
+                reloads.taken += 1;
+                (reloads.last_taken, reloads.trouble) = (Some(SystemTime::now()), None);
+                *self.present.write().unwrap_or_else(PoisonError::into_inner) = Present::of(running);
+            }
+            Err(reason) => {
+                reloads.refused += 1;
+                reloads.trouble = Some(reason.clone());
+            }
+        }
+    }
+
+    /// From here on no input is planned, and nothing that changes the agent is taken.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the agent is winding down.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Has the loop do `work` on the running whole, after what it is doing.
+    pub async fn ask<R, W>(&self, work: W) -> Result<R, Ending>
+    where
+        R: Send + 'static,
+        W: for<'a> FnOnce(&'a mut Running) -> BoxFuture<'a, R> + Send + 'static,
+    {
+        if self.is_ending() {
+            return Err(Ending);
+        }
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |running| {
+            Box::pin(async move {
+                if reply.send(work(running).await).is_err() {
+                    tracing::debug!("whoever asked has gone");
+                }
+            })
+        });
+        self.jobs.send(job).await.map_err(|_| Ending)?;
+        answer.await.map_err(|_| Ending)
+    }
+}
