@@ -3,11 +3,11 @@
 
 use crate::connection::Connection;
 use crate::deliveries::{Ailment, log};
-use crate::{ClientError, PartitionRef, Trouble};
+use crate::{ClientError, Fetched, PartitionRef, Trouble};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::VecDeque;
@@ -32,15 +32,17 @@ pub struct ConsumerOptions {
 /// What a poll brings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Polled {
-    /// A committed message; its value is empty for a tombstone.
+    /// A committed message.
     Message {
         /// Where it lies.
         partition: PartitionRef,
         /// Its offset.
         offset: u64,
-        /// Its value.
-        value: Vec<u8>,
+        /// What it says.
+        message: Fetched,
     },
+    /// Some assigned partition of this number has nothing more at this moment; the client does not say of which topic.
+    End(i32),
     /// The group gave these partitions, each with the offset at which reading begins.
     Assigned(Vec<(PartitionRef, u64)>),
     /// The group takes these back; nothing more comes of them.
@@ -134,6 +136,7 @@ impl LibrdkafkaConsumer {
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "error")
             .set("check.crcs", "true")
+            .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", (options.fetch_bytes_max / 1024).max(64).to_string());
         if let Some(instance) = &options.instance {
@@ -220,6 +223,15 @@ fn add(list: &mut TopicPartitionList, partition: &PartitionRef, offset: u64) -> 
         .map_err(|error| ClientError::of(format!("offset {offset} of {partition}"), &error))
 }
 
+fn fetched(message: &BorrowedMessage<'_>) -> Fetched {
+    let header = |h: Header<'_, &[u8]>| (h.key.to_owned(), h.value.unwrap_or_default().to_vec());
+    Fetched {
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+    }
+}
+
 struct Asking<'a>(&'a BaseConsumer<Group>);
 
 impl Asking<'_> {
@@ -278,8 +290,9 @@ impl Consumer for LibrdkafkaConsumer {
             Some(Ok(message)) => Some(Ok(Polled::Message {
                 partition: PartitionRef { topic: message.topic().to_owned(), partition: message.partition() },
                 offset: message.offset().max(0).cast_unsigned(),
-                value: message.payload().unwrap_or_default().to_vec(),
+                message: fetched(&message),
             })),
+            Some(Err(KafkaError::PartitionEOF(number))) => Some(Ok(Polled::End(number))),
             Some(Err(error)) => Some(self.trouble(&error)),
             None => self.0.context().take().map(Ok),
         }

@@ -20,7 +20,7 @@ pub use client::{Cluster, LibrdkafkaCluster};
 pub use connection::{Compression, Connection};
 pub use consumer::{Consumer, ConsumerOptions, Offsets, Polled, Positions};
 pub use error::{ClientError, Trouble};
-pub use messages::{Entry, Failure, Message, PartitionRef};
+pub use messages::{Entry, Failure, Fetched, Message, PartitionRef};
 pub use producer::{ProducerOptions, TransactionalProducer};
 pub use topics::{NewTopic, TopicFacts};
 pub use worker::{Worker, WorkerGone};

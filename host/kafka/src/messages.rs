@@ -65,3 +65,14 @@ impl std::fmt::Display for PartitionRef {
         write!(f, "{}-{}", self.topic, self.partition)
     }
 }
+
+/// What a consumer fetched, without its place.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fetched {
+    /// The message's key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Names and values, in order; a name may come twice.
+    pub headers: Vec<(String, Vec<u8>)>,
+}

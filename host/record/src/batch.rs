@@ -67,6 +67,8 @@ pub mod flag {
     pub const UNDECODED: u8 = 2;
     /// The stream of a CRI line was stderr.
     pub const STDERR: u8 = 4;
+    /// The text begins with fields of this record alone (`attached`).
+    pub const ATTACHED: u8 = 8;
 }
 
 /// How the bytes of a field's value are to be read.

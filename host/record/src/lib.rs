@@ -2,6 +2,7 @@
 //! decoders, field paths, templates and expressions. This room knows nothing of sources, sinks, plugins, time or threads.
 #![forbid(unsafe_code)]
 
+pub mod attached;
 pub mod batch;
 pub mod decode;
 pub mod expr;

@@ -264,3 +264,23 @@ fn a_mistake_in_the_spec_is_told() {
         );
     }
 }
+
+#[test]
+fn fields_that_a_source_attaches_come_first_and_cannot_be_forged() {
+    let mut arena = Vec::new();
+    let key = (&b"messaging.kafka.message.key"[..], &b"order-7"[..], sawlog_record::batch::ValueKind::Text);
+    sawlog_record::attached::write([key], &mut arena);
+    arena.extend_from_slice(br#"{"messaging.kafka.message.key":"forged","n":1}"#);
+    let text = Span { start: 0, len: arena.len() as u32 };
+    let records = vec![InputRecord { text, flags: flag::ATTACHED, ..InputRecord::default() }];
+    let input = Input { generation: Generation([1; 16]), arena, records, open: vec![] };
+    let decoder = Decoder::new(&spec(&[Format::Json, Format::Text])).unwrap();
+    let decoded = decoder.decode(input.clone(), &Source::default(), PLAN_TIME, 3);
+    assert_eq!(
+        shown(&decoded.batch, 0),
+        r#"messaging.kafka.message.key="order-7" messaging.kafka.message.key_original="forged" n=1"#
+    );
+    assert_eq!((decoded.undecoded, decoded.batch.rows[0].flags), (0, 0));
+    let text = Decoder::new(&spec(&[Format::Text])).unwrap().decode(input, &Source::default(), PLAN_TIME, 3);
+    assert!(shown(&text.batch, 0).contains(r#"body="{\"messaging"#), "{}", shown(&text.batch, 0));
+}

@@ -21,7 +21,7 @@ fn options(broker: &TestBroker, topics: &[&str], group: &str, more: &serde_json:
 }
 
 fn open(options: &KafkaSource) -> KafkaTopics {
-    KafkaTopics::open(options, "node-1", "in").expect("the source opens")
+    KafkaTopics::open(options, "node-1", "in", false).expect("the source opens")
 }
 
 fn values(range: std::ops::Range<u64>) -> Vec<String> {
@@ -41,15 +41,19 @@ struct Driver {
     source: KafkaTopics,
     known: BTreeMap<Generation, Known>,
     read: Vec<(u64, String)>,
+    finished: bool,
 }
 
 impl Driver {
     async fn start(options: &KafkaSource, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) -> Self {
-        let source = open(options);
+        Self::start_with(open(options), known).await
+    }
+
+    async fn start_with(source: KafkaTopics, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) -> Self {
         let one = |(g, partition, identity, at): &(Generation, PartitionId, Vec<u8>, u64)| {
             (*g, Known { partition: *partition, identity: identity.clone(), at: *at, gone: false })
         };
-        let driver = Self { source, known: known.iter().map(one).collect(), read: Vec::new() };
+        let driver = Self { source, known: known.iter().map(one).collect(), read: Vec::new(), finished: false };
         driver.source.restore(known).await;
         driver
     }
@@ -67,6 +71,7 @@ impl Driver {
                 }
                 SourceEvent::Available { generation, end } => self.read_to(generation, end).await,
                 SourceEvent::Gone { generation } => self.known.get_mut(&generation).unwrap().gone = true,
+                SourceEvent::Finished => self.finished = true,
                 other => panic!("{other:?}"),
             }
         }
@@ -85,7 +90,8 @@ impl Driver {
             };
             for record in &input.records {
                 assert!(record.pos >= at && record.end <= end);
-                self.read.push((record.pos, String::from_utf8(record.text.of(&input.arena).to_vec()).unwrap()));
+                let text = sawlog_record::attached::split(&input.arena, record.text, |_, _, _| {});
+                self.read.push((record.pos, String::from_utf8(text.of(&input.arena).to_vec()).unwrap()));
             }
             self.known.get_mut(&generation).unwrap().at = input.records.last().unwrap().end;
         }
@@ -156,7 +162,8 @@ async fn what_the_buffer_dropped_is_fetched_again() {
     while at < 60 {
         let input = driver.source.read(generation, at, 60, LIMITS).await.unwrap();
         for record in &input.records {
-            assert_eq!(record.text.of(&input.arena), large[usize::try_from(record.pos).unwrap()].as_bytes());
+            let text = sawlog_record::attached::split(&input.arena, record.text, |_, _, _| {});
+            assert_eq!(text.of(&input.arena), large[usize::try_from(record.pos).unwrap()].as_bytes());
         }
         assert_eq!(input.records[0].pos, at);
         at = input.records.last().unwrap().end;
@@ -247,4 +254,24 @@ async fn members_of_a_group_share_partitions_and_leave_nothing_out() {
     let all: BTreeSet<String> = first.texts().into_iter().chain(second.texts()).collect();
     assert_eq!(all.len(), 80);
     assert_eq!(first.read.len() + second.read.len(), 80, "nothing came twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn until_eof_ends_at_the_ends_that_were_there_also_where_a_transaction_was_aborted() {
+    let Some(broker) = TestBroker::find("until_eof_ends") else { return };
+    let (one, two) = (TestBroker::unique("eof"), TestBroker::unique("eof"));
+    for topic in [&one, &two] {
+        broker.create(topic, 1).await;
+        broker.send(topic, 0, &values(0..10), true);
+        broker.send(topic, 0, &["aborted".to_owned()], false);
+    }
+    let options = options(&broker, &[&one, &two], &one, &json!({}));
+    let source = KafkaTopics::open(&options, "node-1", "in", true).unwrap();
+    let mut driver = Driver::start_with(source, vec![]).await;
+    driver.follow(|d| d.finished).await;
+    assert!(driver.finished);
+    assert_eq!(driver.read.len(), 20);
+    broker.send(&one, 0, &values(10..20), true);
+    driver.follow(|d| d.read.len() > 20).await;
+    assert_eq!(driver.read.len(), 20, "what came later is for the next run");
 }

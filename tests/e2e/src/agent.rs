@@ -19,11 +19,20 @@ pub struct Agent {
 impl Agent {
     /// Starts the binary that the test command built, on `sawlog.yaml` in `folder`.
     pub fn start(folder: &Path) -> Result<Self> {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same, to end by itself when everything that is there has been delivered.
+    pub fn start_until_eof(folder: &Path) -> Result<Self> {
+        Self::start_with(folder, &["--until-eof"])
+    }
+
+    fn start_with(folder: &Path, more: &[&str]) -> Result<Self> {
         let binary = std::env::var("SAWLOG_TEST_BINARY").context("SAWLOG_TEST_BINARY is not set")?;
         let log = folder.join("agent.log");
         let out = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new(binary);
-        command.args(["run", "--config"]).arg(folder.join("sawlog.yaml")).stdin(Stdio::null());
+        command.args(["run", "--config"]).arg(folder.join("sawlog.yaml")).args(more).stdin(Stdio::null());
         let child = command.stdout(out.try_clone()?).stderr(out).spawn()?;
         Ok(Self { child, log })
     }
@@ -61,13 +70,18 @@ impl Agent {
     pub fn terminate(mut self) -> Result<()> {
         self.check()?;
         self.signal(Signal::TERM)?;
-        let deadline = Instant::now() + END_MAX;
+        self.finish(END_MAX)
+    }
+
+    /// Waits for an orderly end with exit code 0.
+    pub fn finish(mut self, max: Duration) -> Result<()> {
+        let deadline = Instant::now() + max;
         loop {
             match self.child.try_wait()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => bail!("the agent ended with {status}:\n{}", self.log_tail()),
                 None if Instant::now() > deadline => {
-                    bail!("no end within {END_MAX:?} of SIGTERM:\n{}", self.log_tail())
+                    bail!("no end within {max:?}:\n{}", self.log_tail())
                 }
                 None => std::thread::sleep(Duration::from_millis(20)),
             }

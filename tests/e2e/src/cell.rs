@@ -2,10 +2,15 @@
 
 use crate::agent::Agent;
 use crate::feed::{Feed, Sender};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// A process that has only just been started knows no signals yet.
+const BEFORE_HANGUP: Duration = Duration::from_millis(400);
 
 /// How a cell is run.
 #[derive(Clone, Copy)]
@@ -16,6 +21,10 @@ pub struct Plan {
     pub lines: u64,
     /// Longest time from the last line to the last row.
     pub drain_max: Duration,
+    /// Services that are killed and started again on the way, one a round.
+    pub restarts: &'static [&'static str],
+    /// SIGHUP in the middle of every round.
+    pub hangups: bool,
 }
 
 /// Runs the agent on `config` below a folder of its own; `rows` reads what the sink shows.
@@ -38,7 +47,10 @@ pub fn run_with(
     let mut agent = Agent::start(path)?;
     let mut counted = 0;
     for round in 0..plan.kills {
-        feed.send(plan.lines)?;
+        send(&mut feed, plan, &agent)?;
+        if let Some(service) = plan.restarts.get(round as usize) {
+            restart(service)?;
+        }
         std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 130));
         // A kill counts only if the agent owes rows; what it delivered is read before it dies.
         let owed = (rows(path)?.len() as u64) < feed.sent();
@@ -46,7 +58,7 @@ pub fn run_with(
         counted += u32::from(owed);
         agent = Agent::start(path)?;
     }
-    feed.send(plan.lines)?;
+    send(&mut feed, plan, &agent)?;
     let deadline = Instant::now() + plan.drain_max;
     let mut found = rows(path)?;
     while (found.len() as u64) < feed.sent() && Instant::now() < deadline {
@@ -68,6 +80,24 @@ pub fn run_with(
     agent.terminate()?;
     println!("{} records, {counted} of {} kills with rows owed: lost 0, duplicated 0", feed.sent(), plan.kills);
     ensure!(counted > 0, "no kill found the agent owing rows: this run proves nothing");
+    Ok(())
+}
+
+/// The lines of one round, a reload between them.
+fn send(feed: &mut impl Sender, plan: Plan, agent: &Agent) -> Result<()> {
+    feed.send(plan.lines / 2)?;
+    if plan.hangups {
+        std::thread::sleep(BEFORE_HANGUP);
+        agent.signal(Signal::HUP)?;
+    }
+    feed.send(plan.lines - plan.lines / 2)
+}
+
+/// Kills a service and starts it again on the same data and port; only what the services' own state file names is ended.
+fn restart(service: &str) -> Result<()> {
+    let xtask = std::env::var("SAWLOG_TEST_XTASK").context("SAWLOG_TEST_XTASK is not set")?;
+    let output = Command::new(xtask).args(["services", "restart", service]).output()?;
+    ensure!(output.status.success(), "restart of {service}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

@@ -1,11 +1,15 @@
-//! Senders: numbered lines into a file that is rotated by renaming, and posts that are repeated until acknowledged.
+//! Senders: numbered lines into a file that is rotated by renaming, posts that are repeated until acknowledged, and messages
+//! of an idempotent producer.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Lines of one file before it is rotated.
@@ -79,6 +83,24 @@ impl Sender for Posts {
     }
 }
 
+/// Delivery reports, counted.
+#[derive(Clone, Default)]
+struct Reports {
+    taken: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
+}
+
+impl rdkafka::ClientContext for Reports {}
+
+impl rdkafka::producer::ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, report: &rdkafka::producer::DeliveryResult<'_>, (): ()) {
+        let counter = if report.is_ok() { &self.taken } else { &self.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What was written to a rotating file.
 pub struct Feed {
     path: PathBuf,
@@ -134,9 +156,10 @@ impl Sender for Feed {
     }
 }
 
-/// Numbered messages on a Kafka topic, each acknowledged by every replica and written once by the producer.
+/// Numbered messages on a Kafka topic, each with a key and a header. The producer is idempotent: a broker that is killed on the
+/// way gets none of them twice.
 pub struct Topic {
-    producer: ThreadedProducer<DefaultProducerContext>,
+    producer: ThreadedProducer<Reports>,
     topic: String,
     first: u64,
     next: u64,
@@ -146,22 +169,29 @@ pub struct Topic {
 impl Topic {
     /// A producer that has sent nothing, to a topic that exists.
     pub fn numbered(brokers: &str, topic: &str, first: u64, line: Line) -> Result<Self> {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("linger.ms", "5");
-        Ok(Self { producer: config.create()?, topic: topic.to_owned(), first, next: first, line })
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("linger.ms", "5");
+        settings.set("message.timeout.ms", "120000");
+        let producer = settings.create_with_context(Reports::default())?;
+        Ok(Self { producer, topic: topic.to_owned(), first, next: first, line })
     }
 }
 
 impl Sender for Topic {
     fn send(&mut self, records: u64) -> Result<()> {
-        let end = self.next + records;
-        for number in self.next..end {
-            let (key, value) = (number.to_string(), (self.line)(number));
-            let record = BaseRecord::to(&self.topic).key(&key).payload(&value);
-            self.producer.send(record).map_err(|(error, _)| error)?;
+        for number in self.next..self.next + records {
+            let (key, value, trace) = (format!("key-{number}"), (self.line)(number), format!("trace-{number}"));
+            let header = Header { key: "trace", value: Some(&trace) };
+            let headers = OwnedHeaders::new().insert(header);
+            let record = BaseRecord::to(&self.topic).key(&key).payload(&value).headers(headers);
+            self.producer.send(record).map_err(|(error, _)| error).context("message to the source topic")?;
         }
-        self.producer.flush(Duration::from_secs(60))?;
-        self.next = end;
+        self.next += records;
+        self.producer.flush(Duration::from_secs(120))?;
+        let reports = self.producer.context();
+        let (taken, refused) = (reports.taken.load(Ordering::Relaxed), reports.refused.load(Ordering::Relaxed));
+        let sent = self.sent();
+        ensure!((taken, refused) == (sent, 0), "{taken} of {sent} messages taken, {refused} refused");
         Ok(())
     }
 

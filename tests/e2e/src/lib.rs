@@ -8,6 +8,7 @@ pub mod cell;
 pub mod feed;
 pub mod lambda;
 pub mod read;
+pub mod s3;
 
 /// The value of an environment variable that the test command sets; `None` prints that the test is not run.
 pub fn service(test: &str, name: &str) -> Option<String> {
@@ -16,4 +17,10 @@ pub fn service(test: &str, name: &str) -> Option<String> {
         println!("NOT RUN: {test}: {name} is not set; `cargo xtask test` starts the services and sets it");
     }
     value
+}
+
+/// A name that no other test has.
+pub fn unique(name: &str) -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{name}-{}-{}", std::process::id(), since.as_millis())
 }

@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 
 fn number(row: &str) -> Result<u64> {
     let row: serde_json::Value = serde_json::from_str(row).with_context(|| format!("no JSON: {row}"))?;
+    // What came from a message carries the message's key and header.
+    if let Some(key) = row.get("messaging.kafka.message.key") {
+        let seq = &row["seq"];
+        ensure!(*key == format!("key-{seq}"), "the key of another message: {row}");
+        ensure!(row["messaging.kafka.message.header.trace"] == format!("trace-{seq}"), "another header: {row}");
+    }
     row.get("seq").and_then(serde_json::Value::as_u64).with_context(|| format!("no seq in {row}"))
 }
 

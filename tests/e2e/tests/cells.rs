@@ -1,12 +1,14 @@
-//! The cells of the main job: file to local lake, appended file, Kafka, Elasticsearch, S3 and HDFS; HTTP to a local lake.
+//! The cells of the main job: file to local lake, appended file, Kafka, Elasticsearch, S3 and HDFS; HTTP to a local lake. Those
+//! that Kafka feeds are in `kafka.rs`.
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::cell::{Plan, run, run_with};
 use sawlog_e2e::feed::Posts;
-use sawlog_e2e::{read, service};
+use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::{read, service, unique};
 use std::time::Duration;
 
-const PLAN: Plan = Plan { kills: 6, lines: 900, drain_max: Duration::from_secs(90) };
+const PLAN: Plan = Plan { kills: 6, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: false };
 
 /// A config with one sink.
 fn config(sink: &str) -> String {
@@ -16,11 +18,6 @@ fn config(sink: &str) -> String {
          transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json, text] }}\n\
          sinks:\n  out: {sink}\n"
     )
-}
-
-fn unique(name: &str) -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    format!("{name}-{}-{}", std::process::id(), since.as_millis())
 }
 
 #[test]
@@ -58,21 +55,9 @@ fn file_to_elasticsearch_survives_kills() {
 
 #[test]
 fn file_to_s3_survives_kills() {
-    let Some(endpoint) = service("file → s3", "SAWLOG_TEST_S3_ENDPOINT") else { return };
-    let get = |name: &str| std::env::var(name).unwrap();
-    let (key, secret, bucket) =
-        (get("SAWLOG_TEST_S3_ACCESS_KEY"), get("SAWLOG_TEST_S3_SECRET_KEY"), get("SAWLOG_TEST_S3_BUCKET"));
-    let region = get("SAWLOG_TEST_S3_REGION");
-    let prefix = unique("cell");
-    let sink = format!(
-        "{{ type: s3, inputs: [parsed], bucket: {bucket}, endpoint: \"{endpoint}\", region: {region}, path_style: true, prefix: \"{prefix}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }}, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }} }}"
-    );
-    let host = endpoint.trim_start_matches("http://").to_owned();
-    let prepare = format!(
-        "from duckdb_extensions import import_extension\nimport_extension('httpfs')\nc.execute('LOAD httpfs')\nc.execute(\"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', ENDPOINT '{host}', REGION '{region}', URL_STYLE 'path', USE_SSL false)\")"
-    );
-    let glob = format!("s3://{bucket}/{prefix}/*/*/*.jsonl");
-    run(&config(&sink), Plan { kills: 4, ..PLAN }, |_| read::duckdb(&prepare, &glob)).unwrap();
+    let Some(bucket) = Bucket::find("file → s3") else { return };
+    let sink = bucket.sink("parsed");
+    run(&config(&sink), Plan { kills: 4, ..PLAN }, |_| bucket.rows()).unwrap();
 }
 
 #[test]

@@ -278,6 +278,8 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     let mut tally = Step::cargo("contracts", &[&contracts[..], &last[..]].concat(), 20).run(&variables)?;
     let deploy = ["test", "--package", "sawlog", "--test", "deploy"];
     tally += Step::cargo("deploy", &[&deploy[..], &last[..]].concat(), 10).run(&variables)?;
+    let source = ["test", "--package", "sawlog-sources", "--test", "kafka"];
+    tally += Step::cargo("source-contracts", &[&source[..], &last[..]].concat(), 10).run(&variables)?;
     let cells = ["test", "--package", "sawlog-e2e"];
     tally += Step::cargo("services", &[&cells[..], &last[..]].concat(), 40).run(&variables)?;
     Ok(tally)

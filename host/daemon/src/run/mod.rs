@@ -42,14 +42,15 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
     let runtime = runtime::build(&config)?;
     let path = path.to_owned();
     runtime.block_on(async move {
-        let mut running = parts::start(config, files, options).await?;
-        let (handle, mut jobs) = Handle::new(&running, path.clone());
-        let api = api::start(handle.clone()).await?;
+        // First of all: a signal that comes while everything starts must not end the process.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let mut dump = signal(SignalKind::user_defined1())?;
         let mut reopen = signal(SignalKind::user_defined2())?;
+        let mut running = parts::start(config, files, options).await?;
+        let (handle, mut jobs) = Handle::new(&running, path.clone());
+        let api = api::start(handle.clone()).await?;
         let engine = running.engine.clone();
         let is_delivered = loop {
             tokio::select! {

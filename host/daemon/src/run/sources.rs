@@ -67,7 +67,8 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner<'_>, run: Options
             Ok(Opened { figures: Figures::File(source.clone()), source, fields })
         }
         SourceOptions::Kafka(kafka) => {
-            let source = KafkaTopics::open(kafka, owner.agent, name).map_err(|e| refuse(e.to_string()))?;
+            let source =
+                KafkaTopics::open(kafka, owner.agent, name, run.until_eof).map_err(|e| refuse(e.to_string()))?;
             let source = Arc::new(source);
             let fields: FieldsOf = Arc::new(|_| decode::Source::default());
             Ok(Opened { figures: Figures::Kafka(source.clone()), source, fields })

@@ -99,7 +99,7 @@ impl Decoder {
                 text,
                 fields_start: first as u32,
                 fields_len: (decoded.batch.fields.len() - first) as u32,
-                flags: record.flags | if refused.is_some() { flag::UNDECODED } else { 0 },
+                flags: record.flags & !flag::ATTACHED | if refused.is_some() { flag::UNDECODED } else { 0 },
             });
         }
         decoded.batch.arena = input.arena;
@@ -112,7 +112,11 @@ impl Decoder {
 
     /// Fills one row; what the last decoder said if none took the text (nothing to say if the list is empty).
     fn fill(&self, draft: &mut Draft<'_>, shared: &Shared, flags: u8) -> Option<Option<Refusal>> {
-        let (original, row_first) = (draft.span, draft.first);
+        let row_first = draft.first;
+        if flags & flag::ATTACHED != 0 {
+            draft.open_attached();
+        }
+        let original = draft.span;
         let mut refused = Some(None);
         for attempt in &self.attempts {
             match attempt.decode(draft) {

@@ -1,5 +1,6 @@
 //! The row that a decoder is filling, and the words that decoders give as names. Knows nothing of any format.
 
+use crate::attached;
 use crate::batch::{Field, Span, Spill, ValueKind};
 use crate::json::{JsonError, Names, Shape, name_hash};
 
@@ -132,10 +133,24 @@ impl<'a> Draft<'a> {
         Span { start: self.dictionary + word.place.start, len: word.place.len }
     }
 
+    /// Takes the fields that the source attached off the text; the record can't forge them.
+    pub(super) fn open_attached(&mut self) {
+        let arena = self.arena;
+        let text = attached::split(arena, self.span, |name, value, kind| {
+            self.names.insert(name_hash(name.of(arena)));
+            self.fields.push(Field { key: name, value, kind });
+        });
+        if text == self.span {
+            self.take_back();
+        }
+        self.enter(text);
+    }
+
     /// Goes on inside an envelope: what is in the row stays, whatever the decoders behind say.
     pub(super) fn enter(&mut self, inner: Span) {
         (self.span, self.first) = (inner, self.fields.len());
-        (self.trusted, self.names) = (self.names, Names::default());
+        self.trusted.join(&self.names);
+        self.names = Names::default();
     }
 
     /// Takes back what the present decoder has added.

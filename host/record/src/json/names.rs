@@ -21,6 +21,11 @@ impl Names {
         self.0[usize::from(hash >> 6)] & (1u64 << (hash & 63)) != 0
     }
 
+    /// Adds the names of `other`.
+    pub fn join(&mut self, other: &Names) {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a |= b);
+    }
+
     /// Whether the two sets may share a name.
     #[inline(always)]
     pub fn may_meet(&self, other: &Names) -> bool {

@@ -2,11 +2,11 @@
 //! there is room for. Knows nothing of Kafka.
 
 use sawlog_core::ports::ReadLimits;
-use sawlog_record::batch::{ARENA_BYTES_MAX, Input, InputRecord, Span};
+use sawlog_record::batch::{ARENA_BYTES_MAX, Input, InputRecord, Span, flag};
 use sawlog_record::id::Generation;
 use std::collections::VecDeque;
 
-/// Bytes that a message takes beside its value.
+/// Bytes that a message takes beside its record.
 const FRAME_BYTES: usize = 64;
 
 /// Messages of one partition, ascending.
@@ -129,7 +129,7 @@ pub fn gather<'a>(
         }
         let text = Span { start: input.arena.len() as u32, len: value.len() as u32 };
         input.arena.extend_from_slice(value);
-        input.records.push(InputRecord { pos: offset, end: offset + 1, text, received: 0, flags: 0 });
+        input.records.push(InputRecord { pos: offset, end: offset + 1, text, received: 0, flags: flag::ATTACHED });
     }
     input
 }

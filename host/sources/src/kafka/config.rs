@@ -20,7 +20,8 @@ pub enum Start {
     Latest,
 }
 
-/// Reads committed messages of topics, as a member of a consumer group or of partitions listed by hand.
+/// Reads committed messages of topics, as a member of a consumer group or of partitions listed by hand. The value is the
+/// record's text; key and headers become the fields `messaging.kafka.message.key` and `messaging.kafka.message.header.NAME`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSource {

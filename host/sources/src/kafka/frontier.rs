@@ -4,10 +4,12 @@
 use super::buffer::Buffer;
 use super::config::{KafkaSource, Start};
 use super::identity::Identity;
+use super::message;
+use super::replay::NoGroup;
 use super::shared::{Shared, Tracked};
 use sawlog_core::ports::SourceEvent;
 use sawlog_kafka::{
-    ClientError, Cluster, Consumer, ConsumerOptions, Offsets, PartitionRef, Polled, Positions, Trouble,
+    ClientError, Cluster, Consumer, ConsumerOptions, Fetched, Offsets, PartitionRef, Polled, Positions, Trouble,
 };
 use sawlog_record::id::Generation;
 use std::collections::BTreeMap;
@@ -34,6 +36,8 @@ pub struct Frontier {
     pub options: KafkaSource,
     /// What it shares with the core's calls.
     pub shared: Arc<Shared>,
+    /// Reading ends where the partitions end when they are first assigned.
+    pub until_eof: bool,
     /// Set when the source is dropped.
     pub stopped: Arc<AtomicBool>,
 }
@@ -126,13 +130,15 @@ impl Frontier {
             from.push((place, position));
         }
         consumer.assign(&from)?;
-        self.assigned(topics, from)
+        self.assigned(consumer, topics, from)
     }
 
     fn take(&self, consumer: &mut dyn Consumer, topics: &Topics, polled: Polled) -> Result<(), ClientError> {
         match polled {
-            Polled::Message { partition, offset, value } => self.fetched(consumer, &partition, offset, value)?,
-            Polled::Assigned(from) => self.assigned(topics, from)?,
+            Polled::Message { partition, offset, message } => self.fetched(consumer, &partition, offset, &message)?,
+            Polled::Assigned(from) => self.assigned(consumer, topics, from)?,
+            Polled::End(number) if self.until_eof => self.ended(number)?,
+            Polled::End(_) => {}
             Polled::Revoked(places) => self.revoked(&places),
             Polled::OutOfRange(place) => {
                 tracing::error!(partition = %place, "messages that were not delivered are gone from the topic; the partition stops");
@@ -151,22 +157,70 @@ impl Frontier {
         consumer: &mut dyn Consumer,
         place: &PartitionRef,
         offset: u64,
-        value: Vec<u8>,
+        message: &Fetched,
     ) -> Result<(), ClientError> {
+        let record = message::record(message);
         let mut state = self.shared.lock();
         let Some(generation) = state.current(place) else { return Ok(()) };
         let Some(tracked) = state.partitions.get_mut(&generation) else { return Ok(()) };
         let Some(buffer) = &mut tracked.buffer else { return Ok(()) };
-        if !buffer.push(offset, value) {
+        if tracked.stop.is_some_and(|stop| offset >= stop) {
+            tracked.done = true;
+            state.finish();
+            return Ok(());
+        }
+        if !buffer.push(offset, record) {
             return Ok(());
         }
         let end = buffer.end();
+        tracked.done |= tracked.stop.is_some_and(|stop| end >= stop);
         tracked.lag = tracked.lag.saturating_sub(1);
         let full = buffer.is_full() && !tracked.paused;
         tracked.paused |= full;
         state.tell(SourceEvent::Available { generation, end });
+        if self.until_eof {
+            state.finish();
+        }
         drop(state);
         if full { consumer.pause(place, true) } else { Ok(()) }
+    }
+
+    /// Some partition of this number has nothing more. Where several topics have one that is not done, each is asked.
+    fn ended(&self, number: i32) -> Result<(), ClientError> {
+        let waiting: Vec<(Generation, PartitionRef, u64, u64)> = {
+            let state = self.shared.lock();
+            let open = |(g, t): (&Generation, &Tracked)| {
+                let end = t.buffer.as_ref()?.end();
+                let is_open = !t.done && t.identity.partition == number;
+                t.stop.filter(|_| is_open).map(|stop| (*g, t.identity.place(), end, stop))
+            };
+            state.partitions.iter().filter_map(open).collect()
+        };
+        let only = waiting.len() == 1;
+        for (generation, place, from, stop) in waiting {
+            let done = only || self.is_empty(&place, from, stop)?;
+            if let Some(tracked) = self.shared.lock().partitions.get_mut(&generation) {
+                tracked.done |= done;
+            }
+        }
+        self.shared.lock().finish();
+        Ok(())
+    }
+
+    /// Whether no committed message of the partition lies in `[from, stop)`.
+    fn is_empty(&self, place: &PartitionRef, from: u64, stop: u64) -> Result<bool, ClientError> {
+        let mut consumer = self.cluster.consumer(&consumer_options(&self.options), Box::new(NoGroup))?;
+        consumer.assign(&[(place.clone(), from)])?;
+        let deadline = Instant::now() + ASK_TIMEOUT;
+        while Instant::now() < deadline {
+            match consumer.poll(POLL) {
+                Some(Ok(Polled::Message { offset, .. })) => return Ok(offset >= stop),
+                Some(Ok(Polled::End(_))) => return Ok(true),
+                Some(Err(error)) if error.trouble == Trouble::Refused => return Err(error),
+                _ => {}
+            }
+        }
+        Err(ClientError::new(format!("end of {place}"), Trouble::Unavailable, "no broker answered in time"))
     }
 
     /// Resumes partitions that were read meanwhile.
@@ -181,10 +235,16 @@ impl Frontier {
         resumed.iter().try_for_each(|place| consumer.pause(place, false))
     }
 
-    fn assigned(&self, topics: &Topics, from: Vec<(PartitionRef, u64)>) -> Result<(), ClientError> {
-        let mut state = self.shared.lock();
+    fn assigned(
+        &self,
+        consumer: &dyn Consumer,
+        topics: &Topics,
+        from: Vec<(PartitionRef, u64)>,
+    ) -> Result<(), ClientError> {
         for (place, start) in from {
             let identity = topics.identity(&place)?;
+            let end = if self.until_eof { Some(consumer.offsets().bounds(&place)?.1) } else { None };
+            let mut state = self.shared.lock();
             let generation = identity.generation();
             if let Some(older) = state.current(&place).filter(|older| *older != generation) {
                 tracing::error!(partition = %place, "the topic was deleted and made again; what was not delivered of the old one is gone");
@@ -199,7 +259,12 @@ impl Frontier {
             if let Some(tracked) = state.partitions.get_mut(&generation).filter(|tracked| !tracked.gone) {
                 tracked.buffer = Some(Buffer::new(start, share));
                 tracked.paused = false;
+                tracked.stop = tracked.stop.or(end);
+                tracked.done |= tracked.stop.is_some_and(|stop| start >= stop);
             }
+        }
+        if self.until_eof {
+            self.shared.lock().finish();
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod buffer;
 pub mod config;
 mod frontier;
 mod identity;
+pub mod message;
 mod replay;
 mod shared;
 
@@ -57,28 +58,29 @@ pub struct Lag {
 
 impl KafkaTopics {
     /// A source of the cluster that `options` name; `agent` and `source` name it in the brokers' logs. Nothing is sent before
-    /// [`Source::restore`].
+    /// [`Source::restore`]. With `until_eof` it reads to where the partitions end when it begins, and has finished then.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn open(options: &KafkaSource, agent: &str, source: &str) -> std::io::Result<Self> {
+    pub fn open(options: &KafkaSource, agent: &str, source: &str, until_eof: bool) -> std::io::Result<Self> {
         let connection = Connection {
             brokers: options.brokers.clone(),
             client_id: format!("sawlog-{agent}-{source}"),
             sasl: options.sasl.clone(),
             tls: options.tls.clone(),
         };
-        Self::over(Arc::new(LibrdkafkaCluster::new(connection)), options)
+        Self::over(Arc::new(LibrdkafkaCluster::new(connection)), options, until_eof)
     }
 
     /// A source of any cluster.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn over(cluster: Arc<dyn Cluster>, options: &KafkaSource) -> std::io::Result<Self> {
+    pub fn over(cluster: Arc<dyn Cluster>, options: &KafkaSource, until_eof: bool) -> std::io::Result<Self> {
         let (shared, stopped) = (Arc::new(Shared::default()), Arc::new(AtomicBool::new(false)));
         let replay = Worker::start("kafka-replay", Replay::new(cluster.clone(), options.clone()))?;
-        let frontier = Frontier { cluster, options: options.clone(), shared: shared.clone(), stopped: stopped.clone() };
+        let (options, shared_too, stopped_too) = (options.clone(), shared.clone(), stopped.clone());
+        let frontier = Frontier { cluster, options, shared: shared_too, until_eof, stopped: stopped_too };
         Ok(Self { shared, stopped, replay, frontier: Mutex::new(Some(frontier)) })
     }
 

@@ -3,6 +3,7 @@
 use super::buffer::gather;
 use super::config::KafkaSource;
 use super::frontier::consumer_options;
+use super::message;
 use sawlog_core::ports::{ReadError, ReadLimits};
 use sawlog_kafka::{ClientError, Cluster, Consumer, Offsets, PartitionRef, Polled, Positions, Trouble};
 use sawlog_record::batch::Input;
@@ -80,9 +81,10 @@ impl Replay {
             }
             let wait = if self.ahead.is_empty() { deadline.saturating_duration_since(Instant::now()) } else { MORE };
             match consumer.poll(wait) {
-                Some(Ok(Polled::Message { partition, offset, value })) if partition == *place && offset >= from => {
-                    bytes += value.len();
-                    self.ahead.push((offset, value));
+                Some(Ok(Polled::Message { partition, offset, message })) if partition == *place && offset >= from => {
+                    let record = message::record(&message);
+                    bytes += record.len();
+                    self.ahead.push((offset, record));
                 }
                 Some(Ok(Polled::OutOfRange(_))) => return Err(ReadError::Gone),
                 Some(Ok(_)) => {}
@@ -98,7 +100,7 @@ impl Replay {
 }
 
 /// A consumer that joins no group is never given a partition.
-struct NoGroup;
+pub(super) struct NoGroup;
 
 impl Positions for NoGroup {
     fn position(&self, partition: &PartitionRef, _: &dyn Offsets) -> Result<u64, ClientError> {

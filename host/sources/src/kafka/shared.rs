@@ -25,6 +25,10 @@ pub struct Tracked {
     pub gone: bool,
     /// Fetching is paused.
     pub paused: bool,
+    /// With `--until-eof`: the end of the partition when it was first assigned; nothing from there on is taken.
+    pub stop: Option<u64>,
+    /// Everything below `stop` was fetched.
+    pub done: bool,
     /// Messages between what was fetched and the end of the partition, when it was last looked at.
     pub lag: u64,
 }
@@ -32,7 +36,17 @@ pub struct Tracked {
 impl Tracked {
     /// A partition of which everything below `floor` is done.
     pub fn new(identity: Identity, floor: u64) -> Self {
-        Self { identity, buffer: None, floor, committed: 0, gone: false, paused: false, lag: 0 }
+        Self {
+            identity,
+            buffer: None,
+            floor,
+            committed: 0,
+            gone: false,
+            paused: false,
+            stop: None,
+            done: false,
+            lag: 0,
+        }
     }
 }
 
@@ -42,6 +56,7 @@ pub struct State {
     /// Partitions by generation.
     pub partitions: BTreeMap<Generation, Tracked>,
     events: VecDeque<SourceEvent>,
+    finished: bool,
     /// The newest trouble of the consumer, in words.
     pub trouble: Option<String>,
 }
@@ -59,6 +74,16 @@ impl State {
             return;
         }
         self.events.push_back(event);
+    }
+
+    /// Says, once, that nothing will come any more, where every partition that is read here came to its `stop`.
+    pub fn finish(&mut self) {
+        let mut read = self.partitions.values().filter(|tracked| tracked.buffer.is_some() || tracked.gone).peekable();
+        let done = read.peek().is_some() && read.all(|tracked| tracked.done || tracked.gone);
+        if done && !self.finished {
+            self.finished = true;
+            self.tell(SourceEvent::Finished);
+        }
     }
 
     /// The generation that is read at `place` now.

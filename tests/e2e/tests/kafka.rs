@@ -1,0 +1,84 @@
+//! The cells with Kafka at their beginning: Kafka to Kafka and to S3, HTTP to Kafka; the broker and S3 are killed on the way, and
+//! the configuration is loaded anew under load.
+#![allow(clippy::unwrap_used)]
+
+use sawlog_e2e::agent::Agent;
+use sawlog_e2e::cell::{Plan, run_with};
+use sawlog_e2e::feed::{Posts, Sender as _, Topic, plain};
+use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::{read, service, unique};
+use std::time::Duration;
+
+const PLAN: Plan = Plan { kills: 4, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: false };
+
+/// A config from partitions of `topic` that are assigned by hand.
+fn config(brokers: &str, topic: &str, sink: &str) -> String {
+    format!(
+        "version: 1\nagent: {{ id: e2e }}\ndata_dir: ./data\ncheckpoint: {{ interval: 1s }}\n\
+         sources:\n  orders: {{ type: kafka, brokers: [\"{brokers}\"], topics: [{topic}], partitions: [0, 1, 2], group_id: {topic}, start: earliest }}\n\
+         transforms:\n  parsed: {{ type: parse, inputs: [orders], try: [json, text] }}\n\
+         sinks:\n  out: {sink}\n"
+    )
+}
+
+fn kafka_sink(brokers: &str, input: &str, topic: &str, cursors: &str) -> String {
+    format!(
+        "{{ type: kafka, inputs: [{input}], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}"
+    )
+}
+
+#[test]
+fn kafka_to_kafka_survives_kills_a_broker_killed_and_reloads_under_load() {
+    let Some(brokers) = service("kafka → kafka", "SAWLOG_TEST_KAFKA") else { return };
+    let (from, to, cursors) = (unique("from"), unique("to"), unique("cursors"));
+    read::make_topics(&brokers, &[(&from, 3, false), (&to, 3, false), (&cursors, 16, true)]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&brokers, &from, &kafka_sink(&brokers, "parsed", &to, &cursors));
+    let plan = Plan { restarts: &["kafka"], hangups: true, ..PLAN };
+    let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
+    run_with(folder.path(), &config, plan, feed, |_| read::kafka(&brokers, &to)).unwrap();
+}
+
+#[test]
+fn kafka_to_s3_survives_kills_and_s3_killed() {
+    let Some(brokers) = service("kafka → s3", "SAWLOG_TEST_KAFKA") else { return };
+    let Some(bucket) = Bucket::find("kafka → s3") else { return };
+    let from = unique("from");
+    read::make_topics(&brokers, &[(&from, 3, false)]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&brokers, &from, &bucket.sink("parsed"));
+    let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
+    run_with(folder.path(), &config, Plan { restarts: &["s3"], ..PLAN }, feed, |_| bucket.rows()).unwrap();
+}
+
+#[test]
+fn http_to_kafka_survives_kills() {
+    let Some(brokers) = service("http → kafka", "SAWLOG_TEST_KAFKA") else { return };
+    let (to, cursors) = (unique("to"), unique("cursors"));
+    read::make_topics(&brokers, &[(&to, 3, false), (&cursors, 16, true)]).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let sink = kafka_sink(&brokers, "web", &to, &cursors);
+    let config = format!(
+        "version: 1\nagent: {{ id: e2e }}\ndata_dir: ./data\ncheckpoint: {{ interval: 1s }}\n\
+         sources:\n  web: {{ type: http, listen: \"127.0.0.1:{port}\", decode: ndjson }}\nsinks:\n  out: {sink}\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let posts = Posts::new(format!("http://127.0.0.1:{port}/"));
+    run_with(folder.path(), &config, PLAN, posts, |_| read::kafka(&brokers, &to)).unwrap();
+}
+
+#[test]
+fn a_backfill_from_kafka_ends_by_itself() {
+    let Some(brokers) = service("kafka until eof", "SAWLOG_TEST_KAFKA") else { return };
+    let from = unique("from");
+    read::make_topics(&brokers, &[(&from, 3, false)]).unwrap();
+    let mut feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
+    feed.send(2_000).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let sink = "{ type: file, inputs: [parsed], path: \"./lake/dt={received_time:%Y-%m-%d}\", format: jsonl, roll: { size: 1MiB, age: 1s } }";
+    std::fs::write(folder.path().join("sawlog.yaml"), config(&brokers, &from, sink)).unwrap();
+    Agent::start_until_eof(folder.path()).unwrap().finish(Duration::from_secs(60)).unwrap();
+    let mut rows = read::folder(&folder.path().join("lake")).unwrap();
+    rows.sort_unstable();
+    assert_eq!(rows, (0..2_000).collect::<Vec<u64>>());
+}
