@@ -26,7 +26,7 @@ pub trait Sender {
 /// The text of a record, by its number.
 pub type Line = fn(u64) -> String;
 
-fn plain(number: u64) -> String {
+pub fn plain(number: u64) -> String {
     format!("{{\"seq\":{number},\"level\":\"info\",\"message\":\"line {number}\"}}")
 }
 
