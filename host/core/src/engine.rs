@@ -9,11 +9,10 @@ use crate::reload;
 use crate::shared::{PartitionStop, Shared, Tuning};
 use crate::sink::Sink;
 use crate::status::Checkpoints;
-use crate::{SinkId, SourceId};
+use crate::{EpochId, SinkId, SourceId, mutation};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
 use sawlog_record::id::PartitionId;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,15 +24,28 @@ pub trait Spawner: Send + Sync {
     fn spawn(&self, home: Option<PartitionId>, task: BoxFuture<'static, ()>);
 }
 
-/// A source with the sinks that its records can reach.
+/// A source, ready to begin.
 #[derive(Clone)]
 pub struct Route {
     /// The source's key.
     pub id: SourceId,
     /// The source.
     pub source: Arc<dyn Source>,
-    /// Sinks that it feeds.
-    pub sinks: BTreeSet<SinkId>,
+    /// `Some`: the configuration no longer names it. It takes nothing new and delivers what it owes, under this epoch where it
+    /// has planned nothing yet.
+    pub retired: Option<EpochId>,
+}
+
+/// What a changed configuration brings.
+pub struct Change {
+    /// What delivery depends on. Sources that no sink is fed by any more are removed.
+    pub wanted: reload::Wanted,
+    /// Names of all sources of the configuration.
+    pub sources: BTreeSet<SourceId>,
+    /// Sinks that are new, or take the place of one with the same name.
+    pub sinks: Vec<Arc<Sink>>,
+    /// Sources that are new; one that takes another's place comes after [`Engine::end_source`].
+    pub routes: Vec<Route>,
 }
 
 /// Everything that an engine is made of.
@@ -62,14 +74,10 @@ pub struct Parts {
 
 /// A running engine. Dropping its tasks at any moment is safe: nothing that matters lives in them.
 pub struct Engine {
-    journal: Arc<Journal>,
-    clock: Arc<dyn Clock>,
-    shared: Vec<Arc<Shared>>,
+    ground: Ground,
+    shared: Mutex<BTreeMap<SourceId, Arc<Shared>>>,
     sinks: Mutex<BTreeMap<SinkId, Arc<Sink>>>,
-    planning: Arc<AtomicBool>,
-    checkpoint: Arc<AtomicU64>,
     checkpoint_interval: Duration,
-    blobs: Arc<futures_util::lock::Mutex<()>>,
     spawner: Arc<dyn Spawner>,
     stopped: Mutex<BTreeMap<PartitionId, String>>,
     checkpoints: Mutex<Checkpoints>,
@@ -77,70 +85,119 @@ pub struct Engine {
     reloading: futures_util::lock::Mutex<()>,
 }
 
+/// What sources are started on.
+struct Ground {
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    chains: Arc<dyn Chains>,
+    rescue: Arc<dyn RescueQueue>,
+    reseated: Arc<Event>,
+    tuning: Tuning,
+    planning: Arc<AtomicBool>,
+    checkpoint: Arc<AtomicU64>,
+    blobs: Arc<futures_util::lock::Mutex<()>>,
+}
+
+impl Ground {
+    /// What the lanes of one source share.
+    fn share(&self, route: Route, sinks: BTreeMap<SinkId, Arc<Sink>>) -> Arc<Shared> {
+        let (journal, clock) = (self.journal.clone(), self.clock.clone());
+        let inputs = Inputs::new(route.id, route.source, self.rescue.clone(), journal.clone(), clock.clone());
+        let shared = Shared::new(
+            journal,
+            self.chains.clone(),
+            Arc::new(inputs),
+            clock,
+            self.tuning,
+            self.reseated.clone(),
+            self.planning.clone(),
+            self.checkpoint.clone(),
+            self.blobs.clone(),
+            sinks,
+        );
+        shared.set_retired(route.retired);
+        Arc::new(shared)
+    }
+}
+
 impl Engine {
     /// Journals the configuration where it is new, and starts everything.
     pub async fn start(parts: Parts, wanted: reload::Wanted) -> Result<Arc<Self>, StartError> {
         begin_epoch(&parts.journal, &wanted).await?;
-        let checkpoint = Arc::new(AtomicU64::new(0));
-        let planning = Arc::new(AtomicBool::new(true));
-        let blobs = Arc::new(futures_util::lock::Mutex::new(()));
-        let share = |route: &Route| {
-            let inputs = Inputs::new(
-                route.id.clone(),
-                route.source.clone(),
-                parts.rescue.clone(),
-                parts.journal.clone(),
-                parts.clock.clone(),
-            );
-            let fed = parts.sinks.iter().filter(|(id, _)| route.sinks.contains(*id));
-            Arc::new(Shared::new(
-                parts.journal.clone(),
-                parts.chains.clone(),
-                Arc::new(inputs),
-                parts.clock.clone(),
-                parts.tuning,
-                parts.reseated.clone(),
-                planning.clone(),
-                checkpoint.clone(),
-                blobs.clone(),
-                fed.map(|(id, sink)| (id.clone(), sink.clone())).collect(),
-            ))
-        };
         let engine = Arc::new(Self {
-            shared: parts.routes.iter().map(share).collect(),
-            journal: parts.journal,
-            clock: parts.clock,
+            ground: Ground {
+                journal: parts.journal,
+                clock: parts.clock,
+                chains: parts.chains,
+                rescue: parts.rescue,
+                reseated: parts.reseated,
+                tuning: parts.tuning,
+                planning: Arc::new(AtomicBool::new(true)),
+                checkpoint: Arc::default(),
+                blobs: Arc::default(),
+            },
+            shared: Mutex::default(),
             sinks: Mutex::new(parts.sinks),
-            planning,
-            checkpoint,
             checkpoint_interval: parts.checkpoint_interval,
-            blobs,
             spawner: parts.spawner,
             stopped: Mutex::default(),
             checkpoints: Mutex::default(),
             reloading: futures_util::lock::Mutex::new(()),
         });
-        engine.clone().spawn_all();
+        engine.sinks().into_values().for_each(|sink| engine.spawn_sink(sink));
+        parts.routes.into_iter().for_each(|route| engine.start_source(route));
+        let checkpoints = engine.clone();
+        engine.spawner.spawn(None, Box::pin(async move { checkpoints.keep_checkpoints().await }));
         Ok(engine)
-    }
-
-    fn spawn_all(self: Arc<Self>) {
-        for sink in self.sinks().into_values() {
-            self.spawn_sink(sink);
-        }
-        for shared in &self.shared {
-            let inputs = shared.inputs.clone();
-            // A failed journal is noticed by whoever runs the engine, through `Engine::failure`.
-            self.spawner.spawn(None, Box::pin(async move { drop(inputs.run().await) }));
-            let (engine, shared) = (self.clone(), shared.clone());
-            self.spawner.spawn(None, Box::pin(async move { engine.discover(shared).await }));
-        }
-        let engine = self.clone();
-        self.spawner.spawn(None, Box::pin(async move { engine.keep_checkpoints().await }));
     }
 
     fn spawn_sink(&self, sink: Arc<Sink>) {
         self.spawner.spawn(None, Box::pin(async move { sink.run().await }));
+    }
+
+    // ------------------------------------------------------------ sources
+
+    fn shared(&self) -> BTreeMap<SourceId, Arc<Shared>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts a source over what the journal knows of it.
+    pub fn start_source(self: &Arc<Self>, route: Route) {
+        let id = route.id.clone();
+        let fed = self.fed_by(&id);
+        let closes = route.retired.is_some();
+        let shared = self.ground.share(route, fed);
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).insert(id, shared.clone());
+        let (engine, partitions) = (self.clone(), shared.clone());
+        self.spawner.spawn(
+            None,
+            Box::pin(async move {
+                let discovery = engine.discover(partitions.clone());
+                partitions.tasks.run(discovery).await;
+            }),
+        );
+        let follow = async move {
+            // A failed journal is noticed by whoever runs the engine, through `Engine::failure`.
+            drop(shared.tasks.hold(shared.inputs.run(closes, &shared.tasks)).await);
+        };
+        self.spawner.spawn(None, Box::pin(follow));
+    }
+
+    /// The sinks that answer for a source's records.
+    fn fed_by(&self, source: &SourceId) -> BTreeMap<SinkId, Arc<Sink>> {
+        let state = self.ground.journal.state();
+        self.sinks().into_iter().filter(|(sink, _)| state.feeds(source, sink)).collect()
+    }
+
+    /// Ends the tasks of a source: when this returns, nothing of it runs any more and its sinks keep what they took. Whoever
+    /// takes its place goes on where the journal says.
+    pub async fn end_source(&self, id: &SourceId) {
+        let Some(shared) = self.shared.lock().unwrap_or_else(PoisonError::into_inner).remove(id) else { return };
+        shared.inputs.close().await;
+        shared.tasks.end().await;
+        shared.set_sinks(BTreeMap::new());
+        let (partitions, _) = shared.inputs.partitions();
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).retain(|p, _| !partitions.contains(p));
     }
 
     /// Starts a task for each partition of a source as it appears.
@@ -149,9 +206,13 @@ impl Engine {
         loop {
             let (partitions, more) = shared.inputs.partitions();
             for id in partitions.into_iter().filter(|p| running.insert(*p)).collect::<Vec<_>>() {
-                let partition = Partition::new(id, shared.clone());
-                let engine = self.clone();
-                let task = async move { engine.note_stop(id, partition.run().await) };
+                let (engine, shared) = (self.clone(), shared.clone());
+                let task = async move {
+                    let partition = Partition::new(id, shared.clone());
+                    if let Some(stop) = shared.tasks.run(partition.run()).await {
+                        engine.note_stop(id, stop);
+                    }
+                };
                 self.spawner.spawn(Some(id), Box::pin(task));
             }
             more.await;
@@ -162,9 +223,24 @@ impl Engine {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, stop.to_string());
     }
 
+    /// Ends removed sources that owe nothing any more.
+    async fn end_settled(&self) {
+        for (id, shared) in self.shared() {
+            let is_done = shared.retired().is_some()
+                && !shared.inputs.owes()
+                && shared.is_settled()
+                && reload::is_source_delivered(&self.ground.journal.state(), &id);
+            if is_done {
+                self.end_source(&id).await;
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ checkpoints
+
     async fn keep_checkpoints(&self) {
         loop {
-            self.clock.sleep(self.checkpoint_interval).await;
+            self.ground.clock.sleep(self.checkpoint_interval).await;
             if self.keep_checkpoint().await.is_err() {
                 return;
             }
@@ -173,9 +249,9 @@ impl Engine {
 
     /// Trims input, has lanes save their state, and replaces the journal by a snapshot.
     pub async fn keep_checkpoint(&self) -> Result<(), JournalError> {
-        let began = self.clock.elapsed();
+        let began = self.ground.clock.elapsed();
         let kept = self.write_checkpoint().await;
-        let now = self.clock.elapsed();
+        let now = self.ground.clock.elapsed();
         let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         match &kept {
             Ok(()) => {
@@ -188,64 +264,89 @@ impl Engine {
     }
 
     async fn write_checkpoint(&self) -> Result<(), JournalError> {
-        self.checkpoint.fetch_add(1, Ordering::Relaxed);
-        for shared in &self.shared {
+        self.ground.checkpoint.fetch_add(1, Ordering::Relaxed);
+        for shared in self.shared().into_values() {
             shared.inputs.trim().await?;
         }
-        let guard = self.blobs.lock().await;
-        let kept = self.journal.checkpoint().await;
+        let guard = self.ground.blobs.lock().await;
+        let kept = self.ground.journal.checkpoint().await;
         drop(guard);
         self.remove_drained().await?;
+        self.end_settled().await;
         kept
     }
 
     async fn remove_drained(&self) -> Result<(), JournalError> {
+        let journal = &self.ground.journal;
         let drained: Vec<SinkId> = {
-            let state = self.journal.state();
+            let state = journal.state();
             let draining = state.epoch().into_iter().flat_map(|e| &e.sinks).filter(|(_, r)| r.until.is_some());
             draining.filter(|(id, _)| reload::is_delivered(&state, id)).map(|(id, _)| id.clone()).collect()
         };
         for sink in drained {
-            self.journal.commit(vec![Record::Removed { sink: sink.clone() }]).await?;
+            journal.commit(vec![Record::Removed { sink: sink.clone() }]).await?;
             let removed = self.sinks.lock().unwrap_or_else(PoisonError::into_inner).remove(&sink);
-            removed.into_iter().for_each(|sink| sink.retire());
+            if let Some(sink) = removed {
+                sink.retire().await;
+            }
         }
         Ok(())
     }
 
-    /// Takes a changed configuration: the next PLAN of every partition names it. Sinks that are new come in `added`.
-    pub async fn reload(
-        &self,
-        wanted: reload::Wanted,
-        added: Vec<Arc<Sink>>,
-        routes: &BTreeMap<SourceId, BTreeSet<SinkId>>,
-    ) -> Result<(), StartError> {
+    // ------------------------------------------------------------ reload
+
+    /// Takes a changed configuration: the next PLAN of every partition names it. Where it is refused, all of the old one goes on.
+    pub async fn reload(self: &Arc<Self>, change: Change) -> Result<(), StartError> {
         let one_at_a_time = self.reloading.lock().await;
-        begin_epoch(&self.journal, &wanted).await?;
-        let kept: BTreeSet<SinkId> = self.journal.state().sinks().cloned().collect();
-        let mut sinks = self.sinks();
-        sinks.iter().filter(|(id, _)| !kept.contains(*id)).for_each(|(_, sink)| sink.retire());
-        sinks.retain(|id, _| kept.contains(id));
-        for sink in added {
-            if let Entry::Vacant(vacant) = sinks.entry(sink.id.clone()) {
-                vacant.insert(sink.clone());
-                self.spawn_sink(sink);
-            }
+        // A removed source plans nothing from the EPOCH on: its lanes are told before it is journalled.
+        let removed = self.removed(&change.sources);
+        if let Err(refused) = begin_epoch(&self.ground.journal, &change.wanted).await {
+            removed.iter().for_each(|shared| shared.set_retired(None));
+            return Err(refused);
         }
-        for shared in &self.shared {
-            let fed = |id: &SinkId| {
-                routes.get(&shared.inputs.id).is_some_and(|s| s.contains(id)) || !wanted.sinks.contains(id)
-            };
-            shared.set_sinks(sinks.iter().filter(|(id, _)| fed(id)).map(|(id, s)| (id.clone(), s.clone())).collect());
+        for shared in removed {
+            shared.inputs.close().await;
         }
-        *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
+        self.change_sinks(change.sinks).await;
+        for (id, shared) in self.shared() {
+            shared.set_sinks(self.fed_by(&id));
+        }
+        for route in change.routes {
+            self.end_source(&route.id).await;
+            self.start_source(route);
+        }
         drop(one_at_a_time);
         Ok(())
     }
 
+    fn removed(&self, wanted: &BTreeSet<SourceId>) -> Vec<Arc<Shared>> {
+        let epoch = self.ground.journal.state().epoch().map(|e| e.id);
+        let gone = self.shared().into_iter().filter(|(id, shared)| !wanted.contains(id) && shared.retired().is_none());
+        let removed: Vec<Arc<Shared>> = gone.map(|(_, shared)| shared).collect();
+        removed.iter().for_each(|shared| shared.set_retired(epoch));
+        removed
+    }
+
+    /// Ends sinks that are gone or replaced, each before its successor begins: a file has one writer.
+    async fn change_sinks(&self, changed: Vec<Arc<Sink>>) {
+        let kept: BTreeSet<SinkId> = self.ground.journal.state().sinks().cloned().collect();
+        let replaced: BTreeSet<SinkId> = changed.iter().map(|sink| sink.id.clone()).collect();
+        let mut sinks = self.sinks();
+        let ends = |id: &SinkId| !kept.contains(id) || replaced.contains(id);
+        for (_, sink) in sinks.iter().filter(|(id, _)| ends(id) && !mutation::on("successor_beside")) {
+            sink.retire().await;
+        }
+        sinks.retain(|id, _| !ends(id));
+        for sink in changed {
+            sinks.insert(sink.id.clone(), sink.clone());
+            self.spawn_sink(sink);
+        }
+        *self.sinks.lock().unwrap_or_else(PoisonError::into_inner) = sinks;
+    }
+
     /// Plans nothing more, and has sinks send what they hold without waiting for size or age.
     pub fn wind_down(&self) {
-        self.planning.store(false, Ordering::Relaxed);
+        self.ground.planning.store(false, Ordering::Relaxed);
         self.flush_always();
     }
 
@@ -256,7 +357,7 @@ impl Engine {
 
     /// Whether every sink has durably passed everything that is planned.
     pub fn is_delivered(&self) -> bool {
-        let state = self.journal.state();
+        let state = self.ground.journal.state();
         state.sinks().all(|sink| reload::is_delivered(&state, sink))
     }
 
@@ -277,39 +378,42 @@ impl Engine {
 
     /// The clock's elapsed time.
     pub fn elapsed(&self) -> Duration {
-        self.clock.elapsed()
+        self.ground.clock.elapsed()
     }
 
     /// The inputs of all sources.
     pub fn inputs(&self) -> Vec<Arc<Inputs>> {
-        self.shared.iter().map(|shared| shared.inputs.clone()).collect()
+        self.shared().values().map(|shared| shared.inputs.clone()).collect()
     }
 
     /// The journal.
     pub fn journal(&self) -> &Arc<Journal> {
-        &self.journal
+        &self.ground.journal
     }
 
     /// Whether everything readable is planned and every sink has durably passed it.
     pub fn is_drained(&self) -> bool {
-        let state = self.journal.state();
+        let state = self.ground.journal.state();
         let planned = |shared: &Arc<Shared>| {
             let (partitions, _) = shared.inputs.partitions();
             let readable = partitions.into_iter().flat_map(|p| shared.inputs.readable(p));
             readable.into_iter().all(|(g, end)| state.generations.get(&g).is_none_or(|s| s.planned.pos >= end))
         };
-        self.shared.iter().all(|s| planned(s) && !s.is_holding())
-            && state.sinks().all(|sink| reload::is_delivered(&state, sink))
+        let has_planned = |shared: &Arc<Shared>| match shared.retired() {
+            Some(_) => !shared.inputs.owes() && shared.is_settled(),
+            None => planned(shared) && !shared.is_holding(),
+        };
+        self.shared().values().all(has_planned) && state.sinks().all(|sink| reload::is_delivered(&state, sink))
     }
 
     /// Whether every source has said that nothing will come any more.
     pub fn is_finished(&self) -> bool {
-        self.shared.iter().all(|s| s.inputs.is_finished())
+        self.shared().values().all(|s| s.retired().is_some() || s.inputs.is_finished())
     }
 
     /// Resolves when the journal has failed: the process is to end, and to start again.
     pub async fn failure(&self) -> JournalError {
-        self.journal.failure().await
+        self.ground.journal.failure().await
     }
 }
 

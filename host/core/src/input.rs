@@ -5,6 +5,7 @@ use crate::SourceId;
 use crate::journal::{Journal, Record};
 use crate::mutation;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
+use crate::tasks::Tasks;
 use event_listener::{Event, EventListener};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
@@ -66,15 +67,17 @@ impl Inputs {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the source what the journal knows, then follows its events until the journal fails.
-    pub async fn run(&self) -> JournalError {
+    /// Hands the source what the journal knows, then follows its events until the journal fails or `tasks` end: never in the
+    /// middle of an event, so that what is being rescued is. One that `closes` takes nothing new.
+    pub(crate) async fn run(&self, closes: bool, tasks: &Tasks) -> Result<(), JournalError> {
         self.restore().await;
-        loop {
-            let event = self.source.event().await;
-            if let Err(error) = self.follow(event).await {
-                return error;
-            }
+        if closes {
+            self.source.close().await;
         }
+        while let Some(event) = tasks.until_ending(self.source.event()).await {
+            self.follow(event).await?;
+        }
+        Ok(())
     }
 
     async fn restore(&self) {
@@ -203,6 +206,21 @@ impl Inputs {
     /// The lowest received time, unix nanoseconds, that records not yet planned may carry; `None` = that of their PLAN.
     pub fn oldest_unplanned(&self) -> Option<i64> {
         self.source.oldest_unplanned()
+    }
+
+    /// Whether more may still be announced of what a removed source has accepted.
+    pub(crate) fn owes(&self) -> bool {
+        self.source.promises() && !self.is_finished()
+    }
+
+    /// Whether the source promised its clients to deliver all that it took.
+    pub(crate) fn promises(&self) -> bool {
+        self.source.promises()
+    }
+
+    /// Takes nothing new any more.
+    pub(crate) async fn close(&self) {
+        self.source.close().await;
     }
 
     /// Whether the source has said that nothing will come any more.

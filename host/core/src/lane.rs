@@ -92,12 +92,50 @@ impl Lane {
         if !shared.planning.load(std::sync::atomic::Ordering::Relaxed) {
             return Ok(Step::Idle);
         }
+        if let Some(retired) = shared.retired() {
+            return self.plan_rest(shared, partition, retired, present).await;
+        }
         if let Some(step) = self.plan_boundary(shared, partition).await? {
             return Ok(step);
         }
         let Some((generation, lo)) = next_unplanned(shared, partition) else {
-            return self.plan_flush(shared, partition, present).await;
+            return self.plan_flush(shared, partition, present, false).await;
         };
+        self.plan_range(shared, partition, (generation, lo), (present, present)).await
+    }
+
+    /// What a removed source still owes, under the configuration that it had: all that it accepted by a promise, and what its
+    /// plugins hold back.
+    async fn plan_rest(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        retired: EpochId,
+        present: EpochId,
+    ) -> Result<Step, PartitionStop> {
+        let epoch = shared.stream(partition, |s| s.last().map(|p| p.epoch)).unwrap_or(retired);
+        let unplanned = next_unplanned(shared, partition).filter(|_| shared.inputs.promises());
+        if let Some(from) = unplanned {
+            return self.plan_range(shared, partition, from, (epoch, present)).await;
+        }
+        if !self.ensure_instance(shared, partition, epoch).await? {
+            return Ok(Step::Spent);
+        }
+        let step = self.plan_flush(shared, partition, present, true).await?;
+        if step == Step::Idle {
+            shared.settle(partition);
+        }
+        Ok(step)
+    }
+
+    /// Reads from `lo` on and plans what came, under `epoch`.
+    async fn plan_range(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        (generation, lo): (Generation, u64),
+        (epoch, present): (EpochId, EpochId),
+    ) -> Result<Step, PartitionStop> {
         let end = shared.inputs.readable(partition).iter().find(|(g, _)| *g == generation).map_or(lo, |(_, e)| *e);
         self.ahead.clear();
         let mut hi = lo;
@@ -114,7 +152,7 @@ impl Lane {
             }
         }
         self.planned_at = shared.clock.elapsed();
-        self.append(shared, partition, Entry::Range { generation, lo, hi }, present, present).await
+        self.append(shared, partition, Entry::Range { generation, lo, hi }, epoch, present).await
     }
 
     /// Appends an entry at the frontier, if the frontier is still where this lane stands and `present` is still the present
@@ -168,16 +206,17 @@ impl Lane {
         Ok(Some(self.append(shared, partition, entry, epoch, boundary.new).await?))
     }
 
-    /// A partition that is idle, or has ended, gives out what its plugins hold back.
+    /// A partition that is idle, or has ended (`last`: for good, its source is removed), gives out what its plugins hold back.
     async fn plan_flush(
         &mut self,
         shared: &Shared,
         partition: PartitionId,
         present: EpochId,
+        last: bool,
     ) -> Result<Step, PartitionStop> {
         let Some((_, instance)) = &self.instance else { return Ok(Step::Idle) };
         let held = instance.wake_at();
-        let ended = shared.inputs.has_ended(partition);
+        let ended = last || shared.inputs.has_ended(partition);
         let idle = shared.clock.elapsed().saturating_sub(self.planned_at) >= shared.tuning.idle_timeout;
         let now = shared.clock.now();
         let due = held.iter().find(|(_, wake)| ended || (idle && now >= *wake));

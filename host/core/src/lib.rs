@@ -18,6 +18,7 @@ pub mod shared;
 pub mod sink;
 pub mod status;
 pub mod stream;
+mod tasks;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

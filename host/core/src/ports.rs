@@ -152,6 +152,13 @@ pub trait Source: Send + Sync {
     async fn trim(&self, generation: Generation, floor: u64);
     /// Nothing of the generation will be read again.
     async fn release(&self, generation: Generation);
+    /// Takes nothing new any more; reads go on. A source that [`Source::promises`] says [`SourceEvent::Finished`] when all that
+    /// it has accepted is announced.
+    async fn close(&self) {}
+    /// Whether its input was accepted by a promise to a client: then all of it is delivered also where the source is removed.
+    fn promises(&self) -> bool {
+        false
+    }
     /// The lowest received time, unix nanoseconds, that records not yet planned may carry; `None` = that of their PLAN.
     fn oldest_unplanned(&self) -> Option<i64> {
         None
@@ -420,6 +427,8 @@ pub trait AppendFile: Send + Sync {
     }
     /// Gives the present file its final name and begins the next; harmless to repeat.
     async fn roll(&self) -> Result<(u64, u64), SinkError>;
+    /// When this returns no step of this port is under way and none begins any more: another one may take the file over.
+    async fn close(&self) {}
 }
 
 /// A sink's protocol with the port that executes it.

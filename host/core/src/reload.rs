@@ -3,7 +3,7 @@
 
 use crate::journal::{Epoch, JournalState, Registration};
 use crate::plan::ComponentId;
-use crate::{EpochId, SinkId};
+use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +25,8 @@ pub struct Wanted {
     pub stateful: BTreeMap<ComponentId, [u8; 32]>,
     /// Blobs that must be kept while an entry names the epoch.
     pub blobs: Vec<[u8; 32]>,
-    /// Sinks by name.
-    pub sinks: BTreeSet<SinkId>,
+    /// Sinks by name, each with the sources whose records can reach it.
+    pub sinks: BTreeMap<SinkId, BTreeSet<SourceId>>,
     /// New sinks that want everything that can still be read, not only what comes from now on.
     pub from_oldest: BTreeSet<SinkId>,
     /// What the configuration says of sinks that it no longer names.
@@ -36,6 +36,9 @@ pub struct Wanted {
 /// Why a configuration is not taken; the old one goes on.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
+    /// A removed sink would be back before it is done.
+    #[error("sink {0} is still draining since it was removed: wait until it is done, or add it under another name")]
+    Draining(SinkId),
     /// A sink would go with data undelivered and nobody said what to do about it.
     #[error(
         "sink {0} is removed with undelivered data: say `remove: {{ {0}: drain }}` or `remove: {{ {0}: forget }}`, or keep it"
@@ -47,16 +50,23 @@ pub enum Refusal {
 pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Refusal> {
     let old = state.epoch();
     let mut sinks: BTreeMap<SinkId, Registration> = BTreeMap::new();
-    for sink in &wanted.sinks {
-        let known = old.and_then(|e| e.sinks.get(sink)).filter(|r| r.until.is_none());
+    for (sink, sources) in &wanted.sinks {
+        let known = old.and_then(|e| e.sinks.get(sink));
+        if known.is_some_and(|r| r.until.is_some()) {
+            return Err(Refusal::Draining(sink.clone()));
+        }
         let registration = match known {
-            Some(registration) => registration.clone(),
-            None => Registration { starts: starts(state, old, wanted.from_oldest.contains(sink)), until: None },
+            Some(registration) => joined_by(state, registration, sources),
+            None => Registration {
+                starts: starts(state, old, wanted.from_oldest.contains(sink)),
+                until: None,
+                sources: sources.clone(),
+            },
         };
         sinks.insert(sink.clone(), registration);
     }
     for (sink, registration) in old.into_iter().flat_map(|e| &e.sinks) {
-        if wanted.sinks.contains(sink) {
+        if wanted.sinks.contains_key(sink) {
             continue;
         }
         let delivered = is_delivered(state, sink);
@@ -78,14 +88,41 @@ pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Re
 
 /// Whether the sink's durable cursors have reached every frontier, or the end of its drain.
 pub fn is_delivered(state: &JournalState, sink: &SinkId) -> bool {
-    let until = state.epoch().and_then(|e| e.sinks.get(sink)).and_then(|r| r.until.as_ref());
-    state.generations.iter().all(|(generation, known)| {
-        let end = match until {
-            Some(until) => until.get(generation).copied().unwrap_or_default(),
-            None => known.planned,
-        };
-        state.cursor(sink, *generation) >= end
+    let mut answered = state.generations.iter().filter(|(_, known)| state.feeds(&known.source, sink));
+    answered
+        .all(|(generation, known)| state.cursor(sink, *generation) >= end_for(state, sink, *generation, known.planned))
+}
+
+/// The registration of a sink that goes on, with sources that feed it from now on: in what they have planned already it begins
+/// at the frontier, as a new sink would.
+fn joined_by(state: &JournalState, registration: &Registration, sources: &BTreeSet<SourceId>) -> Registration {
+    let mut joined = registration.clone();
+    let new: BTreeSet<&SourceId> = sources.difference(&registration.sources).collect();
+    let planned = state.generations.iter().filter(|(_, known)| new.contains(&known.source));
+    if mutation::on("joined_from_the_start") {
+        joined.sources.extend(sources.iter().cloned());
+        return joined;
+    }
+    joined.starts.extend(planned.map(|(generation, known)| (*generation, known.planned)));
+    joined.sources.extend(sources.iter().cloned());
+    joined
+}
+
+/// Whether every sink has durably passed everything that was planned of a source.
+pub fn is_source_delivered(state: &JournalState, source: &SourceId) -> bool {
+    let fed: Vec<&SinkId> = state.sinks().filter(|sink| state.feeds(source, sink)).collect();
+    let mut mine = state.generations.iter().filter(|(_, known)| known.source == *source);
+    mine.all(|(generation, known)| {
+        fed.iter().all(|sink| state.cursor(sink, *generation) >= end_for(state, sink, *generation, known.planned))
     })
+}
+
+/// Where `sink` is done with a generation: the frontier, or the end of its drain.
+fn end_for(state: &JournalState, sink: &SinkId, generation: Generation, planned: Cursor) -> Cursor {
+    match state.epoch().and_then(|e| e.sinks.get(sink)).and_then(|r| r.until.as_ref()) {
+        Some(until) => until.get(&generation).copied().unwrap_or_default(),
+        None => planned,
+    }
 }
 
 fn starts(state: &JournalState, old: Option<&Epoch>, from_oldest: bool) -> BTreeMap<Generation, Cursor> {

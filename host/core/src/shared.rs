@@ -7,6 +7,7 @@ use crate::plan::{ComponentId, Entry, Planned};
 use crate::ports::{Chain, ChainFailure, Chains, Clock, Context, JournalError, ReadLimits};
 use crate::sink::Sink;
 use crate::stream::{NotAPrefix, Place, Stream};
+use crate::tasks::Tasks;
 use crate::{EpochId, SinkId};
 use event_listener::Event;
 use sawlog_record::id::{Cursor, Generation, PartitionId};
@@ -94,6 +95,12 @@ pub struct Shared {
     pub planning: Arc<AtomicBool>,
     /// Numbers the checkpoints: lanes save their state once for each.
     pub checkpoint: Arc<AtomicU64>,
+    /// The epoch under which the source was removed: it takes nothing new and delivers what it owes.
+    retired: Mutex<Option<EpochId>>,
+    /// Partitions of a removed source that have nothing more to plan.
+    settled: Mutex<BTreeSet<PartitionId>>,
+    /// The tasks of this source.
+    pub(crate) tasks: Tasks,
     sinks: RwLock<BTreeMap<SinkId, Arc<Sink>>>,
     /// Partitions whose plugins hold rows back.
     holding: Mutex<BTreeSet<PartitionId>>,
@@ -126,6 +133,9 @@ impl Shared {
             reseated,
             planning,
             checkpoint,
+            retired: Mutex::default(),
+            settled: Mutex::default(),
+            tasks: Tasks::default(),
             sinks: RwLock::new(sinks),
             holding: Mutex::default(),
             blobs,
@@ -145,6 +155,27 @@ impl Shared {
         before.values().filter(|sink| !kept.contains_key(&sink.id)).for_each(|sink| sink.set_fed(&self.inputs, false));
         drop(kept);
         self.reseated.notify(usize::MAX);
+    }
+
+    /// The source is removed (`Some`: under which epoch it was accepted what is not planned yet), or is not after all.
+    pub(crate) fn set_retired(&self, epoch: Option<EpochId>) {
+        *self.retired.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+        self.reseated.notify(usize::MAX);
+    }
+
+    /// Whether the source is removed, and under which epoch.
+    pub(crate) fn retired(&self) -> Option<EpochId> {
+        *self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn settle(&self, partition: PartitionId) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
+    }
+
+    /// Whether a removed source has planned all that it owes.
+    pub(crate) fn is_settled(&self) -> bool {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inputs.partitions().0.iter().all(|p| settled.contains(p)) && !self.is_holding()
     }
 
     pub(crate) fn set_holding(&self, partition: PartitionId, holds: bool) {

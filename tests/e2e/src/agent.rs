@@ -45,9 +45,14 @@ impl Agent {
         }
     }
 
+    /// Its own log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of its own log.
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let from = text.char_indices().rev().nth(4_000).map_or(0, |(at, _)| at);
         text[from..].to_owned()
     }

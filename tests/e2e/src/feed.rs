@@ -26,6 +26,7 @@ pub trait Sender {
 /// The text of a record, by its number.
 pub type Line = fn(u64) -> String;
 
+/// A line of JSON with its number, a level and a message.
 pub fn plain(number: u64) -> String {
     format!("{{\"seq\":{number},\"level\":\"info\",\"message\":\"line {number}\"}}")
 }

@@ -24,10 +24,24 @@ struct Decisions {
 }
 
 /// Entry numbers by partition.
+type Lengths = BTreeMap<PartitionId, usize>;
+
+/// The part of each stream that is a sink's own.
 #[derive(Clone, Default, PartialEq)]
 struct Span {
-    from: BTreeMap<PartitionId, usize>,
-    until: Option<BTreeMap<PartitionId, usize>>,
+    /// By source: where it began to feed the sink.
+    from: BTreeMap<String, Lengths>,
+    until: Option<Lengths>,
+}
+
+impl Span {
+    /// Whether entry `number` of the partition is the sink's.
+    fn holds(&self, outside: &Outside, partition: PartitionId, number: usize) -> bool {
+        let source = outside.files.iter().find(|f| f.partition == partition).map_or("", |f| f.source);
+        let Some(from) = self.from.get(source) else { return false };
+        let until = self.until.as_ref().map(|u| u.get(&partition).copied().unwrap_or(0));
+        number >= from.get(&partition).copied().unwrap_or(0) && until.is_none_or(|until| number < until)
+    }
 }
 
 /// A row with the number of its entry.
@@ -55,10 +69,12 @@ fn decisions(archive: &[Record]) -> Decisions {
                 d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to));
             }
             Record::Epoch(epoch) => {
-                let lengths: BTreeMap<PartitionId, usize> = d.streams.iter().map(|(p, s)| (*p, s.len())).collect();
+                let lengths: Lengths = d.streams.iter().map(|(p, s)| (*p, s.len())).collect();
                 for (sink, registration) in &epoch.sinks {
-                    let span =
-                        d.spans.entry(sink.clone()).or_insert_with(|| Span { from: lengths.clone(), until: None });
+                    let span = d.spans.entry(sink.clone()).or_default();
+                    for source in &registration.sources {
+                        span.from.entry(source.to_string()).or_insert_with(|| lengths.clone());
+                    }
                     if registration.until.is_some() && span.until.is_none() {
                         span.until = Some(lengths.clone());
                     }
@@ -138,6 +154,7 @@ fn key(row: &SimRow) -> RowKey {
 
 /// One sink's rows against what they should be.
 struct Comparison<'a> {
+    outside: &'a Outside,
     sink: &'a str,
     lost: &'a [LostRange],
     span: Span,
@@ -146,9 +163,7 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn is_responsible(&self, (number, row): &Placed) -> bool {
-        let from = self.span.from.get(&row.partition).copied().unwrap_or(0);
-        let until = self.span.until.as_ref().map(|u| u.get(&row.partition).copied().unwrap_or(0));
-        *number >= from && until.is_none_or(|until| *number < until)
+        self.span.holds(self.outside, row.partition, *number)
     }
 
     fn is_lost(&self, row: &SimRow) -> bool {
@@ -209,7 +224,7 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
                 false,
             ),
             "file" => (alive.iter().filter(|r| routed(r.1.content)).copied().collect(), appended(outside, sink), true),
-            "dead" => (dead_letters(&all), appended(outside, sink), false),
+            "dead" => (dead_letters(outside, &d, &all), appended(outside, sink), false),
             _ => (alive.clone(), objects(outside, sink), false),
         };
         // Letters of the document store come by way of its own cursor: its losses excuse them too.
@@ -217,10 +232,10 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
         if sink == "dead" {
             excused.extend(d.lost.get(&SinkId::new("documents")).into_iter().flatten().copied());
         }
-        let mut comparison = Comparison { sink, lost: &excused, span: span.clone(), failures: &mut failures };
+        let mut comparison = Comparison { outside, sink, lost: &excused, span: span.clone(), failures: &mut failures };
         comparison.compare(&expected, &got, ordered);
         if sink != "second" && sink != "dead" {
-            check_ledger(state, &d, &id, &mut failures);
+            check_ledger(outside, state, &d, &id, &mut failures);
         }
     }
     failures
@@ -235,8 +250,12 @@ fn objects(outside: &Outside, sink: &str) -> Vec<SimRow> {
     outside.objects.iter().filter(|(key, _)| mine(key)).flat_map(|(_, rows)| rows.clone()).collect()
 }
 
-fn dead_letters(all: &[Placed]) -> Vec<Placed> {
-    all.iter().filter(|r| r.1.dead || r.1.refused).copied().collect()
+/// What plugins fail on, and what the document store refuses of its own.
+fn dead_letters(outside: &Outside, d: &Decisions, all: &[Placed]) -> Vec<Placed> {
+    let none = Span::default();
+    let documents = d.spans.get(&SinkId::new("documents")).unwrap_or(&none);
+    let is_letter = |(n, row): &&Placed| row.dead || (row.refused && documents.holds(outside, row.partition, *n));
+    all.iter().filter(is_letter).copied().collect()
 }
 
 /// Loss may be counted only where input really went away.
@@ -268,9 +287,10 @@ fn check_time(archive: &[Record], failures: &mut Vec<String>) {
     }
 }
 
-/// Everything that is still there was planned.
+/// Everything that is still there was planned, of sources that are in the configuration.
 fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<String>) {
-    for file in outside.files.iter().filter(|f| f.exists && !f.records.is_empty()) {
+    for file in outside.files.iter().filter(|f| f.exists && !f.records.is_empty() && outside.sources.contains(f.source))
+    {
         let planned = state.generations.get(&file.generation).map_or(0, |g| g.planned.pos);
         if planned != file.end() {
             failures.push(format!("{:?} is planned to {planned} of {}", file.generation, file.end()));
@@ -279,8 +299,10 @@ fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<Strin
 }
 
 /// read = delivered + absorbed + dropped + dead-lettered + lost, at this quiet point.
-fn check_ledger(state: &JournalState, d: &Decisions, sink: &SinkId, failures: &mut Vec<String>) {
-    let bytes: u64 = d.streams.values().flatten().map(|p| p.entry.len()).sum();
+fn check_ledger(outside: &Outside, state: &JournalState, d: &Decisions, sink: &SinkId, failures: &mut Vec<String>) {
+    let Some(span) = d.spans.get(sink) else { return };
+    let numbered = d.streams.iter().flat_map(|(p, s)| s.iter().enumerate().map(move |(n, planned)| (*p, n, planned)));
+    let bytes: u64 = numbered.filter(|(p, n, _)| span.holds(outside, *p, *n)).map(|(.., p)| p.entry.len()).sum();
     let marks = state.cursors.get(sink).into_iter().flat_map(|c| c.values()).map(|m| &m.counts);
     let bases = state.base_counts.iter().filter(|((s, _), _)| s == sink).map(|(_, c)| c);
     let counts: Vec<_> = marks.chain(bases).collect();

@@ -11,13 +11,13 @@ use crate::ports::source::{SimRescue, SimSource};
 use crate::world::{SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
-use sawlog_core::engine::{Engine, Parts, Route, Spawner};
+use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner};
 use sawlog_core::journal::Journal;
 use sawlog_core::ports::{Clock, ReadLimits, SinkPort};
 use sawlog_core::reload::{Removal, Wanted};
 use sawlog_core::shared::Tuning;
 use sawlog_core::sink::{DeadLetters, IntakeLimits, Sink, SinkIdentity, SinkTuning};
-use sawlog_core::{SinkId, SourceId};
+use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -38,18 +38,41 @@ pub struct Outcome {
 struct Desire {
     epoch: u64,
     second: Option<bool>,
+    /// The second source is in the configuration.
+    more: bool,
+    /// The file sink is fed by the second source too, from some reload on.
+    file_joined: bool,
+    /// What is begun anew in the running process, as if its settings had changed.
+    anew: BTreeSet<&'static str>,
 }
 
 impl Desire {
+    fn sources(&self) -> BTreeSet<&'static str> {
+        if self.more { ["files", "more"].into() } else { ["files"].into() }
+    }
+
     fn wanted(&self) -> Wanted {
-        let mut sinks: BTreeSet<SinkId> = ["log", "documents", "objects", "file", "dead"].map(SinkId::new).into();
+        let mut names = vec!["log", "documents", "objects", "file", "dead"];
         if self.second == Some(true) {
-            sinks.insert(SinkId::new("second"));
+            names.push("second");
         }
+        let fed = |sink: &&'static str| {
+            let fed = self.sources().into_iter().filter(|source| self.feeds(source, sink));
+            (SinkId::new(sink), fed.map(SourceId::new).collect())
+        };
+        let sinks = names.iter().map(fed).collect();
         let id = epoch_id(self.epoch);
         let remove = BTreeMap::from([(SinkId::new("second"), Removal::Drain)]);
         let stateful = BTreeMap::from([(crate::plugin::COMPONENT, digest_of(version_of(id)))]);
         Wanted { id, stateful, blobs: Vec::new(), sinks, from_oldest: BTreeSet::new(), remove }
+    }
+
+    fn feeds(&self, source: &str, sink: &str) -> bool {
+        match (source, sink) {
+            ("more", "documents") => false,
+            ("more", "file") => self.file_joined,
+            _ => true,
+        }
     }
 }
 
@@ -68,15 +91,15 @@ struct Life {
     engine: Arc<Mutex<Option<Arc<Engine>>>>,
     reseated: Arc<Event>,
     letters: Arc<DeadLetters>,
-    /// What the newest reload is to bring, and the lock that makes reloads come one by one.
-    desire: Arc<futures_util::lock::Mutex<Desire>>,
+    /// What the newest reload brought, the sources that it left, and the lock that makes reloads come one by one.
+    desire: Arc<futures_util::lock::Mutex<(Desire, BTreeSet<&'static str>)>>,
 }
 
 impl Life {
     fn begin(world: &World, desire: &Desire) -> (Self, Executor) {
         world.begin_life();
         let life = Self {
-            desire: Arc::new(futures_util::lock::Mutex::new(desire.clone())),
+            desire: Arc::new(futures_util::lock::Mutex::new((desire.clone(), desire.sources()))),
             world: world.clone(),
             spawned: Spawned::default(),
             engine: Arc::default(),
@@ -91,16 +114,16 @@ impl Life {
             let journal = Arc::new(journal.expect("what the core wrote reads back"));
             let wanted = desire.wanted();
             let known: BTreeSet<SinkId> =
-                journal.state().sinks().cloned().chain(wanted.sinks.iter().cloned()).collect();
+                journal.state().sinks().cloned().chain(wanted.sinks.keys().cloned()).collect();
             let make = |id: &SinkId| (id.clone(), sink(&world, id, &journal, &clock, &letters, &reseated));
             let sinks: BTreeMap<SinkId, Arc<Sink>> = known.iter().map(make).collect();
-            let source = Arc::new(SimSource::new(world.clone()));
+            let routes = routes(&world, &journal, &desire);
             let parts = Parts {
                 journal,
                 clock,
                 chains: Arc::new(SimChains(world.clone())),
                 rescue: Arc::new(SimRescue(world.clone())),
-                routes: vec![Route { id: SourceId::new("files"), source, sinks: known }],
+                routes,
                 sinks,
                 reseated,
                 tuning: tuning(&world),
@@ -119,25 +142,52 @@ impl Life {
         let (world, letters, reseated) = (self.world.clone(), self.letters.clone(), self.reseated.clone());
         let (newest, desire) = (self.desire.clone(), desire.clone());
         self.spawned.push(Box::pin(async move {
-            let mut newest = newest.lock().await;
+            let mut guard = newest.lock().await;
+            let (newest, running) = &mut *guard;
             if desire.epoch < newest.epoch {
                 return;
             }
             *newest = desire;
-            let wanted = newest.wanted();
+            let (wanted, anew) = (newest.wanted(), std::mem::take(&mut newest.anew));
             let have = engine.sinks();
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
-            let new = wanted.sinks.iter().filter(|id| !have.contains_key(*id));
-            let added = new.map(|id| sink(&world, id, engine.journal(), &clock, &letters, &reseated)).collect();
-            let routes = BTreeMap::from([(SourceId::new("files"), wanted.sinks.clone())]);
+            let new = wanted.sinks.keys().filter(|id| !have.contains_key(*id) || anew.contains(id.as_str()));
+            let sinks = new.map(|id| sink(&world, id, engine.journal(), &clock, &letters, &reseated)).collect();
+            let mut routes = Vec::new();
+            for name in newest.sources() {
+                if running.contains(name) && !anew.contains(name) {
+                    continue;
+                }
+                engine.end_source(&SourceId::new(name)).await;
+                routes.push(route(&world, name, None));
+            }
+            *running = newest.sources();
             world.count("reload");
-            engine.reload(wanted, added, &routes).await.expect("nothing that is refused");
+            anew.into_iter().for_each(|_| world.count("begun_anew"));
+            let sources = newest.sources().into_iter().map(SourceId::new).collect();
+            let change = Change { wanted, sources, sinks, routes };
+            engine.reload(change).await.expect("nothing that is refused");
         }));
     }
 
     fn is_drained(&self) -> bool {
         self.engine.lock().expect("one thread").as_ref().is_some_and(|e| e.is_drained())
     }
+}
+
+fn route(world: &World, name: &'static str, retired: Option<EpochId>) -> Route {
+    Route { id: SourceId::new(name), source: Arc::new(SimSource::new(world.clone(), name)), retired }
+}
+
+/// The sources of the configuration, and a removed one that the journal still knows.
+fn routes(world: &World, journal: &Journal, desire: &Desire) -> Vec<Route> {
+    let mut routes: Vec<Route> = desire.sources().into_iter().map(|name| route(world, name, None)).collect();
+    let state = journal.state();
+    let is_known = state.generations.values().any(|g| g.source.as_str() == "more");
+    if is_known && !desire.more {
+        routes.push(route(world, "more", state.epoch().map(|e| e.id)));
+    }
+    routes
 }
 
 fn tuning(world: &World) -> Tuning {
@@ -211,8 +261,11 @@ struct Environment {
 
 impl Environment {
     fn new(world: &World) -> Self {
-        let partitions = 2 + world.rng(|r| r.below(2));
-        let environment = Self { partitions, records_max: 220, written: 0, desire: Desire { epoch: 2, second: None } };
+        let partitions = 3 + world.rng(|r| r.below(2));
+        let (more, file_joined) = (world.rng(|r| r.hits(500)), false);
+        let desire = Desire { epoch: 2, second: None, more, file_joined, anew: BTreeSet::new() };
+        let environment = Self { partitions, records_max: 220, written: 0, desire };
+        world.get().sources = environment.desire.sources();
         (0..partitions).for_each(|p| new_file(world, p));
         environment
     }
@@ -266,14 +319,27 @@ impl Environment {
     }
 
     fn change(&mut self, world: &World) -> bool {
-        match world.rng(|r| r.below(3)) {
+        self.desire.anew.clear();
+        match world.rng(|r| r.below(7)) {
             0 => self.desire.epoch += 1,
             1 => self.desire.epoch += 2,
-            _ => self.desire.second = Some(self.desire.second.is_none()),
+            2 => self.desire.second = Some(self.desire.second.is_none()),
+            3 => self.desire.more = !self.desire.more,
+            4 => self.desire.file_joined = true,
+            _ => {
+                let names = ["log", "documents", "objects", "file", "dead", "files", "more"];
+                self.desire.anew = names.into_iter().filter(|_| world.rng(|r| r.hits(350))).collect();
+            }
         }
         self.desire.epoch += 1;
+        world.get().sources = self.desire.sources();
         true
     }
+}
+
+/// The second partition is the second source's.
+fn source_of(partition: usize) -> &'static str {
+    if partition == 1 { "more" } else { "files" }
 }
 
 fn partition_id(number: usize) -> PartitionId {
@@ -286,6 +352,7 @@ fn new_file(world: &World, partition: usize) {
     outside.files.push(SimFile {
         generation: Generation::derive("sim", &[&[number]]),
         partition: partition_id(partition),
+        source: source_of(partition),
         records: Vec::new(),
         exists: true,
         held_by: None,

@@ -34,6 +34,8 @@ pub struct SimFile {
     pub generation: Generation,
     /// What it belongs to.
     pub partition: PartitionId,
+    /// The source that reads it.
+    pub source: &'static str,
     /// Its content.
     pub records: Vec<SimRecord>,
     /// It has a name.
@@ -106,6 +108,8 @@ pub struct Outside {
     pub journal: SimJournal,
     /// Files.
     pub files: Vec<SimFile>,
+    /// Sources of the newest configuration.
+    pub sources: BTreeSet<&'static str>,
     /// Waits for files to change.
     pub file_wakers: Vec<Waker>,
     /// Rescued ranges: (generation, lo, hi).
@@ -167,6 +171,7 @@ impl World {
             timer_count: 0,
             journal: SimJournal::default(),
             files: Vec::new(),
+            sources: BTreeSet::new(),
             file_wakers: Vec::new(),
             rescued: Vec::new(),
             producer_epoch: 0,

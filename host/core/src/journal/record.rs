@@ -6,7 +6,7 @@ use crate::plan::{ComponentId, Planned};
 use crate::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a sink stands in one generation: the durable cursor of delivery.md §2.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Registration {
     pub starts: BTreeMap<Generation, Cursor>,
     /// A removed sink that still drains: where it ends, per generation.
     pub until: Option<BTreeMap<Generation, Cursor>>,
+    /// Sources whose records it is responsible for: all that fed it since it was registered. One that no longer does goes on
+    /// moving its cursors, without rows.
+    pub sources: BTreeSet<SourceId>,
 }
 
 /// A configuration under which entries were planned.

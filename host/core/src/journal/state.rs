@@ -148,7 +148,9 @@ impl JournalState {
             let newest = state.snaps.keys().next_back().copied();
             newest
                 .into_iter()
-                .chain(self.sinks().filter_map(|s| self.snap_below(partition, self.place(s, partition).ok()?)))
+                .chain(
+                    self.sinks_of(partition).filter_map(|s| self.snap_below(partition, self.place(s, partition).ok()?)),
+                )
                 .collect()
         };
         if let Some(state) = self.partitions.get_mut(&partition) {
@@ -176,6 +178,24 @@ impl JournalState {
     /// The sinks of the current configuration.
     pub fn sinks(&self) -> impl Iterator<Item = &SinkId> {
         self.epochs.last().into_iter().flat_map(|e| e.sinks.keys())
+    }
+
+    /// Whether `sink` answers for records of `source`. What another life planned before its source was found again has no
+    /// source yet: every sink answers for it.
+    pub fn feeds(&self, source: &SourceId, sink: &SinkId) -> bool {
+        source.as_str().is_empty() || self.registration(sink).is_some_and(|r| r.sources.contains(source))
+    }
+
+    /// The source of a partition; `None` where nothing is known of it.
+    pub fn source_of(&self, partition: PartitionId) -> Option<&SourceId> {
+        let last = self.partitions.get(&partition)?.stream.last()?.entry.generation();
+        self.generations.get(&last).map(|g| &g.source)
+    }
+
+    /// The sinks that answer for records of a partition.
+    pub fn sinks_of(&self, partition: PartitionId) -> impl Iterator<Item = &SinkId> {
+        let source = self.source_of(partition);
+        self.sinks().filter(move |sink| source.is_none_or(|source| self.feeds(source, sink)))
     }
 
     /// The current configuration.
@@ -278,7 +298,8 @@ impl JournalState {
     /// The lowest position of `generation` that any registered sink may have to read again.
     pub fn replay_floor(&self, generation: Generation) -> u64 {
         let Some(known) = self.generations.get(&generation) else { return u64::MAX };
-        self.sinks().map(|s| self.floor_of(s, known.partition, generation)).min().unwrap_or(u64::MAX)
+        let fed = self.sinks().filter(|s| self.feeds(&known.source, s));
+        fed.map(|s| self.floor_of(s, known.partition, generation)).min().unwrap_or(u64::MAX)
     }
 
     fn floor_of(&self, sink: &SinkId, partition: PartitionId, generation: Generation) -> u64 {
@@ -305,8 +326,9 @@ impl JournalState {
     pub fn trim(&mut self) {
         let partitions: Vec<PartitionId> = self.partitions.keys().copied().collect();
         for partition in partitions {
-            let floor =
-                self.sinks().map(|s| self.place(s, partition).map_or(Place::default(), |p| self.restart(partition, p)));
+            let floor = self
+                .sinks_of(partition)
+                .map(|s| self.place(s, partition).map_or(Place::default(), |p| self.restart(partition, p)));
             let Some(floor) = floor.min() else { continue };
             if let Some(state) = self.partitions.get_mut(&partition) {
                 // A RESET is where state begins: without it nobody would know under which configuration.
@@ -339,6 +361,10 @@ impl JournalState {
         for state in self.partitions.values() {
             named.extend(state.stream.iter().map(|(_, p)| p.epoch));
             named.extend(state.snaps.values().map(|s| s.epoch));
+        }
+        // What was accepted and never planned names no epoch yet, and may need the one it was accepted under.
+        if self.partitions.values().any(|p| p.stream.last().is_none()) {
+            return;
         }
         let last = self.epochs.len().saturating_sub(1);
         let mut index = 0;

@@ -63,7 +63,7 @@ async fn next(sink: &Sink) -> (Vec<Offer>, Vec<Post>) {
     let Some(letters) = &sink.letters else { return (sink.next_offers().await, Vec::new()) };
     loop {
         let posted = letters.posted();
-        let posts = letters.collect();
+        let posts = letters.collect(&sink.journal.state());
         if !posts.is_empty() {
             return (Vec::new(), posts);
         }

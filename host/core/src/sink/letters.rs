@@ -3,7 +3,7 @@
 
 use super::{Sink, Stop};
 use crate::SinkId;
-use crate::journal::{Judge, Record, Verdict};
+use crate::journal::{JournalState, Judge, Record, Verdict};
 use crate::ports::Offer;
 use event_listener::Event;
 use sawlog_record::batch::{Output, Row};
@@ -76,9 +76,33 @@ impl DeadLetters {
         }
     }
 
-    /// Posts that wait, for the dead-letter sink.
-    pub(super) fn collect(&self) -> Vec<Post> {
-        self.office.lock().unwrap_or_else(PoisonError::into_inner).waiting.drain(..).collect()
+    /// Posts that wait, for the dead-letter sink; they wait until [`Self::done`]. A feeder that was replaced before its letters
+    /// were durable posts them again: each is given out once.
+    pub(super) fn collect(&self, state: &JournalState) -> Vec<Post> {
+        let mut posts: Vec<Post> =
+            self.office.lock().unwrap_or_else(PoisonError::into_inner).waiting.iter().cloned().collect();
+        if crate::mutation::on("letters_posted_twice") {
+            return posts;
+        }
+        let mut given: BTreeMap<(SinkId, Generation), Cursor> = BTreeMap::new();
+        for post in &mut posts {
+            let feeder = Self::feeder_cursor(&post.feeder);
+            post.letters.retain(|letter| {
+                let generation = letter.offer.generation;
+                let id = letter.offer.output.batch.rows[letter.row as usize].id;
+                let durable = state.cursors.get(&feeder).and_then(|c| c.get(&generation)).map(|m| m.cursor);
+                let have = durable.max(given.get(&(post.feeder.clone(), generation)).copied());
+                have.is_none_or(|have| !have.covers(id))
+            });
+            for (generation, upto) in &mut post.upto {
+                let durable = state.cursors.get(&feeder).and_then(|c| c.get(generation)).map(|m| m.cursor);
+                let given = given.entry((post.feeder.clone(), *generation)).or_default();
+                // What stands never falls, however the feeder cut its batches this time.
+                *given = (*given).max(*upto).max(durable.unwrap_or_default());
+                *upto = *given;
+            }
+        }
+        posts
     }
 
     pub(super) fn posted(&self) -> event_listener::EventListener {
@@ -88,7 +112,10 @@ impl DeadLetters {
     /// All posts up to this one are durable.
     pub(super) fn done(&self, posts: &[Post]) {
         let Some(last) = posts.last() else { return };
-        self.office.lock().unwrap_or_else(PoisonError::into_inner).done = last.ticket;
+        let mut office = self.office.lock().unwrap_or_else(PoisonError::into_inner);
+        office.done = last.ticket;
+        office.waiting.retain(|post| post.ticket > last.ticket);
+        drop(office);
         self.delivered.notify(usize::MAX);
     }
 }

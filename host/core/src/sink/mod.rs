@@ -19,6 +19,7 @@ use crate::claims::{Marks, advance};
 use crate::input::Inputs;
 use crate::journal::{Journal, Mark, Record, SinkFacts};
 use crate::ports::{Clock, Offer, SinkPort};
+use crate::tasks::Tasks;
 use crate::{SinkId, SourceId};
 use event_listener::Event;
 use futures_util::future::{Either, select};
@@ -94,7 +95,7 @@ pub struct Sink {
     status: Mutex<SinkStatus>,
     observer: OnceLock<Arc<dyn Observer>>,
     flush: Event,
-    retired: Event,
+    tasks: Tasks,
     flushing: std::sync::atomic::AtomicBool,
 }
 
@@ -136,21 +137,24 @@ impl Sink {
             status: Mutex::default(),
             observer: OnceLock::new(),
             flush: Event::new(),
-            retired: Event::new(),
+            tasks: Tasks::default(),
             flushing: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
     /// Recovers and then delivers; returns when the sink has stopped for good or was retired.
     pub async fn run(&self) {
-        let retired = self.retired.listen();
-        select(pin!(self.deliver()), retired).await;
+        self.tasks.run(self.deliver()).await;
     }
 
-    /// Ends a sink that the configuration no longer names. Nothing is lost by ending anywhere: it may crash anywhere.
-    pub fn retire(&self) {
-        self.intake.stop("removed from the configuration".into());
-        self.retired.notify(usize::MAX);
+    /// Ends a sink that the configuration no longer names, or names with other settings. Nothing is lost by ending anywhere: it
+    /// may crash anywhere, and whoever takes its place recovers. When this returns nothing of it runs any more.
+    pub async fn retire(&self) {
+        self.intake.stop("taken out of the configuration".into());
+        self.tasks.end().await;
+        if let SinkPort::Append(port) = &self.port {
+            port.close().await;
+        }
     }
 
     async fn deliver(&self) {

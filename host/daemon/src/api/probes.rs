@@ -103,6 +103,7 @@ pub fn sink_trouble(sink: &Sink) -> Option<Reason> {
 
 fn source_trouble(name: &str, figures: &Figures) -> Option<Reason> {
     let Figures::Kafka(source) = figures else { return None };
+    let source = source.upgrade()?;
     let detail = source.trouble()?;
     Some(Reason { component: name.to_owned(), what: "source_down", detail })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sawlog_chain::Engine;
-use sawlog_chain::pipeline::{FieldsOf, PipelineChain};
+use sawlog_chain::pipeline::PipelineChain;
 use sawlog_core::journal::Journal;
 use sawlog_core::plan::ComponentId;
 use sawlog_core::ports::{Chain, Chains};
@@ -14,7 +14,9 @@ use sawlog_core::{EpochId, SourceId};
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
+use super::former::Former;
 use super::pipelines::{self, PluginBytes};
+use super::slots::Slots;
 use crate::config::files::{Files, SourceFile};
 use crate::config::references::Machine;
 use crate::config::{self, Config};
@@ -40,19 +42,13 @@ pub struct Epoch {
 
 impl Epoch {
     /// Compiles the chains of `config`.
-    pub fn build(
-        config: &Config,
-        bytes: &PluginBytes,
-        engine: &Engine,
-        fields: &BTreeMap<String, FieldsOf>,
-    ) -> Result<Self, RunError> {
+    pub fn build(config: &Config, bytes: &PluginBytes, engine: &Engine, fields: &Slots) -> Result<Self, RunError> {
         let id = id_of(config, bytes)?;
         let plugins = pipelines::load_plugins(config, bytes, engine, &id.0)?;
         let mut chains = BTreeMap::new();
         let mut stateful = BTreeMap::new();
         for name in config.sources.keys() {
-            let fields = fields.get(name).cloned().unwrap_or_else(|| Arc::new(|_| Default::default()));
-            let chain = pipelines::build(config, name, fields, &plugins)?;
+            let chain = pipelines::build(config, name, fields.of(name), &plugins)?;
             stateful.extend(chain.stateful());
             chains.insert(SourceId::new(name), chain);
         }
@@ -77,7 +73,8 @@ impl Epoch {
 /// The id of the epoch that a configuration with these plugins is. Addresses and credentials don't belong to it.
 fn id_of(config: &Config, bytes: &PluginBytes) -> Result<EpochId, RunError> {
     let inputs: BTreeMap<&String, _> = config.sinks.iter().map(|(name, sink)| (name, &sink.inputs)).collect();
-    let text = serde_json::to_vec(&(&config.sources, &config.transforms, &config.plugins, inputs))?;
+    let dead_letter = config.dead_letter();
+    let text = serde_json::to_vec(&(&config.sources, &config.transforms, &config.plugins, inputs, dead_letter))?;
     let digests: Vec<u8> = bytes.values().flat_map(|b| sawlog_record::id::hash("plugin", &[b])).collect();
     Ok(EpochId::derive(&[&text, &digests, env!("CARGO_PKG_VERSION").as_bytes()]))
 }
@@ -92,27 +89,22 @@ impl Epochs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(epoch.id, epoch.chains.clone());
     }
 
-    /// Rebuilds every configuration that the journal still names. What can't be rebuilt is told; the partitions that need it
-    /// stop with a reason.
-    pub async fn restore(
-        &self,
-        journal: &Journal,
-        engine: &Engine,
-        fields: &BTreeMap<String, FieldsOf>,
-    ) -> Vec<String> {
+    /// Rebuilds every configuration that the journal still names, and gives those back that were not at hand. What can't be
+    /// rebuilt is told; the partitions that need it stop with a reason.
+    pub async fn restore(&self, journal: &Journal, engine: &Engine, fields: &Slots) -> (Former, Vec<String>) {
         let known: Vec<_> = journal.state().epochs.iter().map(|e| (e.id, e.blobs.clone())).collect();
-        let mut failures = Vec::new();
+        let (mut former, mut failures) = (Former::new(), Vec::new());
         for (id, blobs) in known {
-            if self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id) {
-                continue;
-            }
             match rebuild(&blobs, journal, engine, fields).await {
-                Ok(epoch) if epoch.id == id => self.add(&epoch),
+                Ok((epoch, config)) if epoch.id == id => {
+                    self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(epoch.chains);
+                    former.push((id, config));
+                }
                 Ok(_) => failures.push(format!("{id:?} does not come out the same from what was kept of it")),
                 Err(error) => failures.push(format!("{id:?} can't be built again: {error}")),
             }
         }
-        failures
+        (former, failures)
     }
 }
 
@@ -120,8 +112,8 @@ async fn rebuild(
     blobs: &[[u8; 32]],
     journal: &Journal,
     engine: &Engine,
-    fields: &BTreeMap<String, FieldsOf>,
-) -> Result<Epoch, RunError> {
+    fields: &Slots,
+) -> Result<(Epoch, Config), RunError> {
     let missing = |what: &str| RunError::Component { name: what.to_owned(), reason: "a blob is missing".to_owned() };
     let first = blobs.first().ok_or_else(|| missing("configuration"))?;
     let manifest = journal.store().get_blob(*first).await?.ok_or_else(|| missing("configuration"))?;
@@ -134,7 +126,7 @@ async fn rebuild(
     let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
     let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
     let config = loaded.config.ok_or_else(|| missing("configuration"))?;
-    Epoch::build(&config, &bytes, engine, fields)
+    Ok((Epoch::build(&config, &bytes, engine, fields)?, config))
 }
 
 impl Chains for Epochs {

@@ -1,6 +1,6 @@
-//! What a source counts about itself, for whoever shows it. It judges nothing.
+//! What a source counts about itself, for whoever shows it. It judges nothing, and keeps no source that has ended.
 
-use std::sync::Arc;
+use std::sync::Weak;
 
 use sawlog_queue::Queue;
 use sawlog_sources::file::source::FileSource;
@@ -12,19 +12,23 @@ use serde_json::{Value, json};
 #[derive(Clone)]
 pub enum Figures {
     /// Files.
-    File(Arc<FileSource>),
+    File(Weak<FileSource>),
     /// Pushed records, and the queue that holds them.
-    Http(Arc<HttpIntake>, Arc<Queue>),
+    Http(Weak<HttpIntake>, Weak<Queue>),
     /// Topics.
-    Kafka(Arc<KafkaTopics>),
+    Kafka(Weak<KafkaTopics>),
 }
 
 impl Figures {
     /// For a person; names of files and topics, never contents.
     pub fn view(&self) -> Value {
-        match self {
+        self.present().unwrap_or_else(|| json!({ "ended": true }))
+    }
+
+    fn present(&self) -> Option<Value> {
+        Some(match self {
             Self::File(source) => {
-                let status = source.status();
+                let status = source.upgrade()?.status();
                 let refused: Vec<String> = status.refused.iter().map(ToString::to_string).collect();
                 json!({
                     "files": status.files, "open_files": status.open_files, "unread_bytes": status.unread_bytes,
@@ -32,6 +36,7 @@ impl Figures {
                 })
             }
             Self::Http(source, queue) => {
+                let (source, queue) = (source.upgrade()?, queue.upgrade()?);
                 let counts = source.counts();
                 json!({
                     "address": source.local_addr().to_string(), "requests": counts.requests,
@@ -40,11 +45,12 @@ impl Figures {
                 })
             }
             Self::Kafka(source) => {
+                let source = source.upgrade()?;
                 let lag: Vec<Value> = source.lag().into_iter().map(|lag| json!({
                     "topic": lag.topic, "partition": lag.partition, "unfetched": lag.unfetched, "floor": lag.floor,
                 })).collect();
                 json!({ "lag": lag, "trouble": source.trouble() })
             }
-        }
+        })
     }
 }

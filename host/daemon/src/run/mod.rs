@@ -1,14 +1,18 @@
 //! `sawlog run`: from a config that holds together to a running engine, and from signals to its end. It assembles; what is
 //! delivered and when is the core's.
 
+mod changes;
 mod epochs;
 pub mod figures;
+mod former;
 pub mod handle;
 mod parts;
 mod pipelines;
+mod reload;
 mod requests;
 mod runtime;
 mod sinks;
+mod slots;
 mod sources;
 
 use std::path::Path;

@@ -1,14 +1,12 @@
-//! The running whole: data directory, journal, epochs, sources, sinks and the engine over them; its reload and its end.
+//! The running whole: data directory, journal, epochs, sources, sinks and the engine over them; its beginning and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event_listener::Event;
 use sawlog_chain::EngineLimits;
-use sawlog_chain::pipeline::FieldsOf;
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
 use sawlog_core::journal::{Journal, OpenError};
@@ -19,18 +17,21 @@ use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_log::{Drive, random_incarnation};
 use sawlog_queue::{QueueError, Rescue, RescueOptions};
+use sawlog_settings::component::StartFrom;
 use thiserror::Error;
 
+use super::changes::{self, Certificates};
 use super::epochs::{Epoch, Epochs};
 use super::figures::Figures;
+use super::former;
 use super::pipelines::PluginBytes;
 use super::runtime::{RuntimeSpawner, SystemClock};
+use super::slots::Slots;
 use super::{Options, sinks, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::config::files::Files;
 use crate::config::references::Machine;
 use crate::config::{self, Config};
-use crate::diagnostics;
 
 /// Why the agent does not run, or can't go on.
 #[derive(Debug, Error)]
@@ -76,18 +77,24 @@ pub enum RunError {
 }
 
 /// What sinks are made on.
-struct Ground {
-    agent: String,
+pub(super) struct Ground {
+    pub(super) agent: String,
     directory: DataDir,
-    journal: Arc<Journal>,
+    pub(super) journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     reseated: Arc<Event>,
     /// The ways to the sinks that take dead letters.
-    letters: BTreeMap<String, Arc<DeadLetters>>,
+    letters: Mutex<BTreeMap<String, Arc<DeadLetters>>>,
 }
 
 impl Ground {
-    fn sink(&self, config: &Config, name: &str) -> Result<Arc<Sink>, RunError> {
+    /// The way to a sink that takes dead letters, the same for all who feed it and all who are it in turn.
+    fn letters(&self, name: &str) -> Arc<DeadLetters> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
+    }
+
+    /// The sink `name` of `config`, which has not begun.
+    pub(super) fn sink(&self, config: &Config, name: &str) -> Result<Arc<Sink>, RunError> {
         let sink = &config.sinks[name];
         let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir)?;
         let options = serde_json::to_vec(&sink.options)?;
@@ -95,7 +102,8 @@ impl Ground {
             directory: hex(&self.directory.uuid()),
             sink_epoch: hex(&sawlog_record::id::hash("sawlog.sink", &[&options])[..8]),
         };
-        let to = sink.dead_letter.as_ref().and_then(|to| self.letters.get(to)).cloned();
+        let to = sink.dead_letter.as_ref().map(|to| self.letters(to));
+        let letters = config.is_dead_letter_sink(name).then(|| self.letters(name));
         Ok(Arc::new(Sink::new(
             SinkId::new(name),
             port,
@@ -105,7 +113,7 @@ impl Ground {
             self.journal.clone(),
             self.clock.clone(),
             to,
-            self.letters.get(name).cloned(),
+            letters,
             self.reseated.clone(),
         )))
     }
@@ -121,15 +129,18 @@ pub struct Running {
     pub engine: Arc<Engine>,
     /// The journal on the disk.
     pub store: Arc<DiskJournal>,
-    config: Config,
-    ground: Ground,
-    epochs: Arc<Epochs>,
-    plugins: sawlog_chain::Engine,
-    fields: BTreeMap<String, FieldsOf>,
-    figures: BTreeMap<String, Figures>,
+    pub(super) config: Config,
+    pub(super) certificates: Certificates,
+    pub(super) ground: Ground,
+    pub(super) owner: sources::Owner,
+    pub(super) epochs: Arc<Epochs>,
+    pub(super) plugins: sawlog_chain::Engine,
+    pub(super) fields: Slots,
+    pub(super) figures: BTreeMap<String, Figures>,
 }
 
-fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
+/// Reads the components that the config names.
+pub(super) fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
     let read = config.plugins.iter().map(|(name, plugin)| {
         let bytes = plugin.read(&config.folder);
         bytes.map(|b| (name.clone(), b)).map_err(|e| RunError::Component { name: name.clone(), reason: e.to_string() })
@@ -143,78 +154,93 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let data_dir = config.sections.data_dir.clone();
     let directory = DataDir::open(&data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut journal_options = JournalOptions::new(random_incarnation()?);
-    journal_options.keep = config.sections.checkpoint.keep as usize;
-    let store = Arc::new(DiskJournal::open(directory.disk(), journal_options, Drive::Thread)?);
-    let journal = Arc::new(Journal::open(store.clone(), clock.clone()).await?);
+    let (store, journal) = open_journal(&config, &directory, clock.clone()).await?;
     let rescue = RescueOptions::new(random_incarnation()?);
     let rescue = Arc::new(Rescue::open(directory.disk(), "rescue", rescue, Drive::Thread)?);
     let known: Vec<_> = journal.state().generations.keys().copied().collect();
     rescue.retain(&known).await?;
 
-    let sections = &config.sections;
-    let owner = sources::Owner {
-        agent: &agent,
-        data_dir: &data_dir,
-        disk: directory.disk(),
-        queue_bytes_max: sections.limits.disk.as_bytes() / 2,
-    };
-    let (mut opened, mut fields, mut figures) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (name, source) in &config.sources {
-        let source = sources::open(name, &source.options, &owner, options)?;
-        opened.insert(name.clone(), source.source);
-        fields.insert(name.clone(), source.fields);
-        figures.insert(name.clone(), source.figures);
-    }
+    let fields = Slots::default();
     let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
     let bytes = plugin_bytes(&config)?;
     let mut epoch = Epoch::build(&config, &bytes, &plugins, &fields)?;
     epoch.store(&files, &bytes, &journal).await?;
     let epochs = Arc::new(Epochs::default());
     epochs.add(&epoch);
-    for failure in epochs.restore(&journal, &plugins, &fields).await {
+    let (former, failures) = epochs.restore(&journal, &plugins, &fields).await;
+    for failure in failures {
         tracing::error!(failure, "an older configuration is not at hand; partitions that need it stop");
     }
 
-    let letters = config.sinks.keys().filter(|s| config.is_dead_letter_sink(s)).map(|s| (s.clone(), Arc::default()));
+    let owner = sources::Owner {
+        agent: agent.clone(),
+        data_dir,
+        disk: directory.disk(),
+        queue_bytes_max: config.sections.limits.disk.as_bytes() / 2,
+        run: options,
+    };
     let ground =
-        Ground { agent, directory, journal, clock, reseated: Arc::new(Event::new()), letters: letters.collect() };
-    let mut made = BTreeMap::new();
-    for name in config.sinks.keys() {
-        made.insert(SinkId::new(name), ground.sink(&config, name)?);
+        Ground { agent, directory, journal, clock, reseated: Arc::new(Event::new()), letters: Mutex::default() };
+    let mut sinks = BTreeMap::new();
+    let named = config.sinks.keys().map(|name| (name.clone(), &config));
+    for (name, config) in named.chain(former::sinks(&ground.journal, &former, &config)) {
+        sinks.insert(SinkId::new(&name), ground.sink(config, &name)?);
     }
-    let routes = opened.into_iter().map(|(name, source)| {
-        let sinks = sinks_of(&config, &name);
-        Route { id: SourceId::new(&name), source, sinks }
-    });
+    let mut figures = BTreeMap::new();
+    let mut routes = Vec::new();
+    let named = config.sources.keys().map(|name| (name.clone(), None, &config));
+    let owing = former::sources(&ground.journal, &former, &config);
+    for (name, retired, config) in named.chain(owing.into_iter().map(|(name, epoch, c)| (name, Some(epoch), c))) {
+        let opened = sources::open(&name, &config.sources[&name].options, &owner, retired.is_some())?;
+        fields.fill(&name, opened.fields);
+        figures.insert(name.clone(), opened.figures);
+        routes.push(Route { id: SourceId::new(&name), source: opened.source, retired });
+    }
     let parts = engine::Parts {
         journal: ground.journal.clone(),
         clock: ground.clock.clone(),
         chains: epochs.clone(),
         rescue,
-        routes: routes.collect(),
-        sinks: made,
+        routes,
+        sinks,
         reseated: ground.reseated.clone(),
         tuning: Tuning::default(),
         checkpoint_interval: config.sections.checkpoint.interval.as_duration(),
         spawner: Arc::new(RuntimeSpawner(tokio::runtime::Handle::current())),
     };
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
-    Ok(Running { engine, store, config, ground, epochs, plugins, fields, figures })
+    let certificates = changes::certificates(&config);
+    Ok(Running { engine, store, config, certificates, ground, owner, epochs, plugins, fields, figures })
 }
 
-/// The sinks that rows of a source can reach, the dead letters among them.
-fn sinks_of(config: &Config, source: &str) -> BTreeSet<SinkId> {
-    config.subgraph(source).sinks.into_iter().chain([config.dead_letter()]).map(SinkId::new).collect()
+async fn open_journal(
+    config: &Config,
+    directory: &DataDir,
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<DiskJournal>, Arc<Journal>), RunError> {
+    let mut options = JournalOptions::new(random_incarnation()?);
+    options.keep = config.sections.checkpoint.keep as usize;
+    let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
+    let journal = Arc::new(Journal::open(store.clone(), clock).await?);
+    Ok((store, journal))
 }
 
-fn wanted(config: &Config, epoch: &Epoch) -> Wanted {
+/// What delivery depends on in a configuration.
+pub(super) fn wanted(config: &Config, epoch: &Epoch) -> Wanted {
+    let mut sinks: BTreeMap<SinkId, BTreeSet<SourceId>> =
+        config.sinks.keys().map(|name| (SinkId::new(name), BTreeSet::new())).collect();
+    for source in config.sources.keys() {
+        for sink in config.subgraph(source).sinks.into_iter().chain([config.dead_letter()]) {
+            sinks.entry(SinkId::new(sink)).or_default().insert(SourceId::new(source));
+        }
+    }
+    let oldest = config.sinks.iter().filter(|(_, sink)| sink.common.from == StartFrom::Oldest);
     Wanted {
         id: epoch.id,
         stateful: epoch.stateful.clone(),
         blobs: epoch.blobs.clone(),
-        sinks: config.sinks.keys().map(|name| SinkId::new(name)).collect(),
-        from_oldest: BTreeSet::new(),
+        sinks,
+        from_oldest: oldest.map(|(name, _)| SinkId::new(name)).collect(),
         remove: config.sections.remove.iter().map(|(name, how)| (SinkId::new(name), removal(*how))).collect(),
     }
 }
@@ -245,41 +271,6 @@ impl Running {
     /// What each source counts about itself.
     pub fn figures(&self) -> BTreeMap<String, Figures> {
         self.figures.clone()
-    }
-
-    /// Takes the configuration anew, as one transaction: where anything is wrong with it, all of the old one goes on, and the
-    /// error says why.
-    pub async fn reload(&mut self, path: &Path) -> Result<(), String> {
-        let outcome = self.try_reload(path).await;
-        match &outcome {
-            Ok(()) => tracing::info!("the configuration was reloaded"),
-            Err(reason) => tracing::error!(reason, "the configuration was not reloaded; the old one goes on"),
-        }
-        outcome
-    }
-
-    async fn try_reload(&mut self, path: &Path) -> Result<(), String> {
-        let loaded = config::load(path, &Machine).map_err(|e| e.to_string())?;
-        let Some(config) = loaded.config else { return Err(diagnostics::text(&loaded.complaints, &loaded.files)) };
-        if config.sources != self.config.sources {
-            return Err("sources changed, which takes a restart: nothing is lost by one".into());
-        }
-        let changed = |name: &&String| self.config.sinks.get(*name).is_some_and(|old| old != &config.sinks[*name]);
-        if let Some(name) = config.sinks.keys().find(changed) {
-            return Err(format!("the sink {name} changed, which takes a restart: nothing is lost by one"));
-        }
-        let bytes = plugin_bytes(&config).map_err(|e| e.to_string())?;
-        let mut epoch = Epoch::build(&config, &bytes, &self.plugins, &self.fields).map_err(|e| e.to_string())?;
-        epoch.store(&loaded.files, &bytes, &self.ground.journal).await.map_err(|e| e.to_string())?;
-        let mut added = Vec::new();
-        for name in config.sinks.keys().filter(|name| !self.config.sinks.contains_key(*name)) {
-            added.push(self.ground.sink(&config, name).map_err(|e| e.to_string())?);
-        }
-        let routes = config.sources.keys().map(|name| (SourceId::new(name), sinks_of(&config, name))).collect();
-        self.epochs.add(&epoch);
-        self.engine.reload(wanted(&config, &epoch), added, &routes).await.map_err(|e| e.to_string())?;
-        self.config = config;
-        Ok(())
     }
 
     /// The last checkpoint, and the exit code: 0 also where sinks still owe rows, which the next start delivers.

@@ -1,7 +1,9 @@
 //! From a source's options to the source, and to the fields that its rows get.
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sawlog_chain::pipeline::FieldsOf;
 use sawlog_core::ports::Source;
@@ -30,15 +32,17 @@ const UNPACKED_MAX: ByteSize = ByteSize::gib(16);
 const LINES_MAX: u32 = 1_000;
 
 /// Who reads, and where it may write.
-pub struct Owner<'a> {
+pub struct Owner {
     /// The agent's id.
-    pub agent: &'a str,
+    pub agent: String,
     /// The agent's data directory.
-    pub data_dir: &'a Path,
+    pub data_dir: PathBuf,
     /// The disk below it.
     pub disk: Arc<dyn Disk>,
     /// Room for the queue of pushed input, bytes.
     pub queue_bytes_max: u64,
+    /// What this run is to do.
+    pub run: Options,
 }
 
 /// A source that has not begun.
@@ -51,36 +55,59 @@ pub struct Opened {
     pub figures: Figures,
 }
 
-/// Opens a source.
-pub fn open(name: &str, options: &SourceOptions, owner: &Owner<'_>, run: Options) -> Result<Opened, RunError> {
+/// Waits until nobody uses the queue of a source that has ended: another one may open it then.
+pub async fn release(figures: &Figures) {
+    let Figures::Http(_, queue) = figures else { return };
+    if let Some(open) = queue.upgrade()
+        && let Err(error) = open.close().await
+    {
+        tracing::error!(%error, "a queue could not be closed in order");
+    }
+    let deadline = Instant::now() + RELEASE_MAX;
+    while queue.strong_count() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// How long reads that are under way keep a queue open.
+const RELEASE_MAX: Duration = Duration::from_secs(5);
+
+/// Opens a source. One that is `retired` takes nothing new, so it listens where nobody looks.
+pub fn open(name: &str, options: &SourceOptions, owner: &Owner, retired: bool) -> Result<Opened, RunError> {
     let refuse = |reason: String| RunError::Component { name: name.to_owned(), reason };
     match options {
         SourceOptions::File(file) => {
-            let options = file_options(name, file, owner, run).map_err(|e| refuse(e.to_string()))?;
+            let options = file_options(name, file, owner).map_err(|e| refuse(e.to_string()))?;
             let source = Arc::new(FileSource::new(options, true).map_err(|e| refuse(e.to_string()))?);
-            let fields_of = source.clone();
+            let fields_of = Arc::downgrade(&source);
             let streams = file.kubernetes == sawlog_sources::file::config::Kubernetes::Auto;
             let fields: FieldsOf = Arc::new(move |partition| {
-                let fields = fields_of.fields(partition);
+                let fields = fields_of.upgrade().map(|source| source.fields(partition)).unwrap_or_default();
                 decode::Source { streams: streams && !fields.is_empty(), fields }
             });
-            Ok(Opened { figures: Figures::File(source.clone()), source, fields })
+            Ok(Opened { figures: Figures::File(Arc::downgrade(&source)), source, fields })
         }
         SourceOptions::Kafka(kafka) => {
-            let source =
-                KafkaTopics::open(kafka, owner.agent, name, run.until_eof).map_err(|e| refuse(e.to_string()))?;
-            let source = Arc::new(source);
+            let source = KafkaTopics::open(kafka, &owner.agent, name, owner.run.until_eof);
+            let source = Arc::new(source.map_err(|e| refuse(e.to_string()))?);
             let fields: FieldsOf = Arc::new(|_| decode::Source::default());
-            Ok(Opened { figures: Figures::Kafka(source.clone()), source, fields })
+            Ok(Opened { figures: Figures::Kafka(Arc::downgrade(&source)), source, fields })
         }
         SourceOptions::Http(http) => {
             let queue = request_queue(name, http, owner).map_err(|e| refuse(e.to_string()))?;
             let requests: Arc<dyn RequestQueue> = Arc::new(Requests(queue.clone()));
-            let source = HttpIntake::open(http, owner.agent, name, requests).map_err(|e| refuse(e.to_string()))?;
-            tracing::info!(source = name, address = %source.local_addr(), "listening");
+            let mut http = http.clone();
+            if retired {
+                http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            }
+            let source = HttpIntake::open(&http, &owner.agent, name, requests).map_err(|e| refuse(e.to_string()))?;
+            if !retired {
+                tracing::info!(source = name, address = %source.local_addr(), "listening");
+            }
             let source = Arc::new(source);
             let fields: FieldsOf = Arc::new(|_| decode::Source::default());
-            Ok(Opened { figures: Figures::Http(source.clone(), queue), source, fields })
+            let figures = Figures::Http(Arc::downgrade(&source), Arc::downgrade(&queue));
+            Ok(Opened { figures, source, fields })
         }
     }
 }
@@ -89,7 +116,7 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner<'_>, run: Options
 const QUEUE_SEGMENT: ByteSize = ByteSize::mib(8);
 
 /// The write-ahead queue of one source, below the data directory.
-fn request_queue(name: &str, http: &HttpConfig, owner: &Owner<'_>) -> Result<Arc<Queue>, FileError> {
+fn request_queue(name: &str, http: &HttpConfig, owner: &Owner) -> Result<Arc<Queue>, FileError> {
     let mut options = QueueOptions::new(random_incarnation()?);
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     options.shards = http.shards.map_or(cores, u32::from);
@@ -113,7 +140,7 @@ fn safe(name: &str) -> String {
 
 type FileError = Box<dyn std::error::Error>;
 
-fn file_options(name: &str, file: &FileConfig, owner: &Owner<'_>, run: Options) -> Result<FileOptions, FileError> {
+fn file_options(name: &str, file: &FileConfig, owner: &Owner) -> Result<FileOptions, FileError> {
     let scratch = owner.data_dir.join("unpacked");
     std::fs::create_dir_all(&scratch)?;
     let framing = Framing {
@@ -130,7 +157,7 @@ fn file_options(name: &str, file: &FileConfig, owner: &Owner<'_>, run: Options) 
         roots: file.roots.clone(),
         framing,
         from_end: file.read_from == ReadFrom::End,
-        until_eof: run.until_eof,
+        until_eof: owner.run.until_eof,
         rotate_wait: file.rotate_wait.as_duration(),
         idle_timeout: file.idle_timeout.as_duration(),
         poll_interval: file.poll_interval.as_duration(),

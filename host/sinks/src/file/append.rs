@@ -48,6 +48,8 @@ pub struct AppendOptions {
 /// The file.
 pub struct AppendedFile {
     inner: Arc<Inner>,
+    /// Whether steps may begin; held through each, because a step goes on when nobody waits for it any more.
+    is_open: Arc<Mutex<bool>>,
 }
 
 struct Inner {
@@ -71,15 +73,23 @@ impl AppendedFile {
     /// A file that is opened when the core asks where it stands.
     pub fn new(options: AppendOptions) -> Self {
         let prefix = Keys::new(&options.agent, &options.sink, "").prefix();
-        Self { inner: Arc::new(Inner { options, prefix, folders: Folders::default(), present: Mutex::new(None) }) }
+        let inner = Inner { options, prefix, folders: Folders::default(), present: Mutex::new(None) };
+        Self { inner: Arc::new(inner), is_open: Arc::new(Mutex::new(true)) }
     }
 
     async fn on_disk<T: Send + 'static>(
         &self,
         step: impl FnOnce(&Inner) -> Result<T, SinkError> + Send + 'static,
     ) -> Result<T, SinkError> {
-        let inner = self.inner.clone();
-        let done = tokio::task::spawn_blocking(move || step(&inner)).await;
+        let (inner, is_open) = (self.inner.clone(), self.is_open.clone());
+        let step = move || {
+            let is_open = is_open.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*is_open {
+                return Err(SinkError::Unavailable("this file has another writer now".to_owned()));
+            }
+            step(&inner)
+        };
+        let done = tokio::task::spawn_blocking(step).await;
         done.unwrap_or_else(|e| Err(SinkError::Unknown(format!("a step on the disk did not end: {e}"))))
     }
 }
@@ -115,6 +125,14 @@ impl AppendFile for AppendedFile {
 
     async fn roll(&self) -> Result<(u64, u64), SinkError> {
         self.on_disk(Inner::roll).await
+    }
+
+    async fn close(&self) {
+        let is_open = self.is_open.clone();
+        let closing = move || *is_open.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        if let Err(error) = tokio::task::spawn_blocking(closing).await {
+            tracing::error!(%error, "an appended file could not be closed in order");
+        }
     }
 }
 

@@ -89,7 +89,12 @@ struct Events {
     waiting: VecDeque<SourceEvent>,
     /// Ends that were told, by shard.
     told: Vec<u64>,
+    /// Nothing is taken any more, and that is to be said when all ends are told.
+    closed: bool,
 }
+
+/// How long requests under way have to end when the source is closed.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -127,7 +132,7 @@ impl HttpIntake {
         };
         Ok(Self {
             desk: Arc::new(desk),
-            events: Mutex::new(Events { waiting: VecDeque::new(), told: vec![0; shards.len()] }),
+            events: Mutex::new(Events { told: vec![0; shards.len()], ..Events::default() }),
             shards: Arc::new(shards),
             address,
             stop: watch::Sender::new(None),
@@ -200,9 +205,11 @@ impl HttpIntake {
             let (_, end) = self.desk.queue.extent(shard.identity.shard).ok()?;
             (end > events.told[number]).then_some((number, end))
         };
-        let (number, end) = self.shards.iter().enumerate().find_map(grown)?;
-        events.told[number] = end;
-        Some(SourceEvent::Available { generation: self.shards[number].generation, end })
+        if let Some((number, end)) = self.shards.iter().enumerate().find_map(grown) {
+            events.told[number] = end;
+            return Some(SourceEvent::Available { generation: self.shards[number].generation, end });
+        }
+        std::mem::take(&mut events.closed).then_some(SourceEvent::Finished)
     }
 
     fn index(&self, generation: Generation) -> Option<usize> {
@@ -261,6 +268,16 @@ impl Source for HttpIntake {
     }
 
     async fn release(&self, _: Generation) {}
+
+    async fn close(&self) {
+        self.stop(CLOSE_GRACE).await;
+        lock(&self.events).closed = true;
+        self.desk.grown.notify_one();
+    }
+
+    fn promises(&self) -> bool {
+        true
+    }
 
     fn oldest_unplanned(&self) -> Option<i64> {
         Some(self.desk.arrivals.oldest(now()))

@@ -22,13 +22,14 @@ struct Seen {
 /// The file source of one life.
 pub struct SimSource {
     world: World,
+    name: &'static str,
     seen: Mutex<Seen>,
 }
 
 impl SimSource {
     /// A source that knows nothing yet.
-    pub fn new(world: World) -> Self {
-        Self { world, seen: Mutex::default() }
+    pub fn new(world: World, name: &'static str) -> Self {
+        Self { world, name, seen: Mutex::default() }
     }
 
     /// The next thing about the files that the core has not been told.
@@ -39,7 +40,7 @@ impl SimSource {
         }
         let mut outside = self.world.get();
         let life = outside.life;
-        for file in &mut outside.files {
+        for file in outside.files.iter_mut().filter(|f| f.source == self.name) {
             let generation = file.generation;
             let readable = file.exists || file.held_by == Some(life);
             if !seen.opened.contains(&generation) && readable {
@@ -93,7 +94,7 @@ impl Source for SimSource {
         seen.restored = true;
         let mut outside = self.world.get();
         let life = outside.life;
-        for file in outside.files.iter_mut().filter(|f| f.exists) {
+        for file in outside.files.iter_mut().filter(|f| f.exists && f.source == self.name) {
             file.held_by = Some(life);
         }
     }

@@ -1,0 +1,112 @@
+//! What a changed configuration means for the components of the old one: which go on as they are, which begin anew, and what
+//! can't be taken by a running agent. Pure but for the certificates, whose files are read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::config::validated::{Sink, Source};
+
+/// Options of sinks that say where rows are and what they look like there: what was sent under the old ones and not answered yet
+/// could not be found under the new ones.
+const FIXED: &[(&str, &[&str])] = &[
+    ("kafka", &["cursor_topic"]),
+    ("elasticsearch", &["index", "target", "id", "event_time_bounds", "indexes_max"]),
+    ("s3", &["bucket", "prefix", "endpoint", "format", "columns"]),
+    ("hdfs", &["url", "path", "format", "columns"]),
+    ("file", &["path", "format", "columns"]),
+];
+
+/// What becomes of components with the same name in both configurations.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Sinks whose settings changed.
+    pub sinks: Vec<String>,
+    /// Sources whose settings changed.
+    pub sources: Vec<String>,
+}
+
+/// Contents of the certificate files that each component names, as digests.
+pub type Certificates = BTreeMap<String, Vec<[u8; 32]>>;
+
+/// Compares; a sentence where the change takes more than a reload.
+pub fn between(old: &Config, new: &Config, certificates: (&Certificates, &Certificates)) -> Result<Changes, String> {
+    let mut changes = Changes::default();
+    if old.sections.data_dir != new.sections.data_dir || old.sections.agent != new.sections.agent {
+        return Err("`agent` or `data_dir` changed: this is another agent, which takes a restart".to_owned());
+    }
+    let same_files = |name: &String| certificates.0.get(name) == certificates.1.get(name);
+    for (name, sink) in &new.sinks {
+        let Some(before) = old.sinks.get(name) else { continue };
+        check_place(name, before, sink)?;
+        let inputs = before.inputs.clone();
+        if *before != (Sink { inputs, ..sink.clone() }) || !same_files(name) {
+            changes.sinks.push(name.clone());
+        }
+    }
+    for (name, source) in &new.sources {
+        let Some(before) = old.sources.get(name) else { continue };
+        check_type(name, before.r#type, source.r#type)?;
+        if before != source || !same_files(name) {
+            changes.sources.push(name.clone());
+        }
+    }
+    Ok(changes)
+}
+
+fn check_type(name: &str, before: &str, now: &str) -> Result<(), String> {
+    match before == now {
+        true => Ok(()),
+        false => Err(format!(
+            "`{name}` was of type {before} and is of type {now} now: positions don't pass from one to the other; \
+             give the new one another name, and say `remove: {{ {name}: drain }}`"
+        )),
+    }
+}
+
+fn check_place(name: &str, before: &Sink, now: &Sink) -> Result<(), String> {
+    check_type(name, before.r#type, now.r#type)?;
+    let options = |sink: &Sink| serde_json::to_value(&sink.options).unwrap_or_default();
+    let (old, new) = (options(before), options(now));
+    let fixed = FIXED.iter().find(|(kind, _)| *kind == now.r#type).map_or(&[][..], |(_, keys)| keys);
+    match fixed.iter().find(|key| old.get(**key) != new.get(**key)) {
+        None => Ok(()),
+        Some(key) => Err(format!(
+            "sink {name}: `{key}` changed, which moves the sink to another place: what is under way to the old one could not \
+             be found there; add a sink of another name, and say `remove: {{ {name}: drain }}` for this one"
+        )),
+    }
+}
+
+/// Reads what the components' certificate files hold now. A file that can't be read counts as empty: who opens it complains.
+pub fn certificates(config: &Config) -> Certificates {
+    let sinks = config.sinks.iter().map(|(name, sink)| (name, serde_json::to_value(&sink.options)));
+    let sources =
+        config.sources.iter().map(|(name, source): (_, &Source)| (name, serde_json::to_value(&source.options)));
+    let digests = |options: Result<Value, serde_json::Error>| {
+        let mut digests = Vec::new();
+        if let Ok(options) = options {
+            digest_files(&options, false, &mut digests);
+        }
+        digests
+    };
+    sinks.chain(sources).map(|(name, options)| (name.clone(), digests(options))).collect()
+}
+
+fn digest_files(value: &Value, is_file: bool, digests: &mut Vec<[u8; 32]>) {
+    match value {
+        Value::String(path) if is_file => {
+            let bytes = std::fs::read(Path::new(path)).unwrap_or_default();
+            digests.push(sawlog_record::id::hash("sawlog.certificate", &[&bytes]));
+        }
+        Value::Object(members) => {
+            for (key, value) in members {
+                let names_file = matches!(key.as_str(), "ca" | "cert" | "key" | "client_ca" | "keytab");
+                digest_files(value, names_file && value.is_string(), digests);
+            }
+        }
+        _ => {}
+    }
+}
