@@ -203,6 +203,11 @@ impl Inputs {
                 .all(|g| known.extents.get(g).is_some_and(|e| e.ended || e.vanished || known.finished))
     }
 
+    /// Whether the source, or the rescue queue, has this history.
+    pub fn knows(&self, generation: Generation) -> bool {
+        self.lock().extents.contains_key(&generation)
+    }
+
     /// The lowest received time, unix nanoseconds, that records not yet planned may carry; `None` = that of their PLAN.
     pub fn oldest_unplanned(&self) -> Option<i64> {
         self.source.oldest_unplanned()

@@ -4,6 +4,7 @@
 /// Names of the switches, each a rule of the delivery specification that is then not kept.
 pub const NAMES: &[&str] = &[
     "accept_anywhere",
+    "adopted_cursor_ignored",
     "barrier_skipped",
     "claim_after_data",
     "claim_without_adoption",

@@ -302,7 +302,7 @@ async fn known_state_after(
     }
     let ((), durable) = shared.journal.append_with(true, |state, time| {
         let stream = state.partitions.get(&id).map(|p| &p.stream);
-        let entry = stream.and_then(|s| Some((s.next_slot()?, s.last()?.epoch)));
+        let entry = stream.and_then(|s| Some((state.next_slot(id)?, s.last()?.epoch)));
         let records = entry.map(|((generation, at), epoch)| Record::Plan {
             entries: vec![(id, Planned { time, epoch, entry: Entry::Reset { generation, at } })],
         });

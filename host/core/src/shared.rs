@@ -5,7 +5,7 @@ use crate::input::Inputs;
 use crate::journal::{Journal, Record, Snap};
 use crate::plan::{ComponentId, Entry, Planned};
 use crate::ports::{Chain, ChainFailure, Chains, Clock, Context, JournalError, ReadLimits};
-use crate::sink::Sink;
+use crate::sink::{Feeder, Sink};
 use crate::stream::{NotAPrefix, Place, Stream};
 use crate::tasks::Tasks;
 use crate::{EpochId, SinkId};
@@ -123,7 +123,8 @@ impl Shared {
         blobs: Arc<futures_util::lock::Mutex<()>>,
         sinks: BTreeMap<SinkId, Arc<Sink>>,
     ) -> Self {
-        sinks.values().for_each(|sink| sink.set_fed(&inputs, true));
+        let feeder = Feeder { inputs: inputs.clone(), chains: chains.clone() };
+        sinks.values().for_each(|sink| sink.set_fed(feeder.clone(), true));
         Self {
             journal,
             chains,
@@ -149,10 +150,14 @@ impl Shared {
 
     /// Changes the sinks that this source feeds.
     pub fn set_sinks(&self, sinks: BTreeMap<SinkId, Arc<Sink>>) {
-        sinks.values().for_each(|sink| sink.set_fed(&self.inputs, true));
+        let feeder = Feeder { inputs: self.inputs.clone(), chains: self.chains.clone() };
+        sinks.values().for_each(|sink| sink.set_fed(feeder.clone(), true));
         let before = std::mem::replace(&mut *self.sinks.write().unwrap_or_else(PoisonError::into_inner), sinks);
         let kept = self.sinks.read().unwrap_or_else(PoisonError::into_inner);
-        before.values().filter(|sink| !kept.contains_key(&sink.id)).for_each(|sink| sink.set_fed(&self.inputs, false));
+        before
+            .values()
+            .filter(|sink| !kept.contains_key(&sink.id))
+            .for_each(|sink| sink.set_fed(feeder.clone(), false));
         drop(kept);
         self.reseated.notify(usize::MAX);
     }
@@ -246,7 +251,7 @@ impl Shared {
             (old.stateful.get(c) != Some(digest) && old.stateful.contains_key(c) && !done.contains(c)).then_some(*c)
         };
         let component = new.stateful.iter().find_map(changed)?;
-        Some(Boundary { component, old: old.id, new: new.id, at: stream.next_slot()? })
+        Some(Boundary { component, old: old.id, new: new.id, at: state.next_slot(partition)? })
     }
 
     /// The state saved at exactly this place.

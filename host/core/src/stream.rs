@@ -95,6 +95,27 @@ impl Stream {
         Place { entry: number, offset: cursor.pos.saturating_sub(planned.entry.start().pos) }
     }
 
+    /// The place that cursors mean which were made along another list of entries, before the data directory was lost: the first
+    /// entry that they do not cover, whatever they cover behind it; [`Stream::skip_covered`] passes over that.
+    pub fn first_open(&self, cursor: impl Fn(Generation) -> Cursor) -> Place {
+        let open = self.iter().find(|(_, p)| cursor(p.entry.generation()) < p.entry.end());
+        let place =
+            |(number, p): (u64, &Planned)| self.place_in(number, cursor(p.entry.generation()).max(p.entry.start()));
+        open.map_or_else(|| self.frontier(), place)
+    }
+
+    /// The first place at or behind `place` that the cursors do not cover, as far as entries are there.
+    pub fn skip_covered(&self, mut place: Place, cursor: impl Fn(Generation) -> Cursor) -> Place {
+        while let Some(planned) = self.at(place) {
+            let reached = self.place_in(place.entry, cursor(planned.entry.generation()));
+            if cursor(planned.entry.generation()) <= planned.entry.start() || reached <= place {
+                break;
+            }
+            place = reached;
+        }
+        place
+    }
+
     /// The place that per-generation cursors mean: inside or before the first entry that they do not cover.
     pub fn place_of(&self, cursor: impl Fn(Generation) -> Cursor) -> Result<Place, NotAPrefix> {
         let mut first_open: Option<Place> = None;
@@ -192,6 +213,17 @@ mod tests {
         assert_eq!(place(500, Cursor { pos: 80, slot: 1 }), Ok(Place { entry: 3, offset: 0 }));
         assert_eq!(place(530, Cursor { pos: 80, slot: 1 }), Ok(s.frontier()));
         assert_eq!(place(120, Cursor::at(80)), Err(NotAPrefix { uncovered: 0, covered: 1 }));
+    }
+
+    #[test]
+    fn cursors_of_another_life_are_passed_over_where_they_are_met() {
+        let s = stream();
+        // The other life had read generation 2 to its end and 1 to 510, in another order.
+        let other = |g: Generation| if g.0[0] == 1 { Cursor::at(510) } else { Cursor::at(80) };
+        assert_eq!(s.first_open(other), Place { entry: 2, offset: 0 });
+        assert_eq!(s.skip_covered(Place { entry: 0, offset: 0 }, other), Place { entry: 2, offset: 0 });
+        assert_eq!(s.skip_covered(Place { entry: 3, offset: 0 }, other), Place { entry: 3, offset: 10 });
+        assert_eq!(s.skip_covered(s.frontier(), other), s.frontier());
     }
 
     #[test]

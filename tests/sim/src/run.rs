@@ -407,13 +407,26 @@ fn after_crash(world: &World) {
     }
 }
 
+/// Everything in the data directory is gone; sinks, files and the agent's id stay. What only the queue had is lost.
+fn lose_directory(world: &World) {
+    let mut outside = world.get();
+    outside.journal = Default::default();
+    outside.rescued.clear();
+    for file in outside.files.iter_mut().filter(|f| !f.exists) {
+        file.lossy = true;
+    }
+    *outside.census.entry("lost_directory").or_default() += 1;
+}
+
 /// Runs `seed`.
 pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     sawlog_core::mutation::plant(planted);
     let world = World::new(seed, planted, trace);
     let mut environment = Environment::new(&world);
     let lives = 10 + world.rng(|r| r.below(6));
-    for _ in 0..lives {
+    // One seed of eight loses its data directory on the way, with the agent's id kept.
+    let loses_at = (seed % 8 == 0).then(|| 2 + world.rng(|r| r.below(lives - 4)));
+    for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);
         let polls = 600 + world.rng(|r| r.below(2_500));
         let end = executor.run(&world, polls, |world| {
@@ -427,11 +440,15 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
         }
         drop(executor);
         after_crash(&world);
+        if loses_at == Some(number) {
+            lose_directory(&world);
+        }
     }
     heal(&world, &mut environment);
     let records = environment.written;
     let drained = drain(&world, &environment);
     let failures = match drained {
+        Some(_) if loses_at.is_some() => oracle::check_once(&world.get()),
         Some(engine) => oracle::check(&world.get(), &engine.journal().state()),
         None => Vec::new(),
     };

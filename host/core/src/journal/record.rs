@@ -88,6 +88,19 @@ pub struct SinkFacts {
     pub file: Option<(u64, u64)>,
     /// The destination that is written to, as the sink names it.
     pub destination: Option<String>,
+    /// Some of its cursors were made along the streams of another journal (a lost directory, a restored backup, a twin): they
+    /// need not be a prefix of ours.
+    pub adopted: bool,
+}
+
+impl SinkFacts {
+    /// Takes over what `newer` says; what it leaves out stays.
+    pub fn update(&mut self, newer: &Self) {
+        self.next_claim = newer.next_claim.or(self.next_claim);
+        self.file = newer.file.or(self.file);
+        self.destination = newer.destination.clone().or(self.destination.take());
+        self.adopted |= newer.adopted;
+    }
 }
 
 /// One record of the journal.

@@ -124,7 +124,7 @@ impl JournalState {
                 let cursors = self.cursors.entry(sink.clone()).or_default();
                 cursors.extend(marks.iter().filter(|(g, _)| !self.dropped.contains(g)).cloned());
                 if let Some(facts) = facts {
-                    self.facts.insert(sink.clone(), facts.clone());
+                    self.facts.entry(sink.clone()).or_default().update(facts);
                 }
             }
             Record::Snap { partition, snap } => self.apply_snap(*partition, snap),
@@ -226,9 +226,31 @@ impl JournalState {
     /// Where `sink` stands in the stream of `partition` by its durable cursors.
     pub fn place(&self, sink: &SinkId, partition: PartitionId) -> Result<Place, NotAPrefix> {
         match self.partitions.get(&partition) {
-            Some(state) => state.stream.place_of(|g| self.cursor(sink, g)),
+            Some(state) => self.place_by(sink, &state.stream, |g| self.cursor(sink, g)),
             None => Ok(Place::default()),
         }
+    }
+
+    /// Where `sink` stands in a stream by these cursors of it.
+    pub fn place_by(
+        &self,
+        sink: &SinkId,
+        stream: &Stream,
+        cursor: impl Fn(Generation) -> Cursor,
+    ) -> Result<Place, NotAPrefix> {
+        match self.facts.get(sink).is_some_and(|f| f.adopted) {
+            true => Ok(stream.first_open(cursor)),
+            false => stream.place_of(cursor),
+        }
+    }
+
+    /// The next free slot for an entry without bytes at the frontier of `partition`, and where: above the slots that sinks know
+    /// there from another journal. `None` before the first entry.
+    pub fn next_slot(&self, partition: PartitionId) -> Option<(Generation, Cursor)> {
+        let (generation, at) = self.partitions.get(&partition)?.stream.next_slot()?;
+        let known = self.cursors.values().filter_map(|c| c.get(&generation)).map(|m| m.cursor);
+        let slot = known.filter(|c| c.pos == at.pos).map(|c| c.slot).fold(at.slot, u16::max);
+        Some((generation, Cursor { slot, ..at }))
     }
 
     /// The place that `(generation, cursor)` names: right behind it.

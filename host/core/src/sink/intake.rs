@@ -8,7 +8,7 @@ use crate::ports::Offer;
 use crate::stream::{NotAPrefix, Place};
 use crate::{SinkId, SourceId, mutation};
 use event_listener::{Event, EventListener};
-use sawlog_record::id::{Generation, PartitionId};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,12 @@ pub enum Accept {
     Taken,
     /// The sink does not stand where the batch begins.
     NotHere,
+}
+
+/// Whether something in the batch is covered by `have`. Slots at its first position are those of FLUSHes before it.
+fn is_behind(offer: &Offer, have: Cursor) -> bool {
+    let (from, to) = (offer.cursor_from, offer.mark.cursor);
+    have.pos > from.pos || (to.pos == from.pos && have > from)
 }
 
 /// Where a sink wants to be fed in one partition.
@@ -84,12 +90,12 @@ impl Intake {
         let Some(registration) = registration.filter(|_| inner.stopped.is_none()) else { return Ok(None) };
         let Some(truth) = &inner.truth else { return Ok(None) };
         let Some(known) = state.partitions.get(&partition) else { return Ok(None) };
+        let at = |g| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m: &Mark| m.cursor);
         let next = match inner.seats.get(&partition) {
             Some(seat) => seat.next,
-            None => {
-                known.stream.place_of(|g| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m| m.cursor))?
-            }
+            None => state.place_by(&self.sink, &known.stream, at)?,
         };
+        let next = known.stream.skip_covered(next, at);
         let mut limit = inner.limits.as_ref().map(|limits| limits.get(&partition).copied().unwrap_or(next));
         if let Some(until) = &registration.until {
             let end = known.stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).unwrap_or(next);
@@ -110,6 +116,11 @@ impl Intake {
     pub fn accept(&self, offer: Offer) -> Accept {
         let mut inner = self.lock();
         let Some(seat) = inner.seats.get(&offer.partition).copied() else { return Accept::NotHere };
+        // Cursors of a life whose directory was lost may lie ahead of what has just been planned.
+        let have = inner.truth.as_ref().and_then(|t| t.get(&offer.generation)).map(|mark| mark.cursor);
+        if have.is_some_and(|have| is_behind(&offer, have)) && !mutation::on("adopted_cursor_ignored") {
+            return Accept::NotHere;
+        }
         let beyond = seat.limit.is_some_and(|limit| offer.to > limit);
         if (seat.next != offer.from && !mutation::on("accept_anywhere")) || beyond || inner.truth.is_none() {
             return Accept::NotHere;

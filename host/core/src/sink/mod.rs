@@ -18,7 +18,7 @@ pub use status::{Circuit, SinkStatus};
 use crate::claims::{Marks, advance};
 use crate::input::Inputs;
 use crate::journal::{Journal, Mark, Record, SinkFacts};
-use crate::ports::{Clock, Offer, SinkPort};
+use crate::ports::{Chains, Clock, Offer, SinkPort};
 use crate::tasks::Tasks;
 use crate::{SinkId, SourceId};
 use event_listener::Event;
@@ -91,12 +91,21 @@ pub struct Sink {
     /// The data directory's id and the digest of destination, path and format settings.
     facts: SinkIdentity,
     /// The sources that feed it.
-    feeders: Mutex<BTreeMap<SourceId, Arc<Inputs>>>,
+    feeders: Mutex<BTreeMap<SourceId, Feeder>>,
     status: Mutex<SinkStatus>,
     observer: OnceLock<Arc<dyn Observer>>,
     flush: Event,
     tasks: Tasks,
     flushing: std::sync::atomic::AtomicBool,
+}
+
+/// A source that feeds a sink, with the chains between them.
+#[derive(Clone)]
+pub(crate) struct Feeder {
+    /// What it reads.
+    pub(crate) inputs: Arc<Inputs>,
+    /// All configurations at hand.
+    pub(crate) chains: Arc<dyn Chains>,
 }
 
 /// What a claim says of its writer.
@@ -179,17 +188,40 @@ impl Sink {
         self.flushing.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Notes that `inputs` feed it from now on, or no longer do.
-    pub(crate) fn set_fed(&self, inputs: &Arc<Inputs>, is_fed: bool) {
+    /// Notes that `feeder` feeds it from now on, or no longer does.
+    pub(crate) fn set_fed(&self, feeder: Feeder, is_fed: bool) {
         let mut feeders = self.feeders.lock().unwrap_or_else(PoisonError::into_inner);
         match is_fed {
-            true => _ = feeders.insert(inputs.id.clone(), inputs.clone()),
-            false => _ = feeders.remove(&inputs.id),
+            true => _ = feeders.insert(feeder.inputs.id.clone(), feeder),
+            false => _ = feeders.remove(&feeder.inputs.id),
         }
     }
 
-    fn feeders(&self) -> BTreeMap<SourceId, Arc<Inputs>> {
+    fn feeders(&self) -> BTreeMap<SourceId, Feeder> {
         self.feeders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Journals that cursors of this sink need be no prefix of this journal's streams.
+    async fn note_adopted(&self) -> Result<(), Stop> {
+        let facts = SinkFacts { adopted: true, ..SinkFacts::default() };
+        Ok(self.journal.commit(vec![self.cursor_record(&[], Some(facts))]).await?)
+    }
+
+    /// Before cursors that the sink itself holds are believed: where this journal cannot have made them, that is journalled.
+    async fn adopt(&self, truth: &Marks) -> Result<(), Stop> {
+        let is_foreign = {
+            let state = self.journal.state();
+            let is_known = state.facts.get(&self.id).is_some_and(|f| f.adopted);
+            let planned = |g: &Generation| state.generations.get(g).map(|known| known.planned);
+            let beyond = |(g, mark): (&Generation, &Mark)| planned(g).is_none_or(|planned| mark.cursor > planned);
+            // A first commit whose hint was lost looks the same, and is none the worse for it.
+            let is_new = !state.cursors.contains_key(&self.id) && !truth.is_empty();
+            !is_known && (is_new || truth.iter().filter(|(g, _)| !state.dropped.contains(g)).any(beyond))
+        };
+        if is_foreign {
+            self.note_adopted().await?;
+        }
+        Ok(())
     }
 
     /// The durable cursors by the journal.

@@ -19,6 +19,7 @@ async fn recover(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> 
         match port.recover().await {
             Ok(truth) => {
                 refuse_lost_cursors(sink, &truth)?;
+                sink.adopt(&truth).await?;
                 let marks: Vec<_> = truth.iter().map(|(g, m)| (*g, m.clone())).collect();
                 sink.journal.hint(vec![sink.cursor_record(&marks, None)]);
                 sink.intake.reset(truth.clone(), None);

@@ -2,7 +2,7 @@
 //! its real counterpart shows: lost, late, doubled and dropped requests, conflicts, refused connections, long answers.
 
 use crate::plugin::SimRow;
-use crate::world::{Fault, Late, World};
+use crate::world::{Fault, Late, RECORD_BYTES, World};
 use async_trait::async_trait;
 use sawlog_core::claims::Claim;
 use sawlog_core::journal::Mark;
@@ -211,7 +211,7 @@ struct SimStaging {
 
 impl SimStaging {
     fn path(&self, row: &SimRow, floor: i64, fresh: &BTreeSet<String>) -> String {
-        let path = format!("hour={:020}/part={}", row.time.max(floor) / HOUR, row.content % 3);
+        let path = format!("hour={:020}/part={}", row.time.max(floor) / HOUR, row.pos / RECORD_BYTES % 3);
         let is_taken = match &self.named {
             Some(named) => named.contains(&path),
             None => {

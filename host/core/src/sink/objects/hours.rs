@@ -18,13 +18,15 @@ impl ClaimLog<'_> {
             let mut lowest = now;
             for partition in state.partitions.values().filter(|p| p.stream.generations().any(mine)) {
                 let cursor = |g| after.get(&g).map_or_else(|| state.start(&self.sink.id, g), |m| m.cursor);
-                let Ok(place) = partition.stream.place_of(cursor) else { return (Vec::new(), 0) };
+                let Ok(place) = state.place_by(&self.sink.id, &partition.stream, cursor) else {
+                    return (Vec::new(), 0);
+                };
                 let open = partition.stream.iter().skip_while(|(n, _)| *n < place.entry).map(|(_, p)| p.time).min();
                 lowest = lowest.min(open.unwrap_or(lowest));
             }
             (Vec::new(), lowest)
         });
-        feeders.values().filter_map(|inputs| inputs.oldest_unplanned()).fold(planned, i64::min)
+        feeders.values().filter_map(|feeder| feeder.inputs.oldest_unplanned()).fold(planned, i64::min)
     }
 
     /// Whether an empty claim would close an hour that no claim has closed yet.

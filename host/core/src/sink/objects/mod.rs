@@ -7,6 +7,7 @@
 //! ```
 
 mod deliver;
+mod foreign;
 mod hours;
 mod recover;
 mod retain;

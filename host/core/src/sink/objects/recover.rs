@@ -3,7 +3,6 @@
 
 use super::{ClaimLog, Open, retrying};
 use crate::claims::{Claim, raise};
-use crate::journal::Record;
 use crate::mutation;
 use crate::sink::Stop;
 use crate::stream::Place;
@@ -20,12 +19,17 @@ impl ClaimLog<'_> {
         let listed = retrying!(self.sink, self.port.list_claims());
         self.refuse_lost_claims(hint, &listed)?;
         self.oldest = (listed.first().copied().unwrap_or(self.next), None);
+        if hint.is_none() && !listed.is_empty() {
+            // A first claim whose hint was lost looks the same, and is none the worse for it.
+            self.sink.note_adopted().await?;
+        }
         if let Some(newest) = listed.last().copied() {
             self.jump(newest, &listed).await?;
         }
         while let Some(claim) = self.get(self.next).await {
             self.adopt(claim).await?;
         }
+        self.sink.adopt(&self.passed).await?;
         self.sink.intake.reset(self.passed.clone(), None);
         self.sink.succeeded();
         Ok(())
@@ -38,7 +42,8 @@ impl ClaimLog<'_> {
             None => Ok(()),
             Some(hint) => Err(Stop(format!(
                 "sink {} lost data: claim {} was written and the newest that is there is {newest}; restore what was deleted at the \
-                 destination, or forget the sink with `sawlog sink forget {}`",
+                 destination; where the destination was changed, change it back, or give the sink a new name and drain the old one; \
+                 or forget the sink with `sawlog sink forget {}`",
                 self.sink.id,
                 hint - 1,
                 self.sink.id
@@ -77,42 +82,17 @@ impl ClaimLog<'_> {
     async fn adopt(&mut self, claim: Claim) -> Result<(), Stop> {
         self.closed = self.closed.max(claim.closed);
         self.known.learn(self.next, &claim.vector);
-        if claim.directory != self.sink.facts.directory {
-            self.journal_decisions(&claim).await?;
-        }
         if !mutation::on("claim_without_adoption") {
             let missing = self.missing(&claim).await;
             if !missing.is_empty() {
-                self.make(&claim, &missing).await?;
+                match self.is_own(&claim) {
+                    true => self.make(&claim, &missing).await?,
+                    false => self.make_foreign(&claim, &missing).await?,
+                }
             }
         }
         self.pass(&claim);
         Ok(())
-    }
-
-    /// PLAN entries and verdicts of another life, for what this journal has not planned yet, cut at the claim's ends.
-    async fn journal_decisions(&self, claim: &Claim) -> Result<(), Stop> {
-        let ends: BTreeMap<_, _> = claim.moved.iter().map(|m| (m.generation, m.to.cursor)).collect();
-        let ((), durable) = self.sink.journal.append_with(true, |state, _| {
-            let mut fresh = BTreeSet::new();
-            let mut planned = BTreeMap::new();
-            let mut records = Vec::new();
-            for (partition, entry) in &claim.plans {
-                let generation = entry.entry.generation();
-                let known = state.generations.get(&generation).map(|g| g.planned);
-                let have = *planned.entry(generation).or_insert(known);
-                let Some(cut) = entry.clone().cut_to(have, ends.get(&generation).copied()) else { continue };
-                planned.insert(generation, Some(cut.entry.end()));
-                fresh.insert((generation, cut.entry.start().pos));
-                records.push(Record::Plan { entries: vec![(*partition, cut)] });
-            }
-            let new = |v: &&crate::journal::Verdict| {
-                fresh.iter().any(|(g, lo)| *g == v.generation && v.pos >= *lo) && !state.verdicts.contains(*v)
-            };
-            records.extend(claim.verdicts.iter().filter(new).cloned().map(Record::Verdict));
-            (records, ())
-        });
-        Ok(self.sink.journal.checked(durable.await)?)
     }
 
     async fn missing(&self, claim: &Claim) -> Vec<(String, String)> {
@@ -142,6 +122,16 @@ impl ClaimLog<'_> {
             }
             offered.await;
         }
+        self.put_made(&mut open, claim, missing).await
+    }
+
+    /// Writes what was made again, if the claim names a key for every row of it: no row is ever dropped.
+    pub(super) async fn put_made(
+        &self,
+        open: &mut Open,
+        claim: &Claim,
+        missing: &[(String, String)],
+    ) -> Result<(), Stop> {
         let named: BTreeSet<&String> = claim.keys.iter().map(|(path, _)| path).collect();
         if let Some(path) = open.staging.paths().iter().find(|p| !named.contains(p)) {
             return Err(Stop(format!(
@@ -150,7 +140,7 @@ impl ClaimLog<'_> {
                 self.next, self.sink.id
             )));
         }
-        self.put_data(&mut open, missing).await;
+        self.put_data(open, missing).await;
         Ok(())
     }
 
@@ -168,7 +158,8 @@ impl ClaimLog<'_> {
         for moved in &claim.moved {
             let Some(partition) = state.partitions.get(&moved.partition) else { continue };
             let cursor = |g| after.get(&g).map_or_else(|| state.start(&self.sink.id, g), |m| m.cursor);
-            let end = partition.stream.place_of(cursor).map_err(|e| Stop(format!("sink {}: {e}", self.sink.id)))?;
+            let end = state.place_by(&self.sink.id, &partition.stream, cursor);
+            let end = end.map_err(|e| Stop(format!("sink {}: {e}", self.sink.id)))?;
             ends.insert(moved.partition, end);
         }
         Ok(ends)

@@ -1,0 +1,177 @@
+//! Claims of a life whose decisions this journal does not hold: a lost directory, a restored backup, a twin. Their missing keys are
+//! made under the claim's own decisions, beside the lanes, whatever this journal has planned for the same input.
+//!
+//! Exact where the chain has no state. What plugins had held back before the claim's ranges is lost with the directory.
+
+use super::{ClaimLog, Open};
+use crate::claims::{Claim, Moved};
+use crate::journal::{Judge, Mark, Record};
+use crate::lane::READ;
+use crate::plan::{Entry, Planned};
+use crate::ports::{Applied, ChainFailure, ChainInstance, Context, Offer, ReadError};
+use crate::sink::{Feeder, Stop};
+use crate::stream::Place;
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a source may take to find a history again that a claim names, before it counts as lost.
+const FIND_TIME_MAX: Duration = Duration::from_secs(60);
+/// Between two looks.
+const FIND_PAUSE: Duration = Duration::from_millis(100);
+
+/// The part of a claim in one partition, as it runs.
+struct Run<'a> {
+    feeder: Feeder,
+    partition: PartitionId,
+    instances: BTreeMap<crate::EpochId, Box<dyn ChainInstance>>,
+    claim: &'a Claim,
+}
+
+impl ClaimLog<'_> {
+    /// Whether this journal holds every decision of the claim.
+    pub(super) fn is_own(&self, claim: &Claim) -> bool {
+        let state = self.sink.journal.state();
+        claim.directory == self.sink.facts.directory
+            && claim.plans.iter().all(|(partition, planned)| {
+                let stream = state.partitions.get(partition).map(|p| &p.stream);
+                stream.is_some_and(|stream| stream.iter().any(|(_, kept)| kept == planned))
+            })
+    }
+
+    /// Writes the missing keys of a claim under its own decisions.
+    pub(super) async fn make_foreign(&self, claim: &Claim, missing: &[(String, String)]) -> Result<(), Stop> {
+        let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
+        let paths: Vec<String> = claim.keys.iter().map(|(path, _)| path.clone()).collect();
+        open.staging.restrict(&paths);
+        let mut runs: BTreeMap<PartitionId, Run<'_>> = BTreeMap::new();
+        for (partition, planned) in &claim.plans {
+            let generation = planned.entry.generation();
+            let Some(moved) = claim.moved.iter().find(|m| m.generation == generation) else { continue };
+            let Some(feeder) = self.find(generation).await else {
+                self.lose(moved).await?;
+                continue;
+            };
+            let instances = BTreeMap::new();
+            let run = runs.entry(*partition).or_insert(Run { feeder, partition: *partition, instances, claim });
+            self.run_entry(run, planned, moved, &mut open).await?;
+        }
+        self.put_made(&mut open, claim, missing).await
+    }
+
+    /// The source that reads `generation`, once it has found it.
+    async fn find(&self, generation: Generation) -> Option<Feeder> {
+        let until = self.sink.clock.elapsed() + FIND_TIME_MAX;
+        loop {
+            let found = self.sink.feeders().into_values().find(|feeder| feeder.inputs.knows(generation));
+            if found.is_some() || self.sink.clock.elapsed() >= until {
+                return found;
+            }
+            self.sink.clock.sleep(FIND_PAUSE).await;
+        }
+    }
+
+    async fn lose(&self, moved: &Moved) -> Result<(), Stop> {
+        let (from, to) = (moved.from, moved.to.cursor);
+        let reason = "input_gone".to_owned();
+        let lost = Record::Lost { sink: self.sink.id.clone(), generation: moved.generation, from, to, reason };
+        Ok(self.sink.journal.commit(vec![lost]).await?)
+    }
+
+    /// The part of one entry that the claim moves.
+    async fn run_entry(
+        &self,
+        run: &mut Run<'_>,
+        planned: &Planned,
+        moved: &Moved,
+        open: &mut Open,
+    ) -> Result<(), Stop> {
+        let Some(part) = planned.clone().cut_to(Some(moved.from), Some(moved.to.cursor)) else { return Ok(()) };
+        let (start, end) = (part.entry.start(), part.entry.end());
+        if let Entry::Flush { generation, at, component, now } = part.entry {
+            let context = run.context(&part, at.pos, at.pos);
+            let applied = run.instance(part.epoch)?.flush(component, generation, at, now, &context).await;
+            let applied = applied.map_err(|failure| self.failed(&failure))?;
+            self.stage_foreign(run, &part, (at, end), applied, open).await;
+            return Ok(());
+        }
+        let mut at = start.pos;
+        while at < end.pos {
+            let input = match run.feeder.inputs.read(moved.generation, at, end.pos, READ).await {
+                Ok(input) => input,
+                Err(ReadError::Gone) => return self.lose(&Moved { from: Cursor::at(at), ..moved.clone() }).await,
+                Err(ReadError::Unavailable(_)) => {
+                    self.sink.clock.sleep(FIND_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(next) = input.records.last().map(|record| record.end) else { return Ok(()) };
+            let context = run.context(&part, at, next);
+            let applied = run.instance(part.epoch)?.apply(input, &context).await;
+            let applied = applied.map_err(|failure| self.failed(&failure))?;
+            self.stage_foreign(run, &part, (Cursor::at(at), Cursor::at(next)), applied, open).await;
+            at = next;
+        }
+        Ok(())
+    }
+
+    async fn stage_foreign(
+        &self,
+        run: &mut Run<'_>,
+        part: &Planned,
+        (cursor_from, to): (Cursor, Cursor),
+        mut applied: Applied,
+        open: &mut Open,
+    ) {
+        let Some(made) = applied.outputs.remove(&self.sink.id) else { return };
+        let offer = Offer {
+            partition: run.partition,
+            source: run.feeder.inputs.id.clone(),
+            generation: part.entry.generation(),
+            from: Place::default(),
+            to: Place::default(),
+            cursor_from,
+            mark: Mark { cursor: to, ..Mark::default() },
+            records: 0,
+            received: part.time,
+            time: part.time,
+            epoch: part.epoch,
+            output: made.output,
+        };
+        self.stage(open, offer, run.claim.floor).await;
+    }
+
+    fn failed(&self, failure: &ChainFailure) -> Stop {
+        Stop(format!(
+            "claim {} of sink {} was begun by another life and can't be finished under its decisions: {failure}; \
+             restore the configuration of that life, or start the sink anew with `sawlog sink forget {}`",
+            self.next, self.sink.id, self.sink.id
+        ))
+    }
+}
+
+impl Run<'_> {
+    fn instance(&mut self, epoch: crate::EpochId) -> Result<&mut Box<dyn ChainInstance>, Stop> {
+        if !self.instances.contains_key(&epoch) {
+            let chain = self.feeder.chains.chain(epoch, &self.feeder.inputs.id).ok_or_else(|| {
+                Stop(format!(
+                    "a claim of another life was made under {epoch:?}, which is not at hand: restore that configuration"
+                ))
+            })?;
+            self.instances.insert(epoch, chain.instance(self.partition));
+        }
+        Ok(self.instances.get_mut(&epoch).expect("it was put there above"))
+    }
+
+    /// The claim's verdicts, and no others, are obeyed; what passed once passes again.
+    fn context(&self, part: &Planned, from: u64, to: u64) -> Context {
+        let generation = part.entry.generation();
+        let inside = self.claim.verdicts.iter().filter(|v| v.generation == generation && (from..=to).contains(&v.pos));
+        let poison = inside.filter_map(|v| match v.judge {
+            Judge::Component(component) => Some((v.pos, v.slot, component)),
+            Judge::Sink(..) => None,
+        });
+        let poison = poison.collect();
+        Context { partition: self.partition, time: part.time, poison, first_run: false, generous: true }
+    }
+}
