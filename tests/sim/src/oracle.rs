@@ -3,7 +3,7 @@
 
 use crate::plugin::{SimRow, State, routed};
 use crate::ports::chain::{number_of, version_of};
-use crate::world::{Outside, RECORD_BYTES, SimRecord};
+use crate::world::{Outside, RECORD_BYTES, SimFile, SimRecord};
 use sawlog_core::SinkId;
 use sawlog_core::journal::{JournalState, Judge, Record};
 use sawlog_core::plan::{Entry, Planned, UpgradeOutcome};
@@ -200,8 +200,9 @@ impl Comparison<'_> {
 }
 
 /// Sinks that hold their own cursors stay exact when the data directory is lost: whatever the new decisions are, the first row of
-/// each record that is still on disk is there once. More can't be asked, because nobody knows the old decisions any more.
-pub fn check_once(outside: &Outside) -> Vec<String> {
+/// each record that is still on disk, and read by a source of the new life, is there once. More can't be asked, because nobody
+/// knows the old decisions any more.
+pub fn check_once(outside: &Outside, state: &JournalState) -> Vec<String> {
     let mut failures = Vec::new();
     let lossy: BTreeSet<PartitionId> = outside.files.iter().filter(|f| f.lossy).map(|f| f.partition).collect();
     for (sink, rows) in [("log", outside.log.clone()), ("objects", objects(outside, "objects"))] {
@@ -212,7 +213,8 @@ pub fn check_once(outside: &Outside) -> Vec<String> {
         for (record, times) in seen.iter().filter(|(_, times)| **times > 1) {
             failures.push(format!("{sink}: {times} times {record:?} around a lost directory"));
         }
-        for file in outside.files.iter().filter(|f| f.exists && !lossy.contains(&f.partition)) {
+        let is_read = |f: &&SimFile| f.exists && state.generations.contains_key(&f.generation);
+        for file in outside.files.iter().filter(is_read).filter(|f| !lossy.contains(&f.partition)) {
             let good = file.records.iter().enumerate().filter(|(_, record)| !record.poison);
             for pos in
                 good.map(|(n, _)| n as u64 * RECORD_BYTES).filter(|pos| !seen.contains_key(&(file.generation, *pos)))

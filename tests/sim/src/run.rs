@@ -448,7 +448,7 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let records = environment.written;
     let drained = drain(&world, &environment);
     let failures = match drained {
-        Some(_) if loses_at.is_some() => oracle::check_once(&world.get()),
+        Some(engine) if loses_at.is_some() => oracle::check_once(&world.get(), &engine.journal().state()),
         Some(engine) => oracle::check(&world.get(), &engine.journal().state()),
         None => Vec::new(),
     };
