@@ -213,11 +213,14 @@ pub fn check_once(outside: &Outside, state: &JournalState) -> Vec<String> {
         for (record, times) in seen.iter().filter(|(_, times)| **times > 1) {
             failures.push(format!("{sink}: {times} times {record:?} around a lost directory"));
         }
-        let is_read = |f: &&SimFile| f.exists && state.generations.contains_key(&f.generation);
-        for file in outside.files.iter().filter(is_read).filter(|f| !lossy.contains(&f.partition)) {
+        // A source that was removed again is read to where it was planned.
+        let planned = |f: &SimFile| state.generations.get(&f.generation).map_or(0, |known| known.planned.pos);
+        for file in outside.files.iter().filter(|f| f.exists && !lossy.contains(&f.partition)) {
             let good = file.records.iter().enumerate().filter(|(_, record)| !record.poison);
-            for pos in
-                good.map(|(n, _)| n as u64 * RECORD_BYTES).filter(|pos| !seen.contains_key(&(file.generation, *pos)))
+            for pos in good
+                .map(|(n, _)| n as u64 * RECORD_BYTES)
+                .filter(|pos| *pos < planned(file))
+                .filter(|pos| !seen.contains_key(&(file.generation, *pos)))
             {
                 failures.push(format!("{sink}: lost {:?} at {pos} around a lost directory", file.generation));
             }
