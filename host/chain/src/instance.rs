@@ -10,6 +10,7 @@ use crate::wit::exports::sawlog::plugin as exports;
 use crate::wit::sawlog::plugin::types::{Batch, Edits, Emitted, Failure, Registration as RawRegistration};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 use wasmtime::{Store, Trap};
 
 /// Calls other than `process` get this many times the budget of a record.
@@ -135,6 +136,14 @@ impl Instance {
 
     /// One call over all rows of `view`, with the budget of one record. The answer is checked in full.
     pub fn process(&mut self, view: &Arc<BatchView>) -> Result<Checked, CallFailure> {
+        let began = Instant::now();
+        let answer = self.call(view);
+        let failure = answer.as_ref().err().map(CallFailure::code);
+        self.plugin.inner.counters.called(began.elapsed(), self.fuel_used(), self.memory_bytes(), failure);
+        answer
+    }
+
+    fn call(&mut self, view: &Arc<BatchView>) -> Result<Checked, CallFailure> {
         self.begin(Some(Arc::clone(view)), view.time(), self.budget)?;
         let answer = match &self.exports.process {
             Process::Columns(guest) => {

@@ -122,6 +122,7 @@ pub(crate) struct Loaded {
     pub config: PluginConfig,
     pub registration: Registration,
     pub program: Program,
+    pub counters: crate::figures::Counters,
 }
 
 /// Compiled and linked, not yet configured.
@@ -143,6 +144,11 @@ impl Plugin {
     /// The name that the configuration gives it.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// What it has cost and how it failed, since it was loaded.
+    pub fn figures(&self) -> crate::figures::PluginFigures {
+        self.inner.counters.now()
     }
 
     /// What it wants and offers.

@@ -386,6 +386,11 @@ impl Engine {
         self.shared().values().map(|shared| shared.inputs.clone()).collect()
     }
 
+    /// What the lanes of each source share.
+    pub fn sources(&self) -> Vec<Arc<Shared>> {
+        self.shared().values().cloned().collect()
+    }
+
     /// The journal.
     pub fn journal(&self) -> &Arc<Journal> {
         &self.ground.journal

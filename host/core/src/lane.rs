@@ -152,7 +152,11 @@ impl Lane {
             }
         }
         self.planned_at = shared.clock.elapsed();
-        self.append(shared, partition, Entry::Range { generation, lo, hi }, epoch, present).await
+        let step = self.append(shared, partition, Entry::Range { generation, lo, hi }, epoch, present).await?;
+        for (_, input) in &self.ahead {
+            shared.figures().planned(input.records.len(), input.arena.len());
+        }
+        Ok(step)
     }
 
     /// Appends an entry at the frontier, if the frontier is still where this lane stands and `present` is still the present

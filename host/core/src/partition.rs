@@ -27,6 +27,8 @@ pub struct Partition {
     lanes: Vec<Lane>,
     /// Since when each full sink keeps its lane waiting.
     waiting: BTreeMap<SinkId, Duration>,
+    /// Up to when the wait for each full sink is counted.
+    counted: BTreeMap<SinkId, Duration>,
     /// A sink wants input here and has no room for it.
     starved: bool,
     first_life: Place,
@@ -38,7 +40,16 @@ impl Partition {
     pub fn new(id: PartitionId, shared: Arc<Shared>) -> Self {
         let first_life = shared.stream(id, crate::stream::Stream::frontier);
         let saved = (shared.checkpoint_number(), Place::default());
-        Self { id, shared, lanes: Vec::new(), waiting: BTreeMap::new(), starved: false, first_life, saved }
+        Self {
+            id,
+            shared,
+            lanes: Vec::new(),
+            waiting: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            starved: false,
+            first_life,
+            saved,
+        }
     }
 
     /// Steps lanes until the partition stops; the frontier lane and the furthest lane behind it take turns.
@@ -190,7 +201,9 @@ impl Partition {
             let Some(seat) = seat else { continue };
             let ends = [(seat.next > place).then_some(seat.next), seat.limit];
             cut = ends.into_iter().flatten().chain(cut).min();
-            if seat.next == place && !sink.intake.has_room() {
+            let is_full = seat.next == place && !sink.intake.has_room();
+            self.count_wait(&id, is_full);
+            if is_full {
                 full.push(id);
             } else {
                 others += 1;
@@ -209,9 +222,22 @@ impl Partition {
         }
         for id in full {
             self.waiting.remove(&id);
+            self.counted.remove(&id);
             self.lanes[index].sinks.remove(&id);
         }
         Ok(Some(cut))
+    }
+
+    /// Adds the time since the last look to what `sink` has kept this source waiting.
+    fn count_wait(&mut self, sink: &SinkId, is_full: bool) {
+        let now = self.shared.clock.elapsed();
+        let since = self.counted.remove(sink);
+        if let Some(since) = since {
+            self.shared.figures().waited(sink, now.saturating_sub(since));
+        }
+        if is_full {
+            self.counted.insert(sink.clone(), now);
+        }
     }
 
     /// Saves the state of the lane at the frontier once for each checkpoint.

@@ -6,6 +6,7 @@ use crate::journal::{Journal, Record, Snap};
 use crate::plan::{ComponentId, Entry, Planned};
 use crate::ports::{Chain, ChainFailure, Chains, Clock, Context, JournalError, ReadLimits};
 use crate::sink::{Feeder, Sink};
+use crate::status::Figures;
 use crate::stream::{NotAPrefix, Place, Stream};
 use crate::tasks::Tasks;
 use crate::{EpochId, SinkId};
@@ -104,6 +105,7 @@ pub struct Shared {
     sinks: RwLock<BTreeMap<SinkId, Arc<Sink>>>,
     /// Partitions whose plugins hold rows back.
     holding: Mutex<BTreeSet<PartitionId>>,
+    figures: Figures,
     /// Serialises saving of state with the deletion of blobs that nothing names.
     blobs: Arc<futures_util::lock::Mutex<()>>,
 }
@@ -139,8 +141,14 @@ impl Shared {
             tasks: Tasks::default(),
             sinks: RwLock::new(sinks),
             holding: Mutex::default(),
+            figures: Figures::default(),
             blobs,
         }
+    }
+
+    /// What was read and what kept it waiting.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// The sinks that this source feeds.

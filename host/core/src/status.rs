@@ -6,6 +6,8 @@ use crate::journal::JournalState;
 use crate::ledger::Counts;
 use crate::{SinkId, SourceId};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What the journal holds of one sink and source.
@@ -73,4 +75,36 @@ pub struct Checkpoints {
     pub took: Duration,
     /// How many failed.
     pub failures: u64,
+}
+
+/// What lanes at the frontier have read of a source since the process began, and which sinks kept them waiting.
+#[derive(Debug, Default)]
+pub struct Figures {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    waited: Mutex<BTreeMap<SinkId, Duration>>,
+}
+
+impl Figures {
+    /// A batch was planned.
+    pub fn planned(&self, records: usize, bytes: usize) {
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A lane waited for a full sink.
+    pub fn waited(&self, sink: &SinkId, time: Duration) {
+        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        *waited.entry(sink.clone()).or_default() += time;
+    }
+
+    /// Records and bytes that were planned.
+    pub fn received(&self) -> (u64, u64) {
+        (self.records.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// How long lanes waited, by the sink that was full; lanes of several partitions add up.
+    pub fn backpressure(&self) -> BTreeMap<SinkId, Duration> {
+        self.waited.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }

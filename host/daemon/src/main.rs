@@ -15,6 +15,7 @@ mod own_log;
 mod preflight;
 mod run;
 mod schema;
+mod telemetry;
 mod validate;
 mod verbs;
 

@@ -67,9 +67,7 @@ impl PipelineInstance {
 
     fn run<'a>(&self, context: &'a Context, generation: Generation, records: usize) -> Run<'a> {
         let mut asked = BTreeMap::new();
-        let parts = &self.pipeline.parts;
-        let inputs = parts.nodes.iter().map(|n| &n.inputs).chain(parts.taps.iter().map(|t| &t.inputs));
-        inputs.flatten().for_each(|from| *asked.entry(*from).or_default() += 1);
+        self.inputs_of_rows().for_each(|from| *asked.entry(*from).or_default() += 1);
         Run {
             context,
             generation,
@@ -81,13 +79,22 @@ impl PipelineInstance {
         }
     }
 
+    /// What stages and taps take rows from; decoders read the input itself.
+    fn inputs_of_rows(&self) -> impl Iterator<Item = &From> {
+        let parts = &self.pipeline.parts;
+        let nodes = parts.nodes.iter().filter(|n| !matches!(n.stage, Stage::Decode(_))).map(|n| &n.inputs);
+        nodes.chain(parts.taps.iter().map(|t| &t.inputs)).flatten()
+    }
+
     /// The stages from `first` on.
     fn stages(&mut self, run: &mut Run<'_>, input: Option<Input>, first: usize) -> Result<(), ChainFailure> {
         let pipeline = self.pipeline.clone();
         let mut input = input;
+        let mut readers = pipeline.parts.nodes.iter().filter(|n| matches!(n.stage, Stage::Decode(_))).count();
         for (at, node) in pipeline.parts.nodes.iter().enumerate().skip(first) {
             if let Stage::Decode(decoder) = &node.stage {
-                let Some(input) = input.take() else { continue };
+                readers -= 1;
+                let Some(input) = (if readers > 0 { input.clone() } else { input.take() }) else { continue };
                 let fields = (pipeline.parts.fields)(self.partition);
                 let decoded = decoder.decode(input, &fields, run.context.time, node.component);
                 run.put(Some(at), 0, Flow::whole(decoded.batch));
@@ -288,13 +295,14 @@ fn letters(batch: &Batch, dead: &[(Row, Death)], component: &str) -> Flow {
 impl ChainInstance for PipelineInstance {
     async fn apply(&mut self, input: Input, context: &Context) -> Result<ports::Applied, ChainFailure> {
         let mut run = self.run(context, input.generation, input.records.len());
-        let decodes = self.pipeline.parts.nodes.iter().filter(|n| matches!(n.stage, Stage::Decode(_))).count();
-        let as_it_is = run.asked.contains_key(&From { node: None, output: 0 }) && decodes == 0;
+        let decodes = self.pipeline.parts.nodes.iter().any(|n| matches!(n.stage, Stage::Decode(_)));
+        let as_it_is = self.inputs_of_rows().any(|from| *from == From { node: None, output: 0 });
+        let further = (as_it_is && decodes).then(|| input.clone());
         if as_it_is {
             let fields = (self.pipeline.parts.fields)(self.partition);
             let decoded = self.pipeline.parts.decoder.decode(input, &fields, context.time, 0);
             run.put(None, 0, Flow::whole(decoded.batch));
-            self.stages(&mut run, None, 0)?;
+            self.stages(&mut run, further, 0)?;
         } else {
             self.stages(&mut run, Some(input), 0)?;
         }

@@ -131,7 +131,16 @@ impl Engine {
         if matches!(program.transform, Transform::Records(_)) {
             crate::records::widen(&mut registration);
         }
-        Ok(Plugin { inner: Arc::new(Loaded { name: plugin, digest, config, registration, program }) })
+        Ok(Plugin {
+            inner: Arc::new(Loaded {
+                name: plugin,
+                digest,
+                config,
+                registration,
+                program,
+                counters: Default::default(),
+            }),
+        })
     }
 }
 

@@ -13,13 +13,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde_json::json;
 use thiserror::Error;
 
 use crate::config::sections::Api as Options;
 use crate::control;
 use crate::run::Handle;
+use crate::telemetry::Telemetry;
 
 pub use listen::{SOCKET_FILE, short};
 pub use views::source_views;
@@ -88,16 +91,16 @@ impl Api {
 }
 
 /// Starts listening.
-pub async fn start(handle: Arc<Handle>) -> Result<Api, ApiError> {
+pub async fn start(handle: Arc<Handle>, telemetry: Arc<Telemetry>) -> Result<Api, ApiError> {
     let config = handle.config();
     let options = &config.sections.api;
-    let everything = views().merge(control::routes()).fallback(unknown);
+    let everything = views::routes().merge(metrics(telemetry.clone())).merge(control::routes()).fallback(unknown);
     let local = everything.clone().merge(probes::routes()).with_state(handle.clone());
     let socket = listen::socket(&config.sections.data_dir, local)?;
     let guarded = everything.layer(axum::middleware::from_fn_with_state(access::Access::new(options), access::check));
     listen_on(options, guarded.merge(probes::routes()).with_state(handle.clone())).await?;
     if let Some(address) = config.sections.telemetry.metrics {
-        let router = probes::routes().merge(metrics()).fallback(unknown).with_state(handle);
+        let router = probes::routes().merge(metrics(telemetry)).fallback(unknown).with_state(handle);
         listen::tcp("telemetry.metrics", address, None, router).await?;
     }
     Ok(Api { socket })
@@ -115,12 +118,15 @@ async fn listen_on(options: &Options, router: Router) -> Result<(), ApiError> {
     }
 }
 
-fn views() -> Router<Arc<Handle>> {
-    views::routes().merge(metrics())
-}
-
-fn metrics() -> Router<Arc<Handle>> {
-    Router::new()
+fn metrics(telemetry: Arc<Telemetry>) -> Router<Arc<Handle>> {
+    let scrape = move || {
+        let telemetry = telemetry.clone();
+        async move {
+            let text = telemetry.scrape().map_err(Refusal::internal)?;
+            Ok::<_, Refusal>(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text))
+        }
+    };
+    Router::new().route("/metrics", get(scrape))
 }
 
 async fn unknown() -> Refusal {

@@ -192,7 +192,9 @@ fn addresses(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
     }
     for (i, (address, place, who)) in taken.iter().enumerate() {
         let clash = taken[..i].iter().find(|(other, ..)| {
-            other.port() == address.port()
+            // Port 0 is one that the system chooses, another each time.
+            address.port() != 0
+                && other.port() == address.port()
                 && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
         });
         if let Some((_, at, other)) = clash {

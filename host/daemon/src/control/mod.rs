@@ -5,7 +5,7 @@
 pub mod checkpoint;
 mod drain;
 mod log_level;
-mod loss;
+pub mod loss;
 mod place;
 mod reload;
 pub mod status;

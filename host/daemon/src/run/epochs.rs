@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sawlog_chain::Engine;
 use sawlog_chain::pipeline::PipelineChain;
+use sawlog_chain::{Engine, Plugin};
 use sawlog_core::journal::Journal;
 use sawlog_core::plan::ComponentId;
 use sawlog_core::ports::{Chain, Chains};
@@ -37,6 +37,8 @@ pub struct Epoch {
     pub stateful: BTreeMap<ComponentId, [u8; 32]>,
     /// Blobs that must be kept while an entry names the epoch.
     pub blobs: Vec<[u8; 32]>,
+    /// Its plugins, by the names that the configuration gives them.
+    pub plugins: BTreeMap<String, Plugin>,
     chains: BTreeMap<SourceId, Arc<PipelineChain>>,
 }
 
@@ -52,7 +54,7 @@ impl Epoch {
             stateful.extend(chain.stateful());
             chains.insert(SourceId::new(name), chain);
         }
-        Ok(Self { id, stateful, blobs: Vec::new(), chains })
+        Ok(Self { id, stateful, blobs: Vec::new(), plugins, chains })
     }
 
     /// Stores the blobs from which the epoch can be built again.

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use sawlog_checkpoint::DiskJournal;
 use sawlog_core::engine::Engine;
+use sawlog_core::sink::Observer;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -59,17 +60,23 @@ pub struct Handle {
     ending: AtomicBool,
     jobs: mpsc::Sender<Job>,
     reloads: Mutex<Reloads>,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 #[derive(Clone)]
 struct Present {
     config: Arc<Config>,
     figures: Arc<BTreeMap<String, Figures>>,
+    plugins: Arc<BTreeMap<String, sawlog_chain::Plugin>>,
 }
 
 impl Present {
     fn of(running: &Running) -> Self {
-        Self { config: Arc::new(running.config().clone()), figures: Arc::new(running.figures()) }
+        Self {
+            config: Arc::new(running.config().clone()),
+            figures: Arc::new(running.figures()),
+            plugins: Arc::new(running.loaded()),
+        }
     }
 }
 
@@ -89,6 +96,7 @@ impl Handle {
             ending: AtomicBool::new(false),
             jobs,
             reloads: Mutex::new(Reloads { last_taken: Some(SystemTime::now()), ..Reloads::default() }),
+            observer: OnceLock::new(),
         };
         (Arc::new(handle), received)
     }
@@ -103,9 +111,20 @@ impl Handle {
         self.present.read().unwrap_or_else(PoisonError::into_inner).figures.clone()
     }
 
+    /// The plugins.
+    pub fn plugins(&self) -> Arc<BTreeMap<String, sawlog_chain::Plugin>> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).plugins.clone()
+    }
+
     /// How reloads went.
     pub fn reloads(&self) -> Reloads {
         self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has `observer` hear of every batch that a sink delivers, those of later reloads too.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        let observer = self.observer.get_or_init(|| observer);
+        self.engine.sinks().values().for_each(|sink| sink.observe(observer.clone()));
     }
 
     /// Notes how a reload went; called by the loop.
@@ -116,6 +135,9 @@ impl Handle {
                 reloads.taken += 1;
                 (reloads.last_taken, reloads.trouble) = (Some(SystemTime::now()), None);
                 *self.present.write().unwrap_or_else(PoisonError::into_inner) = Present::of(running);
+                if let Some(observer) = self.observer.get() {
+                    self.observe(observer.clone());
+                }
             }
             Err(reason) => {
                 reloads.refused += 1;

@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::config::files::Files;
+use crate::telemetry::Telemetry;
 use crate::{api, control};
 
 pub use handle::Handle;
@@ -54,7 +55,9 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let mut reopen = signal(SignalKind::user_defined2())?;
         let mut running = parts::start(config, files, options).await?;
         let (handle, mut jobs) = Handle::new(&running, path.clone());
-        let api = api::start(handle.clone()).await?;
+        let telemetry = Telemetry::start(&handle)?;
+        handle.observe(telemetry.batches());
+        let api = api::start(handle.clone(), telemetry.clone()).await?;
         let engine = running.engine.clone();
         let is_delivered = loop {
             tokio::select! {
@@ -70,6 +73,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         };
         let ended = running.end(is_delivered).await;
         api.close();
+        tokio::task::block_in_place(|| telemetry.close());
         ended
     })
 }

@@ -65,6 +65,9 @@ pub enum RunError {
     /// The room for plugins.
     #[error(transparent)]
     Plugins(#[from] sawlog_chain::EngineError),
+    /// What it tells of itself.
+    #[error(transparent)]
+    Telemetry(#[from] crate::telemetry::TelemetryError),
     /// The agent's own interface.
     #[error(transparent)]
     Api(#[from] crate::api::ApiError),
@@ -137,6 +140,7 @@ pub struct Running {
     pub(super) plugins: sawlog_chain::Engine,
     pub(super) fields: Slots,
     pub(super) figures: BTreeMap<String, Figures>,
+    pub(super) loaded: BTreeMap<String, sawlog_chain::Plugin>,
 }
 
 /// Reads the components that the config names.
@@ -209,8 +213,9 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         spawner: Arc::new(RuntimeSpawner(tokio::runtime::Handle::current())),
     };
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
+    let loaded = epoch.plugins;
     let certificates = changes::certificates(&config);
-    Ok(Running { engine, store, config, certificates, ground, owner, epochs, plugins, fields, figures })
+    Ok(Running { engine, store, config, certificates, ground, owner, epochs, plugins, fields, figures, loaded })
 }
 
 async fn open_journal(
@@ -271,6 +276,11 @@ impl Running {
     /// What each source counts about itself.
     pub fn figures(&self) -> BTreeMap<String, Figures> {
         self.figures.clone()
+    }
+
+    /// The plugins that run.
+    pub fn loaded(&self) -> BTreeMap<String, sawlog_chain::Plugin> {
+        self.loaded.clone()
     }
 
     /// The last checkpoint, and the exit code: 0 also where sinks still owe rows, which the next start delivers.

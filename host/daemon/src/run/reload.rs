@@ -53,7 +53,7 @@ impl Running {
             self.begin_again(ended).await;
             return Err(refused.to_string());
         }
-        (self.config, self.certificates) = (config, certificates);
+        (self.config, self.certificates, self.loaded) = (config, certificates, epoch.plugins);
         Ok(done)
     }
 

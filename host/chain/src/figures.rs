@@ -1,0 +1,52 @@
+//! What a plugin costs and how it fails, counted over all its instances; for metrics. It judges nothing.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Counts of one plugin since it was loaded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PluginFigures {
+    /// Calls with a batch.
+    pub calls: u64,
+    /// How long they took.
+    pub time: Duration,
+    /// Fuel that they used.
+    pub fuel: u64,
+    /// Failed calls by reason: `memory`, `fuel`, `trap`, `bad_output`, `rejected`. A failed batch is cut and called again.
+    pub failures: BTreeMap<&'static str, u64>,
+    /// The largest memory of an instance, in bytes.
+    pub memory_bytes_max: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    calls: AtomicU64,
+    nanoseconds: AtomicU64,
+    fuel: AtomicU64,
+    memory_bytes_max: AtomicU64,
+    failures: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Counters {
+    pub(crate) fn called(&self, time: Duration, fuel: u64, memory_bytes: usize, failure: Option<&'static str>) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.fuel.fetch_add(fuel, Ordering::Relaxed);
+        self.memory_bytes_max.fetch_max(memory_bytes as u64, Ordering::Relaxed);
+        if let Some(failure) = failure {
+            *self.failures.lock().unwrap_or_else(PoisonError::into_inner).entry(failure).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn now(&self) -> PluginFigures {
+        PluginFigures {
+            calls: self.calls.load(Ordering::Relaxed),
+            time: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
+            fuel: self.fuel.load(Ordering::Relaxed),
+            failures: self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            memory_bytes_max: self.memory_bytes_max.load(Ordering::Relaxed),
+        }
+    }
+}

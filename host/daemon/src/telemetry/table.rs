@@ -1,0 +1,458 @@
+//! Every metric that is read on demand. `docs/metrics.md` is made from this table by a test. A new metric is a row.
+
+use sawlog_core::sink::Circuit;
+
+use super::metric::{Kind, Point, Row};
+use super::sample::{Sample, SinkSample, SourceSample};
+use crate::run::figures::Figures;
+
+/// A row of the table.
+macro_rules! row {
+    ($name:literal, $unit:literal, $kind:ident, $labels:literal, $about:literal, $points:expr) => {
+        Row { name: $name, unit: $unit, kind: Kind::$kind, labels: $labels, about: $about, points: $points }
+    };
+}
+
+/// All metrics but the latency histogram.
+pub const ROWS: &[Row] = &[
+    row!(
+        "sawlog.component.received.records",
+        "{record}",
+        Counter,
+        "component_id, component_type, component_kind",
+        "Records that a source has given to delivery for the first time, and input records that a sink has taken.",
+        received_records
+    ),
+    row!(
+        "sawlog.component.received",
+        "By",
+        Counter,
+        "component_id, component_type, component_kind",
+        "Bytes of input that a source has given to delivery for the first time, and of the batches that a sink has taken.",
+        received_bytes
+    ),
+    row!(
+        "sawlog.component.sent.records",
+        "{record}",
+        Counter,
+        "component_id, component_type, component_kind",
+        "Rows that are durable in a sink since it began, over restarts; one input record may make several.",
+        sent_records
+    ),
+    row!(
+        "sawlog.component.errors",
+        "{error}",
+        Counter,
+        "component_id, component_type, component_kind, error_type",
+        "Failures of a sink's calls by kind (`unavailable`, `refused`, `unknown`, `fenced`), of a plugin's by reason, and requests that an HTTP source refused by status.",
+        errors
+    ),
+    row!(
+        "sawlog.ledger.records",
+        "{record}",
+        Counter,
+        "sink, source, outcome, reason",
+        "Input records with an outcome (`delivered`, `absorbed`, `dropped`, `dead_lettered`, `lost`), over restarts; `reason` is empty where the outcome says all.",
+        ledger_records
+    ),
+    row!(
+        "sawlog.ledger.in_flight",
+        "{record}",
+        Gauge,
+        "sink, source",
+        "Input records that a sink has taken and not committed.",
+        |s| ledger(s, |line| line.in_flight as f64)
+    ),
+    row!(
+        "sawlog.ledger.imbalance",
+        "{record}",
+        Gauge,
+        "sink, source",
+        "Input records that were taken and committed, less their outcomes. Not 0 is a page.",
+        |s| ledger(s, |line| line.imbalance as f64)
+    ),
+    row!(
+        "sawlog.lost",
+        "By",
+        Counter,
+        "sink, source, reason",
+        "Bytes that vanished unread, or offsets of a Kafka partition: nobody can count the records in them.",
+        lost_bytes
+    ),
+    row!(
+        "sawlog.sink.behind",
+        "{position}",
+        Gauge,
+        "sink, source",
+        "Bytes (offsets of a Kafka partition) that are planned and that the sink has not finished.",
+        |s| ledger(s, |line| line.behind as f64)
+    ),
+    row!(
+        "sawlog.source.unplanned",
+        "{position}",
+        Gauge,
+        "source",
+        "Bytes (offsets of a Kafka partition) that can be read and are not planned yet.",
+        |s| sources(s, |source| Some(source.progress.unplanned as f64))
+    ),
+    row!("sawlog.source.partitions", "{partition}", Gauge, "source", "Partitions of a source that are known.", |s| {
+        sources(s, |source| Some(source.progress.partitions as f64))
+    }),
+    row!(
+        "sawlog.source.generations",
+        "{generation}",
+        Gauge,
+        "source",
+        "Files, queue shards or Kafka partitions of a source that delivery still knows.",
+        |s| sources(s, |source| Some(source.progress.generations as f64))
+    ),
+    row!("sawlog.partitions.stopped", "{partition}", Gauge, "", "Partitions that stopped; `/readyz` says why.", |s| {
+        one(s.stopped_partitions as f64)
+    }),
+    row!(
+        "sawlog.file.lag",
+        "By",
+        Gauge,
+        "source",
+        "Bytes of files that have been found and that some sink may still read.",
+        |s| sources(s, |source| file(source).map(|status| status.unread_bytes as f64))
+    ),
+    row!(
+        "sawlog.file.pinned",
+        "By",
+        Gauge,
+        "source",
+        "Bytes of deleted files that an open descriptor keeps on the disk until they are delivered.",
+        |s| sources(s, |source| file(source).map(|status| status.pinned_bytes as f64))
+    ),
+    row!(
+        "sawlog.files",
+        "{file}",
+        Gauge,
+        "source, state",
+        "Files by state: `known`, of these `open`, and `refused`, which match a pattern and can't be read.",
+        files
+    ),
+    row!(
+        "sawlog.kafka.lag",
+        "{message}",
+        Gauge,
+        "source",
+        "Messages between what was fetched and the end of the partitions that are read here.",
+        kafka_lag
+    ),
+    row!(
+        "sawlog.http.requests",
+        "{request}",
+        Counter,
+        "source, outcome",
+        "Requests since the start: `taken` (durable and answered 2xx) and `repeated` (stored before under the same key).",
+        http_requests
+    ),
+    row!(
+        "sawlog.queue.disk",
+        "By",
+        Gauge,
+        "source",
+        "Bytes that a source's write-ahead queue takes on the disk.",
+        |s| sources(s, queue_bytes)
+    ),
+    row!(
+        "sawlog.backpressure",
+        "s",
+        Counter,
+        "component_id, cause",
+        "Seconds that lanes of a source have waited, by the sink that was full; lanes of several partitions add up.",
+        backpressure
+    ),
+    row!(
+        "sawlog.sink.backlog",
+        "By",
+        Gauge,
+        "sink",
+        "Bytes of batches that a sink has taken and not yet sent or staged.",
+        |s| sinks(s, |sink| sink.backlog.1 as f64)
+    ),
+    row!(
+        "sawlog.sink.backlog.batches",
+        "{batch}",
+        Gauge,
+        "sink",
+        "Batches that a sink has taken and not yet sent or staged.",
+        |s| sinks(s, |sink| sink.backlog.0 as f64)
+    ),
+    row!(
+        "sawlog.sink.retries",
+        "{attempt}",
+        Counter,
+        "sink, status",
+        "Failed attempts of a sink by kind; each is tried again.",
+        retries
+    ),
+    row!(
+        "sawlog.sink.circuit_state",
+        "",
+        Gauge,
+        "sink",
+        "0 closed: it takes what it is sent; 1 half open: a try after failures; 2 open: the pause before the next try.",
+        |s| sinks(s, |sink| match sink.circuit {
+            Circuit::Closed => 0.0,
+            Circuit::HalfOpen => 1.0,
+            Circuit::Open => 2.0,
+        })
+    ),
+    row!(
+        "sawlog.sink.stopped",
+        "",
+        Gauge,
+        "sink",
+        "1 where a sink stopped for good and a person is needed; `/readyz` says why.",
+        |s| sinks(s, |sink| f64::from(u8::from(sink.stopped)))
+    ),
+    row!(
+        "sawlog.plugin.calls",
+        "{call}",
+        Counter,
+        "plugin",
+        "Calls of a plugin with a batch since it was loaded.",
+        |s| plugins(s, |figures| figures.calls as f64)
+    ),
+    row!("sawlog.plugin.call.duration", "s", Counter, "plugin", "Seconds that calls of a plugin took.", |s| plugins(
+        s,
+        |figures| figures.time.as_secs_f64()
+    )),
+    row!("sawlog.plugin.fuel", "{fuel}", Counter, "plugin", "Fuel that calls of a plugin used.", |s| plugins(
+        s,
+        |figures| figures.fuel as f64
+    )),
+    row!(
+        "sawlog.plugin.traps",
+        "{call}",
+        Counter,
+        "plugin, reason",
+        "Failed calls of a plugin: `memory`, `fuel`, `trap`, `bad_output`, `rejected`. Its batch is cut until the poisonous records are alone.",
+        plugin_traps
+    ),
+    row!(
+        "sawlog.plugin.memory",
+        "By",
+        Gauge,
+        "plugin",
+        "The largest memory that an instance of a plugin has held.",
+        |s| plugins(s, |figures| figures.memory_bytes_max as f64)
+    ),
+    row!("sawlog.plugin.info", "", Gauge, "plugin, digest", "1 for each plugin that runs.", plugin_info),
+    row!("sawlog.checkpoint.age", "s", Gauge, "", "Seconds since the newest checkpoint was durable.", |s| s
+        .checkpoints
+        .1
+        .map(one)
+        .unwrap_or_default()),
+    row!("sawlog.checkpoint.duration", "s", Gauge, "", "Seconds that the newest checkpoint took.", |s| one(s
+        .checkpoints
+        .0
+        .took
+        .as_secs_f64())),
+    row!("sawlog.checkpoint.kept", "{checkpoint}", Counter, "", "Checkpoints written since the start.", |s| one(s
+        .checkpoints
+        .0
+        .kept
+        as f64)),
+    row!("sawlog.checkpoint.failures", "{checkpoint}", Counter, "", "Checkpoints that failed since the start.", |s| {
+        one(s.checkpoints.0.failures as f64)
+    }),
+    row!("sawlog.journal.disk", "By", Gauge, "", "Bytes that the journal's log takes on the disk.", |s| one(s
+        .journal_bytes
+        as f64)),
+    row!("sawlog.config.reload", "{reload}", Counter, "result", "Reloads by result: `taken`, `refused`.", reloads),
+    row!(
+        "sawlog.config.last_success_timestamp",
+        "s",
+        Gauge,
+        "",
+        "When the running configuration was taken, unix time.",
+        |s| one(s.reloads.2)
+    ),
+    row!("sawlog.ready", "", Gauge, "", "1 where `/readyz` answers 200.", |s| one(f64::from(u8::from(s.ready)))),
+    row!("sawlog.memory", "By", Gauge, "subsystem", "Resident memory: `process`.", |s| vec![point(
+        s.resident_bytes as f64,
+        [("subsystem", "process")]
+    )]),
+    row!("sawlog.uptime", "s", Gauge, "", "Seconds since the agent started.", |s| one(s.uptime)),
+    row!("sawlog.build_info", "", Gauge, "version", "1, with the version that runs.", |_| vec![point(
+        1.0,
+        [("version", env!("CARGO_PKG_VERSION"))]
+    )]),
+];
+
+fn point<const N: usize>(value: f64, labels: [(&'static str, &str); N]) -> Point {
+    Point { value, labels: labels.into_iter().map(|(key, text)| (key, text.to_owned())).collect() }
+}
+
+fn one(value: f64) -> Vec<Point> {
+    vec![point(value, [])]
+}
+
+fn sources(sample: &Sample, value: impl Fn(&SourceSample) -> Option<f64>) -> Vec<Point> {
+    sample.sources.iter().filter_map(|one| Some(point(value(one)?, [("source", &one.name)]))).collect()
+}
+
+fn sinks(sample: &Sample, value: impl Fn(&SinkSample) -> f64) -> Vec<Point> {
+    sample.sinks.iter().map(|one| point(value(one), [("sink", &one.name)])).collect()
+}
+
+fn plugins(sample: &Sample, value: impl Fn(&sawlog_chain::PluginFigures) -> f64) -> Vec<Point> {
+    sample.plugins.iter().map(|(name, _, figures)| point(value(figures), [("plugin", name)])).collect()
+}
+
+fn ledger(sample: &Sample, value: impl Fn(&crate::control::loss::Line) -> f64) -> Vec<Point> {
+    let lines = sample.ledger.lines.iter();
+    lines.map(|line| point(value(line), [("sink", &line.sink), ("source", &line.source)])).collect()
+}
+
+fn source_point(source: &SourceSample, value: f64) -> Point {
+    point(value, [("component_id", &source.name), ("component_type", source.r#type), ("component_kind", "source")])
+}
+
+fn sink_point(sink: &SinkSample, value: f64) -> Point {
+    point(value, [("component_id", &sink.name), ("component_type", sink.r#type), ("component_kind", "sink")])
+}
+
+fn received_records(sample: &Sample) -> Vec<Point> {
+    let taken = |sink: &SinkSample| sink.flows.values().map(|flow| flow.records).sum::<u64>() as f64;
+    let of_sources = sample.sources.iter().map(|source| source_point(source, source.received.0 as f64));
+    of_sources.chain(sample.sinks.iter().map(|sink| sink_point(sink, taken(sink)))).collect()
+}
+
+fn received_bytes(sample: &Sample) -> Vec<Point> {
+    let taken = |sink: &SinkSample| sink.flows.values().map(|flow| flow.bytes).sum::<u64>() as f64;
+    let of_sources = sample.sources.iter().map(|source| source_point(source, source.received.1 as f64));
+    of_sources.chain(sample.sinks.iter().map(|sink| sink_point(sink, taken(sink)))).collect()
+}
+
+fn sent_records(sample: &Sample) -> Vec<Point> {
+    let rows = |sink: &SinkSample| {
+        sample.ledger.lines.iter().filter(|line| line.sink == sink.name).map(|line| line.rows).sum::<u64>() as f64
+    };
+    sample.sinks.iter().map(|sink| sink_point(sink, rows(sink))).collect()
+}
+
+fn with(mut point: Point, key: &'static str, value: &str) -> Point {
+    point.labels.push((key, value.to_owned()));
+    point
+}
+
+fn errors(sample: &Sample) -> Vec<Point> {
+    let of_sinks = sample.sinks.iter().flat_map(|sink| {
+        sink.status.failures.iter().map(|(kind, n)| with(sink_point(sink, *n as f64), "error_type", kind))
+    });
+    let of_plugins = sample.plugins.iter().flat_map(|(name, _, figures)| {
+        let labels = [("component_id", name.as_str()), ("component_type", "wasm"), ("component_kind", "plugin")];
+        figures.failures.iter().map(move |(reason, n)| with(point(*n as f64, labels), "error_type", reason))
+    });
+    let of_sources = sample.sources.iter().flat_map(|source| match &source.figures {
+        Some(Figures::Http(http, _)) => {
+            let refused = http.upgrade().map(|http| http.counts().refused).unwrap_or_default().into_iter();
+            refused.map(|(status, n)| with(source_point(source, n as f64), "error_type", &status.to_string())).collect()
+        }
+        _ => Vec::new(),
+    });
+    of_sinks.chain(of_plugins).chain(of_sources).collect()
+}
+
+fn ledger_records(sample: &Sample) -> Vec<Point> {
+    let mut points = Vec::new();
+    for line in &sample.ledger.lines {
+        let of = |outcome, reason: &str, n: u64| {
+            point(n as f64, [("sink", &line.sink), ("source", &line.source), ("outcome", outcome), ("reason", reason)])
+        };
+        points.push(of("delivered", "", line.delivered));
+        points.push(of("absorbed", "", line.absorbed));
+        points.push(of("dead_lettered", "", line.dead_lettered));
+        points.extend(line.dropped.iter().map(|(reason, n)| of("dropped", reason, *n)));
+        points.extend(line.lost.iter().map(|(reason, n)| of("lost", reason, *n)));
+    }
+    points
+}
+
+fn lost_bytes(sample: &Sample) -> Vec<Point> {
+    let of_line = |line: &crate::control::loss::Line| {
+        let labels = |reason| [("sink", line.sink.as_str()), ("source", line.source.as_str()), ("reason", reason)];
+        line.lost_bytes.iter().map(|(reason, n)| point(*n as f64, labels(reason.as_str()))).collect::<Vec<_>>()
+    };
+    sample.ledger.lines.iter().flat_map(of_line).collect()
+}
+
+fn file(source: &SourceSample) -> Option<sawlog_sources::file::source::Status> {
+    match &source.figures {
+        Some(Figures::File(file)) => Some(file.upgrade()?.status()),
+        _ => None,
+    }
+}
+
+fn files(sample: &Sample) -> Vec<Point> {
+    let of_source = |source: &SourceSample| {
+        let Some(status) = file(source) else { return Vec::new() };
+        let states = [("known", status.files), ("open", status.open_files), ("refused", status.refused.len())];
+        states.map(|(state, n)| point(n as f64, [("source", &source.name), ("state", state)])).to_vec()
+    };
+    sample.sources.iter().flat_map(of_source).collect()
+}
+
+fn kafka_lag(sample: &Sample) -> Vec<Point> {
+    sources(sample, |source| match &source.figures {
+        Some(Figures::Kafka(kafka)) => Some(kafka.upgrade()?.lag().iter().map(|lag| lag.unfetched).sum::<u64>() as f64),
+        _ => None,
+    })
+}
+
+fn http_requests(sample: &Sample) -> Vec<Point> {
+    let of_source = |source: &SourceSample| match &source.figures {
+        Some(Figures::Http(http, _)) => {
+            let Some(counts) = http.upgrade().map(|http| http.counts()) else { return Vec::new() };
+            let outcomes = [("taken", counts.requests), ("repeated", counts.repeated)];
+            outcomes.map(|(outcome, n)| point(n as f64, [("source", &source.name), ("outcome", outcome)])).to_vec()
+        }
+        _ => Vec::new(),
+    };
+    sample.sources.iter().flat_map(of_source).collect()
+}
+
+fn queue_bytes(source: &SourceSample) -> Option<f64> {
+    match &source.figures {
+        Some(Figures::Http(_, queue)) => Some(queue.upgrade()?.disk_bytes() as f64),
+        _ => None,
+    }
+}
+
+fn backpressure(sample: &Sample) -> Vec<Point> {
+    let of_source = |source: &SourceSample| {
+        let waited = source.waited.iter();
+        waited.map(|(sink, time)| point(*time, [("component_id", &source.name), ("cause", sink)])).collect::<Vec<_>>()
+    };
+    sample.sources.iter().flat_map(of_source).collect()
+}
+
+fn retries(sample: &Sample) -> Vec<Point> {
+    let of_sink = |sink: &SinkSample| {
+        let failures = sink.status.failures.iter();
+        failures.map(|(kind, n)| point(*n as f64, [("sink", &sink.name), ("status", kind)])).collect::<Vec<_>>()
+    };
+    sample.sinks.iter().flat_map(of_sink).collect()
+}
+
+fn plugin_traps(sample: &Sample) -> Vec<Point> {
+    let of_plugin = |(name, _, figures): &(String, String, sawlog_chain::PluginFigures)| {
+        let failures = figures.failures.iter();
+        failures.map(|(reason, n)| point(*n as f64, [("plugin", name), ("reason", reason)])).collect::<Vec<_>>()
+    };
+    sample.plugins.iter().flat_map(of_plugin).collect()
+}
+
+fn plugin_info(sample: &Sample) -> Vec<Point> {
+    sample.plugins.iter().map(|(name, digest, _)| point(1.0, [("plugin", name), ("digest", digest)])).collect()
+}
+
+fn reloads(sample: &Sample) -> Vec<Point> {
+    let (taken, refused, _) = sample.reloads;
+    vec![point(taken as f64, [("result", "taken")]), point(refused as f64, [("result", "refused")])]
+}

@@ -1,0 +1,204 @@
+//! An operator's day with the real binary: an agent that runs is asked over HTTP and by every verb, then the same of its data
+//! directory, and what is wrong is told with what mends it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod operator;
+
+use std::collections::BTreeSet;
+
+use operator::{Node, page_metrics};
+use serde_json::Value;
+
+const LINES: u64 = 1_000;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The line of the ledger about `sink`.
+fn line(ledger: &Value, sink: &str) -> Value {
+    ledger["lines"].as_array().unwrap().iter().find(|line| line["sink"] == sink).cloned().unwrap_or_default()
+}
+
+fn assert_balanced(ledger: &Value) {
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    for line in ledger["lines"].as_array().unwrap() {
+        let sum = |key: &str| match &line[key] {
+            Value::Object(by_reason) => by_reason.values().map(|n| n.as_u64().unwrap()).sum(),
+            n => n.as_u64().unwrap(),
+        };
+        let outcomes = ["delivered", "absorbed", "dropped", "dead_lettered", "lost", "in_flight"];
+        assert_eq!(sum("read"), outcomes.into_iter().map(sum).sum::<u64>(), "{line}");
+        assert_eq!(line["imbalance"], 0, "{line}");
+    }
+}
+
+#[test]
+fn every_verb_speaks_to_the_agent_and_reads_its_directory() {
+    let node = Node::new("");
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&json(&agent.get("api.listen", "/v1/loss").1), "out")["delivered"] == LINES);
+
+    let ledger = json(&node.verb(&["loss", "--format", "json"]).unwrap());
+    assert_balanced(&ledger);
+    assert_eq!(line(&ledger, "out")["read"], LINES);
+    assert_eq!(line(&ledger, "some")["delivered"], LINES / 10, "{ledger}");
+    assert!(node.verb(&["loss"]).unwrap().contains("balanced: every record"));
+    let status = node.verb(&["top"]).unwrap();
+    assert!(status.contains(" ready, ") && status.contains("closed"), "{status}");
+    assert_eq!(json(&node.verb(&["status", "--format", "json"]).unwrap())["agent"], "operated");
+    node.verb(&["checkpoint", "now"]).unwrap();
+    let listed = json(&node.verb(&["checkpoint", "list", "--format", "json"]).unwrap());
+    let number = listed["checkpoints"][0]["number"].to_string();
+    json(&node.verb(&["checkpoint", "show", &number]).unwrap());
+    let live = json(&node.verb(&["checkpoint", "show"]).unwrap());
+    assert_eq!(node.verb(&["log-level"]).unwrap().trim(), "info");
+    assert_eq!(node.verb(&["log-level", "debug"]).unwrap().trim(), "debug");
+    assert_eq!(node.verb(&["log-level"]).unwrap().trim(), "debug");
+    node.verb(&["drain", "--wait", "--timeout", "10s"]).unwrap();
+    let (code, body) = agent.get("api.listen", "/readyz");
+    assert_eq!((code, json(&body)["reasons"][0]["what"].as_str()), (503, Some("winding_down")), "{body}");
+    assert!(node.verb(&["reload"]).unwrap_err().contains("winding down"));
+    agent.terminate();
+
+    let ledger = json(&node.verb(&["loss", "--format", "json"]).unwrap());
+    assert_balanced(&ledger);
+    assert_eq!(line(&ledger, "out")["delivered"], LINES);
+    let down = json(&node.verb(&["checkpoint", "show"]).unwrap());
+    assert_eq!(down["sinks"]["out"], live["sinks"]["out"]);
+    node.verb(&["checkpoint", "list"]).unwrap();
+    assert!(node.verb(&["status"]).unwrap().contains("no agent runs"));
+    for verb in [&["log-level", "warn"][..], &["reload"], &["drain"], &["checkpoint", "now"]] {
+        let refused = node.verb(verb).unwrap_err();
+        assert!(refused.contains("no agent runs on") && refused.contains("sawlog run"), "{verb:?}: {refused}");
+    }
+}
+
+#[test]
+fn metrics_are_those_of_the_page_and_say_what_the_ledger_says() {
+    let node = Node::new("");
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&json(&agent.get("api.listen", "/v1/loss").1), "out")["delivered"] == LINES);
+    // Batches are observed once their commit is durable, a moment after the ledger has them.
+    let observed = "sawlog_end_to_end_latency_seconds_count{sink=\"out\"";
+    agent.wait_until(|| agent.get("telemetry.metrics", "/metrics").1.contains(observed));
+    let text = agent.get("telemetry.metrics", "/metrics").1;
+    assert_eq!(agent.get("api.listen", "/metrics").0, 200);
+    let value = |series: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse::<f64>().unwrap()
+    };
+    for sink in ["out", "some", "dead_letter"] {
+        assert_eq!(value(&format!("sawlog_ledger_imbalance{{sink=\"{sink}\",source=\"app\"}}")), 0.0);
+    }
+    let delivered = "sawlog_ledger_records_total{outcome=\"delivered\",reason=\"\",sink=\"out\",source=\"app\"}";
+    assert_eq!(value(delivered), LINES as f64);
+    let received = "sawlog_component_received_records_total{component_id=\"app\",component_kind=\"source\",component_type=\"file\"}";
+    assert_eq!(value(received), LINES as f64);
+    assert!(value("sawlog_end_to_end_latency_seconds_count{sink=\"out\",source=\"app\"}") >= 1.0);
+
+    let exposed: BTreeSet<String> =
+        text.lines().filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned())).collect();
+    let documented = page_metrics();
+    let unknown: Vec<_> = exposed.difference(&documented).collect();
+    assert!(unknown.is_empty(), "docs/metrics.md says nothing of {unknown:?}");
+    // These have a point only where there is such a component, or something went wrong.
+    let conditional = [
+        "component_errors_total",
+        "lost_bytes_total",
+        "kafka_lag",
+        "http_requests_total",
+        "queue_disk_bytes",
+        "backpressure_seconds_total",
+        "sink_retries_total",
+        "plugin_calls_total",
+        "plugin_call_duration_seconds_total",
+        "plugin_fuel_total",
+        "plugin_traps_total",
+        "plugin_memory_bytes",
+        "plugin_info",
+        "checkpoint_age_seconds",
+    ];
+    let conditional: BTreeSet<String> = conditional.into_iter().map(|name| format!("sawlog_{name}")).collect();
+    let missing: Vec<_> = documented.difference(&exposed).filter(|name| !conditional.contains(*name)).collect();
+    assert!(missing.is_empty(), "the agent exposes nothing of {missing:?}");
+    agent.terminate();
+}
+
+#[test]
+fn a_sink_that_is_down_is_told_and_keeps_no_input_out() {
+    // A folder where the sink's file should be.
+    let node = Node::new("");
+    std::fs::create_dir_all(node.folder().join("out")).unwrap();
+    std::fs::write(node.folder().join("out").join("out.jsonl"), "").unwrap();
+    node.break_sink();
+    node.write_lines(10);
+    let mut agent = node.start();
+    agent.wait_until(|| json(&agent.get("api.listen", "/readyz").1)["degraded"][0]["component"] == "out");
+    assert_eq!(agent.get("telemetry.metrics", "/readyz").0, 200);
+    assert_eq!(agent.get("api.listen", "/readyz?strict=true").0, 503);
+    assert_eq!(agent.get("api.listen", "/livez"), (200, "alive\n".to_owned()));
+    let metrics = agent.get("api.listen", "/metrics").1;
+    assert!(metrics.contains("sawlog_sink_retries_total{sink=\"out\""), "{metrics}");
+    let ledger = json(&node.verb(&["loss", "--format", "json"]).unwrap());
+    assert_balanced(&ledger);
+    assert_eq!(line(&ledger, "some")["read"], 10, "the other sink goes on: {ledger}");
+    agent.terminate();
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_mends_it() {
+    let node = Node::new("");
+    let nowhere = node.verb(&["loss"]).unwrap_err();
+    assert!(nowhere.contains("is no agent's data directory") && nowhere.contains("--data-dir"), "{nowhere}");
+    let elsewhere = node.folder().to_str().unwrap().to_owned();
+    let wrong = node.verb(&["status", "--data-dir", &elsewhere]).unwrap_err();
+    assert!(wrong.contains("no agent has left its lock there"), "{wrong}");
+    node.write_lines(1);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&json(&agent.get("api.listen", "/v1/loss").1), "out")["delivered"] == 1);
+    let unknown = node.verb(&["loss", "--sink", "nope"]).unwrap_err();
+    assert!(unknown.contains("no sink `nope`") && unknown.contains("out"), "{unknown}");
+    assert!(node.verb(&["checkpoint", "show", "999"]).unwrap_err().contains("on the disk are:"));
+    let (code, body) = agent.get("api.listen", "/v1/sinks/nope");
+    assert_eq!(code, 404);
+    assert!(body.contains("the sinks are dead_letter, out, some"), "{body}");
+    assert_eq!(agent.ask("api.listen", "POST", "/v1/drain").0, 403);
+    assert_eq!(agent.get("telemetry.metrics", "/v1/status").0, 404);
+    assert_eq!(agent.get("api.listen", "/nothing").0, 404);
+
+    node.write_config("sources: {}\n");
+    let refused = node.verb(&["reload", "--data-dir", node.data_dir().to_str().unwrap()]).unwrap_err();
+    assert!(refused.contains("the old one goes on"), "{refused}");
+    let degraded = json(&agent.get("api.listen", "/readyz").1);
+    assert_eq!(degraded["degraded"][0]["what"], "reload_refused", "{degraded}");
+    node.restore_config();
+    node.verb(&["reload"]).unwrap();
+    assert_eq!(json(&agent.get("api.listen", "/readyz").1)["degraded"], json("[]"));
+    agent.kill();
+    // The socket is left over, and nobody listens on it.
+    assert!(node.data_dir().join("sawlog.sock").exists());
+    assert!(node.verb(&["status"]).unwrap().contains("no agent runs"));
+    let mut agent = node.start();
+    agent.wait_until(|| agent.get("api.listen", "/livez").0 == 200);
+    node.verb(&["status"]).unwrap();
+    agent.terminate();
+}
+
+#[test]
+fn a_token_guards_everything_but_the_probes() {
+    let node = Node::new("token: opensesame, ");
+    let mut agent = node.start();
+    agent.wait_until(|| agent.get("api.listen", "/livez").0 == 200);
+    assert_eq!(agent.get("api.listen", "/readyz").0, 200);
+    for path in ["/metrics", "/v1/status", "/v1/loss"] {
+        assert_eq!(agent.get("api.listen", path).0, 401, "{path}");
+    }
+    assert_eq!(agent.ask_with("api.listen", "GET", "/v1/status", "Bearer opensesame").0, 200);
+    let everything = agent.ask_with("api.listen", "GET", "/v1/topology", "Bearer opensesame").1;
+    assert!(!everything.contains("opensesame"));
+    assert_eq!(agent.ask_with("api.listen", "POST", "/v1/checkpoints", "Bearer opensesame").0, 200);
+    agent.terminate();
+}

@@ -1,0 +1,169 @@
+//! A node with one agent: a folder with config, logs and outputs, the binary, and its interfaces.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longest wait for anything.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+pub struct Node {
+    folder: TempDir,
+    config: String,
+}
+
+impl Node {
+    /// A file source `app`, a sink `out` for all of it and a sink `some` for every tenth record. `api` goes into that section.
+    pub fn new(api: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display();
+        let config = format!(
+            "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ {api}listen: 127.0.0.1:0 }}\n\
+             checkpoint: {{ interval: 200ms }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\n\
+             sources:\n  app: {{ type: file, include: [{here}/logs/*.log] }}\n\
+             transforms:\n  read: {{ type: parse, inputs: [app], try: [json] }}\n  \
+             tenth: {{ type: filter, inputs: [read], condition: tenth == true }}\n\
+             sinks:\n  out: {{ type: file, inputs: [app], path: {here}/out }}\n  \
+             some: {{ type: file, inputs: [tenth], path: {here}/some }}\n"
+        );
+        std::fs::create_dir(folder.path().join("logs")).unwrap();
+        let node = Self { folder, config };
+        node.restore_config();
+        node
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    pub fn write_config(&self, text: &str) {
+        std::fs::write(self.folder().join("sawlog.yaml"), text).unwrap();
+    }
+
+    pub fn restore_config(&self) {
+        self.write_config(&self.config);
+    }
+
+    /// A file where the folder of the sink `out` should be.
+    pub fn break_sink(&self) {
+        let out = self.folder().join("out");
+        std::fs::remove_dir_all(&out).unwrap();
+        std::fs::write(out, "in the way").unwrap();
+    }
+
+    pub fn write_lines(&self, lines: u64) {
+        let text: String = (0..lines).map(|n| format!("{{\"n\":{n},\"tenth\":{}}}\n", n % 10 == 0)).collect();
+        std::fs::write(self.folder().join("logs/app.log"), text).unwrap();
+    }
+
+    /// What a verb prints, or what it complains about where it fails.
+    pub fn verb(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sawlog"));
+        command.args(arguments).env("SAWLOG_CONFIG", self.folder().join("sawlog.yaml"));
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        match output.status.success() {
+            true => Ok(text(output.stdout)),
+            false => Err(text([output.stdout, output.stderr].concat())),
+        }
+    }
+
+    pub fn start(&self) -> Agent {
+        let log = self.folder().join("agent.log");
+        let out = std::fs::File::create(&log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sawlog"));
+        command.args(["run", "-c"]).arg(self.folder().join("sawlog.yaml")).stdin(Stdio::null());
+        let child = command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+        let agent = Agent { child, log };
+        agent.wait_until(|| agent.address("telemetry.metrics").is_some());
+        agent
+    }
+}
+
+pub struct Agent {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Agent {
+    /// Waits until `done`; fails with the agent's log.
+    #[track_caller]
+    pub fn wait_until(&self, done: impl Fn() -> bool) {
+        let until = Instant::now() + WAIT_MAX;
+        while !done() {
+            assert!(Instant::now() < until, "it does not come to pass:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Where it listens for what `option` of the config names; its log says so.
+    fn address(&self, option: &str) -> Option<String> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(&format!("option=\"{option}\"")))?;
+        Some(line.split_once("address=")?.1.split(' ').next()?.to_owned())
+    }
+
+    pub fn get(&self, option: &str, path: &str) -> (u16, String) {
+        self.ask(option, "GET", path)
+    }
+
+    pub fn ask(&self, option: &str, method: &str, path: &str) -> (u16, String) {
+        self.ask_with(option, method, path, "")
+    }
+
+    /// Status and body of an answer.
+    pub fn ask_with(&self, option: &str, method: &str, path: &str, authorization: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address(option).unwrap()).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        let authorization =
+            if authorization.is_empty() { String::new() } else { format!("authorization: {authorization}\r\n") };
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{authorization}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and an orderly end.
+    pub fn terminate(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}:\n{}", self.log());
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.kill();
+        }
+    }
+}
+
+/// Names of the metrics on `docs/metrics.md`.
+pub fn page_metrics() -> BTreeSet<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    page.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned())).collect()
+}
