@@ -143,6 +143,10 @@ fn the_ends_of_time_and_memory_fit_one_another() {
     let grace = seconds(config["shutdown"]["grace"].as_str().unwrap());
     let pod = daemonset["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
     let drain = container(&daemonset)["lifecycle"]["preStop"]["exec"]["command"].as_array().unwrap();
+    // The agent knows these words.
+    let words = drain.iter().skip(1).map(|word| word.as_str().unwrap());
+    let help = Command::new(env!("CARGO_BIN_EXE_sawlog")).args(words).arg("--help").output().unwrap();
+    assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
     let at = drain.iter().position(|word| word == "--timeout").unwrap();
     let drain = seconds(drain[at + 1].as_str().unwrap());
     assert!(pod > drain + grace, "{pod} s are less than {drain} s of draining and {grace} s of grace");

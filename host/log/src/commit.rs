@@ -276,7 +276,6 @@ impl Inner {
         }
         loop {
             appends = self.commit(&mut log, appends);
-            self.holding.store(!appends.is_empty(), Ordering::Release);
             if appends.is_empty() {
                 break;
             }
@@ -297,7 +296,7 @@ impl Inner {
             _ => log.durable(),
         };
         let hold = self.hold && !self.queue().closed;
-        let mut held = Vec::new();
+        let (mut held, mut answered) = (Vec::new(), Vec::new());
         for (committed, append) in appended {
             match (&outcome, committed) {
                 (Err(LogError::Disk { source: DiskError::NoSpace { .. }, .. }), Ok(committed))
@@ -305,10 +304,15 @@ impl Inner {
                 {
                     held.push(append);
                 }
-                (Err(error), Ok(committed)) if committed.end > durable => (append.done)(Err(error.clone())),
-                (_, committed) => (append.done)(committed),
+                (Err(error), Ok(committed)) if committed.end > durable => {
+                    answered.push((append, Err(error.clone())));
+                }
+                (_, committed) => answered.push((append, committed)),
             }
         }
+        // Before the answers: a caller that has its own finds nothing held back that is not.
+        self.holding.store(!held.is_empty(), Ordering::Release);
+        answered.into_iter().for_each(|(append, answer)| (append.done)(answer));
         held
     }
 }
