@@ -95,7 +95,10 @@ impl Intake {
             Some(seat) => seat.next,
             None => state.place_by(&self.sink, &known.stream, at)?,
         };
-        let next = known.stream.skip_covered(next, at);
+        let next = match mutation::on("adopted_cursor_ignored") {
+            true => next,
+            false => known.stream.skip_covered(next, at),
+        };
         let mut limit = inner.limits.as_ref().map(|limits| limits.get(&partition).copied().unwrap_or(next));
         if let Some(until) = &registration.until {
             let end = known.stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).unwrap_or(next);
