@@ -75,7 +75,7 @@ fn every_route_says_what_makes_its_promise_hold() {
     assert_eq!(promise("app", "stream"), "exactly_once by kafka transaction");
     assert_eq!(promise("orders", "stream"), "exactly_once by kafka transaction");
     let moving = report["report"]["routes"].as_array().unwrap().iter().find(|r| r["source"] == "orders").unwrap();
-    assert!(moving["promise"]["provided"].to_string().contains("no partition of the group moves"), "{moving}");
+    assert!(moving["promise"]["provided"].to_string().contains("journal topic keeps 3 replicas"), "{moving}");
     assert_eq!(promise("web", "search"), "exactly_once by es deterministic _id");
     assert_eq!(promise("web", "lake"), "exactly_once by numbered claim, If-None-Match");
     assert_eq!(promise("app", "hadoop"), "exactly_once by numbered claim, hdfs tmp+rename");

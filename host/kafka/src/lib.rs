@@ -2,13 +2,14 @@
 //! and a thread for calls that block. librdkafka stays behind [`Cluster`] and [`TransactionalProducer`].
 //!
 //! It moves bytes and knows nothing of records, cursors or delivery: who commits what, and what is done after an error, is
-//! decided by its callers.
+//! decided by its callers. [`journal`] is the core's journal kept in a topic.
 
 mod client;
 mod connection;
 mod consumer;
 mod deliveries;
 mod error;
+pub mod journal;
 mod messages;
 mod producer;
 mod reader;

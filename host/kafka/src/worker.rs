@@ -31,6 +31,14 @@ impl<T: Send + 'static> Worker<T> {
         Ok(Self { jobs })
     }
 
+    /// Runs `job` after all earlier ones; nobody waits for it.
+    ///
+    /// # Errors
+    /// [`WorkerGone`] after a job has panicked.
+    pub fn post(&self, job: impl FnOnce(&mut T) + Send + 'static) -> Result<(), WorkerGone> {
+        self.jobs.send(Box::new(job)).map_err(|_| WorkerGone)
+    }
+
     /// Runs `job` after all earlier ones and gives its result. It runs to its end also when the future is dropped.
     ///
     /// # Errors

@@ -229,9 +229,9 @@ impl Promise {
     /// The promise asked for, kept by `mechanism`.
     pub fn kept(facts: &RouteFacts, mechanism: impl Into<String>) -> Self {
         let provided = match facts.source {
-            // Fencing by the group's generation is not built: the next owner starts at the group's committed offset.
+            // Whoever opens a partition's journal fences whoever had it before.
             SourceKind::Moving => vec![
-                "no partition of the group moves to another agent: a hand-over repeats what was not committed; write `partitions: […]` on the source to pin them".to_owned(),
+                "the source's journal topic keeps 3 replicas with 2 in sync, and every agent of the group has this source, these sinks and plugins under the same names".to_owned(),
             ],
             _ => Vec::new(),
         };

@@ -117,7 +117,7 @@ pub fn compare(rows: &[u64], expected: &[u64]) -> (usize, usize, usize) {
 }
 
 /// The negative control: in a copy one row is removed and one repeated, and exactly these must be found.
-fn control(rows: &[u64], sent: u64) -> Result<()> {
+pub fn control(rows: &[u64], sent: u64) -> Result<()> {
     let mut spoiled: Vec<u64> = rows.iter().copied().filter(|n| *n != 0).collect();
     spoiled.push(sent - 1);
     ensure!(judge(&spoiled, sent) == (1, 1, 0), "the reader does not notice a removed and a repeated row");

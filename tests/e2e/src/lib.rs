@@ -7,6 +7,7 @@ pub mod agent;
 pub mod cell;
 pub mod feed;
 pub mod lambda;
+pub mod pair;
 pub mod read;
 pub mod s3;
 

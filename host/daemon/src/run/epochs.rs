@@ -59,6 +59,12 @@ impl Epoch {
 
     /// Stores the blobs from which the epoch can be built again.
     pub async fn store(&mut self, files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<(), RunError> {
+        self.blobs = Self::store_blobs(files, bytes, journal).await?;
+        Ok(())
+    }
+
+    /// Stores them in any journal; they have the same names everywhere.
+    pub async fn store_blobs(files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<Vec<[u8; 32]>, RunError> {
         let store = journal.store();
         let mut plugins = BTreeMap::new();
         for (name, component) in bytes {
@@ -67,8 +73,7 @@ impl Epoch {
         let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
         let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins };
         let first = store.put_blob(serde_json::to_vec(&manifest)?).await?;
-        self.blobs = std::iter::once(first).chain(manifest.plugins.values().copied()).collect();
-        Ok(())
+        Ok(std::iter::once(first).chain(manifest.plugins.values().copied()).collect())
     }
 }
 

@@ -5,7 +5,9 @@ mod changes;
 mod epochs;
 pub mod figures;
 mod former;
+pub mod groups;
 pub mod handle;
+mod owned;
 mod parts;
 mod pipelines;
 mod reload;
@@ -27,6 +29,7 @@ use crate::config::Config;
 use crate::config::files::Files;
 use crate::telemetry::Telemetry;
 use crate::{api, control};
+use groups::Groups;
 
 pub use handle::Handle;
 pub use parts::RunError;
@@ -58,13 +61,13 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let telemetry = Telemetry::start(&handle)?;
         handle.observe(telemetry.batches());
         let api = api::start(handle.clone(), telemetry.clone()).await?;
-        let engine = running.engine.clone();
+        let (engine, groups) = (running.engine.clone(), running.groups.clone());
         let is_delivered = loop {
             tokio::select! {
                 error = engine.failure() => return Err(RunError::Journal(error)),
-                () = finished(&engine, options) => break true,
-                _ = terminate.recv() => break wind_down(&handle, running.grace()).await,
-                _ = interrupt.recv() => break wind_down(&handle, running.grace()).await,
+                () = finished(&engine, &groups, options) => break true,
+                _ = terminate.recv() => break wind_down(&handle, &groups, running.grace()).await,
+                _ = interrupt.recv() => break wind_down(&handle, &groups, running.grace()).await,
                 _ = hangup.recv() => handle.reloaded(&running.reload(&path).await, &running),
                 Some(job) = jobs.recv() => job(&mut running).await,
                 _ = dump.recv() => tracing::info!(state = %control::status::report(&handle), "asked for by SIGUSR1"),
@@ -79,28 +82,39 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
 }
 
 /// Resolves when `--until-eof` is done; never without it.
-async fn finished(engine: &Arc<Engine>, options: Options) {
+async fn finished(engine: &Arc<Engine>, groups: &Groups, options: Options) {
     if !options.until_eof {
         std::future::pending::<()>().await;
     }
-    while !engine.is_finished() {
+    while !groups.is_settled() || !all(engine, groups, Engine::is_finished) {
         tokio::time::sleep(LOOK).await;
     }
-    engine.flush_always();
-    while !engine.is_drained() {
+    while !groups.is_settled() || !all(engine, groups, Engine::is_drained) {
+        each(engine, groups, Engine::flush_always);
         tokio::time::sleep(LOOK).await;
     }
 }
 
+/// Does something to the node's own engine and to those of shared partitions.
+fn each(engine: &Engine, groups: &Groups, act: impl Fn(&Engine)) {
+    act(engine);
+    groups.running().iter().for_each(|(_, _, partition)| act(&partition.engine));
+}
+
+/// Whether something is true of all of them.
+fn all(engine: &Engine, groups: &Groups, is: impl Fn(&Engine) -> bool) -> bool {
+    is(engine) && groups.running().iter().all(|(_, _, partition)| is(&partition.engine))
+}
+
 /// Stops planning and waits until everything planned is delivered, at most for `grace`; what is left is delivered after the
 /// next start. Tells whether nothing is left.
-async fn wind_down(handle: &Handle, grace: Duration) -> bool {
+async fn wind_down(handle: &Handle, groups: &Groups, grace: Duration) -> bool {
     let engine = &handle.engine;
     handle.end();
-    engine.wind_down();
+    each(engine, groups, Engine::wind_down);
     let until = Instant::now() + grace;
-    while !engine.is_delivered() && Instant::now() < until {
+    while !all(engine, groups, Engine::is_delivered) && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }
-    engine.is_delivered()
+    all(engine, groups, Engine::is_delivered)
 }

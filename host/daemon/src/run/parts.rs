@@ -27,7 +27,7 @@ use super::former;
 use super::pipelines::PluginBytes;
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
-use super::{Options, sinks, sources};
+use super::{Options, groups, sinks, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::config::files::Files;
 use crate::config::references::Machine;
@@ -100,11 +100,7 @@ impl Ground {
     pub(super) fn sink(&self, config: &Config, name: &str) -> Result<Arc<Sink>, RunError> {
         let sink = &config.sinks[name];
         let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir)?;
-        let options = serde_json::to_vec(&sink.options)?;
-        let identity = SinkIdentity {
-            directory: hex(&self.directory.uuid()),
-            sink_epoch: hex(&sawlog_record::id::hash("sawlog.sink", &[&options])[..8]),
-        };
+        let identity = SinkIdentity { directory: hex(&self.directory.uuid()), sink_epoch: sink_epoch(sink)? };
         let to = sink.dead_letter.as_ref().map(|to| self.letters(to));
         let letters = config.is_dead_letter_sink(name).then(|| self.letters(name));
         Ok(Arc::new(Sink::new(
@@ -122,7 +118,13 @@ impl Ground {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// What of a sink's options its claims depend on.
+pub(super) fn sink_epoch(sink: &crate::config::validated::Sink) -> Result<String, RunError> {
+    Ok(hex(&sawlog_record::id::hash("sawlog.sink", &[&serde_json::to_vec(&sink.options)?])[..8]))
+}
+
+/// Two hexadecimal digits for each byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -130,6 +132,8 @@ fn hex(bytes: &[u8]) -> String {
 pub struct Running {
     /// The engine.
     pub engine: Arc<Engine>,
+    /// Partitions that are shared with other agents.
+    pub groups: Arc<groups::Groups>,
     /// The journal on the disk.
     pub store: Arc<DiskJournal>,
     pub(super) config: Config,
@@ -192,7 +196,8 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     }
     let mut figures = BTreeMap::new();
     let mut routes = Vec::new();
-    let named = config.sources.keys().map(|name| (name.clone(), None, &config));
+    let own = config.sources.iter().filter(|(_, source)| groups::shared_source(&source.options).is_none());
+    let named = own.map(|(name, _)| (name.clone(), None, &config));
     let owing = former::sources(&ground.journal, &former, &config);
     for (name, retired, config) in named.chain(owing.into_iter().map(|(name, epoch, c)| (name, Some(epoch), c))) {
         let opened = sources::open(&name, &config.sources[&name].options, &owner, retired.is_some())?;
@@ -213,9 +218,19 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         spawner: Arc::new(RuntimeSpawner(tokio::runtime::Handle::current())),
     };
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
-    let loaded = epoch.plugins;
+    let loaded = epoch.plugins.clone();
     let certificates = changes::certificates(&config);
-    Ok(Running { engine, store, config, certificates, ground, owner, epochs, plugins, fields, figures, loaded })
+    let base = groups::Base {
+        agent: ground.agent.clone(),
+        data_dir: owner.data_dir.clone(),
+        epochs: epochs.clone(),
+        plugins: plugins.clone(),
+        fields: fields.clone(),
+        options,
+    };
+    let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
+    let groups = Arc::new(groups::Groups::join(base, plan)?);
+    Ok(Running { engine, groups, store, config, certificates, ground, owner, epochs, plugins, fields, figures, loaded })
 }
 
 async fn open_journal(
@@ -286,6 +301,11 @@ impl Running {
     /// The last checkpoint, and the exit code: 0 also where sinks still owe rows, which the next start delivers.
     pub async fn end(&self, is_delivered: bool) -> Result<ExitCode, RunError> {
         self.engine.keep_checkpoint().await?;
+        for (_, place, partition) in self.groups.running() {
+            if let Err(error) = partition.engine.keep_checkpoint().await {
+                tracing::warn!(partition = %place, %error, "no last checkpoint; the next owner goes on from the one before");
+            }
+        }
         match is_delivered {
             true => tracing::info!("everything is delivered"),
             false => tracing::warn!("some sinks have not taken everything yet; the next start goes on there"),

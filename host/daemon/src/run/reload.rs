@@ -12,8 +12,9 @@ use sawlog_core::{SourceId, reload};
 use super::changes::{self, Changes};
 use super::epochs::Epoch;
 use super::parts::{Running, plugin_bytes, wanted};
-use super::sources;
+use super::{groups, sources};
 use crate::config::references::Machine;
+use crate::config::validated::Source;
 use crate::config::{self, Config};
 use crate::diagnostics;
 
@@ -37,6 +38,7 @@ impl Running {
         let Some(config) = loaded.config else { return Err(diagnostics::text(&loaded.complaints, &loaded.files)) };
         let certificates = changes::certificates(&config);
         let changes = changes::between(&self.config, &config, (&self.certificates, &certificates))?;
+        same_groups(&self.config, &config)?;
         let bytes = plugin_bytes(&config).map_err(|e| e.to_string())?;
         let mut epoch = Epoch::build(&config, &bytes, &self.plugins, &self.fields).map_err(|e| e.to_string())?;
         epoch.store(&loaded.files, &bytes, &self.ground.journal).await.map_err(|e| e.to_string())?;
@@ -53,7 +55,8 @@ impl Running {
             self.begin_again(ended).await;
             return Err(refused.to_string());
         }
-        (self.config, self.certificates, self.loaded) = (config, certificates, epoch.plugins);
+        (self.config, self.certificates, self.loaded) = (config.clone(), certificates, epoch.plugins.clone());
+        self.groups.take(groups::Plan { config, files: loaded.files, bytes, epoch });
         Ok(done)
     }
 
@@ -115,6 +118,19 @@ impl Running {
             }
         }
     }
+}
+
+/// A source that shares its partitions stays as it is: membership in a group is not handed over within a process.
+fn same_groups(old: &Config, new: &Config) -> Result<(), String> {
+    let shared = |config: &Config| -> Vec<(String, Source)> {
+        let shared = config.sources.iter().filter(|(_, source)| groups::shared_source(&source.options).is_some());
+        shared.map(|(name, source)| (name.clone(), source.clone())).collect()
+    };
+    if shared(old) == shared(new) {
+        return Ok(());
+    }
+    Err("a source that shares its partitions with other agents changed, which takes a restart: nothing is lost by one"
+        .into())
 }
 
 /// What a reload did, for the own log.

@@ -1,6 +1,6 @@
 //! The process's own clock, threads and runtime behind the core's ports.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -8,6 +8,8 @@ use futures_util::future::BoxFuture;
 use sawlog_core::engine::Spawner;
 use sawlog_core::ports::Clock;
 use sawlog_record::id::PartitionId;
+
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 
@@ -44,6 +46,25 @@ impl Clock for SystemClock {
             // No entropy: the time of day at least differs from life to life.
             Err(_) => self.now() as u64,
         }
+    }
+}
+
+/// Starts tasks that end with it: those of a partition that may be taken away.
+#[derive(Debug, Default)]
+pub struct Bounded(Mutex<JoinSet<()>>);
+
+impl Spawner for Bounded {
+    fn spawn(&self, _: Option<PartitionId>, task: BoxFuture<'static, ()>) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+impl Bounded {
+    /// Ends all of them: they hold the engine that holds this.
+    pub fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use sawlog_core::SinkId;
 use sawlog_core::ports::SinkPort;
 use sawlog_core::sink::{IntakeLimits, SinkTuning};
+use sawlog_kafka::PartitionRef;
+use sawlog_settings::checked::NameTemplate;
 use sawlog_settings::component::Provenance;
 use sawlog_settings::{Delivery, format::Roll};
 use sawlog_sinks::elasticsearch::ElasticsearchDocuments;
@@ -50,6 +52,27 @@ pub fn open(name: &str, sink: &Sink, agent: &str, data_dir: &Path) -> Result<Sin
             SinkPort::Documents(Arc::new(port.map_err(|e| refuse(e.to_string()))?))
         }
     })
+}
+
+/// The port of a sink for one partition of a group, under a name that goes with the partition.
+pub fn open_moving(
+    name: &str,
+    sink: &Sink,
+    group: &str,
+    place: &PartitionRef,
+    data_dir: &Path,
+) -> Result<SinkPort, RunError> {
+    let mut sink = sink.clone();
+    if let SinkOptions::File(options) = &mut sink.options
+        && !options.is_lake()
+        && let Some((stem, extension)) = options.path.as_str().rsplit_once('.').filter(|(_, e)| !e.contains('/'))
+    {
+        // One file for each partition: two writers would cut each other's rows.
+        let path = format!("{stem}.{place}.{extension}");
+        options.path = NameTemplate::parse(&path)
+            .map_err(|e| RunError::Component { name: name.to_owned(), reason: format!("{path}: {e}") })?;
+    }
+    open(&format!("{name}.{place}"), &sink, group, data_dir)
 }
 
 /// How much a sink takes before it is full.

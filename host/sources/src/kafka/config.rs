@@ -41,12 +41,10 @@ pub struct KafkaSource {
     /// Where a partition begins that has no cursor yet.
     #[serde(default)]
     pub start: Start,
-    /// Topic for the journals of the partitions, in the source's cluster; one partition per source partition.
+    /// Compacted topic for the journals of a group's partitions, in the source's cluster; made where it is missing, with 16
+    /// partitions. Several groups may share it. Not used where `partitions` are listed.
     #[serde(default = "journal_topic")]
     pub journal_topic: String,
-    /// Compacted topic for cursors of sinks that keep none themselves, in the source's cluster.
-    #[serde(default = "cursor_topic")]
-    pub cursor_topic: String,
     /// Name by which the group knows this member over a restart, so that it gets its partitions back.
     #[serde(default)]
     pub instance_id: Option<String>,
@@ -69,9 +67,6 @@ pub struct KafkaSource {
 
 fn journal_topic() -> String {
     "sawlog-journal".to_owned()
-}
-fn cursor_topic() -> String {
-    "sawlog-cursors".to_owned()
 }
 fn session_timeout() -> Period {
     Period::from_secs(45)
@@ -101,18 +96,12 @@ impl DescribeSource for KafkaSource {
             findings.push(Finding::error("partitions", "partitions belong to one topic; list exactly one in `topics`"));
         }
         for (i, topic) in self.topics.iter().enumerate() {
-            if *topic == self.journal_topic || *topic == self.cursor_topic {
+            if *topic == self.journal_topic {
                 findings.push(Finding::error(
                     format!("topics.{i}"),
                     format!("`{topic}` holds this source's own state; choose another topic for one of them"),
                 ));
             }
-        }
-        if self.journal_topic == self.cursor_topic {
-            findings.push(Finding::error(
-                "cursor_topic",
-                "cursors are compacted and journals are not; give each a topic of its own",
-            ));
         }
         findings
     }
@@ -126,13 +115,15 @@ impl DescribeSource for KafkaSource {
             .topics_pattern
             .as_ref()
             .map_or_else(|| self.topics.join(", "), |pattern| format!("topics that match {}", pattern.as_str()));
-        vec![
-            format!("Read, Describe on {topics}"),
-            format!("Read on group {}", self.group_id),
-            format!("Read, Write, Describe, Delete on topic {} (Delete: DeleteRecords)", self.journal_topic),
-            format!("Read, Write, Describe on topic {}", self.cursor_topic),
-            "Write, Describe on transactional ids with the agent's and the group's names".to_owned(),
-        ]
+        let mut rights = vec![format!("Read, Describe on {topics}"), format!("Read on group {}", self.group_id)];
+        if self.partitions.is_empty() {
+            let journal = &self.journal_topic;
+            rights.push(format!(
+                "Read, Write, Describe, DescribeConfigs on topic {journal} (Create where it is missing)"
+            ));
+            rights.push(format!("Write, Describe on transactional ids that begin with sawlog/{}/", self.group_id));
+        }
+        rights
     }
 
     fn provided(&self) -> Vec<String> {

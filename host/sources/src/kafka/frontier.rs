@@ -38,6 +38,8 @@ pub struct Frontier {
     pub shared: Arc<Shared>,
     /// Reading ends where the partitions end when they are first assigned.
     pub until_eof: bool,
+    /// What no sink will read again is committed for the group; not where another member of it does so.
+    pub commits: bool,
     /// Set when the source is dropped.
     pub stopped: Arc<AtomicBool>,
 }
@@ -49,6 +51,23 @@ pub fn consumer_options(options: &KafkaSource) -> ConsumerOptions {
         instance: options.instance_id.clone(),
         session_timeout: Duration::from_millis(options.session_timeout.as_millis()),
         fetch_bytes_max: usize::try_from(options.fetch_bytes_max.as_bytes()).unwrap_or(usize::MAX),
+    }
+}
+
+/// Topics by name, or those that match the pattern now.
+pub fn topic_names(cluster: &dyn Cluster, options: &KafkaSource) -> Result<Vec<String>, ClientError> {
+    let Some(pattern) = &options.topics_pattern else { return Ok(options.topics.clone()) };
+    let pattern = pattern.compiled();
+    let mut names = cluster.topic_names(ASK_TIMEOUT)?;
+    names.retain(|name| pattern.is_match(name.as_bytes()) && !name.starts_with("__") && *name != options.journal_topic);
+    names.sort();
+    match names.is_empty() {
+        true => Err(ClientError::new(
+            "list of topics",
+            Trouble::Refused,
+            "no topic matches `topics_pattern`; mend it or create one",
+        )),
+        false => Ok(names),
     }
 }
 
@@ -68,7 +87,7 @@ impl Frontier {
     fn consume(&self, topics: &Arc<Topics>) -> Result<(), ClientError> {
         let begin = Begin { topics: topics.clone(), shared: self.shared.clone(), start: self.options.start };
         let mut consumer = self.cluster.consumer(&consumer_options(&self.options), Box::new(begin))?;
-        let mut names = self.topic_names()?;
+        let mut names = topic_names(self.cluster.as_ref(), &self.options)?;
         if self.options.partitions.is_empty() {
             consumer.subscribe(&names)?;
         } else {
@@ -90,7 +109,7 @@ impl Frontier {
             }
             if looked.elapsed() >= LOOK_EVERY {
                 self.look(consumer.as_ref(), topics)?;
-                let now = self.topic_names()?;
+                let now = topic_names(self.cluster.as_ref(), &self.options)?;
                 if now != names && self.options.partitions.is_empty() {
                     consumer.subscribe(&now)?;
                     names = now;
@@ -99,24 +118,6 @@ impl Frontier {
             }
         }
         self.commit(consumer.as_mut())
-    }
-
-    /// Topics by name, or those that match the pattern now.
-    fn topic_names(&self) -> Result<Vec<String>, ClientError> {
-        let Some(pattern) = &self.options.topics_pattern else { return Ok(self.options.topics.clone()) };
-        let pattern = pattern.compiled();
-        let own = [&self.options.journal_topic, &self.options.cursor_topic];
-        let mut names = self.cluster.topic_names(ASK_TIMEOUT)?;
-        names.retain(|name| pattern.is_match(name.as_bytes()) && !name.starts_with("__") && !own.contains(&name));
-        names.sort();
-        match names.is_empty() {
-            true => Err(ClientError::new(
-                "list of topics",
-                Trouble::Refused,
-                "no topic matches `topics_pattern`; mend it or create one",
-            )),
-            false => Ok(names),
-        }
     }
 
     fn assign_pinned(&self, consumer: &mut dyn Consumer, topics: &Arc<Topics>) -> Result<(), ClientError> {
@@ -292,7 +293,7 @@ impl Frontier {
                 offsets.push((tracked.identity.place(), tracked.floor));
             }
         }
-        if offsets.is_empty() { Ok(()) } else { consumer.commit(&offsets) }
+        if offsets.is_empty() || !self.commits { Ok(()) } else { consumer.commit(&offsets) }
     }
 
     /// Measures lag and looks whether topics are still the same.
@@ -363,6 +364,16 @@ struct Begin {
     start: Start,
 }
 
+/// Whether the group has finished something in a partition of the topic that was there before this one.
+fn has_elder(partition: &PartitionRef, offsets: &dyn Offsets) -> Result<bool, ClientError> {
+    for number in 0..partition.partition {
+        if offsets.committed(&PartitionRef { topic: partition.topic.clone(), partition: number })?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Positions for Begin {
     fn position(&self, partition: &PartitionRef, offsets: &dyn Offsets) -> Result<u64, ClientError> {
         let identity = self.topics.identity(partition)?;
@@ -376,7 +387,7 @@ impl Positions for Begin {
         let (earliest, end) = offsets.bounds(partition)?;
         match self.start {
             // A partition that was added to a topic begins at its first message: it has no history to leave out.
-            Start::Latest if !topic_is_known => Ok(end),
+            Start::Latest if !topic_is_known && !has_elder(partition, offsets)? => Ok(end),
             Start::Committed => Ok(offsets.committed(partition)?.unwrap_or(earliest)),
             Start::Latest | Start::Earliest => Ok(earliest),
         }

@@ -1,13 +1,13 @@
 //! The `kafka` source: committed messages of topics, one record each, at positions that it keeps itself. It knows no other
 //! source.
 //!
-//! Its journal lies on this node's disk. So partitions that are listed by hand (`partitions`) are exact, and those that a group
-//! hands from agent to agent are delivered at least once: the next owner begins at the group's committed offset, which is what
-//! every sink of the former one has finished.
+//! Partitions that are listed by hand (`partitions`) have their journal on the node's disk. A partition that a group hands from
+//! agent to agent is read by a source of its own, over a journal in a topic that moves with it; `group` says which they are.
 
 mod buffer;
 pub mod config;
 mod frontier;
+pub mod group;
 mod identity;
 pub mod message;
 mod replay;
@@ -20,7 +20,7 @@ use frontier::Frontier;
 use identity::Identity;
 use replay::Replay;
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
-use sawlog_kafka::{Cluster, Connection, LibrdkafkaCluster, Worker};
+use sawlog_kafka::{Cluster, Worker};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use shared::{Availability, Shared, Tracked};
@@ -63,24 +63,26 @@ impl KafkaTopics {
     /// # Errors
     /// The system gives no thread.
     pub fn open(options: &KafkaSource, agent: &str, source: &str, until_eof: bool) -> std::io::Result<Self> {
-        let connection = Connection {
-            brokers: options.brokers.clone(),
-            client_id: format!("sawlog-{agent}-{source}"),
-            sasl: options.sasl.clone(),
-            tls: options.tls.clone(),
-        };
-        Self::over(Arc::new(LibrdkafkaCluster::new(connection)), options, until_eof)
+        Self::over(group::cluster(options, agent, source), options, until_eof, true)
+    }
+
+    /// The same for partitions that a [`group::GroupMember`] was given: it commits what is finished, this source does not.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn open_given(options: &KafkaSource, agent: &str, source: &str, until_eof: bool) -> std::io::Result<Self> {
+        Self::over(group::cluster(options, agent, source), options, until_eof, false)
     }
 
     /// A source of any cluster.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn over(cluster: Arc<dyn Cluster>, options: &KafkaSource, until_eof: bool) -> std::io::Result<Self> {
+    fn over(cluster: Arc<dyn Cluster>, options: &KafkaSource, until_eof: bool, commits: bool) -> std::io::Result<Self> {
         let (shared, stopped) = (Arc::new(Shared::default()), Arc::new(AtomicBool::new(false)));
         let replay = Worker::start("kafka-replay", Replay::new(cluster.clone(), options.clone()))?;
         let (options, shared_too, stopped_too) = (options.clone(), shared.clone(), stopped.clone());
-        let frontier = Frontier { cluster, options, shared: shared_too, until_eof, stopped: stopped_too };
+        let frontier = Frontier { cluster, options, shared: shared_too, until_eof, commits, stopped: stopped_too };
         Ok(Self { shared, stopped, replay, frontier: Mutex::new(Some(frontier)) })
     }
 
