@@ -163,10 +163,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let directory = DataDir::open(&data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, journal) = open_journal(&config, &directory, clock.clone()).await?;
-    let rescue = RescueOptions::new(random_incarnation()?);
-    let rescue = Arc::new(Rescue::open(directory.disk(), "rescue", rescue, Drive::Thread)?);
-    let known: Vec<_> = journal.state().generations.keys().copied().collect();
-    rescue.retain(&known).await?;
+    let rescue = open_rescue(&directory, &journal).await?;
 
     let fields = Slots::default();
     let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
@@ -243,6 +240,14 @@ async fn open_journal(
     let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
     let journal = Arc::new(Journal::open(store.clone(), clock).await?);
     Ok((store, journal))
+}
+
+async fn open_rescue(directory: &DataDir, journal: &Journal) -> Result<Arc<Rescue>, RunError> {
+    let options = RescueOptions::new(random_incarnation()?);
+    let rescue = Arc::new(Rescue::open(directory.disk(), "rescue", options, Drive::Thread)?);
+    let known: Vec<_> = journal.state().generations.keys().copied().collect();
+    rescue.retain(&known).await?;
+    Ok(rescue)
 }
 
 /// What delivery depends on in a configuration.
