@@ -191,8 +191,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     for (name, config) in named.chain(former::sinks(&ground.journal, &former, &config)) {
         sinks.insert(SinkId::new(&name), ground.sink(config, &name)?);
     }
-    let mut figures = BTreeMap::new();
-    let mut routes = Vec::new();
+    let (mut figures, mut routes) = (BTreeMap::new(), Vec::new());
     let own = config.sources.iter().filter(|(_, source)| groups::shared_source(&source.options).is_none());
     let named = own.map(|(name, _)| (name.clone(), None, &config));
     let owing = former::sources(&ground.journal, &former, &config);
@@ -217,17 +216,26 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
     let loaded = epoch.plugins.clone();
     let certificates = changes::certificates(&config);
-    let base = groups::Base {
+    let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
+    let groups = Arc::new(groups::Groups::join(base(&ground, &owner, (&epochs, &plugins, &fields), options), plan)?);
+    Ok(Running { engine, groups, store, config, certificates, ground, owner, epochs, plugins, fields, figures, loaded })
+}
+
+/// What the engines of partitions that move share with the node's own.
+fn base(
+    ground: &Ground,
+    owner: &sources::Owner,
+    (epochs, plugins, fields): (&Arc<Epochs>, &sawlog_chain::Engine, &Slots),
+    options: Options,
+) -> groups::Base {
+    groups::Base {
         agent: ground.agent.clone(),
         data_dir: owner.data_dir.clone(),
         epochs: epochs.clone(),
         plugins: plugins.clone(),
         fields: fields.clone(),
         options,
-    };
-    let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
-    let groups = Arc::new(groups::Groups::join(base, plan)?);
-    Ok(Running { engine, groups, store, config, certificates, ground, owner, epochs, plugins, fields, figures, loaded })
+    }
 }
 
 async fn open_journal(
