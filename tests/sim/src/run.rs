@@ -425,7 +425,7 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let mut environment = Environment::new(&world);
     let lives = 10 + world.rng(|r| r.below(6));
     // One seed of eight loses its data directory on the way, with the agent's id kept.
-    let loses_at = (seed % 8 == 0).then(|| 2 + world.rng(|r| r.below(lives - 4)));
+    let loses_at = seed.is_multiple_of(8).then(|| 2 + world.rng(|r| r.below(lives - 4)));
     for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);
         let polls = 600 + world.rng(|r| r.below(2_500));
