@@ -41,7 +41,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(cluster: Arc<dyn Cluster>, options: TopicJournalOptions) -> std::io::Result<Self> {
         let mut life = [0; 16];
-        getrandom::fill(&mut life).map_err(std::io::Error::other)?;
+        getrandom::fill(&mut life).map_err(|error| std::io::Error::other(error.to_string()))?;
         let digest = blake3::hash(options.name.as_bytes());
         let number = u32::from_be_bytes([0, 1, 2, 3].map(|i| digest.as_bytes()[i])) % PARTITIONS.unsigned_abs();
         let place = PartitionRef { topic: options.topic.clone(), partition: number.cast_signed() };
