@@ -18,8 +18,9 @@ pub enum CheckpointError {
     },
     /// The journal cannot be read back; nothing was changed.
     #[error(
-        "the journal is damaged: {what}; nothing was changed. Keep a copy of the directory, then run \
-         `sawlog checkpoint restore --from backup | sinks`"
+        "the journal is damaged: {what}; nothing was changed. Keep a copy of the directory, then \
+         start with an empty `data_dir`: Kafka and object sinks go on from the cursors that they keep themselves; \
+         pushed records that were not delivered are lost, and other sinks may get records again"
     )]
     Corrupt {
         /// Where, what was found there, what was expected.

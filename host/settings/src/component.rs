@@ -46,7 +46,7 @@ pub enum OnBudget {
     /// The sink's own lane stops; only the queue's quota stops shared input.
     #[default]
     Block,
-    /// The oldest undelivered range is given up, counted, and named in the ledger.
+    /// The oldest undelivered range is given up, counted, and named in the ledger. Not in effect yet: the sink blocks.
     DropOldest,
 }
 
@@ -57,7 +57,7 @@ pub enum OnError {
     /// It goes to the dead letters with the reason and its origin.
     #[default]
     DeadLetter,
-    /// It is dropped and counted under the reason `rejected`.
+    /// It is dropped and counted under the reason `rejected`. Not in effect yet: it goes to the dead letters.
     Drop,
 }
 

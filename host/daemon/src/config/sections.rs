@@ -51,7 +51,7 @@ pub struct Limits {
     pub disk: ByteSize,
     /// Worker threads; as many as the process may use cores where none is given.
     pub cpu: Option<f64>,
-    /// Part of a worker that lanes behind the frontier may take, in percent.
+    /// Part of a worker that lanes behind the frontier may take, in percent. Not in effect yet.
     pub catch_up_cpu: u8,
 }
 
@@ -273,7 +273,7 @@ pub struct Checkpoint {
     pub interval: Period,
     /// How many are kept.
     pub keep: u32,
-    /// A copy of each somewhere else; a `kafka` source needs one.
+    /// A copy of each somewhere else. Not taken yet; a `kafka` group still asks for one.
     pub backup: Option<Backup>,
 }
 
