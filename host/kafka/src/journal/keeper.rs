@@ -28,6 +28,8 @@ pub(super) struct Keeper {
     barriers: u64,
     producer: Option<Box<dyn TransactionalProducer>>,
     failed: Option<JournalError>,
+    /// Number of the first record of this life.
+    opened: u64,
     /// Number of the next record.
     next: u64,
     /// Records that no snapshot replaces, with their pieces.
@@ -54,6 +56,7 @@ impl Keeper {
             barriers: 0,
             producer: None,
             failed: None,
+            opened: 0,
             next: 0,
             records: Vec::new(),
             snapshot: None,
@@ -141,6 +144,7 @@ impl Keeper {
             }
         }
         self.next = self.next.max(from);
+        self.opened = self.next;
         let replaced = self.records.iter().take_while(|(number, _)| *number < from).count();
         loaded.records.drain(..replaced);
         Ok(loaded)
@@ -226,16 +230,18 @@ impl Keeper {
         self.commit(pieces)
     }
 
-    /// The snapshot, and the end of all that it replaces.
-    pub(super) fn snapshot(&mut self, state: Vec<u8>) -> Result<(), JournalError> {
+    /// The snapshot, and the end of all that it replaces: the first `appended` records of this life, and all of earlier ones.
+    pub(super) fn snapshot(&mut self, state: Vec<u8>, appended: u64) -> Result<(), JournalError> {
         let number = self.snapshot.map_or(1, |(number, _)| number + 1);
-        let bytes = [&self.next.to_le_bytes()[..], &state].concat();
+        let from = self.opened + appended;
+        let bytes = [&from.to_le_bytes()[..], &state].concat();
         let mut pieces = self.keys.pieces(&Item::Snapshot(number), &bytes);
         let new = (number, pieces.len());
         if let Some((old, count)) = self.snapshot {
             pieces.extend(self.keys.tombstones(&Item::Snapshot(old), count));
         }
-        for (record, count) in std::mem::take(&mut self.records) {
+        let replaced = self.records.iter().take_while(|(number, _)| *number < from).count();
+        for (record, count) in self.records.drain(..replaced) {
             pieces.extend(self.keys.tombstones(&Item::Record(record), count));
         }
         self.commit(pieces)?;

@@ -13,6 +13,8 @@
 
 mod keeper;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use crate::{Cluster, NewTopic, Worker};
 use async_trait::async_trait;
@@ -55,6 +57,8 @@ pub fn journal_topic(name: &str, replicas: i32) -> NewTopic {
 #[derive(Default)]
 struct Waiting {
     records: Vec<Vec<u8>>,
+    /// Records that were appended since the opening, those that wait among them: the place of a snapshot in their order.
+    appended: u64,
     answers: Vec<oneshot::Sender<Result<(), JournalError>>>,
     /// A transaction is under way or about to be: it will take what waits.
     called: bool,
@@ -136,9 +140,13 @@ impl TopicJournal {
 
 /// One transaction with everything that waits.
 fn commit_waiting(keeper: &mut Keeper, queue: &Mutex<Waiting>, failed: &Failed) {
-    let waiting = std::mem::take(&mut *queue.lock().unwrap_or_else(PoisonError::into_inner));
-    let result = failed.note(keeper.append(waiting.records));
-    for answer in waiting.answers {
+    let (records, answers) = {
+        let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.called = false;
+        (std::mem::take(&mut waiting.records), std::mem::take(&mut waiting.answers))
+    };
+    let result = failed.note(keeper.append(records));
+    for answer in answers {
         // Whoever asked may be gone.
         drop(answer.send(result.clone()));
     }
@@ -154,6 +162,7 @@ impl JournalStore for TopicJournal {
         let (answer, durable) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.appended += records.len() as u64;
             waiting.records.extend(records);
             waiting.answers.push(answer);
             if urgent {
@@ -164,11 +173,16 @@ impl JournalStore for TopicJournal {
     }
 
     fn snapshot(&self, state: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
-        // What waits was appended before and is in the state: it goes first.
-        self.call(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let (answer, durable) = oneshot::channel();
         let failed = self.failed.clone();
-        let posted = self.worker.post(move |keeper| drop(answer.send(failed.note(keeper.snapshot(state)))));
+        let posted = {
+            // What waits was appended before and is in the state: it goes first. What is appended from here on is not in the
+            // state, and may go into the same transaction: it stays.
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.call(&mut waiting);
+            let appended = waiting.appended;
+            self.worker.post(move |keeper| drop(answer.send(failed.note(keeper.snapshot(state, appended)))))
+        };
         async move {
             posted.map_err(|gone| JournalError(gone.to_string()))?;
             durable.await.unwrap_or_else(|_| Err(JournalError("its thread has ended".into())))
