@@ -28,7 +28,7 @@ pub enum RunError {
     #[error(transparent)]
     Create(#[from] CreateError),
     /// The snapshot was refused.
-    #[error("the snapshot can't be restored: {0}; `sawlog partition resume --discard-state` starts with fresh state")]
+    #[error("the snapshot can't be restored: {0}; restore the plugin that wrote it; until then its partition waits")]
     Restore(CallFailure),
     /// What succeeded before failed when it was run again.
     #[error(

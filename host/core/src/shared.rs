@@ -51,7 +51,7 @@ pub enum PartitionStop {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// Cursors of a sink make no sense in this stream.
-    #[error("sink {sink}: {error}; mend with `sawlog sink forget {sink}`")]
+    #[error("sink {sink}: {error}; give the sink up with `remove: {{ {sink}: forget }}`")]
     Cursors {
         /// Whose cursors.
         sink: SinkId,
@@ -59,10 +59,12 @@ pub enum PartitionStop {
         error: NotAPrefix,
     },
     /// The configuration under which input was planned is not at hand.
-    #[error("{0:?} is not at hand: `sawlog partition resume --accept-skew` goes on under the present configuration")]
+    #[error(
+        "{0:?} is not at hand: restore `blobs` of the data directory, and start again; until then this partition waits"
+    )]
     MissingEpoch(EpochId),
     /// Saved state is not at hand.
-    #[error("saved state is not at hand: `sawlog partition resume --discard-state` goes on with fresh state")]
+    #[error("saved state is not at hand: restore the data directory, and start again; until then this partition waits")]
     MissingState,
     /// A plugin can't go on.
     #[error(transparent)]

@@ -111,7 +111,7 @@ pub struct ComponentState {
 /// A blob that is no component state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "plugin state of {bytes} bytes can't be read: {reason}; `sawlog partition resume --discard-state` starts with fresh state"
+    "plugin state of {bytes} bytes can't be read: {reason}; restore it, or the plugin that wrote it; until then its partition waits"
 )]
 pub struct StateError {
     /// Size of the blob.

@@ -42,7 +42,7 @@ fn refuse_lost_cursors(sink: &Sink, truth: &Marks) -> Result<(), Stop> {
         if kept && at < hint.cursor {
             return Err(Stop(format!(
                 "sink {} lost data: its cursor of generation {generation} is at byte {} but byte {} was committed; \
-                 restore the sink or forget it with `sawlog sink forget`",
+                 restore the cursor topic, or give the sink up with `remove: {{ NAME: forget }}`",
                 sink.id, at.pos, hint.cursor.pos
             )));
         }

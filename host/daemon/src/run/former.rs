@@ -19,7 +19,7 @@ pub fn sinks<'a>(journal: &Journal, former: &'a Former, config: &Config) -> Vec<
     let newest = |id: &SinkId| {
         let named = former.iter().rev().find(|(_, config)| config.sinks.contains_key(id.as_str()));
         if named.is_none() {
-            tracing::error!(sink = %id, "it is to drain, and no configuration that names it is at hand: `sawlog sink forget` gives it up");
+            tracing::error!(sink = %id, "it is to drain, and no configuration that names it is at hand: name it in the configuration again, or give it up with `remove: {{ NAME: forget }}`");
         }
         named.map(|(_, config)| (id.to_string(), config))
     };

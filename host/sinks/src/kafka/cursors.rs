@@ -81,7 +81,9 @@ fn encoded<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
 
 fn decoded<'a, T: Deserialize<'a>>(key: &str, value: &'a [u8]) -> Result<T, String> {
     let wrong = |what: String| {
-        format!("the cursor topic's message `{key}` {what}; use the version that wrote it, or `sawlog sink forget`")
+        format!(
+            "the cursor topic's message `{key}` {what}; use the version that wrote it, or give the sink up with `remove: {{ NAME: forget }}`"
+        )
     };
     match value.split_first() {
         Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| wrong(format!("is damaged: {error}"))),
@@ -195,6 +197,6 @@ mod tests {
         let keys = Keys::of(&owner("a", "k"));
         let mut replay = Replay::until(&keys, vec![]);
         let error = replay.take(keys.cursor(Generation([1; 16])).as_bytes(), Some(&[2, 0])).unwrap_err();
-        assert!(error.contains("format 2") && error.contains("sink forget"), "{error}");
+        assert!(error.contains("format 2") && error.contains("forget }"), "{error}");
     }
 }

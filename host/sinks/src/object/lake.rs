@@ -55,7 +55,9 @@ impl<B: Blobs> ObjectStore for Lake<B> {
         let key = self.keys.claim(number);
         let Some(bytes) = self.blobs.get(&key).await? else { return Ok(None) };
         decode_claim(&bytes).map(Some).map_err(|e| {
-            SinkError::Refused(format!("claim {key} can't be read: {e}; restore it, or run `sawlog sink forget`"))
+            SinkError::Refused(format!(
+                "claim {key} can't be read: {e}; restore it, or give the sink up with `remove: {{ NAME: forget }}`"
+            ))
         })
     }
 

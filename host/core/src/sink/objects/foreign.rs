@@ -144,7 +144,7 @@ impl ClaimLog<'_> {
     fn failed(&self, failure: &ChainFailure) -> Stop {
         Stop(format!(
             "claim {} of sink {} was begun by another life and can't be finished under its decisions: {failure}; \
-             restore the configuration of that life, or start the sink anew with `sawlog sink forget {}`",
+             restore the configuration of that life, or give the sink up with `remove: {{ {}: forget }}`",
             self.next, self.sink.id, self.sink.id
         ))
     }

@@ -43,7 +43,7 @@ impl ClaimLog<'_> {
             Some(hint) => Err(Stop(format!(
                 "sink {} lost data: claim {} was written and the newest that is there is {newest}; restore what was deleted at the \
                  destination; where the destination was changed, change it back, or give the sink a new name and drain the old one; \
-                 or forget the sink with `sawlog sink forget {}`",
+                 or give the sink up with `remove: {{ {}: forget }}`",
                 self.sink.id,
                 hint - 1,
                 self.sink.id
@@ -68,7 +68,7 @@ impl ClaimLog<'_> {
         let marks = self.known.resolve(&claim.vector).ok_or_else(|| {
             Stop(format!(
                 "claim {newest} of sink {} names the cursor vector of claim {:?}, which is gone: \
-                 restore the claim, or start the sink anew with `sawlog sink forget`",
+                 restore the claim, or give the sink up with `remove: {{ NAME: forget }}`",
                 self.sink.id, claim.vector.since
             ))
         })?;
