@@ -97,7 +97,7 @@ fn lost_directory(config: &Config) -> String {
     };
     let journalled: Vec<&str> =
         config.sinks.iter().filter(|(name, sink)| appended(name, sink)).map(|(name, _)| name.as_str()).collect();
-    let mut text = "files still on disk are delivered exactly once to kafka, s3, hdfs and lakes; undelivered pushed input and plugin state newer than the backup are lost".to_owned();
+    let mut text = "files still on disk are delivered exactly once to kafka, s3, hdfs and lakes, where no other file of their source began with the same line; undelivered pushed input and the plugins' state are lost".to_owned();
     if !repeats.is_empty() {
         text += &format!("; {} may repeat where the index comes from the received time", repeats.join(", "));
     }

@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 
 use crate::api::{SOCKET_FILE, short};
+use crate::cli::ConfigPath;
 use crate::run::SystemClock;
 
 /// The largest answer that is read, in bytes.
@@ -28,15 +29,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Which agent.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// The agent's config: a file, or a folder of files.
-    #[arg(
-        short = 'c',
-        long = "config",
-        value_name = "FILE|DIR",
-        default_value = "/etc/sawlog/sawlog.yaml",
-        env = "SAWLOG_CONFIG"
-    )]
-    pub config: PathBuf,
+    /// Its config.
+    #[command(flatten)]
+    pub config: ConfigPath,
     /// The agent's data directory, instead of the one that the config names.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -108,7 +103,7 @@ impl Place {
         match &self.data_dir {
             Some(path) => Ok(path.clone()),
             None => {
-                let config = crate::verbs::load(&self.config);
+                let config = crate::verbs::load(&self.config.path);
                 let config =
                     config.map_err(|error| ControlError::Config { reason: error.to_string().trim_end().to_owned() })?;
                 Ok(config.sections.data_dir)
