@@ -39,11 +39,30 @@ pub enum Verb {
     Schema,
     /// Draw who feeds whom.
     Graph(Graph),
+    /// Make the topics that Kafka sinks need, where they are missing.
+    Setup(Setup),
     /// Say whether an hour is closed in the stores of object sinks: exit code 0 if it is, 1 if not yet.
     Complete(Complete),
     /// Verbs that speak to a running agent.
     #[command(flatten)]
     Control(crate::control::Verb),
+}
+
+/// Options of `setup`.
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// Where the config is.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// Say what would be made, and make nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Partitions of a data topic.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..))]
+    pub partitions: i32,
+    /// Copies of each partition; with fewer than three Kafka itself may lose what it acknowledged.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..))]
+    pub replicas: i32,
 }
 
 /// Options of `complete`.

@@ -15,6 +15,7 @@ mod own_log;
 mod preflight;
 mod run;
 mod schema;
+mod setup;
 mod telemetry;
 mod validate;
 mod verbs;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         cli::Verb::Validate(options) => verbs::validate(&options),
         cli::Verb::Schema => verbs::schema(),
         cli::Verb::Graph(options) => verbs::graph(&options),
+        cli::Verb::Setup(options) => verbs::setup(&options),
         cli::Verb::Complete(options) => verbs::complete(&options),
         cli::Verb::Control(verb) => verb.run().map_err(Into::into),
     };

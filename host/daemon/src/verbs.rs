@@ -13,6 +13,7 @@ use crate::complete::{self, CompleteError, Question};
 use crate::config::files::{Files, FilesError};
 use crate::config::references::Machine;
 use crate::config::{self, Config, Loaded};
+use crate::setup::{self, SetupError};
 use crate::{diagnostics, graph, own_log, preflight, schema, validate};
 
 /// Exit code of a config that is refused.
@@ -30,6 +31,9 @@ pub enum VerbError {
     /// The agent does not run, or could not go on.
     #[error(transparent)]
     Run(#[from] crate::run::RunError),
+    /// `setup` could not make something.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// `complete` has no answer.
     #[error(transparent)]
     Complete(#[from] CompleteError),
@@ -55,7 +59,9 @@ impl VerbError {
         eprintln!("{}", self.to_string().trim_end());
         match self {
             Self::Files(_) | Self::Refused(_) => ExitCode::from(CONFIG_IS_WRONG),
-            Self::Run(_) | Self::Complete(_) | Self::Control(_) | Self::Output(_) | Self::Json(_) => ExitCode::FAILURE,
+            Self::Run(_) | Self::Setup(_) | Self::Complete(_) | Self::Control(_) | Self::Output(_) | Self::Json(_) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -119,6 +125,15 @@ pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
 /// `sawlog schema`
 pub fn schema() -> Result<ExitCode, VerbError> {
     print(&serde_json::to_string_pretty(&schema::schema())?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `sawlog setup`
+pub fn setup(options: &cli::Setup) -> Result<ExitCode, VerbError> {
+    let config = load(&options.config.path)?;
+    let agent = crate::agent_id::resolve(&config.sections.agent.id, &Machine).map_err(crate::run::RunError::from)?;
+    let wanted = setup::Wanted { partitions: options.partitions, replicas: options.replicas, dry_run: options.dry_run };
+    print(&setup::run(&config, &agent, wanted)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -123,3 +123,16 @@ fn a_dry_run_says_what_is_missing_on_this_machine() {
         "{told}"
     );
 }
+
+#[test]
+fn setup_says_what_it_would_make_and_makes_nothing() {
+    let output = sawlog(&["setup", "--dry-run", "-c", "everything.yaml"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let cursors = text.lines().find(|line| line.contains("topic sawlog-cursors")).unwrap();
+    assert!(cursors.contains("cleanup.policy=compact") && cursors.contains("3 replicas"), "{text}");
+    assert!(cursors.ends_with("would be made if it is missing"), "{text}");
+    assert!(text.contains("logs.{service.name}: its names come from records"), "{text}");
+    let none = sawlog(&["setup", "-c", "file-to-lake.yaml"]);
+    assert_eq!(String::from_utf8(none.stdout).unwrap(), "no sink of this config needs a topic\n");
+}

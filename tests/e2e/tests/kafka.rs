@@ -82,3 +82,25 @@ fn a_backfill_from_kafka_ends_by_itself() {
     rows.sort_unstable();
     assert_eq!(rows, (0..2_000).collect::<Vec<u64>>());
 }
+
+#[test]
+fn setup_makes_the_topics_of_a_sink_once() {
+    let Some(brokers) = service("setup", "SAWLOG_TEST_KAFKA") else { return };
+    let (topic, cursors) = (unique("setup"), unique("setup-cursors"));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sawlog.yaml");
+    let text = format!(
+        "version: 1\nagent: {{ id: e2e }}\nsources:\n  app: {{ type: file, include: [/var/log/app.log] }}\nsinks:\n  \
+         out: {{ type: kafka, inputs: [app], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors} }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let setup = || {
+        let mut command = std::process::Command::new(std::env::var("SAWLOG_TEST_BINARY").unwrap());
+        let output = command.args(["setup", "--replicas", "1", "-c"]).arg(&config).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(setup().matches(": made").count(), 2);
+    assert_eq!(setup().matches(": is there, as it was").count(), 2);
+    assert_eq!(read::kafka(&brokers, &topic).unwrap(), Vec::<u64>::new());
+}
