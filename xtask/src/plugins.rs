@@ -34,13 +34,14 @@ pub fn folder() -> PathBuf {
 /// Builds every plugin. Those in C need a compiler that knows WASM: the one that `SAWLOG_WASM_CC` names, else a pinned one
 /// that is fetched once.
 pub fn build() -> Result<()> {
-    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()));
-    cargo.args(["run", "--quiet", "--package", "sawlog-componentize"]).current_dir(workspace::root());
+    workspace::build(&["sawlog-componentize"])?;
+    let mut componentize = Command::new(workspace::binaries()?.join("sawlog-componentize"));
+    componentize.arg(workspace::root());
     if std::env::var_os(C_COMPILER).is_none() {
         let python = services::python_with("ziglang")?;
-        cargo.env(C_COMPILER, format!("{} -m ziglang cc -target wasm32-freestanding", python.display()));
+        componentize.env(C_COMPILER, format!("{} -m ziglang cc -target wasm32-freestanding", python.display()));
     }
-    let status = cargo.status().context("cannot run cargo")?;
+    let status = componentize.status().context("cannot run the plugins' builder")?;
     ensure!(status.success(), "not every plugin could be built");
     Ok(())
 }

@@ -5,8 +5,9 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -36,4 +37,30 @@ pub fn cache() -> Result<PathBuf> {
 pub fn binaries() -> Result<PathBuf> {
     let this = env::current_exe().context("cannot tell where this program is")?;
     this.parent().map(Path::to_path_buf).context("this program lies in no folder")
+}
+
+/// Compiles programs of this workspace. The whole workspace is selected, as everywhere: another selection has other features of
+/// what is shared, and cargo would compile the half of it again.
+pub fn build(programs: &[&str]) -> Result<()> {
+    let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()));
+    cargo.args(["build", "--quiet", "--workspace"]).current_dir(root());
+    programs.iter().for_each(|program| {
+        cargo.args(["--bin", program]);
+    });
+    ensure!(cargo.status().context("cannot run cargo")?.success(), "{} does not compile", programs.join(" or "));
+    Ok(())
+}
+
+/// The names of the test programs in a folder, for `cargo test --test`.
+pub fn tests_below(folder: &str) -> Result<Vec<String>> {
+    let path = root().join(folder);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&path).with_context(|| format!("cannot list {}", path.display()))? {
+        let path = entry?.path();
+        let is_test =
+            if path.is_dir() { path.join("main.rs").is_file() } else { path.extension() == Some("rs".as_ref()) };
+        names.extend(path.file_stem().filter(|_| is_test).map(|name| name.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    Ok(names)
 }

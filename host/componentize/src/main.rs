@@ -1,4 +1,4 @@
-//! Builds every plugin of the repository into `plugins/target/components`, for its tests and its demo. Users build theirs
+//! Builds every plugin of the repository, whose root is the first argument, into `plugins/target/components`, for its tests and its demo. Users build theirs
 //! with `sawlog plugin build`, which calls the same library.
 
 use sawlog_componentize::{TARGET, build_c, build_crate};
@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode};
 const C_COMPILER: &str = "SAWLOG_WASM_CC";
 
 fn main() -> ExitCode {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    match build_all(&repository) {
+    let repository = std::env::args_os().nth(1).unwrap_or_else(|| ".".into());
+    match build_all(Path::new(&repository)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

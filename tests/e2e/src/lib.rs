@@ -5,8 +5,8 @@
 
 pub mod agent;
 pub mod cell;
+pub mod demo;
 pub mod feed;
-pub mod lambda;
 pub mod pair;
 pub mod read;
 pub mod s3;

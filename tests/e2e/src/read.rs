@@ -20,10 +20,11 @@ fn number(row: &str) -> Result<u64> {
     row.get("seq").and_then(serde_json::Value::as_u64).with_context(|| format!("no seq in {row}"))
 }
 
-/// Rows of JSON lines below a folder, without the agent's own files.
+/// Rows of JSON lines below a folder, without the agent's own files. A file may become another name while the folder is read,
+/// and its last line may be half written: the next look finds the rest.
 pub fn folder(path: &Path) -> Result<Vec<u64>> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    if name.starts_with('_') || !path.exists() {
+    if name.starts_with('_') || name.ends_with(".part") || !path.exists() {
         return Ok(Vec::new());
     }
     if path.is_dir() {
@@ -33,7 +34,14 @@ pub fn folder(path: &Path) -> Result<Vec<u64>> {
         }
         return Ok(rows);
     }
-    std::fs::read_to_string(path)?.lines().map(number).collect()
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        text => whole_lines(&text?).map(number).collect(),
+    }
+}
+
+fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    text[..text.rfind('\n').map_or(0, |at| at + 1)].lines()
 }
 
 /// Rows that DuckDB finds in a table of files; `prepare` are statements before the query.

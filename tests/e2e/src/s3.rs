@@ -1,30 +1,43 @@
 //! The real S3 as a sink's destination and as a table that DuckDB reads. Shares no code with the agent.
 
 use crate::{read, service, unique};
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// A prefix of its own in the test bucket.
+#[derive(Clone)]
 pub struct Bucket {
-    endpoint: String,
-    key: String,
-    secret: String,
-    bucket: String,
-    region: String,
-    prefix: String,
+    /// URL of the gateway.
+    pub endpoint: String,
+    /// Access key.
+    pub key: String,
+    /// Secret key.
+    pub secret: String,
+    /// The bucket's name.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// What all keys of this test begin with.
+    pub prefix: String,
 }
 
 impl Bucket {
     /// The bucket that the test command names; `None` prints that `test` is not run.
     pub fn find(test: &str) -> Option<Self> {
-        let endpoint = service(test, "SAWLOG_TEST_S3_ENDPOINT")?;
-        let get = |name: &str| service(test, name);
-        Some(Self {
-            endpoint,
-            key: get("SAWLOG_TEST_S3_ACCESS_KEY")?,
-            secret: get("SAWLOG_TEST_S3_SECRET_KEY")?,
-            bucket: get("SAWLOG_TEST_S3_BUCKET")?,
-            region: get("SAWLOG_TEST_S3_REGION")?,
-            prefix: unique("cell"),
+        service(test, "SAWLOG_TEST_S3_ENDPOINT")?;
+        Some(Self::from_environment(unique("cell")).expect("the test command sets all of them"))
+    }
+
+    /// The bucket that the environment names.
+    pub fn from_environment(prefix: String) -> Result<Self> {
+        let get =
+            |name: &str| std::env::var(format!("SAWLOG_TEST_S3_{name}")).with_context(|| format!("no {name} of S3"));
+        Ok(Self {
+            endpoint: get("ENDPOINT")?,
+            key: get("ACCESS_KEY")?,
+            secret: get("SECRET_KEY")?,
+            bucket: get("BUCKET")?,
+            region: get("REGION")?,
+            prefix,
         })
     }
 

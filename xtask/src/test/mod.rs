@@ -180,8 +180,13 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
 }
 
 fn this(arguments: &[&str]) -> Result<Vec<String>> {
+    built("xtask", arguments)
+}
+
+/// A call of a program that cargo built.
+fn built(name: &str, arguments: &[&str]) -> Result<Vec<String>> {
     let program = workspace::binaries()?
-        .join("xtask")
+        .join(name)
         .to_str()
         .map(String::from)
         .context("the target folder's path is not UTF-8")?;
@@ -248,11 +253,14 @@ fn supply(variables: &BTreeMap<String, String>) -> Result<Tally> {
 
 fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
     let (seeds, from) = (options.seeds().to_string(), options.from.to_string());
-    let run = ["run", "--quiet", "--package", "sawlog-sim", "--", "run", "--seeds", &seeds, "--from", &from];
-    let mut tally = Step::cargo("simulation", &run, 30).run(variables)?;
+    workspace::build(&["sawlog-sim"])?;
+    let simulator = |name: &str, arguments: &[&str], minutes_max| {
+        let command = built("sawlog-sim", arguments)?;
+        Step { name: name.into(), command, minutes_max }.run(variables)
+    };
+    let mut tally = simulator("simulation", &["run", "--seeds", &seeds, "--from", &from], 30)?;
     if options.sim.is_none() {
-        let planted = ["run", "--quiet", "--package", "sawlog-sim", "--", "mutations"];
-        tally += Step::cargo("mutations", &planted, 15).run(variables)?;
+        tally += simulator("mutations", &["mutations"], 15)?;
     }
     Ok(tally)
 }
@@ -262,10 +270,6 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     if !missing.is_empty() {
         return Ok(Tally::of_not_run("all tests with services", &missing.join("; ")));
     }
-    let build = Step::cargo("binary", &["build", "--package", "sawlog", "--bin", "sawlog"], 30).run(variables)?;
-    if build.failed > 0 {
-        return Ok(build);
-    }
     run.start(&Service::DEFAULT)?;
     if options.full {
         run.start(&Service::FULL)?;
@@ -274,13 +278,18 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     variables.extend(run.environment()?);
     // One after the other: the services are shared, and a test may kill one.
     let last = ["--no-fail-fast", "--", "--show-output", "--test-threads", "1"];
-    let contracts = ["test", "--package", "sawlog-sinks", "--package", "sawlog-kafka", "--tests"];
-    let mut tally = Step::cargo("contracts", &[&contracts[..], &last[..]].concat(), 20).run(&variables)?;
-    let deploy = ["test", "--package", "sawlog", "--test", "deploy"];
-    tally += Step::cargo("deploy", &[&deploy[..], &last[..]].concat(), 10).run(&variables)?;
-    let source = ["test", "--package", "sawlog-sources", "--test", "kafka"];
-    tally += Step::cargo("source-contracts", &[&source[..], &last[..]].concat(), 10).run(&variables)?;
-    let cells = ["test", "--package", "sawlog-e2e"];
-    tally += Step::cargo("services", &[&cells[..], &last[..]].concat(), 40).run(&variables)?;
+    let step = |name: &str, excluded: &[&str], tests: &[String], minutes_max| {
+        let mut arguments = vec!["test", "--workspace"];
+        excluded.iter().for_each(|package| arguments.extend(["--exclude", package]));
+        tests.iter().for_each(|test| arguments.extend(["--test", test]));
+        arguments.extend(last);
+        Step::cargo(name, &arguments, minutes_max).run(&variables)
+    };
+    let mut contracts = workspace::tests_below("host/sinks/tests")?;
+    contracts.extend(workspace::tests_below("host/kafka/tests")?);
+    contracts.push("deploy".to_string());
+    let mut tally = step("contracts", &["sawlog-e2e"], &contracts, 30)?;
+    let cells = workspace::tests_below("tests/e2e/tests")?;
+    tally += step("services", &["sawlog-sinks", "sawlog-sources"], &cells, 40)?;
     Ok(tally)
 }
