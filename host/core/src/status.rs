@@ -5,6 +5,7 @@ use crate::input::Inputs;
 use crate::journal::JournalState;
 use crate::ledger::Counts;
 use crate::{SinkId, SourceId};
+use sawlog_record::id::PartitionId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -51,6 +52,16 @@ pub struct Progress {
     pub unplanned: u64,
 }
 
+impl Progress {
+    /// Adds what another engine knows of the same source.
+    pub fn add(&mut self, other: Self) {
+        self.partitions += other.partitions;
+        self.generations += other.generations;
+        self.planned += other.planned;
+        self.unplanned += other.unplanned;
+    }
+}
+
 /// How far `inputs` have been planned.
 pub fn progress(state: &JournalState, inputs: &Inputs) -> Progress {
     let (partitions, _) = inputs.partitions();
@@ -77,12 +88,40 @@ pub struct Checkpoints {
     pub failures: u64,
 }
 
+impl Checkpoints {
+    /// The two as one: the older of the newest ones, the longer time, and the counts of both.
+    pub fn add(&mut self, other: Self) {
+        self.kept += other.kept;
+        self.failures += other.failures;
+        self.at = self.at.into_iter().chain(other.at).min();
+        self.took = self.took.max(other.took);
+    }
+}
+
 /// What lanes at the frontier have read of a source since the process began, and which sinks kept them waiting.
 #[derive(Debug, Default)]
 pub struct Figures {
     records: AtomicU64,
     bytes: AtomicU64,
     waited: Mutex<BTreeMap<SinkId, Duration>>,
+    lanes: Mutex<BTreeMap<PartitionId, Lanes>>,
+}
+
+/// Lanes of a partition, or of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lanes {
+    /// At the frontier: they plan what comes.
+    pub at_frontier: usize,
+    /// Behind it: each re-reads for sinks that were full or down.
+    pub behind: usize,
+}
+
+impl Lanes {
+    /// Adds those of another partition.
+    pub fn add(&mut self, other: Self) {
+        self.at_frontier += other.at_frontier;
+        self.behind += other.behind;
+    }
 }
 
 impl Figures {
@@ -96,6 +135,18 @@ impl Figures {
     pub fn waited(&self, sink: &SinkId, time: Duration) {
         let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
         *waited.entry(sink.clone()).or_default() += time;
+    }
+
+    /// A partition has these lanes now.
+    pub fn set_lanes(&self, partition: PartitionId, lanes: Lanes) {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, lanes);
+    }
+
+    /// Lanes of all partitions.
+    pub fn lanes(&self) -> Lanes {
+        let mut all = Lanes::default();
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|lanes| all.add(*lanes));
+        all
     }
 
     /// Records and bytes that were planned.

@@ -1,6 +1,6 @@
 //! The agent as a child process.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,11 @@ impl Agent {
             Some(status) => bail!("the agent ended by itself ({status}):\n{}", self.log_tail()),
             None => Ok(()),
         }
+    }
+
+    /// Where its own log is; it outlives the agent.
+    pub fn log_path(&self) -> PathBuf {
+        self.log.clone()
     }
 
     /// Its own log.
@@ -92,6 +97,22 @@ impl Agent {
             }
         }
     }
+}
+
+/// What a verb of the binary prints about the agent on `sawlog.yaml` in `folder`; an error where it fails.
+pub fn verb(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let binary = std::env::var("SAWLOG_TEST_BINARY").context("SAWLOG_TEST_BINARY is not set")?;
+    let mut command = Command::new(binary);
+    let output = command.args(arguments).arg("--config").arg(folder.join("sawlog.yaml")).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ensure!(
+        output.status.success(),
+        "sawlog {arguments:?}: {}:\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    Ok(text(&output.stdout))
 }
 
 impl Drop for Agent {

@@ -1,11 +1,12 @@
 //! A cell with two agents in one group: each is killed with -9 and frozen for longer than the session, so that partitions hand
 //! over while rows are owed, and the one that wakes up finds its partitions gone.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, verb};
 use crate::cell::{compare, control};
 use crate::feed::Sender;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,9 @@ pub fn run(config: impl Fn(&str) -> String, mut feed: impl Sender, rows: impl Fn
     control(&found, feed.sent())?;
     println!("{} records, {counted} of 4 blows with rows owed: lost 0, duplicated 0", feed.sent());
     ensure!(counted > 0, "no blow found the agents owing rows: this run proves nothing");
-    pair.agents.into_iter().flatten().try_for_each(Agent::terminate)
+    // Partitions may still be changing hands: each is in one ledger once they don't.
+    until(FORM_MAX, || Ok(pair.delivered()? == feed.sent()))?;
+    pair.drain(feed, rows)
 }
 
 fn until(max: Duration, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -66,6 +69,17 @@ fn until(max: Duration, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
         std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())
+}
+
+/// The ledger of the agent in `folder`; the verb fails where it does not balance.
+fn ledger(folder: &Path) -> Result<Value> {
+    Ok(serde_json::from_str(&verb(folder, &["loss", "--format", "json"])?)?)
+}
+
+/// A number of the sink `out`; 0 where the ledger has no line of it yet.
+fn line(ledger: &Value, key: &str) -> u64 {
+    let lines = ledger["lines"].as_array().into_iter().flatten();
+    lines.filter(|line| line["sink"] == "out").filter_map(|line| line[key].as_u64()).sum()
 }
 
 impl Pair {
@@ -78,6 +92,43 @@ impl Pair {
             *agent = Some(Agent::start(folder)?);
         }
         Ok(Self { folders, agents })
+    }
+
+    /// What both ledgers call delivered to the sink `out`, together; both must balance.
+    fn delivered(&self) -> Result<u64> {
+        let ledgers = self.folders.iter().map(|folder| Ok(line(&ledger(folder)?, "delivered")));
+        ledgers.sum()
+    }
+
+    /// Both are told to drain right behind new records. When they say that all they planned is delivered, the ledgers say so too,
+    /// and the sink shows exactly that. They leave the group, and one of them delivers the rest.
+    fn drain(mut self, mut feed: impl Sender, rows: impl Fn() -> Result<Vec<u64>>) -> Result<()> {
+        feed.send(LINES)?;
+        for folder in &self.folders {
+            verb(folder, &["drain", "--wait", "--timeout", "60s"])?;
+        }
+        let mut delivered = 0;
+        for folder in &self.folders {
+            let ledger = ledger(folder)?;
+            let owed = (line(&ledger, "in_flight"), line(&ledger, "behind"));
+            ensure!(owed == (0, 0), "drained, and the ledger has (in flight, behind) {owed:?}: {ledger}");
+            delivered += line(&ledger, "delivered");
+        }
+        let found = rows()?.len() as u64;
+        ensure!(found == delivered, "the ledgers say {delivered} and the sink shows {found}");
+        println!("drained: {delivered} of {} were planned and are delivered", feed.sent());
+        for agent in &mut self.agents {
+            let Some(agent) = agent.take() else { continue };
+            let log = agent.log_path();
+            agent.terminate()?;
+            let log = std::fs::read_to_string(log)?;
+            ensure!(log.contains("the consumer groups are left"), "it went without leaving the group:\n{log}");
+        }
+        self.agents[0] = Some(Agent::start(&self.folders[0])?);
+        until(DRAIN_MAX, || Ok(rows()?.len() as u64 >= feed.sent()))?;
+        self.judge(&rows()?, feed.sent())?;
+        until(FORM_MAX, || Ok(line(&ledger(&self.folders[0])?, "delivered") == feed.sent()))?;
+        self.agents.into_iter().flatten().try_for_each(Agent::terminate)
     }
 
     /// How many times each agent has been given partitions, by its own log.

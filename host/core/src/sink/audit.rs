@@ -41,6 +41,15 @@ pub struct Flow {
     pub bytes: u64,
 }
 
+impl Flow {
+    /// Adds what it took from the same source in another engine.
+    pub fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
 struct Booked {
     end: Cursor,
     batch: Delivered,

@@ -4,9 +4,10 @@ use super::Sink;
 use crate::ports::SinkError;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 /// Whether a sink is being tried.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Circuit {
     /// It takes what it is sent.
     Closed,
@@ -33,6 +34,8 @@ pub struct SinkStatus {
     pub pausing: bool,
     /// Whether refused rows wait for the dead-letter sink.
     pub waiting_for_letters: bool,
+    /// How long refused rows have waited for it since the process began.
+    pub waited_for_letters: Duration,
 }
 
 impl SinkStatus {
@@ -43,6 +46,20 @@ impl SinkStatus {
             (_, false) => Circuit::HalfOpen,
             (_, true) => Circuit::Open,
         }
+    }
+
+    /// The same sink in two engines as one: how the worse of them fares, and the failures of both.
+    pub fn merged(self, other: Self) -> Self {
+        let recovered = self.recovered && other.recovered;
+        let waiting_for_letters = self.waiting_for_letters || other.waiting_for_letters;
+        let (mut worse, other) = if self.circuit() >= other.circuit() { (self, other) } else { (other, self) };
+        for (kind, n) in other.failures {
+            *worse.failures.entry(kind).or_default() += n;
+        }
+        worse.waited_for_letters += other.waited_for_letters;
+        worse.last_error = worse.last_error.or(other.last_error);
+        worse.last_kind = worse.last_kind.or(other.last_kind);
+        Self { recovered, waiting_for_letters, ..worse }
     }
 }
 

@@ -2,6 +2,7 @@
 //! less ready, because what it can't take yet is kept: input would be turned away, or a node's agent restarted, for nothing.
 //! What is wrong is said all the same, and `/readyz?strict=true` answers 503 to any of it, for alerts and careful roll-outs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -68,12 +69,20 @@ pub fn readiness(handle: &Handle) -> Readiness {
     if handle.store.is_holding() {
         reasons.push(agent("disk_full", "the journal waits for space below `data_dir`; free some"));
     }
-    let mut degraded: Vec<Reason> = handle.engine.sinks().values().filter_map(|sink| sink_trouble(sink)).collect();
-    degraded.extend(handle.engine.stopped().into_iter().map(|(partition, detail)| Reason {
-        component: format!("partition {partition}"),
-        what: "partition_stopped",
-        detail,
-    }));
+    let mut degraded: Vec<Reason> = Vec::new();
+    for engine in handle.engines() {
+        degraded.extend(engine.sinks().values().filter_map(|sink| sink_trouble(sink)));
+        degraded.extend(engine.stopped().into_iter().map(|(partition, detail)| Reason {
+            component: format!("partition {partition}"),
+            what: "partition_stopped",
+            detail,
+        }));
+    }
+    // A sink that several partitions of a group feed fails in each of them for the same reason.
+    let mut told = BTreeSet::new();
+    degraded.retain(|reason| told.insert((reason.component.clone(), reason.what)));
+    let troubles = handle.groups.troubles().into_iter();
+    degraded.extend(troubles.map(|t| Reason { component: t.source, what: t.what, detail: t.detail }));
     degraded.extend(handle.figures().iter().filter_map(|(name, figures)| source_trouble(name, figures)));
     if let Some(detail) = handle.reloads().trouble {
         degraded.push(Reason { component: "agent".to_owned(), what: "reload_refused", detail });
@@ -102,8 +111,6 @@ pub fn sink_trouble(sink: &Sink) -> Option<Reason> {
 }
 
 fn source_trouble(name: &str, figures: &Figures) -> Option<Reason> {
-    let Figures::Kafka(source) = figures else { return None };
-    let source = source.upgrade()?;
-    let detail = source.trouble()?;
+    let detail = figures.kafka_trouble()?;
     Some(Reason { component: name.to_owned(), what: "source_down", detail })
 }

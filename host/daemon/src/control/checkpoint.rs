@@ -12,7 +12,6 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use sawlog_checkpoint::{CheckpointInfo, DiskJournal};
 use sawlog_core::SinkId;
-use sawlog_core::engine::Engine;
 use sawlog_core::journal::JournalState;
 use sawlog_core::journal::record::decode;
 use serde_json::{Value, json};
@@ -69,11 +68,13 @@ pub fn routes() -> Router<Arc<Handle>> {
 
 async fn list(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
     let found = handle.store.checkpoints().await.map_err(Refusal::internal)?;
-    Ok(Json(json!({ "checkpoints": listed(&found), "newest": newest(&handle.engine) })))
+    Ok(Json(json!({ "checkpoints": listed(&found), "newest": newest(&handle) })))
 }
 
 async fn write(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
-    handle.engine.keep_checkpoint().await.map_err(Refusal::internal)?;
+    for engine in handle.engines() {
+        engine.keep_checkpoint().await.map_err(Refusal::internal)?;
+    }
     list(State(handle)).await
 }
 
@@ -83,7 +84,11 @@ async fn show(State(handle): State<Arc<Handle>>, Path(number): Path<u64>) -> Res
 }
 
 async fn now(State(handle): State<Arc<Handle>>) -> Json<Value> {
-    Json(view(&handle.engine.journal().state()))
+    let mut now = view(&handle.engine.journal().state());
+    let moving = handle.groups.running().into_iter();
+    let moving = moving.map(|(source, place, one)| (format!("{source} {place}"), view(&one.engine.journal().state())));
+    now["moving"] = moving.collect::<serde_json::Map<_, _>>().into();
+    Json(now)
 }
 
 fn listed(found: &[CheckpointInfo]) -> Value {
@@ -91,10 +96,10 @@ fn listed(found: &[CheckpointInfo]) -> Value {
     found.iter().map(one).collect()
 }
 
-/// Age and duration of the newest, in seconds.
-pub fn newest(engine: &Engine) -> Value {
-    let checkpoints = engine.checkpoints();
-    let age = checkpoints.at.map(|at| engine.elapsed().saturating_sub(at));
+/// Age and duration of the newest, in seconds; of the engine whose newest is the oldest.
+pub fn newest(handle: &Handle) -> Value {
+    let checkpoints = handle.checkpoints();
+    let age = checkpoints.at.map(|at| handle.engine.elapsed().saturating_sub(at));
     json!({
         "age_seconds": age.map(|age: Duration| age.as_secs_f64()), "took_seconds": checkpoints.took.as_secs_f64(),
         "kept": checkpoints.kept, "failures": checkpoints.failures,
@@ -115,7 +120,7 @@ async fn read(store: &DiskJournal, number: u64) -> Result<JournalState, ControlE
 /// What is in a journal's state.
 fn view(state: &JournalState) -> Value {
     let sinks: serde_json::Map<String, Value> =
-        state.sinks().map(|sink| (sink.to_string(), cursors(state, sink))).collect();
+        state.sinks().map(|sink| (sink.to_string(), cursors(state, sink).into())).collect();
     json!({
         "time": state.time, "epoch": epoch(state), "partitions": state.partitions.len(),
         "generations": state.generations.len(), "verdicts": state.verdicts.len(), "sinks": sinks,
@@ -123,7 +128,7 @@ fn view(state: &JournalState) -> Value {
 }
 
 /// Where `sink` stands in every generation.
-pub fn cursors(state: &JournalState, sink: &SinkId) -> Value {
+pub fn cursors(state: &JournalState, sink: &SinkId) -> Vec<Value> {
     let one = |(generation, known): (&sawlog_record::id::Generation, &sawlog_core::journal::GenerationState)| {
         let cursor = state.cursor(sink, *generation);
         json!({

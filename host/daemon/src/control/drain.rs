@@ -1,6 +1,7 @@
 //! `sawlog drain`: no input is planned any more, and sinks send what they hold at once. A node's last word before it goes; only a
 //! new start takes input again.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ struct Asked {
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     delivered: bool,
-    /// Sinks that have not finished what is planned.
+    /// What is not finished: sinks, and partitions of groups that are being opened.
     open: Vec<String>,
 }
 
@@ -59,17 +60,25 @@ pub fn routes() -> Router<Arc<Handle>> {
 }
 
 async fn drain(State(handle): State<Arc<Handle>>, Query(asked): Query<Asked>) -> Json<Answer> {
-    handle.end();
-    handle.engine.wind_down();
+    handle.wind_down();
     tracing::info!(wait = asked.wait, "draining: no input is planned any more");
     let until = asked.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-    while asked.wait && !handle.engine.is_delivered() && until.is_none_or(|until| Instant::now() < until) {
+    while asked.wait && !handle.is_delivered() && until.is_none_or(|until| Instant::now() < until) {
         tokio::time::sleep(LOOK).await;
     }
-    let state = handle.engine.journal().state();
-    let open = state.sinks().filter(|sink| !sawlog_core::reload::is_delivered(&state, sink));
-    let open: Vec<String> = open.map(ToString::to_string).collect();
+    let open = open(&handle);
     Json(Answer { delivered: open.is_empty(), open })
+}
+
+/// Sinks that have not finished what is planned, in any engine, and partitions of groups that are still being opened.
+fn open(handle: &Handle) -> Vec<String> {
+    let mut open = BTreeSet::new();
+    for engine in handle.engines() {
+        let state = engine.journal().state();
+        let sinks = state.sinks().filter(|sink| !sawlog_core::reload::is_delivered(&state, sink));
+        open.extend(sinks.map(ToString::to_string));
+    }
+    open.into_iter().chain(handle.groups.unsettled()).collect()
 }
 
 /// `sawlog drain`: with `--wait` it fails where something is left.

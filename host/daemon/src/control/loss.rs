@@ -1,6 +1,7 @@
 //! `sawlog loss`: the ledger. Every input record of a source has, for each sink, exactly one outcome, or is in flight.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -100,13 +101,56 @@ pub fn ledger(state: &JournalState, sinks: &BTreeMap<SinkId, Arc<Sink>>) -> Ledg
     Ledger { balanced: lines.iter().all(|line| line.imbalance == 0), lines }
 }
 
+/// The ledger of the whole agent: the node's own journal, and those of the partitions of groups that it has now.
+pub fn of_agent(handle: &Handle) -> Ledger {
+    let mut lines: BTreeMap<(String, String), Line> = BTreeMap::new();
+    // Two engines may be out of balance and their sum not.
+    let mut balanced = true;
+    for engine in handle.engines() {
+        let one = ledger(&engine.journal().state(), &engine.sinks());
+        balanced &= one.balanced;
+        for line in one.lines {
+            match lines.entry((line.sink.clone(), line.source.clone())) {
+                Entry::Vacant(first) => _ = first.insert(line),
+                Entry::Occupied(mut sum) => sum.get_mut().add(&line),
+            }
+        }
+    }
+    Ledger { balanced, lines: lines.into_values().collect() }
+}
+
+impl Line {
+    /// Adds the same sink and source in another engine.
+    fn add(&mut self, other: &Self) {
+        let numbers = [
+            (&mut self.read, other.read),
+            (&mut self.delivered, other.delivered),
+            (&mut self.absorbed, other.absorbed),
+            (&mut self.dead_lettered, other.dead_lettered),
+            (&mut self.in_flight, other.in_flight),
+            (&mut self.behind, other.behind),
+            (&mut self.rows, other.rows),
+        ];
+        numbers.into_iter().for_each(|(mine, theirs)| *mine += theirs);
+        self.imbalance += other.imbalance;
+        let maps = [
+            (&mut self.dropped, &other.dropped),
+            (&mut self.lost, &other.lost),
+            (&mut self.lost_bytes, &other.lost_bytes),
+        ];
+        for (mine, theirs) in maps {
+            theirs.iter().for_each(|(reason, n)| *mine.entry(reason.clone()).or_default() += n);
+        }
+    }
+}
+
 /// What the running agent answers.
 pub fn routes() -> Router<Arc<Handle>> {
     Router::new().route("/v1/loss", get(answer)).route("/v1/ledger", get(answer))
 }
 
 async fn answer(State(handle): State<Arc<Handle>>) -> Json<Ledger> {
-    Json(ledger(&handle.engine.journal().state(), &handle.engine.sinks()))
+    Json(of_agent(&handle))
 }
 
 /// `sawlog loss`: fails where the ledger does not balance.

@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use clap::Args;
-use sawlog_core::sink::{Circuit, Sink};
+use sawlog_core::engine::Engine;
+use sawlog_core::sink::{Circuit, Sink, SinkStatus};
 use sawlog_core::status::settled;
 use serde_json::{Value, json};
 
@@ -49,32 +50,38 @@ pub fn report(handle: &Handle) -> Value {
         "uptime_seconds": handle.started.elapsed().as_secs(),
         "readiness": readiness,
         "sources": source_views(handle),
-        "sinks": handle.engine.sinks().values().map(|sink| sink_view(handle, sink)).collect::<Vec<_>>(),
-        "checkpoint": super::checkpoint::newest(&handle.engine),
+        "sinks": handle.sinks().values().map(|engines| sink_view(handle, engines)).collect::<Vec<_>>(),
+        "checkpoint": super::checkpoint::newest(handle),
         "journal_bytes": handle.store.disk_bytes(),
         "reloads": { "taken": reloads.taken, "refused": reloads.refused, "trouble": reloads.trouble },
     })
 }
 
-/// How a sink fares: its circuit, what it holds, how far behind it is.
-pub fn sink_view(handle: &Handle, sink: &Sink) -> Value {
-    let status = sink.status();
-    let (batches, bytes) = sink.intake.backlog();
-    let state = handle.engine.journal().state();
-    let books = sink.intake.books(&state);
-    let behind: u64 = settled(&state).iter().filter(|((id, _), _)| *id == sink.id).map(|(_, line)| line.behind).sum();
-    let trouble = probes::sink_trouble(sink);
+/// How a sink fares, over the engines that feed it: its circuit, what it holds, how far behind it is.
+pub fn sink_view(handle: &Handle, engines: &[(Arc<Engine>, Arc<Sink>)]) -> Value {
+    let (mut backlog, mut in_flight, mut behind) = ((0, 0), 0, 0);
+    for (engine, sink) in engines {
+        let (batches, bytes) = sink.intake.backlog();
+        backlog = (backlog.0 + batches, backlog.1 + bytes);
+        let state = engine.journal().state();
+        in_flight += sink.intake.books(&state).values().map(|books| books.in_flight).sum::<u64>();
+        behind +=
+            settled(&state).iter().filter(|((id, _), _)| *id == sink.id).map(|(_, line)| line.behind).sum::<u64>();
+    }
+    let status = engines.iter().map(|(_, sink)| sink.status()).reduce(SinkStatus::merged).unwrap_or_default();
+    let trouble = engines.iter().find_map(|(_, sink)| probes::sink_trouble(sink));
+    let name = engines.first().map_or("", |(_, sink)| sink.id.as_str());
     json!({
-        "name": sink.id.as_str(),
-        "type": handle.config().sinks.get(sink.id.as_str()).map(|sink| sink.r#type),
+        "name": name,
+        "type": handle.config().sinks.get(name).map(|sink| sink.r#type),
         "state": trouble.as_ref().map_or("ok", |reason| reason.what),
         "detail": trouble.map(|reason| reason.detail),
         "circuit": circuit(status.circuit()),
         "failures_in_a_row": status.failures_in_a_row,
         "failures": status.failures,
-        "backlog_batches": batches,
-        "backlog_bytes": bytes,
-        "in_flight": books.values().map(|books| books.in_flight).sum::<u64>(),
+        "backlog_batches": backlog.0,
+        "backlog_bytes": backlog.1,
+        "in_flight": in_flight,
         "behind": behind,
     })
 }

@@ -1,50 +1,39 @@
-//! Sources that share their partitions with other agents. Each partition that the group gives is a little agent of its own: a
-//! journal in the journal topic, a source, sinks under the partition's name, and an engine over them. It starts by fencing
-//! whoever had the partition, goes on where the journal says, and is dropped when the partition is taken: dropping an engine's
-//! tasks at any moment is safe.
+//! Sources that share their partitions with other agents: membership in their groups, and which partitions run here. Each
+//! partition that the group gives is opened by [`super::partition`], opened anew when its journal fails, and dropped when it is
+//! taken: dropping an engine's tasks at any moment is safe.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use event_listener::Event;
-use sawlog_core::engine::{Engine, Parts, Route};
-use sawlog_core::journal::Journal;
-use sawlog_core::ports::Clock;
-use sawlog_core::shared::Tuning;
-use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
-use sawlog_core::{SinkId, SourceId};
+use futures_util::future::join_all;
+use sawlog_core::sink::Observer;
 use sawlog_kafka::PartitionRef;
-use sawlog_kafka::journal::{TopicJournal, TopicJournalOptions};
-use sawlog_record::id::hash;
-use sawlog_sources::kafka::KafkaTopics;
+use sawlog_kafka::journal::TopicJournal;
 use sawlog_sources::kafka::config::KafkaSource;
-use sawlog_sources::kafka::group::{Floors, GroupMember, Ownership, cluster};
+use sawlog_sources::kafka::group::{Floors, GroupMember, Ownership, Troubles};
 use sawlog_sources::registry::SourceOptions;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::epochs::{Epoch, Epochs};
-use super::owned::{NothingToRescue, guard};
-use super::parts::wanted;
+use super::figures::Figures;
+use super::partition::Running;
 use super::pipelines::PluginBytes;
-use super::runtime::{Bounded, SystemClock};
 use super::slots::Slots;
-use super::{Options, RunError, sinks};
+use super::{Options, RunError};
 use crate::config::Config;
 use crate::config::files::Files;
 
-/// Time after which the broker aborts a journal's transaction that does not end; a killed owner's holds the next one back.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before a partition that failed is opened again: long enough for the group to say that it is another's now, or the one
 /// who was fenced would fence the new owner in turn.
 const BACK_OFF: Duration = Duration::from_secs(4);
+/// Longest time for leaving the groups.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// How often a partition's floor is told to the group.
 const TELL_EVERY: Duration = Duration::from_millis(500);
-/// Least room for messages of one partition, in bytes.
-const FETCH_BYTES_MIN: u64 = 1 << 20;
 
 /// The configuration that partitions run under.
 pub struct Plan {
@@ -72,40 +61,50 @@ pub struct Base {
     pub fields: Slots,
     /// What `run` was asked for.
     pub options: Options,
+    /// Who hears of delivered batches.
+    pub observer: OnceLock<Arc<dyn Observer>>,
+    /// Whether the agent is on its way out: what is opened from then on plans nothing.
+    pub ending: AtomicBool,
 }
 
-/// A partition that this agent has.
-#[derive(Clone)]
-pub struct Running {
-    /// Its engine.
-    pub engine: Arc<Engine>,
-    /// Its source.
-    pub source: Arc<KafkaTopics>,
+/// A partition that the group gave.
+#[derive(Default)]
+struct Held {
+    /// What runs, once it does.
+    running: Option<Running>,
+    /// Why the last attempt to run it failed.
+    trouble: Option<String>,
 }
-
-type Partitions = BTreeMap<PartitionRef, Option<Running>>;
 
 /// One source's membership.
-struct Group {
-    name: String,
-    options: KafkaSource,
-    base: Arc<Base>,
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) options: KafkaSource,
+    pub(super) base: Arc<Base>,
     plan: watch::Receiver<Arc<Plan>>,
-    /// Partitions that the group gave; `None` until they run.
-    partitions: Mutex<Partitions>,
+    partitions: Mutex<BTreeMap<PartitionRef, Held>>,
     joined: AtomicBool,
+    troubles: Troubles,
 }
 
 /// All sources that are members of groups.
 pub struct Groups {
+    base: Arc<Base>,
     groups: Vec<Arc<Group>>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     plan: watch::Sender<Arc<Plan>>,
+    leaving: watch::Sender<bool>,
 }
 
-/// The sinks that rows of a source can reach, the dead letters among them.
-fn sinks_of(config: &Config, source: &str) -> BTreeSet<SinkId> {
-    config.subgraph(source).sinks.into_iter().chain([config.dead_letter()]).map(SinkId::new).collect()
+/// What keeps partitions of a group from being read here.
+#[derive(Debug)]
+pub struct Trouble {
+    /// The source.
+    pub source: String,
+    /// One word for programs.
+    pub what: &'static str,
+    /// A sentence for a person.
+    pub detail: String,
 }
 
 /// The options of a source that shares its partitions with other agents.
@@ -121,6 +120,7 @@ impl Groups {
     pub fn join(base: Base, plan: Plan) -> Result<Self, RunError> {
         let base = Arc::new(base);
         let (plan, watched) = watch::channel(Arc::new(plan));
+        let (leaving, left) = watch::channel(false);
         let (mut groups, mut tasks) = (Vec::new(), Vec::new());
         let sources = watched.borrow().config.sources.clone();
         for (name, source) in sources {
@@ -133,11 +133,17 @@ impl Groups {
                 plan: watched.clone(),
                 partitions: Mutex::default(),
                 joined: AtomicBool::new(false),
+                troubles: member.troubles(),
             });
-            tasks.push(tokio::spawn(group.clone().follow(member)));
+            tasks.push(tokio::spawn(group.clone().follow(member, left.clone())));
             groups.push(group);
         }
-        Ok(Self { groups, tasks, plan })
+        Ok(Self { base, groups, tasks: Mutex::new(tasks), plan, leaving })
+    }
+
+    /// The names of their sources.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|group| group.name.as_str())
     }
 
     /// Has every partition go on under another configuration; where only its addresses changed, as it is.
@@ -151,23 +157,90 @@ impl Groups {
     pub fn running(&self) -> Vec<(String, PartitionRef, Running)> {
         let of = |group: &Arc<Group>| {
             let partitions = group.lock();
-            let running = partitions.iter().filter_map(|(place, one)| Some((place.clone(), one.clone()?)));
+            let running = partitions.iter().filter_map(|(place, held)| Some((place.clone(), held.running.clone()?)));
             running.map(|(place, one)| (group.name.clone(), place, one)).collect::<Vec<_>>()
         };
         self.groups.iter().flat_map(of).collect()
     }
 
-    /// Whether every partition that was given runs, and each group has given some answer.
-    pub fn is_settled(&self) -> bool {
-        let settled =
-            |group: &Arc<Group>| group.joined.load(Ordering::Relaxed) && group.lock().values().all(Option::is_some);
-        self.groups.iter().all(settled)
+    /// What the source of each group counts about itself, over its partitions here.
+    pub fn figures(&self) -> BTreeMap<String, Figures> {
+        let of = |group: &Arc<Group>| {
+            let partitions = group.lock();
+            let sources = partitions.values().filter_map(|held| Some(Arc::downgrade(&held.running.as_ref()?.source)));
+            (group.name.clone(), Figures::Kafka(sources.collect()))
+        };
+        self.groups.iter().map(of).collect()
+    }
+
+    /// What is given and does not run yet: partitions, and groups that have not answered.
+    pub fn unsettled(&self) -> Vec<String> {
+        let of = |group: &Arc<Group>| {
+            let silent = (!group.joined.load(Ordering::Relaxed)).then(|| format!("{} (joining its group)", group.name));
+            let partitions = group.lock();
+            let opening = partitions.iter().filter(|(_, held)| held.running.is_none());
+            let opening = opening.map(|(place, _)| format!("{} {place} (being opened)", group.name));
+            silent.into_iter().chain(opening).collect::<Vec<_>>()
+        };
+        self.groups.iter().flat_map(of).collect()
+    }
+
+    /// What keeps partitions from being read.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.groups.iter().flat_map(|group| group.troubles()).collect()
+    }
+
+    /// Has `observer` hear of every batch that sinks of partitions deliver.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        let observer = self.base.observer.get_or_init(|| observer);
+        for (_, _, partition) in self.running() {
+            partition.engine.sinks().values().for_each(|sink| sink.observe(observer.clone()));
+        }
+    }
+
+    /// From here on, partitions that are opened plan nothing.
+    pub fn end(&self) {
+        self.base.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// How much of a shutdown's `grace` is kept for leaving; none where there is nothing to leave.
+    pub fn leaving_time(&self, grace: Duration) -> Duration {
+        if self.groups.is_empty() { Duration::ZERO } else { (grace / 4).min(LEAVE_MAX) }
+    }
+
+    /// Ends all partitions, each with a last checkpoint, and leaves the groups, so that others need not wait for a session to
+    /// run out; at most for `within`.
+    pub async fn leave(&self, within: Duration) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        if tasks.is_empty() {
+            return;
+        }
+        let leave = async {
+            let partitions = self.running();
+            join_all(partitions.iter().map(|(_, place, partition)| last_checkpoint(place, partition))).await;
+            self.leaving.send_replace(true);
+            join_all(&mut tasks).await
+        };
+        match tokio::time::timeout(within, leave).await {
+            Ok(_) => tracing::info!("the consumer groups are left"),
+            Err(_) => tracing::warn!(
+                ?within,
+                "a consumer group was not left in time; its partitions go to others when the session has run out"
+            ),
+        }
+        tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn last_checkpoint(place: &PartitionRef, partition: &Running) {
+    if let Err(error) = partition.engine.keep_checkpoint().await {
+        tracing::warn!(partition = %place, %error, "no last checkpoint; the next owner goes on from the one before");
     }
 }
 
@@ -180,34 +253,54 @@ impl Drop for Task {
     }
 }
 
-/// The tasks of one partition's engine; they end with it.
-struct Tasks(Arc<Bounded>);
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
 impl Group {
-    fn lock(&self) -> MutexGuard<'_, Partitions> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionRef, Held>> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts and ends partitions as the group says.
-    async fn follow(self: Arc<Self>, mut member: GroupMember) {
+    /// How many partitions are here.
+    pub(super) fn partitions(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        let trouble = |what, detail| Trouble { source: self.name.clone(), what, detail };
+        let group = &self.options.group_id;
+        let mut troubles = Vec::new();
+        if let Some(error) = self.troubles.newest() {
+            troubles.push(trouble("group_down", format!("consumer group {group}: {error}")));
+        } else if !self.joined.load(Ordering::Relaxed) {
+            let detail = format!("consumer group {group} has not answered yet: no partition is read");
+            troubles.push(trouble("group_joining", detail));
+        }
+        for (place, held) in self.lock().iter().filter(|(_, held)| held.running.is_none()) {
+            let Some(error) = &held.trouble else { continue };
+            let again = format!("{place} can't be opened: {error}; it is tried again every {} s", BACK_OFF.as_secs());
+            troubles.push(trouble("partition_waits", again));
+        }
+        troubles
+    }
+
+    /// Starts and ends partitions as the group says, until the agent leaves the group.
+    async fn follow(self: Arc<Self>, mut member: GroupMember, mut leaving: watch::Receiver<bool>) {
         let mut tasks: BTreeMap<PartitionRef, Task> = BTreeMap::new();
-        while let Some(change) = member.change().await {
+        loop {
+            let change = tokio::select! {
+                change = member.change() => change,
+                // The sender goes with the agent.
+                _ = leaving.wait_for(|leaving| *leaving) => break,
+            };
             match change {
-                Ownership::Given(places) => {
+                None => return,
+                Some(Ownership::Given(places)) => {
                     for place in places {
-                        self.lock().insert(place.clone(), None);
+                        self.lock().insert(place.clone(), Held::default());
                         let keep = self.clone().keep(place.clone(), member.floors());
                         tasks.insert(place, Task(tokio::spawn(keep)));
                     }
                     self.joined.store(true, Ordering::Relaxed);
                 }
-                Ownership::Taken(places) => {
+                Some(Ownership::Taken(places)) => {
                     for place in places {
                         tasks.remove(&place);
                         self.lock().remove(&place);
@@ -215,6 +308,13 @@ impl Group {
                 }
             }
         }
+        let floors = member.floors();
+        for (place, held) in self.lock().iter() {
+            held.running.iter().for_each(|running| running.tell(place, &floors));
+        }
+        drop(tasks);
+        self.lock().clear();
+        member.leave().await;
     }
 
     /// Runs one partition until it is taken; after a failure from its journal again.
@@ -222,20 +322,27 @@ impl Group {
         let mut plan = self.plan.clone();
         loop {
             let present = plan.borrow_and_update().clone();
-            match self.open(&place, &present).await {
+            let trouble = match Running::open(&self, &place, &present).await {
                 Ok((running, journal, _tasks)) => {
-                    if let Some(here) = self.lock().get_mut(&place) {
-                        *here = Some(running.clone());
-                    }
+                    self.note(&place, Some(running.clone()), None);
                     let why = self.watch(&place, &running, &journal, &mut plan, &floors).await;
                     tracing::info!(partition = %place, why, "the partition is opened anew");
+                    None
                 }
-                Err(error) => tracing::warn!(partition = %place, %error, "the partition can't be opened; trying again"),
-            }
-            if let Some(here) = self.lock().get_mut(&place) {
-                *here = None;
-            }
+                Err(error) => {
+                    tracing::warn!(partition = %place, %error, "the partition can't be opened; trying again");
+                    Some(error.to_string())
+                }
+            };
+            self.note(&place, None, trouble);
             tokio::time::sleep(BACK_OFF).await;
+        }
+    }
+
+    /// Notes how a partition fares, where the group has not taken it meanwhile.
+    fn note(&self, place: &PartitionRef, running: Option<Running>, trouble: Option<String>) {
+        if let Some(held) = self.lock().get_mut(place) {
+            *held = Held { running, trouble };
         }
     }
 
@@ -253,108 +360,8 @@ impl Group {
                 error = journal.failure() => return error.to_string(),
                 error = running.engine.failure() => return error.to_string(),
                 _ = plan.changed() => return "the configuration changed".to_owned(),
-                () = tokio::time::sleep(TELL_EVERY) => {}
-            }
-            if let Some(lag) = running.source.lag().into_iter().next() {
-                floors.raise(place, lag.floor);
+                () = tokio::time::sleep(TELL_EVERY) => running.tell(place, floors),
             }
         }
-    }
-
-    async fn open(&self, place: &PartitionRef, plan: &Plan) -> Result<(Running, Arc<TopicJournal>, Tasks), RunError> {
-        let (base, group) = (&self.base, &self.options.group_id);
-        let options = TopicJournalOptions {
-            topic: self.options.journal_topic.clone(),
-            name: format!("{group}/{}/{place}", self.name),
-            transaction_timeout: TRANSACTION_TIMEOUT,
-        };
-        let store = Arc::new(TopicJournal::new(cluster(&self.options, &base.agent, &self.name), options)?);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let journal = Arc::new(Journal::open(store.clone(), clock.clone()).await?);
-        let blobs = Epoch::store_blobs(&plan.files, &plan.bytes, &journal).await?;
-        let (_, failures) = base.epochs.restore(&journal, &base.plugins, &base.fields).await;
-        for failure in failures {
-            tracing::error!(failure, partition = %place, "an older configuration is not at hand; the partition stops");
-        }
-        let source = KafkaTopics::open_given(&self.alone(place), &base.agent, &self.name, base.options.until_eof)?;
-        let source = Arc::new(source);
-        let reseated = Arc::new(Event::new());
-        let sinks = self.sinks(place, plan, &store, &journal, &clock, &reseated)?;
-        let tasks = Tasks(Arc::new(Bounded::default()));
-        let parts = Parts {
-            journal,
-            clock,
-            chains: base.epochs.clone(),
-            rescue: Arc::new(NothingToRescue),
-            routes: vec![Route { id: SourceId::new(&self.name), source: source.clone(), retired: None }],
-            sinks,
-            reseated,
-            tuning: Tuning::default(),
-            checkpoint_interval: plan.config.sections.checkpoint.interval.as_duration(),
-            spawner: tasks.0.clone(),
-        };
-        let mut wanted = wanted(&plan.config, &plan.epoch);
-        let source_id = SourceId::new(&self.name);
-        wanted.sinks.retain(|_, sources| sources.contains(&source_id));
-        wanted.sinks.values_mut().for_each(|sources| *sources = BTreeSet::from([source_id.clone()]));
-        wanted.blobs = blobs;
-        let engine = Engine::start(parts, wanted).await?;
-        Ok((Running { engine, source }, store, tasks))
-    }
-
-    /// The source's options for one partition that it reads without a group.
-    fn alone(&self, place: &PartitionRef) -> KafkaSource {
-        let share = self.options.fetch_bytes_max.as_bytes() / self.lock().len().max(1) as u64;
-        KafkaSource {
-            topics: vec![place.topic.clone()],
-            topics_pattern: None,
-            partitions: vec![place.partition],
-            instance_id: None,
-            fetch_bytes_max: sawlog_settings::ByteSize::bytes(share.max(FETCH_BYTES_MIN)),
-            ..self.options.clone()
-        }
-    }
-
-    /// Sinks under the partition's own name: claims, cursors and transactional ids move with it.
-    fn sinks(
-        &self,
-        place: &PartitionRef,
-        plan: &Plan,
-        store: &Arc<TopicJournal>,
-        journal: &Arc<Journal>,
-        clock: &Arc<dyn Clock>,
-        reseated: &Arc<Event>,
-    ) -> Result<BTreeMap<SinkId, Arc<Sink>>, RunError> {
-        let (config, group) = (&plan.config, &self.options.group_id);
-        let names = sinks_of(config, &self.name);
-        let letters: BTreeMap<String, Arc<DeadLetters>> = names
-            .iter()
-            .filter(|name| config.is_dead_letter_sink(name.as_str()))
-            .map(|name| (name.as_str().to_owned(), Arc::default()))
-            .collect();
-        let owner = hash("sawlog.moving", &[group.as_bytes(), self.name.as_bytes(), place.to_string().as_bytes()]);
-        let mut made = BTreeMap::new();
-        for id in names {
-            let sink = &config.sinks[id.as_str()];
-            let port = sinks::open_moving(id.as_str(), sink, group, place, &self.base.data_dir)?;
-            let identity = SinkIdentity {
-                directory: super::parts::hex(&owner[..16]),
-                sink_epoch: super::parts::sink_epoch(sink)?,
-            };
-            let one = Sink::new(
-                id.clone(),
-                guard(port, store),
-                sinks::limits(),
-                sinks::tuning(sink),
-                identity,
-                journal.clone(),
-                clock.clone(),
-                sink.dead_letter.as_ref().and_then(|to| letters.get(to)).cloned(),
-                letters.get(id.as_str()).cloned(),
-                reseated.clone(),
-            );
-            made.insert(id, Arc::new(one));
-        }
-        Ok(made)
     }
 }

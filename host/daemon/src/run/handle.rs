@@ -9,12 +9,16 @@ use std::time::{Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use sawlog_checkpoint::DiskJournal;
+use sawlog_core::SinkId;
 use sawlog_core::engine::Engine;
-use sawlog_core::sink::Observer;
+use sawlog_core::shared::Shared;
+use sawlog_core::sink::{Observer, Sink};
+use sawlog_core::status::Checkpoints;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::figures::Figures;
+use super::groups::Groups;
 use super::parts::Running;
 use crate::config::Config;
 
@@ -44,8 +48,10 @@ pub struct Reloads {
 
 /// The running agent, for others.
 pub struct Handle {
-    /// The engine.
+    /// The node's own engine: sources whose partitions do not move.
     pub engine: Arc<Engine>,
+    /// Partitions that are shared with other agents; each that runs here has an engine of its own.
+    pub groups: Arc<Groups>,
     /// The journal on the disk.
     pub store: Arc<DiskJournal>,
     /// The agent's id.
@@ -87,6 +93,7 @@ impl Handle {
         let (agent, directory) = running.names();
         let handle = Self {
             engine: running.engine.clone(),
+            groups: running.groups.clone(),
             store: running.store.clone(),
             agent,
             directory,
@@ -107,8 +114,50 @@ impl Handle {
     }
 
     /// The sources' own figures.
-    pub fn figures(&self) -> Arc<BTreeMap<String, Figures>> {
-        self.present.read().unwrap_or_else(PoisonError::into_inner).figures.clone()
+    pub fn figures(&self) -> BTreeMap<String, Figures> {
+        let own = self.present.read().unwrap_or_else(PoisonError::into_inner).figures.clone();
+        own.iter().map(|(name, figures)| (name.clone(), figures.clone())).chain(self.groups.figures()).collect()
+    }
+
+    /// All engines: the node's own first, then one for each partition of a group that runs here.
+    pub fn engines(&self) -> Vec<Arc<Engine>> {
+        let moving = self.groups.running().into_iter().map(|(_, _, partition)| partition.engine);
+        std::iter::once(self.engine.clone()).chain(moving).collect()
+    }
+
+    /// Every source with the engines that read it: none where a group has given this agent no partition.
+    pub fn sources(&self) -> BTreeMap<String, Vec<(Arc<Engine>, Arc<Shared>)>> {
+        let mut sources: BTreeMap<String, Vec<_>> =
+            self.groups.names().map(|name| (name.to_owned(), Vec::new())).collect();
+        for engine in self.engines() {
+            for shared in engine.sources() {
+                sources.entry(shared.inputs.id.to_string()).or_default().push((engine.clone(), shared));
+            }
+        }
+        sources
+    }
+
+    /// Every sink with the engines that feed it; at least the node's own.
+    pub fn sinks(&self) -> BTreeMap<SinkId, Vec<(Arc<Engine>, Arc<Sink>)>> {
+        let mut sinks: BTreeMap<SinkId, Vec<_>> = BTreeMap::new();
+        for engine in self.engines() {
+            for (id, sink) in engine.sinks() {
+                sinks.entry(id).or_default().push((engine.clone(), sink));
+            }
+        }
+        sinks
+    }
+
+    /// How checkpoints of all engines fare.
+    pub fn checkpoints(&self) -> Checkpoints {
+        let mut all = Checkpoints::default();
+        self.engines().iter().for_each(|engine| all.add(engine.checkpoints()));
+        all
+    }
+
+    /// Whether every engine has delivered everything that is planned, and no partition of a group is still being opened.
+    pub fn is_delivered(&self) -> bool {
+        self.groups.unsettled().is_empty() && self.engines().iter().all(|engine| engine.is_delivered())
     }
 
     /// The plugins.
@@ -125,6 +174,7 @@ impl Handle {
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         let observer = self.observer.get_or_init(|| observer);
         self.engine.sinks().values().for_each(|sink| sink.observe(observer.clone()));
+        self.groups.observe(observer.clone());
     }
 
     /// Notes how a reload went; called by the loop.
@@ -146,9 +196,11 @@ impl Handle {
         }
     }
 
-    /// From here on no input is planned, and nothing that changes the agent is taken.
-    pub fn end(&self) {
+    /// From here on nothing that changes the agent is taken, no input is planned, and sinks send what they hold at once.
+    pub fn wind_down(&self) {
         self.ending.store(true, Ordering::Relaxed);
+        self.groups.end();
+        self.engines().iter().for_each(|engine| engine.wind_down());
     }
 
     /// Whether the agent is winding down.

@@ -8,9 +8,11 @@ mod former;
 pub mod groups;
 pub mod handle;
 mod owned;
+mod partition;
 mod parts;
 mod pipelines;
 mod reload;
+pub mod replay;
 mod requests;
 mod runtime;
 mod sinks;
@@ -19,7 +21,6 @@ mod sources;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sawlog_core::engine::Engine;
@@ -29,10 +30,9 @@ use crate::config::Config;
 use crate::config::files::Files;
 use crate::telemetry::Telemetry;
 use crate::{api, control};
-use groups::Groups;
 
 pub use handle::Handle;
-pub use parts::RunError;
+pub use parts::{RunError, hex};
 pub use runtime::SystemClock;
 
 /// How long a look at the state of delivery waits for the next.
@@ -61,13 +61,13 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let telemetry = Telemetry::start(&handle)?;
         handle.observe(telemetry.batches());
         let api = api::start(handle.clone(), telemetry.clone()).await?;
-        let (engine, groups) = (running.engine.clone(), running.groups.clone());
+        let engine = running.engine.clone();
         let is_delivered = loop {
             tokio::select! {
                 error = engine.failure() => return Err(RunError::Journal(error)),
-                () = finished(&engine, &groups, options) => break true,
-                _ = terminate.recv() => break wind_down(&handle, &groups, running.grace()).await,
-                _ = interrupt.recv() => break wind_down(&handle, &groups, running.grace()).await,
+                () = finished(&handle, options) => break true,
+                _ = terminate.recv() => break wind_down(&handle, running.grace()).await,
+                _ = interrupt.recv() => break wind_down(&handle, running.grace()).await,
                 _ = hangup.recv() => handle.reloaded(&running.reload(&path).await, &running),
                 Some(job) = jobs.recv() => job(&mut running).await,
                 _ = dump.recv() => tracing::info!(state = %control::status::report(&handle), "asked for by SIGUSR1"),
@@ -82,39 +82,29 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
 }
 
 /// Resolves when `--until-eof` is done; never without it.
-async fn finished(engine: &Arc<Engine>, groups: &Groups, options: Options) {
+async fn finished(handle: &Handle, options: Options) {
     if !options.until_eof {
         std::future::pending::<()>().await;
     }
-    while !groups.is_settled() || !all(engine, groups, Engine::is_finished) {
+    let all = |is: fn(&Engine) -> bool| {
+        handle.groups.unsettled().is_empty() && handle.engines().iter().all(|engine| is(engine))
+    };
+    while !all(Engine::is_finished) {
         tokio::time::sleep(LOOK).await;
     }
-    while !groups.is_settled() || !all(engine, groups, Engine::is_drained) {
-        each(engine, groups, Engine::flush_always);
+    while !all(Engine::is_drained) {
+        handle.engines().iter().for_each(|engine| engine.flush_always());
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Does something to the node's own engine and to those of shared partitions.
-fn each(engine: &Engine, groups: &Groups, act: impl Fn(&Engine)) {
-    act(engine);
-    groups.running().iter().for_each(|(_, _, partition)| act(&partition.engine));
-}
-
-/// Whether something is true of all of them.
-fn all(engine: &Engine, groups: &Groups, is: impl Fn(&Engine) -> bool) -> bool {
-    is(engine) && groups.running().iter().all(|(_, _, partition)| is(&partition.engine))
-}
-
-/// Stops planning and waits until everything planned is delivered, at most for `grace`; what is left is delivered after the
-/// next start. Tells whether nothing is left.
-async fn wind_down(handle: &Handle, groups: &Groups, grace: Duration) -> bool {
-    let engine = &handle.engine;
-    handle.end();
-    each(engine, groups, Engine::wind_down);
-    let until = Instant::now() + grace;
-    while !all(engine, groups, Engine::is_delivered) && Instant::now() < until {
+/// Stops planning and waits until everything planned is delivered, at most for `grace` without what leaving groups takes; what
+/// is left is delivered after the next start. Tells whether nothing is left.
+async fn wind_down(handle: &Handle, grace: Duration) -> bool {
+    let until = Instant::now() + grace.saturating_sub(handle.groups.leaving_time(grace));
+    handle.wind_down();
+    while !handle.engines().iter().all(|engine| engine.is_delivered()) && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }
-    all(engine, groups, Engine::is_delivered)
+    handle.is_delivered()
 }

@@ -5,11 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use sawlog_chain::PluginFigures;
-use sawlog_core::sink::{Circuit, Flow, SinkStatus};
-use sawlog_core::status::{Checkpoints, Progress, progress};
+use sawlog_core::SinkId;
+use sawlog_core::engine::Engine;
+use sawlog_core::shared::Shared;
+use sawlog_core::sink::{Circuit, Flow, Sink, SinkStatus};
+use sawlog_core::status::{Checkpoints, Lanes, Progress, progress};
+
+use sawlog_log::Commits;
 
 use crate::api::probes;
-use crate::control::loss::{Ledger, ledger};
+use crate::control::loss::{Ledger, of_agent};
 use crate::run::Handle;
 use crate::run::figures::Figures;
 
@@ -28,6 +33,8 @@ pub struct SourceSample {
     pub received: (u64, u64),
     /// Seconds that its lanes waited, by sink.
     pub waited: BTreeMap<String, f64>,
+    /// Its lanes.
+    pub lanes: Lanes,
     /// Its own figures.
     pub figures: Option<Figures>,
 }
@@ -42,6 +49,8 @@ pub struct SinkSample {
     pub status: SinkStatus,
     /// Whether it is being tried.
     pub circuit: Circuit,
+    /// Where its dead letters go.
+    pub dead_letter: Option<String>,
     /// Whether it stopped for good.
     pub stopped: bool,
     /// Batches and bytes that it holds.
@@ -62,8 +71,10 @@ pub struct Sample {
     pub plugins: Vec<(String, String, PluginFigures)>,
     /// Checkpoints, and the age of the newest in seconds.
     pub checkpoints: (Checkpoints, Option<f64>),
-    /// Size of the newest checkpoint's state and of the journal on the disk, in bytes.
+    /// Size of the journal's log on the disk, in bytes.
     pub journal_bytes: u64,
+    /// What the journal's group commits have cost.
+    pub journal_commits: Commits,
     /// Partitions that stopped.
     pub stopped_partitions: usize,
     /// Reloads taken and refused, and when the last one was taken, unix seconds.
@@ -108,18 +119,19 @@ impl Samples {
 
 fn take(handle: &Handle) -> Sample {
     let reloads = handle.reloads();
-    let checkpoints = handle.engine.checkpoints();
+    let checkpoints = handle.checkpoints();
     let since = reloads.last_taken.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let plugins = handle.plugins();
     let plugins = plugins.iter().map(|(name, plugin)| (name.clone(), digest(&plugin.digest().0), plugin.figures()));
     Sample {
         sources: sources(handle),
         sinks: sinks(handle),
-        ledger: ledger(&handle.engine.journal().state(), &handle.engine.sinks()),
+        ledger: of_agent(handle),
         plugins: plugins.collect(),
         checkpoints: (checkpoints, checkpoints.at.map(|at| handle.engine.elapsed().saturating_sub(at).as_secs_f64())),
         journal_bytes: handle.store.disk_bytes(),
-        stopped_partitions: handle.engine.stopped().len(),
+        journal_commits: handle.store.commits(),
+        stopped_partitions: handle.engines().iter().map(|engine| engine.stopped().len()).sum(),
         reloads: (reloads.taken, reloads.refused, since.map_or(0.0, |since| since.as_secs_f64())),
         ready: probes::readiness(handle).ready,
         resident_bytes: resident_bytes(),
@@ -133,37 +145,54 @@ fn digest(bytes: &[u8]) -> String {
 
 fn sources(handle: &Handle) -> Vec<SourceSample> {
     let (config, figures) = (handle.config(), handle.figures());
-    let one = |shared: &Arc<sawlog_core::shared::Shared>| {
-        let name = shared.inputs.id.as_str();
-        let waited = shared.figures().backpressure();
-        SourceSample {
-            name: name.to_owned(),
-            r#type: config.sources.get(name).map_or("removed", |source| source.r#type),
-            progress: progress(&handle.engine.journal().state(), &shared.inputs),
-            received: shared.figures().received(),
-            waited: waited.into_iter().map(|(sink, time)| (sink.to_string(), time.as_secs_f64())).collect(),
-            figures: figures.get(name).cloned(),
+    let one = |(name, engines): (String, Vec<(Arc<Engine>, Arc<Shared>)>)| {
+        let mut sample = SourceSample {
+            r#type: config.sources.get(&name).map_or("removed", |source| source.r#type),
+            progress: Progress::default(),
+            received: (0, 0),
+            waited: BTreeMap::new(),
+            lanes: Lanes::default(),
+            figures: figures.get(&name).cloned(),
+            name,
+        };
+        for (engine, shared) in engines {
+            sample.progress.add(progress(&engine.journal().state(), &shared.inputs));
+            let (records, bytes) = shared.figures().received();
+            sample.received = (sample.received.0 + records, sample.received.1 + bytes);
+            sample.lanes.add(shared.figures().lanes());
+            for (sink, time) in shared.figures().backpressure() {
+                *sample.waited.entry(sink.to_string()).or_default() += time.as_secs_f64();
+            }
         }
+        sample
     };
-    handle.engine.sources().iter().map(one).collect()
+    handle.sources().into_iter().map(one).collect()
 }
 
 fn sinks(handle: &Handle) -> Vec<SinkSample> {
     let config = handle.config();
-    let one = |sink: &Arc<sawlog_core::sink::Sink>| {
-        let status = sink.status();
-        let books = sink.intake.books(&handle.engine.journal().state());
-        SinkSample {
-            name: sink.id.to_string(),
-            r#type: config.sinks.get(sink.id.as_str()).map_or("removed", |sink| sink.r#type),
+    let one = |(id, engines): (SinkId, Vec<(Arc<Engine>, Arc<Sink>)>)| {
+        let status = engines.iter().map(|(_, sink)| sink.status()).reduce(SinkStatus::merged).unwrap_or_default();
+        let mut sample = SinkSample {
+            name: id.to_string(),
+            r#type: config.sinks.get(id.as_str()).map_or("removed", |sink| sink.r#type),
             circuit: status.circuit(),
+            dead_letter: config.sinks.get(id.as_str()).and_then(|sink| sink.dead_letter.clone()),
             status,
-            stopped: sink.intake.stopped().is_some(),
-            backlog: sink.intake.backlog(),
-            flows: books.into_iter().map(|(source, books)| (source.to_string(), books.flow)).collect(),
+            stopped: engines.iter().any(|(_, sink)| sink.intake.stopped().is_some()),
+            backlog: (0, 0),
+            flows: BTreeMap::new(),
+        };
+        for (engine, sink) in engines {
+            let (batches, bytes) = sink.intake.backlog();
+            sample.backlog = (sample.backlog.0 + batches, sample.backlog.1 + bytes);
+            for (source, books) in sink.intake.books(&engine.journal().state()) {
+                sample.flows.entry(source.to_string()).or_default().add(books.flow);
+            }
         }
+        sample
     };
-    handle.engine.sinks().values().map(one).collect()
+    handle.sinks().into_iter().map(one).collect()
 }
 
 /// From the kernel's own account, in pages of 4 KiB; 0 where it is not to be had.

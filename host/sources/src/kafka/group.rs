@@ -29,11 +29,27 @@ pub enum Ownership {
     Taken(Vec<PartitionRef>),
 }
 
-/// A member; it leaves the group when it is dropped.
+/// A member; it leaves the group when it is dropped, some time later. [`GroupMember::leave`] waits for that.
 pub struct GroupMember {
     changes: UnboundedReceiver<Ownership>,
     floors: Floors,
+    troubles: Troubles,
     stopped: Arc<AtomicBool>,
+}
+
+/// What keeps the member from its group.
+#[derive(Clone, Default)]
+pub struct Troubles(Arc<Mutex<Option<String>>>);
+
+impl Troubles {
+    /// The newest; `None` while it is a member without trouble.
+    pub fn newest(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
 }
 
 /// Offsets below which every sink has finished, by partition: what the usual lag tools see as the group's.
@@ -60,18 +76,20 @@ impl GroupMember {
     /// The system gives no thread.
     pub fn join(options: &KafkaSource, agent: &str, source: &str) -> std::io::Result<Self> {
         let (changed, changes) = unbounded_channel();
-        let (floors, stopped) = (Floors::default(), Arc::new(AtomicBool::new(false)));
+        let (floors, troubles) = (Floors::default(), Troubles::default());
+        let stopped = Arc::new(AtomicBool::new(false));
         let member = Member {
             cluster: cluster(options, agent, source),
             options: options.clone(),
             changed,
             floors: floors.clone(),
+            troubles: troubles.clone(),
             stopped: stopped.clone(),
             owned: BTreeSet::new(),
             committed: BTreeMap::new(),
         };
         thread::Builder::new().name("kafka-group".into()).spawn(move || member.run())?;
-        Ok(Self { changes, floors, stopped })
+        Ok(Self { changes, floors, troubles, stopped })
     }
 
     /// The next change; `None` when the member has ended.
@@ -82,6 +100,18 @@ impl GroupMember {
     /// Where floors are told.
     pub fn floors(&self) -> Floors {
         self.floors.clone()
+    }
+
+    /// Where its troubles are told.
+    pub fn troubles(&self) -> Troubles {
+        self.troubles.clone()
+    }
+
+    /// Leaves the group; when this returns, the brokers know.
+    pub async fn leave(mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        // The member's thread holds the other end until its consumer is closed.
+        while self.changes.recv().await.is_some() {}
     }
 }
 
@@ -107,6 +137,7 @@ struct Member {
     options: KafkaSource,
     changed: UnboundedSender<Ownership>,
     floors: Floors,
+    troubles: Troubles,
     stopped: Arc<AtomicBool>,
     owned: BTreeSet<PartitionRef>,
     committed: BTreeMap<PartitionRef, u64>,
@@ -117,6 +148,7 @@ impl Member {
         while !self.stopped.load(Ordering::Relaxed) {
             if let Err(error) = self.belong() {
                 tracing::warn!(%error, group = self.options.group_id, "consumer group");
+                self.troubles.note(Some(error.to_string()));
                 // Whatever was ours may be another's before we are back.
                 let owned = std::mem::take(&mut self.owned);
                 self.tell(Ownership::Taken(owned.into_iter().collect()));
@@ -139,7 +171,10 @@ impl Member {
             match consumer.poll(POLL) {
                 Some(Ok(polled)) => self.take(consumer.as_mut(), polled),
                 Some(Err(error)) if error.trouble == Trouble::Refused => return Err(error),
-                Some(Err(error)) => tracing::debug!(%error, "consumer group"),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "consumer group");
+                    self.troubles.note(Some(error.to_string()));
+                }
                 None => {}
             }
             if committed.elapsed() >= COMMIT_EVERY {
@@ -160,6 +195,7 @@ impl Member {
     }
 
     fn take(&mut self, consumer: &mut dyn Consumer, polled: Polled) {
+        self.troubles.note(None);
         match polled {
             Polled::Assigned(given) => {
                 let places: Vec<PartitionRef> = given.into_iter().map(|(place, _)| place).collect();
