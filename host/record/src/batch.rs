@@ -3,7 +3,7 @@
 //! A source fills an [`Input`]; the chain decodes it into a [`Batch`] that takes over the arena and appends new values to
 //! its end; sinks get an [`Output`]: a shared batch and the numbers of the rows that are theirs.
 
-use crate::id::{Generation, RowId};
+use crate::id::{Generation, RECORD_ID_CHARS, RecordIdText, RecordIds, RowId};
 use std::sync::Arc;
 
 /// Largest arena that a source may fill. What decoding and plugins append keeps below the 4 GiB that spans can name.
@@ -69,6 +69,8 @@ pub mod flag {
     pub const STDERR: u8 = 4;
     /// The text begins with fields of this record alone (`attached`).
     pub const ATTACHED: u8 = 8;
+    /// The row comes back from the dead letters: its `input` begins with the record id that it keeps.
+    pub const REPLAYED: u8 = 16;
 }
 
 /// How the bytes of a field's value are to be read.
@@ -180,6 +182,27 @@ impl Batch {
     /// Fields of `row`.
     pub fn fields_of(&self, row: &Row) -> &[Field] {
         &self.fields[row.fields_start as usize..(row.fields_start + row.fields_len) as usize]
+    }
+
+    /// The raw input of `row`.
+    pub fn input_of(&self, row: &Row) -> &[u8] {
+        let input = row.input.of(&self.arena);
+        let kept = if row.flags & flag::REPLAYED == 0 { 0 } else { RECORD_ID_CHARS };
+        input.get(kept..).unwrap_or(input)
+    }
+
+    /// The record id of `row`; `ids` are those of the batch's source and generation. What comes back from the dead letters
+    /// keeps its id; rows that a plugin makes of it get ids of their own.
+    #[inline]
+    pub fn record_id(&self, ids: &RecordIds, row: &Row) -> RecordIdText {
+        let input = row.input.of(&self.arena);
+        if row.flags & flag::REPLAYED != 0
+            && row.id.k == 0
+            && let Some(kept) = input.get(..RECORD_ID_CHARS).and_then(RecordIdText::parse)
+        {
+            return kept;
+        }
+        ids.text(row.id, input)
     }
 
     /// Appends `bytes` to the arena. The arena stays below 4 GiB: batches are bounded in bytes long before.

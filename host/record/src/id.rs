@@ -124,9 +124,12 @@ pub fn record_id(source: &str, generation: Generation, row: RowId, input: &[u8])
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordIds([u8; 8]);
 
+/// Characters of a record id.
+pub const RECORD_ID_CHARS: usize = 36;
+
 /// The 36 characters of a record id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RecordIdText([u8; 36]);
+pub struct RecordIdText([u8; RECORD_ID_CHARS]);
 
 impl RecordIds {
     /// Ids of the records of `generation`, which `source` reads.
@@ -152,6 +155,13 @@ impl RecordIds {
 }
 
 impl RecordIdText {
+    /// Reads what [`Self::as_str`] shows; `None` where it is none.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text: [u8; RECORD_ID_CHARS] = text.try_into().ok()?;
+        let is_one = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        text.iter().all(is_one).then_some(Self(text))
+    }
+
     /// The characters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("base64 is ascii")
@@ -189,5 +199,9 @@ mod tests {
         let g = Generation::derive("test", &[b"a"]);
         assert_eq!(Generation::parse(&g.to_string()), Some(g));
         assert_eq!(Generation::parse("zz"), None);
+        let id = RecordIds::of("app", g).text(RowId::default(), b"x");
+        assert_eq!(RecordIdText::parse(id.as_bytes()), Some(id));
+        assert_eq!(RecordIdText::parse(&id.as_bytes()[1..]), None);
+        assert_eq!(RecordIdText::parse(&[b'"'; RECORD_ID_CHARS]), None);
     }
 }

@@ -4,7 +4,7 @@ use super::write::write_record;
 use crate::plugin::Plugin;
 use crate::view::{BatchFacts, BatchView, Column, RowFacts, set_bit};
 use sawlog_record::batch::{Batch, Row, ValueKind};
-use sawlog_record::id::record_id;
+use sawlog_record::id::{RECORD_ID_CHARS, RecordIds};
 use sawlog_record::json::unescape;
 use sawlog_record::path::Path;
 
@@ -85,10 +85,10 @@ fn column(source: &Source, batch: &Batch, origin: BatchOrigin<'_>) -> Column {
     match source {
         Source::Field(path) => field(path, batch),
         Source::Record => filled(batch, 256, |row, out| write_record(batch, row, out)),
-        Source::RecordId => filled(batch, 36, |row, out| {
-            let id = record_id(origin.source, batch.generation, row.id, row.input.of(&batch.arena));
-            out.extend_from_slice(id.as_bytes());
-        }),
+        Source::RecordId => {
+            let ids = RecordIds::of(origin.source, batch.generation);
+            filled(batch, RECORD_ID_CHARS, |row, out| out.extend_from_slice(batch.record_id(&ids, row).as_bytes()))
+        }
         Source::Received => filled(batch, 20, |row, out| out.extend_from_slice(row.received.to_string().as_bytes())),
         Source::Component => {
             filled(batch, origin.source.len(), |_, out| out.extend_from_slice(origin.source.as_bytes()))

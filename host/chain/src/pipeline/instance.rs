@@ -19,6 +19,9 @@ use std::sync::{Arc, PoisonError};
 /// What a verdict of an earlier run says in the dead letter: the journal keeps the decision, not the plugin's words.
 const JUDGED_BEFORE: &str = "the plugin failed on this record when it was run before";
 
+/// The reason of records that were to enter at a component which has gone from the configuration.
+const ENTRANCE_GONE: &str = "entrance_gone";
+
 /// The instance of one partition and lane.
 pub struct PipelineInstance {
     pipeline: Arc<Pipeline>,
@@ -245,6 +248,21 @@ fn stopped(error: RunError) -> ChainFailure {
     ChainFailure::Stopped(error.to_string())
 }
 
+/// Puts rows where they say that they enter.
+fn enter(run: &mut Run<'_>, (batch, outputs): (Batch, Vec<Option<u8>>)) {
+    let mut by_output: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+    for (row, output) in outputs.into_iter().enumerate() {
+        match output {
+            Some(output) => by_output.entry(output).or_default().push(row as u32),
+            None => run.fates.dropped(batch.rows[row].parent, ENTRANCE_GONE),
+        }
+    }
+    let batch = Arc::new(batch);
+    for (output, rows) in by_output {
+        run.put(None, output, Flow { batch: batch.clone(), rows });
+    }
+}
+
 /// Takes a plugin's result apart: rows by output, fates of the rest, letters of the dead.
 fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMap<u8, Vec<Flow>>) {
     let Applied { batch, routes, dropped, absorbed, dead } = applied;
@@ -258,7 +276,7 @@ fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMa
     absorbed.into_iter().for_each(|parent| run.fates.absorbed(parent));
     if !dead.is_empty() {
         dead.iter().for_each(|(row, _)| run.fates.dead(row.parent));
-        run.letters.push(letters(&batch, &dead, &node.name));
+        run.letters.push(letters(&batch, &dead, node));
     }
     let mut by_output: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
     for (row, output) in routes.iter().enumerate() {
@@ -270,13 +288,17 @@ fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMa
     }
 }
 
-/// Dead rows with the reason and the component as fields of their own.
-fn letters(batch: &Batch, dead: &[(Row, Death)], component: &str) -> Flow {
+/// Dead rows with the component, its place and the reason as fields of their own.
+fn letters(batch: &Batch, dead: &[(Row, Death)], node: &Node) -> Flow {
     let rows = Batch { rows: dead.iter().map(|(row, _)| *row).collect(), ..batch.clone() };
     let mut letters = Batch::new(batch.generation);
     append(&mut letters, &Flow::whole(rows));
     for (index, (_, death)) in dead.iter().enumerate() {
-        let added = [("dead_letter.component", component.to_owned()), ("dead_letter.reason", death.text())];
+        let added = [
+            ("dead_letter.component", node.name.clone()),
+            ("dead_letter.stage", node.place.clone()),
+            ("dead_letter.reason", death.text()),
+        ];
         let fields_start = letters.fields.len() as u32;
         let row = letters.rows[index];
         let own: Vec<Field> = letters.fields_of(&row).to_vec();
@@ -295,6 +317,11 @@ fn letters(batch: &Batch, dead: &[(Row, Death)], component: &str) -> Flow {
 impl ChainInstance for PipelineInstance {
     async fn apply(&mut self, input: Input, context: &Context) -> Result<ports::Applied, ChainFailure> {
         let mut run = self.run(context, input.generation, input.records.len());
+        if let Some(entrances) = &self.pipeline.parts.entrances {
+            enter(&mut run, entrances.enter(input, context));
+            self.stages(&mut run, None, 0)?;
+            return Ok(self.finish(run));
+        }
         let decodes = self.pipeline.parts.nodes.iter().any(|n| matches!(n.stage, Stage::Decode(_)));
         let as_it_is = self.inputs_of_rows().any(|from| *from == From { node: None, output: 0 });
         let further = (as_it_is && decodes).then(|| input.clone());

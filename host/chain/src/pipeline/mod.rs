@@ -18,8 +18,9 @@ pub use stages::{Node, Stage};
 use crate::Plugin;
 use fates::Fates;
 use instance::PipelineInstance;
-use sawlog_core::ports::{Chain, ChainInstance};
+use sawlog_core::ports::{Chain, ChainInstance, Context};
 use sawlog_core::{SinkId, SourceId};
+use sawlog_record::batch::{Batch, Input};
 use sawlog_record::decode::{Decoder, Source};
 use sawlog_record::id::PartitionId;
 use std::collections::BTreeMap;
@@ -37,6 +38,12 @@ pub struct Tap {
 /// Fields that every row of a partition gets.
 pub type FieldsOf = Arc<dyn Fn(PartitionId) -> Source + Send + Sync>;
 
+/// Input whose records themselves say where they enter the graph: what comes back from the dead letters.
+pub trait Entrances: Send + Sync {
+    /// Reads records into rows. Each has the output of the source by which it enters; `None` where that way has gone.
+    fn enter(&self, input: Input, context: &Context) -> (Batch, Vec<Option<u8>>);
+}
+
 /// Everything that a pipeline is made of.
 pub struct Parts {
     /// The source's key.
@@ -45,6 +52,8 @@ pub struct Parts {
     pub decoder: Arc<Decoder>,
     /// Fields from the source.
     pub fields: FieldsOf,
+    /// Reads input instead of `decoder` and the parsers among the stages.
+    pub entrances: Option<Arc<dyn Entrances>>,
     /// Stages, each behind those that feed it.
     pub nodes: Vec<Node>,
     /// Sinks.

@@ -38,6 +38,9 @@ pub struct Node {
     pub component: u8,
     /// Its name, as plugins see it in `input` and dead letters in their reason.
     pub name: String,
+    /// Where it stands in the configuration, as dead letters say it: the transform, and for plugins `.N`, the place in its
+    /// chain.
+    pub place: String,
     /// Where its rows come from.
     pub inputs: Vec<From>,
     /// What it does.

@@ -1,9 +1,11 @@
 //! The rules about sinks that take dead letters: they exist, they take nothing else, and no letter goes in a circle.
 
+use sawlog_settings::component::SinkCommon;
 use sawlog_settings::decode::{Complaint, suggestion};
 use sawlog_settings::node::Place;
+use sawlog_sinks::registry::SinkOptions;
 
-use super::parsed::Parsed;
+use super::parsed::{Named, Parsed};
 use super::validated::DEAD_LETTER;
 
 /// Names of the sinks that something sends its dead letters to, with the place that says so.
@@ -15,6 +17,15 @@ pub fn named(parsed: &Parsed) -> Vec<(&str, Place)> {
         Some((name, sink.node.place_of("dead_letter").unwrap_or(sink.place)))
     });
     general.into_iter().chain(own).collect()
+}
+
+/// What a sink is that has no way to take letters: they are appended together with the cursors of those who refused.
+fn cannot_take(sink: &Named<SinkCommon, SinkOptions>) -> Option<String> {
+    match (&sink.options, sink.type_name?) {
+        (Some(SinkOptions::File(file)), _) if file.is_lake() => Some("a lake".to_owned()),
+        (_, kind @ ("kafka" | "elasticsearch" | "s3" | "hdfs")) => Some(format!("of type {kind}")),
+        _ => None,
+    }
 }
 
 /// All rules.
@@ -45,6 +56,14 @@ pub fn check(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
                 let place = sink.node.place_of("dead_letter").unwrap_or(sink.place);
                 complaints
                     .push(Complaint::error(place, "a sink of dead letters has none of its own; remove `dead_letter`"));
+            }
+            if let Some(kind) = cannot_take(sink) {
+                let complaint = format!(
+                    "`{}` is {kind}, which can't take what other sinks refuse: they would wait for it for ever",
+                    sink.name
+                );
+                let complaint = Complaint::error(sink.place, complaint);
+                complaints.push(complaint.mend("use a `file` sink of JSON lines without a template in `path`"));
             }
             if matches!(sink.type_name, Some("console" | "blackhole")) {
                 complaints.push(Complaint::warning(

@@ -3,6 +3,7 @@
 //! of [`Verb`] and a line in [`routes`].
 
 pub mod checkpoint;
+mod dlq;
 mod drain;
 mod log_level;
 pub mod loss;
@@ -31,6 +32,8 @@ pub enum Verb {
     Loss(loss::Options),
     /// List checkpoints, or show what is in one.
     Checkpoint(checkpoint::Options),
+    /// List, show or replay dead letters.
+    Dlq(dlq::Options),
     /// Have the agent take its configuration anew, and say how that went.
     Reload(reload::Options),
     /// Have the agent plan no more input and deliver what it has planned.
@@ -46,6 +49,7 @@ impl Verb {
             Self::Status(options) => status::run(options),
             Self::Loss(options) => loss::run(options),
             Self::Checkpoint(options) => checkpoint::run(options),
+            Self::Dlq(options) => dlq::run(options),
             Self::Reload(options) => reload::run(options),
             Self::Drain(options) => drain::run(options),
             Self::LogLevel(options) => log_level::run(options),
@@ -69,6 +73,7 @@ pub fn routes() -> Router<Arc<Handle>> {
         .merge(status::routes())
         .merge(loss::routes())
         .merge(checkpoint::routes())
+        .merge(dlq::routes())
         .merge(reload::routes())
         .merge(drain::routes())
         .merge(log_level::routes())

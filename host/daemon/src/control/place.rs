@@ -12,13 +12,14 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions, LOCK_FILE};
 use sawlog_core::journal::{Journal, OpenError};
-use sawlog_log::{Drive, random_incarnation};
+use sawlog_log::{Disk, Drive, random_incarnation};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
 use crate::api::{SOCKET_FILE, short};
 use crate::cli::ConfigPath;
+use crate::config::Config;
 use crate::run::SystemClock;
 
 /// The largest answer that is read, in bytes.
@@ -98,16 +99,22 @@ pub enum Reach {
 }
 
 impl Place {
+    /// The agent's config, on the data directory that is meant.
+    pub fn config(&self) -> Result<Config, ControlError> {
+        let config = crate::verbs::load(&self.config.path);
+        let mut config =
+            config.map_err(|error| ControlError::Config { reason: error.to_string().trim_end().to_owned() })?;
+        if let Some(path) = &self.data_dir {
+            config.sections.data_dir.clone_from(path);
+        }
+        Ok(config)
+    }
+
     /// The data directory.
     pub fn data_dir(&self) -> Result<PathBuf, ControlError> {
         match &self.data_dir {
             Some(path) => Ok(path.clone()),
-            None => {
-                let config = crate::verbs::load(&self.config.path);
-                let config =
-                    config.map_err(|error| ControlError::Config { reason: error.to_string().trim_end().to_owned() })?;
-                Ok(config.sections.data_dir)
-            }
+            None => Ok(self.config()?.sections.data_dir),
         }
     }
 
@@ -228,10 +235,15 @@ pub struct Down {
     /// For the store's calls.
     pub runtime: tokio::runtime::Runtime,
     /// Held for its lock.
-    _directory: DataDir,
+    directory: DataDir,
 }
 
 impl Down {
+    /// The disk below the directory.
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        self.directory.disk()
+    }
+
     fn open(path: &Path) -> Result<Self, ControlError> {
         let directory = match DataDir::open(path) {
             Err(error @ CheckpointError::Locked { .. }) => {
@@ -245,6 +257,6 @@ impl Down {
         let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let journal = runtime.block_on(Journal::open(store.clone(), Arc::new(SystemClock)))?;
-        Ok(Self { journal: Arc::new(journal), store, runtime, _directory: directory })
+        Ok(Self { journal: Arc::new(journal), store, runtime, directory })
     }
 }

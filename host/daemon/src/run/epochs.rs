@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::RunError;
 use super::former::Former;
 use super::pipelines::{self, PluginBytes};
+use super::replay;
 use super::slots::Slots;
 use crate::config::files::{Files, SourceFile};
 use crate::config::references::Machine;
@@ -53,6 +54,13 @@ impl Epoch {
             let chain = pipelines::build(config, name, fields.of(name), &plugins)?;
             stateful.extend(chain.stateful());
             chains.insert(SourceId::new(name), chain);
+        }
+        match pipelines::build_replay(config, &plugins) {
+            Ok(chain) => {
+                stateful.extend(chain.stateful());
+                chains.insert(SourceId::new(replay::SOURCE), chain);
+            }
+            Err(error) => tracing::warn!(%error, "dead letters can't be replayed under this configuration"),
         }
         Ok(Self { id, stateful, blobs: Vec::new(), plugins, chains })
     }

@@ -7,6 +7,7 @@ use sawlog_core::journal::{Journal, JournalState};
 use sawlog_core::{EpochId, SinkId, reload};
 use sawlog_sources::registry::SourceOptions;
 
+use super::replay;
 use crate::config::Config;
 
 /// Former configurations that the journal still names, oldest first.
@@ -30,7 +31,8 @@ pub fn sinks<'a>(journal: &Journal, former: &'a Former, config: &Config) -> Vec<
 pub fn sources<'a>(journal: &Journal, former: &'a Former, config: &Config) -> Vec<(String, EpochId, &'a Config)> {
     let state = journal.state();
     let names: BTreeMap<String, ()> = state.generations.values().map(|g| (g.source.to_string(), ())).collect();
-    let gone = names.into_keys().filter(|name| !name.is_empty() && !config.sources.contains_key(name));
+    let is_gone = |name: &String| !name.is_empty() && name != replay::SOURCE && !config.sources.contains_key(name);
+    let gone = names.into_keys().filter(is_gone);
     let newest = |name: String| {
         let (epoch, config) = former.iter().rev().find(|(_, config)| config.sources.contains_key(&name))?;
         owes(&state, &name, config).then_some((name, *epoch, config))

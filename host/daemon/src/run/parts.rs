@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use event_listener::Event;
@@ -18,6 +19,7 @@ use sawlog_core::{SinkId, SourceId};
 use sawlog_log::{Drive, random_incarnation};
 use sawlog_queue::{QueueError, Rescue, RescueOptions};
 use sawlog_settings::component::StartFrom;
+use sawlog_sources::http::HttpIntake;
 use thiserror::Error;
 
 use super::changes::{self, Certificates};
@@ -27,7 +29,7 @@ use super::former;
 use super::pipelines::PluginBytes;
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
-use super::{Options, groups, sinks, sources};
+use super::{Options, groups, replay, sinks, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::config::files::Files;
 use crate::config::references::Machine;
@@ -124,7 +126,7 @@ pub(super) fn sink_epoch(sink: &crate::config::validated::Sink) -> Result<String
 }
 
 /// Two hexadecimal digits for each byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -145,6 +147,8 @@ pub struct Running {
     pub(super) fields: Slots,
     pub(super) figures: BTreeMap<String, Figures>,
     pub(super) loaded: BTreeMap<String, sawlog_chain::Plugin>,
+    /// Where dead letters come back in, once some did.
+    pub(super) replay: Option<Arc<HttpIntake>>,
 }
 
 /// Reads the components that the config names.
@@ -201,6 +205,8 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         figures.insert(name.clone(), opened.figures);
         routes.push(Route { id: SourceId::new(&name), source: opened.source, retired });
     }
+    let replay = replay::reopen(&owner).await?;
+    routes.extend(replay.iter().map(replay::route));
     let parts = engine::Parts {
         journal: ground.journal.clone(),
         clock: ground.clock.clone(),
@@ -218,7 +224,21 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let certificates = changes::certificates(&config);
     let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
     let groups = Arc::new(groups::Groups::join(base(&ground, &owner, (&epochs, &plugins, &fields), options), plan)?);
-    Ok(Running { engine, groups, store, config, certificates, ground, owner, epochs, plugins, fields, figures, loaded })
+    Ok(Running {
+        engine,
+        groups,
+        store,
+        config,
+        certificates,
+        ground,
+        owner,
+        epochs,
+        plugins,
+        fields,
+        figures,
+        loaded,
+        replay,
+    })
 }
 
 /// What the engines of partitions that move share with the node's own.
@@ -235,6 +255,8 @@ fn base(
         plugins: plugins.clone(),
         fields: fields.clone(),
         options,
+        observer: OnceLock::new(),
+        ending: AtomicBool::new(false),
     }
 }
 
@@ -266,6 +288,11 @@ pub(super) fn wanted(config: &Config, epoch: &Epoch) -> Wanted {
         for sink in config.subgraph(source).sinks.into_iter().chain([config.dead_letter()]) {
             sinks.entry(SinkId::new(sink)).or_default().insert(SourceId::new(source));
         }
+    }
+    let letters_to =
+        config.sinks.keys().filter(|sink| !config.is_dead_letter_sink(sink) || *sink == config.dead_letter());
+    for sink in letters_to {
+        sinks.entry(SinkId::new(sink)).or_default().insert(SourceId::new(replay::SOURCE));
     }
     let oldest = config.sinks.iter().filter(|(_, sink)| sink.common.from == StartFrom::Oldest);
     Wanted {
@@ -311,14 +338,10 @@ impl Running {
         self.loaded.clone()
     }
 
-    /// The last checkpoint, and the exit code: 0 also where sinks still owe rows, which the next start delivers.
+    /// The last checkpoint, the groups' good-bye, and the exit code: 0 also where sinks still owe rows, which the next start delivers.
     pub async fn end(&self, is_delivered: bool) -> Result<ExitCode, RunError> {
         self.engine.keep_checkpoint().await?;
-        for (_, place, partition) in self.groups.running() {
-            if let Err(error) = partition.engine.keep_checkpoint().await {
-                tracing::warn!(partition = %place, %error, "no last checkpoint; the next owner goes on from the one before");
-            }
-        }
+        self.groups.leave(self.groups.leaving_time(self.grace())).await;
         match is_delivered {
             true => tracing::info!("everything is delivered"),
             false => tracing::warn!("some sinks have not taken everything yet; the next start goes on there"),

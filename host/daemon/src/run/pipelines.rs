@@ -1,22 +1,23 @@
 //! From transforms of a config to the graph of stages behind one source. Plugins of a chain become stages in a row, each with a
 //! component number of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sawlog_chain::apply::Columns;
-use sawlog_chain::pipeline::{FieldsOf, From, Node, Parts, Pipeline, PipelineChain, Stage, Tap};
+use sawlog_chain::pipeline::{self, FieldsOf, From, Node, Parts, Pipeline, PipelineChain, Tap};
 use sawlog_chain::{Allow, Engine, Plugin, PluginConfig, PluginLimits};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format};
 use sawlog_record::expr::Expr;
 use sawlog_sources::registry::SourceOptions;
 
-use super::RunError;
+use super::{RunError, replay};
 use crate::config::Config;
 use crate::config::graph::Input;
 use crate::config::plugins::Permission;
 use crate::config::transforms::TransformOptions;
+use crate::letters::{Door, Doors, Stage};
 
 /// Bytes of the plugins of a config, by the names it gives them.
 pub type PluginBytes = BTreeMap<String, Vec<u8>>;
@@ -67,7 +68,7 @@ pub fn build(
     plugins: &BTreeMap<String, Plugin>,
 ) -> Result<Arc<PipelineChain>, RunError> {
     let below = config.subgraph(source);
-    let mut graph = Building { config, source, nodes: Vec::new(), outputs: BTreeMap::new() };
+    let mut graph = Building { config, source, nodes: Vec::new(), outputs: BTreeMap::new(), doors: None };
     for name in &below.transforms {
         graph.transform(name, plugins)?;
     }
@@ -80,11 +81,63 @@ pub fn build(
         source: SourceId::new(source),
         decoder: Arc::new(decoder_of(config, source)?),
         fields,
+        entrances: None,
         nodes: graph.nodes,
         taps,
         dead_letter: SinkId::new(config.dead_letter()),
     };
     Ok(Pipeline::chain(parts))
+}
+
+/// Where dead letters may come back into a configuration, numbered as outputs of their source: before every plugin, and at
+/// every sink.
+pub fn doors(config: &Config) -> BTreeMap<Door, u8> {
+    let mut doors = BTreeSet::new();
+    for name in &config.order {
+        let TransformOptions::Wasm(wasm) = &config.transforms[name].options else { continue };
+        let stages = wasm.chain.iter().enumerate();
+        doors.extend(stages.map(|(i, plugin)| Door::Plugin(Stage { plugin: plugin.clone(), place: place(name, i) })));
+    }
+    let sinks = config.sinks.keys().filter(|sink| !config.is_dead_letter_sink(sink));
+    doors.extend(sinks.cloned().map(Door::Sink));
+    // Output 0 is nobody's; what can't be numbered can't be replayed.
+    doors.into_iter().zip(1..=u8::MAX).collect()
+}
+
+/// The chain of what comes back from the dead letters: all stages of the configuration but its parsers, entered anywhere.
+pub fn build_replay(config: &Config, plugins: &BTreeMap<String, Plugin>) -> Result<Arc<PipelineChain>, RunError> {
+    let doors = doors(config);
+    let (nodes, outputs) = (Vec::new(), BTreeMap::new());
+    let mut graph = Building { config, source: replay::SOURCE, nodes, outputs, doors: Some(doors.clone()) };
+    for name in &config.order {
+        graph.transform(name, plugins)?;
+    }
+    let mut taps = Vec::new();
+    for (name, sink) in config.sinks.iter().filter(|(name, _)| !config.is_dead_letter_sink(name)) {
+        let mut inputs = graph.inputs(&sink.inputs)?;
+        inputs.extend(graph.door(&Door::Sink(name.clone())));
+        taps.push(Tap { sink: SinkId::new(name), inputs });
+    }
+    let spec = DecodeSpec { attempts: vec![Format::Text], ..DecodeSpec::default() };
+    let refuse = |e: sawlog_record::decode::SpecError| RunError::Component {
+        name: replay::SOURCE.to_owned(),
+        reason: e.to_string(),
+    };
+    let parts = Parts {
+        source: SourceId::new(replay::SOURCE),
+        decoder: Arc::new(Decoder::new(&spec).map_err(refuse)?),
+        fields: Arc::new(|_| sawlog_record::decode::Source::default()),
+        entrances: Some(Arc::new(Doors(doors))),
+        nodes: graph.nodes,
+        taps,
+        dead_letter: SinkId::new(config.dead_letter()),
+    };
+    Ok(Pipeline::chain(parts))
+}
+
+/// How dead letters name a plugin's place.
+fn place(transform: &str, index: usize) -> String {
+    format!("{transform}.{index}")
 }
 
 /// How a source's records are read by those who take them as they are: text, or what the source says they are.
@@ -103,6 +156,8 @@ struct Building<'a> {
     nodes: Vec<Node>,
     /// Where the outputs of a transform are: by its name and the output's.
     outputs: BTreeMap<(String, Option<String>), From>,
+    /// Where letters come in, in their own graph.
+    doors: Option<BTreeMap<Door, u8>>,
 }
 
 impl Building<'_> {
@@ -124,11 +179,18 @@ impl Building<'_> {
         Ok(found)
     }
 
+    fn door(&self, door: &Door) -> Option<From> {
+        let output = *self.doors.as_ref()?.get(door)?;
+        Some(From { node: None, output })
+    }
+
     fn transform(&mut self, name: &str, plugins: &BTreeMap<String, Plugin>) -> Result<(), RunError> {
         let refuse = |reason: String| RunError::Component { name: name.to_owned(), reason };
         let transform = &self.config.transforms[name];
         let inputs = self.inputs(&transform.inputs)?;
         match &transform.options {
+            // Nothing comes back in front of a parser.
+            TransformOptions::Parse(_) if self.doors.is_some() => {}
             TransformOptions::Parse(parse) => {
                 if inputs.iter().any(|from| from.node.is_some()) {
                     return Err(refuse(
@@ -136,12 +198,12 @@ impl Building<'_> {
                     ));
                 }
                 let decoder = Decoder::new(&parse.spec()).map_err(|e| refuse(e.to_string()))?;
-                let at = self.push(name, inputs, Stage::Decode(Arc::new(decoder)))?;
+                let at = self.push(name, name.to_owned(), inputs, pipeline::Stage::Decode(Arc::new(decoder)))?;
                 self.outputs.insert((name.to_owned(), None), at);
             }
             TransformOptions::Filter(filter) => {
                 let condition = Expr::parse(filter.condition.as_str()).map_err(|e| refuse(e.to_string()))?;
-                let at = self.push(name, inputs, Stage::Filter(Arc::new(condition)))?;
+                let at = self.push(name, name.to_owned(), inputs, pipeline::Stage::Filter(Arc::new(condition)))?;
                 self.outputs.insert((name.to_owned(), None), at);
             }
             TransformOptions::Route(route) => {
@@ -149,18 +211,21 @@ impl Building<'_> {
                 let parsed = route.routes.values().map(|c| Expr::parse(c.as_str()).map(Arc::new));
                 let conditions = parsed.collect::<Result<Vec<_>, _>>().map_err(|e| refuse(e.to_string()))?;
                 let unmatched = names.iter().position(|n| **n == route.unmatched).map(|at| at as u8 + 1);
-                let at = self.push(name, inputs, Stage::Route { conditions, unmatched })?;
+                let at = self.push(name, name.to_owned(), inputs, pipeline::Stage::Route { conditions, unmatched })?;
                 for (i, output) in names.into_iter().enumerate() {
                     self.outputs.insert((name.to_owned(), Some(output.clone())), From { output: i as u8 + 1, ..at });
                 }
             }
             TransformOptions::Wasm(wasm) => {
                 let mut inputs = inputs;
-                for plugin in &wasm.chain {
+                for (index, plugin) in wasm.chain.iter().enumerate() {
+                    let place = place(name, index);
+                    inputs.extend(self.door(&Door::Plugin(Stage { plugin: plugin.clone(), place: place.clone() })));
                     let plugin = plugins.get(plugin).ok_or_else(|| refuse(format!("there is no plugin `{plugin}`")))?;
                     let columns = Arc::new(Columns::of(plugin));
                     let routes = plugin.registration().routes.clone();
-                    let at = self.push(plugin.name(), inputs, Stage::Plugin { plugin: plugin.clone(), columns })?;
+                    let stage = pipeline::Stage::Plugin { plugin: plugin.clone(), columns };
+                    let at = self.push(plugin.name(), place, inputs, stage)?;
                     for (i, route) in routes.into_iter().enumerate() {
                         let from = From { output: i as u8 + 1, ..at };
                         self.outputs.insert((name.to_owned(), Some(route)), from);
@@ -173,12 +238,14 @@ impl Building<'_> {
         Ok(())
     }
 
-    fn push(&mut self, name: &str, inputs: Vec<From>, stage: Stage) -> Result<From, RunError> {
-        let component = u8::try_from(self.nodes.len() + 1).map_err(|_| RunError::Component {
+    fn push(&mut self, name: &str, place: String, inputs: Vec<From>, stage: pipeline::Stage) -> Result<From, RunError> {
+        let number = u8::try_from(self.nodes.len() + 1).map_err(|_| RunError::Component {
             name: name.to_owned(),
             reason: "there are more than 254 stages behind one source; let several agents share them".into(),
         })?;
-        self.nodes.push(Node { component, name: name.to_owned(), inputs, stage });
+        // Numbers name stateful components in the journal: letters count theirs from the other end.
+        let component = if self.doors.is_some() { u8::MAX - number + 1 } else { number };
+        self.nodes.push(Node { component, name: name.to_owned(), place, inputs, stage });
         Ok(From { node: Some(self.nodes.len() - 1), output: 0 })
     }
 }

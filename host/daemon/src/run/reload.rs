@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sawlog_core::engine::{Change, Route};
+use sawlog_core::input::Unrescued;
 use sawlog_core::sink::Sink;
 use sawlog_core::{SourceId, reload};
 
 use super::changes::{self, Changes};
 use super::epochs::Epoch;
 use super::parts::{Running, plugin_bytes, wanted};
-use super::{groups, sources};
+use super::{groups, replay, sources};
 use crate::config::references::Machine;
 use crate::config::validated::Source;
 use crate::config::{self, Config};
@@ -48,12 +49,16 @@ impl Running {
         let sinks = self.new_sinks(&config, &changes)?;
         let routes = self.new_sources(&config, &changes).await?;
         self.epochs.add(&epoch);
-        let sources = config.sources.keys().map(|name| SourceId::new(name)).collect();
+        let named = config.sources.keys().map(String::as_str);
+        let sources = named.chain([replay::SOURCE]).map(SourceId::new).collect();
         let done = describe(&self.config, &config, &changes);
         let ended = routes.iter().map(|route| route.id.to_string()).collect();
-        if let Err(refused) = self.engine.reload(Change { wanted, sources, sinks, routes }).await {
-            self.begin_again(ended).await;
-            return Err(refused.to_string());
+        match self.engine.reload(Change { wanted, sources, sinks, routes }).await {
+            Ok(unrescued) => tell("a source", unrescued),
+            Err(refused) => {
+                self.begin_again(ended).await;
+                return Err(refused.to_string());
+            }
         }
         (self.config, self.certificates, self.loaded) = (config.clone(), certificates, epoch.plugins.clone());
         self.groups.take(groups::Plan { config, files: loaded.files, bytes, epoch });
@@ -74,7 +79,7 @@ impl Running {
         let (mut routes, mut ended) = (Vec::new(), BTreeSet::new());
         for name in &names {
             let id = SourceId::new(name);
-            self.engine.end_source(&id).await;
+            tell(name, self.engine.end_source(&id).await);
             if let Some(figures) = self.figures.remove(name) {
                 sources::release(&figures).await;
             }
@@ -117,6 +122,17 @@ impl Running {
                 ),
             }
         }
+    }
+}
+
+/// Says what a source could not rescue before it ended.
+fn tell(source: &str, unrescued: Vec<Unrescued>) {
+    for given_up in unrescued {
+        tracing::error!(
+            source,
+            %given_up,
+            "the source ended without it, and counts it as lost unless it can be read again; `sawlog loss` shows it"
+        );
     }
 }
 

@@ -1,5 +1,8 @@
 //! A node with one agent: a folder with config, logs and outputs, the binary, and its interfaces.
 
+#[allow(dead_code)]
+pub mod elasticsearch;
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -20,17 +23,23 @@ pub struct Node {
 impl Node {
     /// A file source `app`, a sink `out` for all of it and a sink `some` for every tenth record. `api` goes into that section.
     pub fn new(api: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let here = folder.path().display();
-        let config = format!(
-            "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ {api}listen: 127.0.0.1:0 }}\n\
+        Self::of(|here| {
+            format!(
+                "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ {api}listen: 127.0.0.1:0 }}\n\
              checkpoint: {{ interval: 200ms }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\n\
              sources:\n  app: {{ type: file, include: [{here}/logs/*.log] }}\n\
              transforms:\n  read: {{ type: parse, inputs: [app], try: [json] }}\n  \
              tenth: {{ type: filter, inputs: [read], condition: tenth == true }}\n\
              sinks:\n  out: {{ type: file, inputs: [app], path: {here}/out }}\n  \
              some: {{ type: file, inputs: [tenth], path: {here}/some }}\n"
-        );
+            )
+        })
+    }
+
+    /// A node with a config that is told its folder.
+    pub fn of(config: impl FnOnce(&str) -> String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder.path().display().to_string());
         std::fs::create_dir(folder.path().join("logs")).unwrap();
         let node = Self { folder, config };
         node.restore_config();
@@ -47,6 +56,11 @@ impl Node {
 
     pub fn write_config(&self, text: &str) {
         std::fs::write(self.folder().join("sawlog.yaml"), text).unwrap();
+    }
+
+    /// Writes the config with a change.
+    pub fn edit(&self, change: impl FnOnce(&str) -> String) {
+        self.write_config(&change(&self.config));
     }
 
     pub fn restore_config(&self) {

@@ -70,7 +70,7 @@ impl Encoder {
                 index = name.into();
                 indexes.insert(name.to_owned());
             }
-            let id = self.with_ids.then(|| ids.text(row.id, row.input.of(&batch.arena)).as_str().to_owned());
+            let id = self.with_ids.then(|| batch.record_id(ids, row).as_str().to_owned());
             let start = body.len();
             // Neither index names nor ids hold anything that JSON would escape.
             match &id {

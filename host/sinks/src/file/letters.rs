@@ -4,7 +4,7 @@ use crate::format::RowWriter;
 use crate::format::{Provenance, Shared};
 use sawlog_core::sink::Letter;
 use sawlog_record::batch::{Batch, Field, Output, Row, ValueKind};
-use sawlog_record::id::record_id;
+use sawlog_record::id::RecordIds;
 use sawlog_record::time;
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub(super) fn alike(one: &Letter, other: &Letter) -> bool {
     one.offer.generation == other.offer.generation && one.offer.source == other.offer.source
 }
 
-/// One row per letter: `time` (of the plan), `sink`, `reason`, `record_id`, `source`, `generation`, `position`, `record` (the
-/// input as it was read) and `row` (what was refused, as JSON).
+/// One row per letter: `time` (of the plan), `sink`, `reason`, `record_id`, `source`, `generation`, `position`, `event_time` and
+/// `received` (of the row), `record` (the input as it was read) and `row` (what was refused, as JSON).
 pub(super) fn rows(letters: &[Letter]) -> Output {
     let mut batch = Batch::new(letters[0].offer.generation);
     for letter in letters {
@@ -27,14 +27,17 @@ pub(super) fn rows(letters: &[Letter]) -> Output {
 fn push(batch: &mut Batch, letter: &Letter) {
     let (from, source) = (&letter.offer.output.batch, letter.offer.source.as_str());
     let refused = &from.rows[letter.row as usize];
-    let input = refused.input.of(&from.arena);
-    let mut time = Vec::new();
-    time::write_rfc3339(letter.offer.time, &mut time);
-    let id = record_id(source, letter.offer.generation, refused.id, input);
+    let input = from.input_of(refused);
+    let [time, event_time, received] = [letter.offer.time, refused.time, refused.received].map(|at| {
+        let mut text = Vec::new();
+        time::write_rfc3339(at, &mut text);
+        text
+    });
+    let id = from.record_id(&RecordIds::of(source, letter.offer.generation), refused);
     let generation = letter.offer.generation.to_string();
     let position = refused.id.pos.to_string();
     let row = as_json(from, refused, source);
-    let members: [(&str, &[u8], ValueKind); 9] = [
+    let members: [(&str, &[u8], ValueKind); 11] = [
         ("time", &time, ValueKind::Text),
         ("sink", letter.feeder.as_str().as_bytes(), ValueKind::Text),
         ("reason", letter.reason.as_bytes(), ValueKind::Text),
@@ -42,6 +45,8 @@ fn push(batch: &mut Batch, letter: &Letter) {
         ("source", source.as_bytes(), ValueKind::Text),
         ("generation", generation.as_bytes(), ValueKind::Text),
         ("position", position.as_bytes(), ValueKind::Json),
+        ("event_time", &event_time, ValueKind::Text),
+        ("received", &received, ValueKind::Text),
         ("record", input, ValueKind::Text),
         ("row", &row, ValueKind::Json),
     ];
@@ -50,7 +55,7 @@ fn push(batch: &mut Batch, letter: &Letter) {
         let (key, value) = (batch.push_bytes(key.as_bytes()), batch.push_bytes(value));
         batch.fields.push(Field { key, value, kind });
     }
-    let input = batch.push_bytes(input);
+    let input = batch.push_bytes(refused.input.of(&from.arena));
     batch.rows.push(Row { input, text: None, fields_start, fields_len: members.len() as u32, ..*refused });
 }
 

@@ -5,15 +5,17 @@ pub mod config;
 mod disk;
 mod folder;
 mod letters;
+mod written;
 
 pub use append::{AppendOptions, AppendTarget, AppendedFile};
 pub use folder::Folder;
+pub use written::{Unreadable, Written};
 
 use crate::object::{Blobs, Encoding, Keys, Lake, OpenError, Owner, below};
 use config::FileSink;
 use sawlog_core::ports::SinkPort;
 use sawlog_settings::component::{Provenance, SinkCommon};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The sink that `options` describe. Touches no file yet.
@@ -28,10 +30,9 @@ pub fn open(options: &FileSink, common: &SinkCommon, owner: &Owner) -> Result<Si
         let stage = owner.stage(template, options.paths_max, new_encoder, options.stage_memory.as_bytes());
         return Ok(SinkPort::Objects(Arc::new(Lake::new(folder, keys, stage))));
     }
-    let path = on_disk(&options.path, owner);
-    let is_plain = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&format!(".{extension}")));
+    let folder = || AppendTarget::Folder(on_disk(&options.path, owner));
     Ok(SinkPort::Append(Arc::new(AppendedFile::new(AppendOptions {
-        target: if is_plain { AppendTarget::Plain(path) } else { AppendTarget::Folder(path) },
+        target: plain(options, &owner.data_dir).map_or_else(folder, AppendTarget::Plain),
         agent: owner.agent.clone(),
         sink: owner.sink.clone(),
         extension: extension.to_owned(),
@@ -49,8 +50,19 @@ pub fn blobs(options: &FileSink, owner: &Owner) -> Box<dyn Blobs> {
 }
 
 fn on_disk(path: &str, owner: &Owner) -> PathBuf {
+    below_data_dir(path, &owner.data_dir)
+}
+
+fn below_data_dir(path: &str, data_dir: &Path) -> PathBuf {
     match path.strip_prefix("{data_dir}") {
-        Some(rest) => owner.data_dir.join(rest.trim_start_matches('/')),
+        Some(rest) => data_dir.join(rest.trim_start_matches('/')),
         None => path.into(),
     }
+}
+
+/// The one file that an appended sink writes, where its path has the extension of one; else its path is a folder.
+fn plain(options: &FileSink, data_dir: &Path) -> Option<PathBuf> {
+    let path = below_data_dir(&options.path, data_dir);
+    let extension = format!(".{}", options.format.extension());
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&extension)).then_some(path)
 }

@@ -89,7 +89,7 @@ impl Shared {
 
     /// The id of a row of the batch.
     pub fn id(&self, batch: &Batch, row: &Row) -> RecordIdText {
-        self.ids.text(row.id, row.input.of(&batch.arena))
+        batch.record_id(&self.ids, row)
     }
 }
 

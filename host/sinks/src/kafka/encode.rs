@@ -80,9 +80,7 @@ impl Encoder {
             let value = appended(bytes, |out| self.writer.write(batch, row, &shared, out));
             let headers = self.provenance.then(|| {
                 [
-                    appended(bytes, |out| {
-                        out.extend_from_slice(ids.text(row.id, row.input.of(&batch.arena)).as_bytes())
-                    }),
+                    appended(bytes, |out| out.extend_from_slice(batch.record_id(&ids, row).as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(self.agent.as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(source.as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(row.id.pos.to_string().as_bytes())),

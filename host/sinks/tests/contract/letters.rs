@@ -36,11 +36,13 @@ async fn a_letter_names_who_refused_what_and_why() {
     let id = record_id("app", offer.generation, offer.output.batch.rows[1].id, b"a \"bad\" one");
     let expected = serde_json::json!({
         "time": "2026-01-01T00:00:00.000000000Z", "sink": "es", "reason": "400 mapper_parsing\n", "record_id": id, "source": "app",
-        "generation": offer.generation.to_string(), "position": 41, "record": "a \"bad\" one", "row": {"body": "a \"bad\" one"},
+        "generation": offer.generation.to_string(), "position": 41, "event_time": "2026-01-01T00:00:00.000000000Z", "received": "2026-01-01T00:00:00.000000000Z", "record": "a \"bad\" one", "row": {"body": "a \"bad\" one"},
     });
     let mut letter = lines[2].clone();
-    let time = letter["time"].as_str().unwrap().to_owned();
-    assert!(time.starts_with("2026-01-01T00:00:00"), "{time}");
-    letter["time"] = expected["time"].clone();
+    for member in ["time", "event_time", "received"] {
+        let time = letter[member].as_str().unwrap().to_owned();
+        assert!(time.starts_with("2026-01-01T00:00:00"), "{time}");
+        letter[member] = expected[member].clone();
+    }
     assert_eq!(letter, expected);
 }

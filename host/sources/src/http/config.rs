@@ -130,6 +130,23 @@ fn idle_timeout() -> Period {
     Period::from_secs(5)
 }
 
+impl HttpSource {
+    /// A source at `listen` with all options at their defaults.
+    pub fn at(listen: std::net::SocketAddr) -> Self {
+        Self {
+            listen,
+            path: path(),
+            decode: HttpDecode::default(),
+            auth: HttpAuth::default(),
+            tls: None,
+            limits: HttpLimits::default(),
+            idempotency: Idempotency::default(),
+            shards: None,
+            idle_timeout: idle_timeout(),
+        }
+    }
+}
+
 impl DescribeSource for HttpSource {
     fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();

@@ -34,7 +34,7 @@ use arrivals::Arrivals;
 use async_trait::async_trait;
 use config::HttpSource as HttpOptions;
 use figures::Figures;
-use queue::{RequestQueue, Trouble};
+use queue::{Accepted, RequestQueue, Submission, Trouble};
 use request::{Desk, now};
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
 use sawlog_record::batch::Input;
@@ -117,14 +117,28 @@ impl HttpIntake {
         let listener = TcpListener::bind(options.listen).map_err(listen_error)?;
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        let options = HttpOptions { listen: address, ..options.clone() };
+        Ok(Self { closed: Mutex::new(Some(Closed { listener, tls })), ..Self::behind(options, agent, name, queue)? })
+    }
+
+    /// The same without an address: what it reads is put into its queue by [`HttpIntake::put`].
+    ///
+    /// # Errors
+    /// The queue does not tell what its shards are.
+    pub fn unserved(agent: &str, name: &str, queue: Arc<dyn RequestQueue>) -> Result<Self, Trouble> {
+        Self::behind(HttpOptions::at(SocketAddr::from(([127, 0, 0, 1], 0))), agent, name, queue)
+    }
+
+    fn behind(options: HttpOptions, agent: &str, name: &str, queue: Arc<dyn RequestQueue>) -> Result<Self, Trouble> {
         let shard = |shard| {
             let identity = Identity { shard, incarnation: queue.incarnation(shard)? };
             Ok(Shard::new(identity, agent, name))
         };
         let shards = (0..queue.shards()).map(shard).collect::<Result<Vec<_>, Trouble>>()?;
+        let address = options.listen;
         let desk = Desk {
-            options: options.clone(),
             access: Access::new(&options.auth),
+            options,
             arrivals: Arrivals::new(queue.shards()),
             queue,
             grown: tokio::sync::Notify::new(),
@@ -136,9 +150,26 @@ impl HttpIntake {
             shards: Arc::new(shards),
             address,
             stop: watch::Sender::new(None),
-            closed: Mutex::new(Some(Closed { listener, tls })),
+            closed: Mutex::default(),
             server: Mutex::default(),
         })
+    }
+
+    /// Stores one record under an idempotency key, durably, behind those whose futures were polled before. It must hold no line
+    /// break. To be polled to its end: until then it counts as a record that may still come.
+    ///
+    /// # Errors
+    /// The queue is full or can't be written, or the key stands for another record.
+    pub async fn put(&self, key: String, record: Vec<u8>) -> Result<Accepted, Trouble> {
+        let room = self.desk.queue.reserve(record.len())?;
+        let submission = Submission {
+            accepted: 0,
+            principal: String::new(),
+            key: Some(key),
+            form: shard::FORM_LINES,
+            body: record.into(),
+        };
+        self.desk.store_here(room, submission).await
     }
 
     /// Where requests are taken; tells the port where the options leave it to the system.
@@ -149,6 +180,13 @@ impl HttpIntake {
     /// What was taken and refused since the start; for metrics.
     pub fn counts(&self) -> Counts {
         self.desk.figures.counts()
+    }
+
+    /// How long the oldest request has been here that some sink has not finished; zero where there is none.
+    pub fn oldest_age(&self) -> Duration {
+        let now = now();
+        let age = now.saturating_sub(self.desk.arrivals.oldest(now)).max(0);
+        Duration::from_nanos(age.unsigned_abs())
     }
 
     /// Takes no more connections, lets requests under way end for `grace`, then cuts them. The queue may be closed after it.

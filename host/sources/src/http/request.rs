@@ -82,7 +82,7 @@ impl Desk {
         let payload = self.payload(head, body).await?;
         if payload.records > 0 {
             let submission = Submission { accepted: 0, principal, key, form: FORM_LINES, body: payload.lines };
-            let stored = self.store(room, submission).await?;
+            let stored = self.store(room, submission).await.map_err(refusal)?;
             self.figures.taken(payload.records, stored.repeated);
         }
         Ok(payload.records)
@@ -104,15 +104,18 @@ impl Desk {
     }
 
     /// On a task of its own: if the client goes away the request is stored all the same, and known to be.
-    async fn store(self: &Arc<Self>, room: Box<dyn Room>, submission: Submission) -> Result<Accepted, Refusal> {
+    async fn store(self: &Arc<Self>, room: Box<dyn Room>, submission: Submission) -> Result<Accepted, Trouble> {
         let desk = self.clone();
-        let storing = tokio::spawn(async move {
-            let accepted = desk.arrivals.begin(now());
-            let result = room.store(Submission { accepted, ..submission }).await;
-            desk.settle(accepted, &result);
-            result
-        });
-        storing.await.map_err(|error| refusal(Trouble::Unavailable(error.to_string())))?.map_err(refusal)
+        let storing = tokio::spawn(async move { desk.store_here(room, submission).await });
+        storing.await.map_err(|error| Trouble::Unavailable(error.to_string()))?
+    }
+
+    /// Stores a request; to be polled to its end.
+    pub async fn store_here(&self, room: Box<dyn Room>, submission: Submission) -> Result<Accepted, Trouble> {
+        let accepted = self.arrivals.begin(now());
+        let result = room.store(Submission { accepted, ..submission }).await;
+        self.settle(accepted, &result);
+        result
     }
 
     fn settle(&self, stamp: i64, result: &Result<Accepted, Trouble>) {

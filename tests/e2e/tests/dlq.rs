@@ -1,0 +1,72 @@
+//! Letters of a plugin, on the real binary: records that cost a plugin too much lie in the dead letters, and when it may spend
+//! more they enter in front of it again, each once.
+#![allow(clippy::unwrap_used)]
+
+use sawlog_e2e::agent::{Agent, verb};
+use sawlog_e2e::feed::{Feed, Sender};
+use sawlog_e2e::{read, service};
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const LINES: u64 = 200;
+
+/// A plugin that drops what is below `info`, with so much fuel a record, between a parser and two sinks.
+fn write(folder: &Path, plugins: &str, fuel: &str) {
+    let text = format!(
+        "version: 1\nagent: {{ id: e2e }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
+         plugins:\n  filter: {{ source: \"file:{plugins}/level-filter.wasm\", config: {{ at_least: info }}, limits: {{ fuel: {fuel} }} }}\n\
+         sources:\n  app: {{ type: file, include: [./logs/app.log], rotated: [./logs/app.log.*] }}\n\
+         transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json, text] }}\n  clean: {{ type: wasm, inputs: [parsed], chain: [filter] }}\n\
+         sinks:\n  out: {{ type: file, inputs: [clean], path: ./out.jsonl, batch: {{ age: 100ms }} }}\n  raw: {{ type: file, inputs: [parsed], path: ./raw.jsonl }}\n"
+    );
+    std::fs::write(folder.join("sawlog.yaml"), text).unwrap();
+}
+
+fn letters(folder: &Path) -> Vec<Value> {
+    let list = verb(folder, &["dlq", "list", "--format", "json", "--limit", "10000"]).unwrap();
+    serde_json::from_str::<Value>(&list).unwrap()["letters"].as_array().unwrap().clone()
+}
+
+#[track_caller]
+fn until(agent: &mut Agent, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        agent.check().unwrap();
+        assert!(Instant::now() < deadline, "not within a minute:\n{}", agent.log_tail());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn letters_of_a_plugin_enter_in_front_of_it_again() {
+    let Some(plugins) = service("letters of a plugin", "SAWLOG_TEST_PLUGINS") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("logs")).unwrap();
+    write(folder, &plugins, "1");
+    let mut feed = Feed::new(&folder.join("logs/app.log"));
+    feed.send(LINES).unwrap();
+    let mut agent = Agent::start(folder).unwrap();
+    until(&mut agent, || letters(folder).len() as u64 == LINES);
+    let one = &letters(folder)[7];
+    assert_eq!(one["of"], "filter (clean.0)", "{one}");
+    assert!(one["reason"].as_str().unwrap().contains("fuel"), "{one}");
+    assert_eq!(read::folder(&folder.join("out.jsonl")).unwrap_or_default().len(), 0);
+
+    write(folder, &plugins, "10000000");
+    verb(folder, &["reload"]).unwrap();
+    let told = verb(folder, &["dlq", "replay", "--all"]).unwrap();
+    assert!(told.starts_with(&format!("{LINES} replayed, 0 ")), "{told}");
+    agent.kill().unwrap();
+    let mut agent = Agent::start(folder).unwrap();
+    until(&mut agent, || read::folder(&folder.join("out.jsonl")).unwrap_or_default().len() as u64 >= LINES);
+    let told = verb(folder, &["dlq", "replay", "--of", "filter", "--all"]).unwrap();
+    assert!(told.starts_with(&format!("0 replayed, {LINES} ")), "{told}");
+    verb(folder, &["drain", "--wait", "--timeout", "30s"]).unwrap();
+    let mut rows = read::folder(&folder.join("out.jsonl")).unwrap();
+    rows.sort_unstable();
+    assert_eq!(rows, (0..LINES).collect::<Vec<_>>());
+    assert_eq!(read::folder(&folder.join("raw.jsonl")).unwrap().len() as u64, LINES, "the other way had them already");
+    agent.terminate().unwrap();
+}
