@@ -9,7 +9,6 @@ use sawlog_sources::registry::SourceOptions;
 use crate::agent_id;
 use crate::config::Config;
 use crate::config::references::Machine;
-use crate::validate::Report;
 
 /// Everything that is missing on this machine; each says how to mend it.
 pub fn check(config: &Config) -> Vec<String> {
@@ -53,39 +52,4 @@ fn unreadable(path: &Path, what: &str) -> Option<String> {
 fn certificates(tls: &TlsServer, of: &str) -> Vec<String> {
     let files = [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()];
     files.into_iter().flatten().filter_map(|path| unreadable(path, &format!("a certificate or key of {of}"))).collect()
-}
-
-/// What `run` opens with: sources, sinks, guarantees, limits, addresses.
-pub fn summary(config: &Config, report: &Report) -> String {
-    let mut lines = vec![format!("sawlog {}", env!("CARGO_PKG_VERSION"))];
-    lines.extend(agent_id::resolve(&config.sections.agent.id, &Machine).ok().map(|id| format!("  agent    {id}")));
-    lines.push(format!("  data     {}", config.sections.data_dir.display()));
-    lines.push(format!("  api      {}", config.sections.api.listen));
-    lines.extend(config.sections.telemetry.metrics.map(|address| format!("  metrics  {address}")));
-    lines.push(format!("  limits   memory {}, disk {}", config.sections.limits.memory, config.sections.limits.disk));
-    lines.extend(config.sources.iter().map(|(name, source)| format!("  source   {name} ({})", source.r#type)));
-    lines.extend(epoch(config).map(|digest| format!("  config   {digest}")));
-    for (name, sink) in &config.sinks {
-        let promise = report.routes.iter().find(|route| route.sink == *name).map(|route| &route.promise);
-        let promise =
-            promise.map_or_else(|| letters(config, name), |p| format!("{} by {}", p.delivery.word(), p.mechanism));
-        lines.push(format!("  sink     {name} ({}): {promise}", sink.r#type));
-    }
-    lines.join("\n")
-}
-
-/// The first digits of the config's digest: equal on two agents that run the same config.
-fn epoch(config: &Config) -> Option<String> {
-    let text = config.digest_text().ok()?;
-    let hash = sawlog_record::id::hash("sawlog.config", &[text.as_bytes()]);
-    Some(hash[..6].iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn letters(config: &Config, sink: &str) -> String {
-    let of = if config.dead_letter() == sink {
-        "dead letters of every component that names no other"
-    } else {
-        "dead letters"
-    };
-    format!("takes {of}")
 }

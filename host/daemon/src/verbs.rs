@@ -14,7 +14,7 @@ use crate::config::files::{Files, FilesError};
 use crate::config::references::Machine;
 use crate::config::{self, Config, Loaded};
 use crate::setup::{self, SetupError};
-use crate::{diagnostics, graph, own_log, preflight, schema, validate};
+use crate::{diagnostics, graph, own_log, preflight, schema, summary, validate};
 
 /// Exit code of a config that is refused.
 const CONFIG_IS_WRONG: u8 = 2;
@@ -88,7 +88,7 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     let (config, files) = load_with_files(&options.config.path)?;
     let report = validate::report(&config);
     let findings = preflight::check(&config);
-    let summary = preflight::summary(&config, &report);
+    let summary = summary::text(&config, &report);
     if !findings.is_empty() {
         eprintln!("{summary}");
         return Err(VerbError::Refused(findings.join("\n")));
