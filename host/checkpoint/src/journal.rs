@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sawlog_core::ports::{JournalError, JournalStore, Journalled};
-use sawlog_log::{Disk, DiskError, DiskThread, Drive, Gather, Log, LogOptions, Lsn, OnFull, Reader, SharedLog};
+use sawlog_log::{
+    Commits, Disk, DiskError, DiskThread, Drive, Gather, Log, LogOptions, Lsn, OnFull, Reader, SharedLog,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -118,6 +120,11 @@ impl DiskJournal {
     /// Bytes that the journal's log takes on the disk, spare segments included.
     pub fn disk_bytes(&self) -> u64 {
         self.reader.disk_bytes()
+    }
+
+    /// What its group commits have cost since it was opened.
+    pub fn commits(&self) -> Commits {
+        self.log.commits()
     }
 
     /// Whether records wait for space on the disk: a reason not to be ready, and the time to free some.

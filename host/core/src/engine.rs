@@ -1,7 +1,7 @@
 //! The engine: starts a task for every source, partition and sink, keeps checkpoints, and says when everything is delivered.
 //! It decides nothing about records.
 
-use crate::input::Inputs;
+use crate::input::{Inputs, Unrescued};
 use crate::journal::{Journal, Record};
 use crate::partition::Partition;
 use crate::ports::{Chains, Clock, JournalError, RescueQueue, Source};
@@ -190,14 +190,17 @@ impl Engine {
     }
 
     /// Ends the tasks of a source: when this returns, nothing of it runs any more and its sinks keep what they took. Whoever
-    /// takes its place goes on where the journal says.
-    pub async fn end_source(&self, id: &SourceId) {
-        let Some(shared) = self.shared.lock().unwrap_or_else(PoisonError::into_inner).remove(id) else { return };
+    /// takes its place goes on where the journal says. What is being rescued is waited for, at most
+    /// [`crate::input::RESCUE_AT_END_MAX`] while it can't be read; what was given up then is told.
+    pub async fn end_source(&self, id: &SourceId) -> Vec<Unrescued> {
+        let removed = self.shared.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let Some(shared) = removed else { return Vec::new() };
         shared.inputs.close().await;
         shared.tasks.end().await;
         shared.set_sinks(BTreeMap::new());
         let (partitions, _) = shared.inputs.partitions();
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).retain(|p, _| !partitions.contains(p));
+        shared.inputs.unrescued()
     }
 
     /// Starts a task for each partition of a source as it appears.
@@ -231,7 +234,8 @@ impl Engine {
                 && shared.is_settled()
                 && reload::is_source_delivered(&self.ground.journal.state(), &id);
             if is_done {
-                self.end_source(&id).await;
+                // It owes nothing: nothing of it is being rescued.
+                drop(self.end_source(&id).await);
             }
         }
     }
@@ -296,7 +300,8 @@ impl Engine {
     // ------------------------------------------------------------ reload
 
     /// Takes a changed configuration: the next PLAN of every partition names it. Where it is refused, all of the old one goes on.
-    pub async fn reload(self: &Arc<Self>, change: Change) -> Result<(), StartError> {
+    /// Tells what could not be rescued of sources that others take the place of.
+    pub async fn reload(self: &Arc<Self>, change: Change) -> Result<Vec<Unrescued>, StartError> {
         let one_at_a_time = self.reloading.lock().await;
         // A removed source plans nothing from the EPOCH on: its lanes are told before it is journalled.
         let removed = self.removed(&change.sources);
@@ -311,12 +316,13 @@ impl Engine {
         for (id, shared) in self.shared() {
             shared.set_sinks(self.fed_by(&id));
         }
+        let mut unrescued = Vec::new();
         for route in change.routes {
-            self.end_source(&route.id).await;
+            unrescued.extend(self.end_source(&route.id).await);
             self.start_source(route);
         }
         drop(one_at_a_time);
-        Ok(())
+        Ok(unrescued)
     }
 
     fn removed(&self, wanted: &BTreeSet<SourceId>) -> Vec<Arc<Shared>> {

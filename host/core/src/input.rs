@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// How long the end of a source waits for input that is to be rescued and can't be read.
+pub const RESCUE_AT_END_MAX: Duration = Duration::from_secs(10);
 /// Between two attempts to read what is to be rescued.
 const RESCUE_RETRY: Duration = Duration::from_millis(100);
 
@@ -39,6 +41,21 @@ struct Known {
     finished: bool,
 }
 
+/// Input that was to be rescued, and could not be read until its source had to end. Whoever takes the source's place counts it
+/// as lost, unless it can be read there again.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("positions {lo} to {hi} of {generation} vanished and could not be rescued: {reason}")]
+pub struct Unrescued {
+    /// Whose.
+    pub generation: Generation,
+    /// The first position that was not rescued.
+    pub lo: u64,
+    /// The end.
+    pub hi: u64,
+    /// Why it could not be read.
+    pub reason: String,
+}
+
 /// All input of one source.
 pub struct Inputs {
     /// The source's key in the configuration.
@@ -49,6 +66,7 @@ pub struct Inputs {
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
     opened: Event,
+    unrescued: Mutex<Vec<Unrescued>>,
 }
 
 impl Inputs {
@@ -60,7 +78,16 @@ impl Inputs {
         journal: Arc<Journal>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { id, source, rescue, journal, clock, known: Mutex::default(), opened: Event::new() }
+        Self {
+            id,
+            source,
+            rescue,
+            journal,
+            clock,
+            known: Mutex::default(),
+            opened: Event::new(),
+            unrescued: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -68,14 +95,14 @@ impl Inputs {
     }
 
     /// Hands the source what the journal knows, then follows its events until the journal fails or `tasks` end: never in the
-    /// middle of an event, so that what is being rescued is. One that `closes` takes nothing new.
+    /// middle of an event, so that what is being rescued is, if it can be read within [`RESCUE_AT_END_MAX`]. One that `closes` takes nothing new.
     pub(crate) async fn run(&self, closes: bool, tasks: &Tasks) -> Result<(), JournalError> {
         self.restore().await;
         if closes {
             self.source.close().await;
         }
         while let Some(event) = tasks.until_ending(self.source.event()).await {
-            self.follow(event).await?;
+            self.follow(event, tasks).await?;
         }
         Ok(())
     }
@@ -100,7 +127,12 @@ impl Inputs {
         self.source.restore(known).await;
     }
 
-    async fn follow(&self, event: SourceEvent) -> Result<(), JournalError> {
+    /// What could not be rescued before the source ended.
+    pub fn unrescued(&self) -> Vec<Unrescued> {
+        self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn follow(&self, event: SourceEvent, tasks: &Tasks) -> Result<(), JournalError> {
         match event {
             SourceEvent::Opened { generation, partition, identity, start } => {
                 let source = self.id.clone();
@@ -123,8 +155,8 @@ impl Inputs {
             }),
             SourceEvent::Vanishing { generation, end } => {
                 self.extend(generation, |e| e.end = e.end.max(end));
-                if !mutation::on("rescue_skipped") {
-                    self.rescue(generation, end).await?;
+                if !mutation::on("rescue_skipped") && !self.rescue(generation, end, tasks).await? {
+                    return Ok(());
                 }
                 self.extend(generation, |e| e.vanished = true);
                 self.source.release(generation).await;
@@ -152,25 +184,33 @@ impl Inputs {
         }
     }
 
-    /// Copies what any sink may still read to the queue, record by record, and journals each part before the next.
-    async fn rescue(&self, generation: Generation, end: u64) -> Result<(), JournalError> {
+    /// Copies what any sink may still read to the queue, record by record, and journals each part before the next. `false`
+    /// where it was given up because the source ends.
+    async fn rescue(&self, generation: Generation, end: u64, tasks: &Tasks) -> Result<bool, JournalError> {
         let mut at = self.journal.state().replay_floor(generation);
+        let mut ending_since = None;
         while at < end {
             let limits = ReadLimits { bytes_max: 1 << 20, records_max: 16_384 };
             let input = match self.source.read(generation, at, end, limits).await {
                 Ok(input) => input,
-                Err(ReadError::Gone) => return Ok(()),
-                Err(ReadError::Unavailable(_)) => {
+                Err(ReadError::Gone) => return Ok(true),
+                Err(ReadError::Unavailable(reason)) => {
+                    let now = self.clock.elapsed();
+                    if tasks.is_ending() && now.saturating_sub(*ending_since.get_or_insert(now)) >= RESCUE_AT_END_MAX {
+                        let given_up = Unrescued { generation, lo: at, hi: end, reason };
+                        self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
+                        return Ok(false);
+                    }
                     self.clock.sleep(RESCUE_RETRY).await;
                     continue;
                 }
             };
-            let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(()) };
+            let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(true) };
             self.rescue.put(input, at, hi).await?;
             self.journal.commit(vec![Record::Rescue { generation, lo: at, hi }]).await?;
             at = hi;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Partitions that have generations, and a listener for more.
@@ -297,5 +337,149 @@ impl Inputs {
             known.partitions.values_mut().for_each(|p| p.generations.retain(|g| *g != generation));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::journal::{Epoch, Registration};
+    use crate::ports::{JournalStore, Journalled};
+    use crate::{EpochId, SinkId};
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    /// A journal that keeps nothing beyond this process.
+    struct Forgetful;
+
+    #[async_trait]
+    impl JournalStore for Forgetful {
+        async fn load(&self) -> Result<Journalled, JournalError> {
+            Ok(Journalled::default())
+        }
+        fn append(&self, _: Vec<Vec<u8>>, _: bool) -> BoxFuture<'static, Result<(), JournalError>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
+            Box::pin(async { Ok(()) })
+        }
+        async fn put_blob(&self, _: Vec<u8>) -> Result<[u8; 32], JournalError> {
+            Ok([0; 32])
+        }
+        async fn get_blob(&self, _: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
+            Ok(None)
+        }
+        async fn retain_blobs(&self, _: Vec<[u8; 32]>) -> Result<(), JournalError> {
+            Ok(())
+        }
+    }
+
+    /// Time passes by waiting only.
+    #[derive(Default)]
+    struct Waiting(AtomicU64);
+
+    #[async_trait]
+    impl Clock for Waiting {
+        fn now(&self) -> i64 {
+            0
+        }
+        fn elapsed(&self) -> Duration {
+            Duration::from_millis(self.0.load(Ordering::Relaxed))
+        }
+        async fn sleep(&self, duration: Duration) {
+            self.0.fetch_add(duration.as_millis() as u64, Ordering::Relaxed);
+            let mut polled = false;
+            std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut polled, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            })
+            .await;
+        }
+        fn nonce(&self) -> u64 {
+            0
+        }
+    }
+
+    const GONE: Generation = Generation([7; 16]);
+
+    /// A file that loses its last name and can't be read.
+    #[derive(Default)]
+    struct Stuck(AtomicUsize);
+
+    #[async_trait]
+    impl Source for Stuck {
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn event(&self) -> SourceEvent {
+            let partition = PartitionId::derive("test", &[]);
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => SourceEvent::Opened { generation: GONE, partition, identity: Vec::new(), start: 0 },
+                1 => SourceEvent::Vanishing { generation: GONE, end: 10 },
+                _ => std::future::pending().await,
+            }
+        }
+        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
+            Err(ReadError::Unavailable("the disk hangs".to_owned()))
+        }
+        async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
+            Vec::new()
+        }
+        async fn trim(&self, _: Generation, _: u64) {}
+        async fn release(&self, _: Generation) {
+            panic!("its descriptor is all that is left of it");
+        }
+    }
+
+    #[async_trait]
+    impl RescueQueue for Stuck {
+        async fn put(&self, _: Input, _: u64, _: u64) -> Result<(), JournalError> {
+            Ok(())
+        }
+        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Option<Input>, JournalError> {
+            Ok(None)
+        }
+        async fn release(&self, _: Generation) {}
+    }
+
+    #[test]
+    fn the_end_of_a_source_waits_for_a_rescue_only_so_long() {
+        let clock = Arc::new(Waiting::default());
+        let journal = Journal::open(Arc::new(Forgetful), clock.clone()).now_or_never().unwrap().unwrap();
+        let source = SourceId::new("app");
+        let registration =
+            Registration { starts: BTreeMap::new(), until: None, sources: BTreeSet::from([source.clone()]) };
+        let sinks = BTreeMap::from([(SinkId::new("out"), registration)]);
+        let epoch = Epoch { id: EpochId::derive(&[b"one"]), stateful: BTreeMap::new(), blobs: Vec::new(), sinks };
+        journal.commit(vec![Record::Epoch(epoch)]).now_or_never().unwrap().unwrap();
+        let inputs = Inputs::new(
+            source,
+            Arc::new(Stuck::default()),
+            Arc::new(Stuck::default()),
+            Arc::new(journal),
+            clock.clone(),
+        );
+        let tasks = Tasks::default();
+        let mut run = Box::pin(tasks.hold(inputs.run(false, &tasks)));
+        for _ in 0..1_000 {
+            assert!(run.as_mut().now_or_never().is_none(), "while the source lives it is tried again");
+        }
+        let asked = clock.elapsed();
+        assert!(asked > RESCUE_AT_END_MAX);
+        let mut end = Box::pin(tasks.end());
+        let mut done = None;
+        for _ in 0..1_000 {
+            assert!(done.is_some() || end.as_mut().now_or_never().is_none(), "the end waits for the rescue");
+            done = done.or_else(|| run.as_mut().now_or_never());
+        }
+        assert!(matches!(done, Some(Ok(()))), "it was given up");
+        assert_eq!(end.now_or_never(), Some(()));
+        let waited = clock.elapsed() - asked;
+        assert!(waited >= RESCUE_AT_END_MAX && waited < RESCUE_AT_END_MAX * 2, "{waited:?}");
+        let [given_up] = &inputs.unrescued()[..] else { panic!("{:?}", inputs.unrescued()) };
+        assert_eq!((given_up.generation, given_up.lo, given_up.hi), (GONE, 0, 10));
+        assert!(given_up.to_string().contains("the disk hangs"));
     }
 }

@@ -9,6 +9,7 @@ use crate::plan::{Entry, Planned};
 use crate::ports::Offer;
 use crate::shared::{PartitionStop, Shared};
 use crate::sink::Seat;
+use crate::status::Lanes;
 use crate::stream::Place;
 use crate::{EpochId, SinkId};
 use event_listener::EventListener;
@@ -33,6 +34,8 @@ pub struct Partition {
     starved: bool,
     first_life: Place,
     saved: (u64, Place),
+    /// Lanes as they were counted last.
+    told: Lanes,
 }
 
 impl Partition {
@@ -49,6 +52,7 @@ impl Partition {
             starved: false,
             first_life,
             saved,
+            told: Lanes::default(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Partition {
             }
         }
         self.merge();
+        self.tell_lanes();
         self.shared.set_holding(self.id, self.lanes.iter().any(Lane::holds_back));
         if went {
             return Ok(());
@@ -100,6 +105,17 @@ impl Partition {
         let freed = if self.waiting.is_empty() && !self.starved { Vec::new() } else { freed };
         wait(&self.shared, input, reseated, freed, timed).await;
         Ok(())
+    }
+
+    /// Counts the lanes, where they are others than at the last count.
+    fn tell_lanes(&mut self) {
+        let frontier = self.shared.stream(self.id, crate::stream::Stream::frontier);
+        let at_frontier = self.lanes.iter().filter(|lane| lane.place >= frontier).count();
+        let lanes = Lanes { at_frontier, behind: self.lanes.len() - at_frontier };
+        if lanes != self.told {
+            self.told = lanes;
+            self.shared.figures().set_lanes(self.id, lanes);
+        }
     }
 
     /// The lane furthest on, then the one furthest behind.

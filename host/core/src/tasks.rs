@@ -52,6 +52,11 @@ impl Tasks {
         }
     }
 
+    /// Whether the group ends.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+
     /// Ends all tasks; resolves when the last one is dropped. None begins any more.
     pub(crate) async fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);

@@ -8,13 +8,17 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often the client tells how long brokers take to answer.
+const STATISTICS_EVERY: Duration = Duration::from_secs(5);
 
 /// What a consumer is opened with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,6 +113,12 @@ pub trait Consumer: Send {
 
     /// Offsets that the cluster knows.
     fn offsets(&self) -> &dyn Offsets;
+
+    /// How long the brokers took to answer lately, on average, of the slowest one; mostly fetches, for which a broker without
+    /// messages waits up to 0.1 s. `None` where nothing is known.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// librdkafka's.
@@ -118,6 +128,8 @@ struct Group {
     ailment: Ailment,
     positions: Box<dyn Positions>,
     changes: Mutex<VecDeque<Polled>>,
+    /// Microseconds; 0 where nothing is known.
+    round_trip: AtomicU64,
 }
 
 impl LibrdkafkaConsumer {
@@ -138,11 +150,13 @@ impl LibrdkafkaConsumer {
             .set("check.crcs", "true")
             .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "100")
+            .set("statistics.interval.ms", STATISTICS_EVERY.as_millis().to_string())
             .set("queued.max.messages.kbytes", (options.fetch_bytes_max / 1024).max(64).to_string());
         if let Some(instance) = &options.instance {
             settings.set("group.instance.id", instance);
         }
-        let group = Group { ailment: Ailment::default(), positions, changes: Mutex::default() };
+        let (ailment, changes, round_trip) = (Ailment::default(), Mutex::default(), AtomicU64::new(0));
+        let group = Group { ailment, positions, changes, round_trip };
         let consumer = settings.create_with_context(group).map_err(|error| ClientError::of("consumer", &error))?;
         Ok(Self(consumer))
     }
@@ -158,6 +172,11 @@ impl ClientContext for Group {
     }
     fn error(&self, error: KafkaError, reason: &str) {
         self.ailment.note(&error, reason);
+    }
+    fn stats(&self, statistics: Statistics) {
+        let windows = statistics.brokers.into_values().filter_map(|broker| broker.rtt);
+        let slowest = windows.filter(|window| window.cnt > 0).map(|window| window.avg.max(0).cast_unsigned()).max();
+        self.round_trip.store(slowest.unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -313,6 +332,11 @@ impl Consumer for LibrdkafkaConsumer {
 
     fn offsets(&self) -> &dyn Offsets {
         self
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        let microseconds = self.0.context().round_trip.load(Ordering::Relaxed);
+        (microseconds > 0).then(|| Duration::from_micros(microseconds))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::log::Log;
 use crate::reader::Reader;
 use crate::thread::{Drive, yield_once};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -51,6 +51,23 @@ pub struct Committed {
     pub end: Lsn,
 }
 
+/// What group commits have cost since the log was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Commits {
+    /// Groups that were written and synced, each with one fsync.
+    pub groups: u64,
+    /// How long writing and syncing took.
+    pub time: Duration,
+}
+
+impl Commits {
+    /// Adds those of another log.
+    pub fn add(&mut self, other: Self) {
+        self.groups += other.groups;
+        self.time += other.time;
+    }
+}
+
 type Ack<T> = oneshot::Sender<Result<T, LogError>>;
 
 type Done = Box<dyn FnOnce(Result<Committed, LogError>) + Send>;
@@ -84,6 +101,8 @@ struct Inner {
     gather: Gather,
     hold: bool,
     holding: AtomicBool,
+    groups: AtomicU64,
+    nanoseconds: AtomicU64,
 }
 
 /// A log that many tasks append to. Clones share it; the last clone dropped closes it, [`SharedLog::close`] also waits.
@@ -111,7 +130,8 @@ impl SharedLog {
         let dir = log.dir().to_owned();
         let hold = on_full == OnFull::Hold && drive == Drive::Thread;
         let (queue, wake, log) = (Mutex::default(), Condvar::new(), Mutex::new(log));
-        let inner = Arc::new(Inner { dir, queue, wake, log, gather, hold, holding: AtomicBool::new(false) });
+        let (holding, groups, nanoseconds) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        let inner = Arc::new(Inner { dir, queue, wake, log, gather, hold, holding, groups, nanoseconds });
         if drive == Drive::Thread {
             let led = inner.clone();
             std::thread::Builder::new().name(name.to_owned()).spawn(move || led.lead())?;
@@ -170,6 +190,13 @@ impl SharedLog {
     /// Whether a group waits for space on the disk ([`OnFull::Hold`]): a reason not to be ready.
     pub fn is_holding(&self) -> bool {
         self.inner().holding.load(Ordering::Acquire)
+    }
+
+    /// What commits have cost.
+    pub fn commits(&self) -> Commits {
+        let (groups, time) = (&self.inner().groups, &self.inner().nanoseconds);
+        let time = Duration::from_nanos(time.load(Ordering::Relaxed));
+        Commits { groups: groups.load(Ordering::Relaxed), time }
     }
 
     /// Makes everything appended durable and stops the thread. Later calls on any clone get [`LogError::Closed`].
@@ -290,7 +317,13 @@ impl Inner {
     fn commit(&self, log: &mut Log, appends: Vec<Append>) -> Vec<Append> {
         let appended =
             appends.into_iter().map(|append| (append_all(log, &append.payloads), append)).collect::<Vec<_>>();
+        let began = Instant::now();
         let outcome = log.commit();
+        if !appended.is_empty() {
+            let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.nanoseconds.fetch_add(took, Ordering::Relaxed);
+            self.groups.fetch_add(1, Ordering::Relaxed);
+        }
         let durable = match &outcome {
             Err(LogError::Void { lo, .. }) => *lo,
             _ => log.durable(),

@@ -56,7 +56,7 @@ mod shelf;
 pub mod sim;
 mod thread;
 
-pub use commit::{Committed, Gather, OnFull, SharedLog};
+pub use commit::{Commits, Committed, Gather, OnFull, SharedLog};
 pub use disk::{Disk, DiskError, DiskFile};
 pub use error::{Damage, LogError};
 pub use frame::{FRAME_HEADER_BYTES, Lsn};

@@ -7,7 +7,8 @@ use crate::quota::{Quota, Reservation};
 use crate::shard::{RequestChunk, Shard, ShardOptions};
 use bytes::Bytes;
 use sawlog_log::{
-    Damage, Disk, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, LogOptions, Lsn, OnDamage, SEGMENT_HEADER_BYTES,
+    Commits, Damage, Disk, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, LogOptions, Lsn, OnDamage,
+    SEGMENT_HEADER_BYTES,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -195,6 +196,13 @@ impl Queue {
     /// Bytes that the queue's logs take on the disk, spare segments included.
     pub fn disk_bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.reader().disk_bytes()).sum()
+    }
+
+    /// What group commits of all shards have cost since it was opened.
+    pub fn commits(&self) -> Commits {
+        let mut all = Commits::default();
+        self.shards.iter().for_each(|shard| all.add(shard.commits()));
+        all
     }
 
     /// Idempotency keys remembered.

@@ -7,8 +7,8 @@ use crate::sidecar::Sidecars;
 use crate::window::{KeyId, Outcome, Seen, Verdict, Window, key_id};
 use bytes::Bytes;
 use sawlog_log::{
-    Committed, Damage, Disk, DiskError, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, Log, LogError, LogOptions, Lsn,
-    OnFull, Reader, SharedLog,
+    Commits, Committed, Damage, Disk, DiskError, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, Log, LogError,
+    LogOptions, Lsn, OnFull, Reader, SharedLog,
 };
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,6 +128,10 @@ impl Shard {
 
     pub fn reader(&self) -> &Reader {
         self.log.reader()
+    }
+
+    pub fn commits(&self) -> Commits {
+        self.log.commits()
     }
 
     pub fn keys(&self) -> usize {

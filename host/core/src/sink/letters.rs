@@ -179,7 +179,12 @@ impl Sink {
             return;
         }
         self.note(|s| s.waiting_for_letters = true);
+        let began = self.clock.elapsed();
         dead_letters.deliver(self.id.clone(), new, upto).await;
-        self.note(|s| s.waiting_for_letters = false);
+        let waited = self.clock.elapsed().saturating_sub(began);
+        self.note(|s| {
+            s.waiting_for_letters = false;
+            s.waited_for_letters += waited;
+        });
     }
 }

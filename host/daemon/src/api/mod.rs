@@ -4,6 +4,7 @@
 
 mod access;
 mod listen;
+mod openapi;
 pub mod probes;
 mod views;
 
@@ -94,7 +95,11 @@ impl Api {
 pub async fn start(handle: Arc<Handle>, telemetry: Arc<Telemetry>) -> Result<Api, ApiError> {
     let config = handle.config();
     let options = &config.sections.api;
-    let everything = views::routes().merge(metrics(telemetry.clone())).merge(control::routes()).fallback(unknown);
+    let everything = views::routes()
+        .merge(openapi::routes())
+        .merge(metrics(telemetry.clone()))
+        .merge(control::routes())
+        .fallback(unknown);
     let local = everything.clone().merge(probes::routes()).with_state(handle.clone());
     let socket = listen::socket(&config.sections.data_dir, local)?;
     let guarded = everything.layer(axum::middleware::from_fn_with_state(access::Access::new(options), access::check));
@@ -130,7 +135,7 @@ fn metrics(telemetry: Arc<Telemetry>) -> Router<Arc<Handle>> {
 }
 
 async fn unknown() -> Refusal {
-    let known =
-        "/livez, /readyz, /metrics, /v1/status, /v1/topology, /v1/sources, /v1/sinks, /v1/loss, /v1/checkpoints";
-    Refusal(StatusCode::NOT_FOUND, format!("there is nothing here; look at {known}"))
+    let mut known: Vec<&str> = openapi::CALLS.iter().map(|call| call.path).collect();
+    known.dedup();
+    Refusal(StatusCode::NOT_FOUND, format!("there is nothing here; there are {}", known.join(", ")))
 }

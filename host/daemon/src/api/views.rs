@@ -7,17 +7,26 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use sawlog_core::SinkId;
-use sawlog_core::status::progress;
+use sawlog_core::engine::Engine;
+use sawlog_core::shared::Shared;
+use sawlog_core::status::{Progress, progress};
+use sawlog_settings::secret::HIDDEN;
 use serde_json::{Value, json};
 
 use super::Refusal;
+use crate::control::checkpoint::cursors;
 use crate::control::status::sink_view;
 use crate::run::Handle;
+use crate::run::figures::Figures;
+use crate::run::hex;
 
 /// All views; what a verb shows is beside the verb.
 pub fn routes() -> Router<Arc<Handle>> {
     Router::new()
         .route("/v1/topology", get(topology))
+        .route("/v1/config", get(config))
+        .route("/v1/plugins", get(plugins))
+        .route("/v1/files", get(files))
         .route("/v1/sources", get(sources))
         .route("/v1/sinks", get(sinks))
         .route("/v1/sinks/{name}", get(sink))
@@ -46,6 +55,45 @@ async fn topology(State(handle): State<Arc<Handle>>) -> Json<Value> {
     Json(json!({ "sources": sources, "transforms": transforms, "sinks": sinks, "routes": config.routes() }))
 }
 
+/// Secrets show how they were written; what a plugin is configured with may hold any, and is not shown.
+async fn config(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
+    let config = handle.config();
+    let mut view = json!({
+        "file": handle.config_path, "sections": config.sections, "plugins": config.plugins, "sources": config.sources,
+        "transforms": config.transforms, "sinks": config.sinks,
+    });
+    for plugin in view["plugins"].as_object_mut().into_iter().flat_map(|plugins| plugins.values_mut()) {
+        if plugin["config"].as_object().is_none_or(|config| !config.is_empty()) {
+            plugin["config"] = HIDDEN.into();
+        }
+    }
+    Ok(Json(view))
+}
+
+async fn plugins(State(handle): State<Arc<Handle>>) -> Json<Value> {
+    let one = |(name, plugin): (&String, &sawlog_chain::Plugin)| {
+        let (registration, figures) = (plugin.registration(), plugin.figures());
+        json!({
+            "name": name, "digest": format!("blake3:{}", hex(&plugin.digest().0)), "stateful": plugin.stateful(),
+            "registered": {
+                "name": registration.name, "version": registration.version, "columns": registration.columns,
+                "routes": registration.routes, "drop_reasons": registration.drop_reasons,
+                "state_version": registration.state_version,
+            },
+            "figures": {
+                "calls": figures.calls, "seconds": figures.time.as_secs_f64(), "fuel": figures.fuel,
+                "failures": figures.failures, "memory_bytes_max": figures.memory_bytes_max,
+            },
+        })
+    };
+    Json(handle.plugins().iter().map(one).collect())
+}
+
+async fn files(State(handle): State<Arc<Handle>>) -> Json<Value> {
+    let one = |(name, figures): (String, Figures)| Some((name, figures.files()?));
+    Json(Value::Object(handle.figures().into_iter().filter_map(one).collect()))
+}
+
 async fn sources(State(handle): State<Arc<Handle>>) -> Json<Value> {
     Json(Value::Array(source_views(&handle)))
 }
@@ -53,36 +101,37 @@ async fn sources(State(handle): State<Arc<Handle>>) -> Json<Value> {
 /// Every source: how far it has been planned, and its own figures.
 pub fn source_views(handle: &Handle) -> Vec<Value> {
     let (config, figures) = (handle.config(), handle.figures());
-    let one = |inputs: &Arc<sawlog_core::input::Inputs>| {
-        let name = inputs.id.as_str();
-        let progress = progress(&handle.engine.journal().state(), inputs);
+    let one = |(name, engines): (&String, &Vec<(Arc<Engine>, Arc<Shared>)>)| {
+        let mut sum = Progress::default();
+        engines.iter().for_each(|(engine, shared)| sum.add(progress(&engine.journal().state(), &shared.inputs)));
         json!({
             "name": name,
             "type": config.sources.get(name).map(|source| source.r#type),
-            "partitions": progress.partitions,
-            "generations": progress.generations,
-            "planned": progress.planned,
-            "unplanned": progress.unplanned,
-            "finished": inputs.is_finished(),
-            "figures": figures.get(name).map(|figures| figures.view()),
+            "partitions": sum.partitions,
+            "generations": sum.generations,
+            "planned": sum.planned,
+            "unplanned": sum.unplanned,
+            "finished": engines.iter().all(|(_, shared)| shared.inputs.is_finished()),
+            "figures": figures.get(name).map(Figures::view),
         })
     };
-    handle.engine.inputs().iter().map(one).collect()
+    handle.sources().iter().map(one).collect()
 }
 
 async fn sinks(State(handle): State<Arc<Handle>>) -> Json<Value> {
-    Json(handle.engine.sinks().values().map(|sink| sink_view(&handle, sink)).collect())
+    Json(handle.sinks().values().map(|engines| sink_view(&handle, engines)).collect())
 }
 
 async fn sink(State(handle): State<Arc<Handle>>, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
-    let sinks = handle.engine.sinks();
-    let Some(sink) = sinks.get(&SinkId::new(&name)) else {
+    let sinks = handle.sinks();
+    let Some(engines) = sinks.get(&SinkId::new(&name)) else {
         let known: Vec<&str> = sinks.keys().map(SinkId::as_str).collect();
         let known = known.join(", ");
         return Err(Refusal(StatusCode::NOT_FOUND, format!("there is no sink `{name}`; the sinks are {known}")));
     };
-    let mut view = sink_view(&handle, sink);
-    view["cursors"] = crate::control::checkpoint::cursors(&handle.engine.journal().state(), &sink.id);
+    let mut view = sink_view(&handle, engines);
+    let cursors = engines.iter().flat_map(|(engine, sink)| cursors(&engine.journal().state(), &sink.id));
+    view["cursors"] = cursors.collect();
     Ok(Json(view))
 }
 

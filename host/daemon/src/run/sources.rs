@@ -91,7 +91,7 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner, retired: bool) -
             let source = KafkaTopics::open(kafka, &owner.agent, name, owner.run.until_eof);
             let source = Arc::new(source.map_err(|e| refuse(e.to_string()))?);
             let fields: FieldsOf = Arc::new(|_| decode::Source::default());
-            Ok(Opened { figures: Figures::Kafka(Arc::downgrade(&source)), source, fields })
+            Ok(Opened { figures: Figures::Kafka(vec![Arc::downgrade(&source)]), source, fields })
         }
         SourceOptions::Http(http) => {
             let queue = request_queue(name, http, owner).map_err(|e| refuse(e.to_string()))?;

@@ -1,6 +1,10 @@
 //! Every metric that is read on demand. `docs/metrics.md` is made from this table by a test. A new metric is a row.
 
+use std::sync::Arc;
+
 use sawlog_core::sink::Circuit;
+use sawlog_queue::Queue;
+use sawlog_sources::http::HttpIntake;
 
 use super::metric::{Kind, Point, Row};
 use super::sample::{Sample, SinkSample, SourceSample};
@@ -106,6 +110,14 @@ pub const ROWS: &[Row] = &[
         "Files, queue shards or Kafka partitions of a source that delivery still knows.",
         |s| sources(s, |source| Some(source.progress.generations as f64))
     ),
+    row!(
+        "sawlog.lanes",
+        "{lane}",
+        Gauge,
+        "source, state",
+        "Lanes by state: `frontier`, where what comes is planned, and `behind`, each of which reads again for sinks that were full or down.",
+        lanes
+    ),
     row!("sawlog.partitions.stopped", "{partition}", Gauge, "", "Partitions that stopped; `/readyz` says why.", |s| {
         one(s.stopped_partitions as f64)
     }),
@@ -142,6 +154,14 @@ pub const ROWS: &[Row] = &[
         kafka_lag
     ),
     row!(
+        "sawlog.kafka.fetch.latency",
+        "s",
+        Gauge,
+        "source",
+        "Seconds that the slowest broker took to answer lately, on average: mostly fetches, for which a broker without messages waits up to 0.1 s.",
+        |s| sources(s, |source| Some(source.figures.as_ref()?.kafka_latency()?.as_secs_f64()))
+    ),
+    row!(
         "sawlog.http.requests",
         "{request}",
         Counter,
@@ -155,14 +175,46 @@ pub const ROWS: &[Row] = &[
         Gauge,
         "source",
         "Bytes that a source's write-ahead queue takes on the disk.",
-        |s| sources(s, queue_bytes)
+        |s| sources(s, |source| queue(source).map(|queue| queue.disk_bytes() as f64))
+    ),
+    row!(
+        "sawlog.queue",
+        "By",
+        Gauge,
+        "source",
+        "Bytes of pushed requests that some sink may still read.",
+        |s| sources(s, |source| queue(source).map(|queue| queue.kept_bytes() as f64))
+    ),
+    row!(
+        "sawlog.queue.age",
+        "s",
+        Gauge,
+        "source",
+        "Seconds since the oldest pushed request was taken that some sink has not finished; 0 where there is none.",
+        |s| sources(s, |source| http(source).map(|http| http.oldest_age().as_secs_f64()))
+    ),
+    row!(
+        "sawlog.queue.fsyncs",
+        "{fsync}",
+        Counter,
+        "source",
+        "Group commits of a write-ahead queue, each with one fsync, over its shards.",
+        |s| sources(s, |source| queue(source).map(|queue| queue.commits().groups as f64))
+    ),
+    row!(
+        "sawlog.queue.fsync.duration",
+        "s",
+        Counter,
+        "source",
+        "Seconds that group commits of a write-ahead queue took to write and sync; shards add up.",
+        |s| sources(s, |source| queue(source).map(|queue| queue.commits().time.as_secs_f64()))
     ),
     row!(
         "sawlog.backpressure",
         "s",
         Counter,
         "component_id, cause",
-        "Seconds that lanes of a source have waited, by the sink that was full; lanes of several partitions add up.",
+        "Seconds that lanes of a source have waited, by the sink that was full, and that a sink has waited for the one that takes its dead letters; waits of several partitions add up.",
         backpressure
     ),
     row!(
@@ -263,6 +315,22 @@ pub const ROWS: &[Row] = &[
     row!("sawlog.journal.disk", "By", Gauge, "", "Bytes that the journal's log takes on the disk.", |s| one(s
         .journal_bytes
         as f64)),
+    row!(
+        "sawlog.journal.fsyncs",
+        "{fsync}",
+        Counter,
+        "",
+        "Group commits of the journal on the disk, each with one fsync.",
+        |s| one(s.journal_commits.groups as f64)
+    ),
+    row!(
+        "sawlog.journal.fsync.duration",
+        "s",
+        Counter,
+        "",
+        "Seconds that group commits of the journal on the disk took to write and sync.",
+        |s| one(s.journal_commits.time.as_secs_f64())
+    ),
     row!("sawlog.config.reload", "{reload}", Counter, "result", "Reloads by result: `taken`, `refused`.", reloads),
     row!(
         "sawlog.config.last_success_timestamp",
@@ -400,7 +468,9 @@ fn files(sample: &Sample) -> Vec<Point> {
 
 fn kafka_lag(sample: &Sample) -> Vec<Point> {
     sources(sample, |source| match &source.figures {
-        Some(Figures::Kafka(kafka)) => Some(kafka.upgrade()?.lag().iter().map(|lag| lag.unfetched).sum::<u64>() as f64),
+        Some(figures @ Figures::Kafka(_)) => {
+            Some(figures.kafka_lag().iter().map(|lag| lag.unfetched).sum::<u64>() as f64)
+        }
         _ => None,
     })
 }
@@ -417,11 +487,26 @@ fn http_requests(sample: &Sample) -> Vec<Point> {
     sample.sources.iter().flat_map(of_source).collect()
 }
 
-fn queue_bytes(source: &SourceSample) -> Option<f64> {
+fn queue(source: &SourceSample) -> Option<Arc<Queue>> {
     match &source.figures {
-        Some(Figures::Http(_, queue)) => Some(queue.upgrade()?.disk_bytes() as f64),
+        Some(Figures::Http(_, queue)) => queue.upgrade(),
         _ => None,
     }
+}
+
+fn http(source: &SourceSample) -> Option<Arc<HttpIntake>> {
+    match &source.figures {
+        Some(Figures::Http(http, _)) => http.upgrade(),
+        _ => None,
+    }
+}
+
+fn lanes(sample: &Sample) -> Vec<Point> {
+    let of_source = |source: &SourceSample| {
+        let states = [("frontier", source.lanes.at_frontier), ("behind", source.lanes.behind)];
+        states.map(|(state, n)| point(n as f64, [("source", &source.name), ("state", state)]))
+    };
+    sample.sources.iter().flat_map(of_source).collect()
 }
 
 fn backpressure(sample: &Sample) -> Vec<Point> {
@@ -429,7 +514,12 @@ fn backpressure(sample: &Sample) -> Vec<Point> {
         let waited = source.waited.iter();
         waited.map(|(sink, time)| point(*time, [("component_id", &source.name), ("cause", sink)])).collect::<Vec<_>>()
     };
-    sample.sources.iter().flat_map(of_source).collect()
+    let of_sink = |sink: &SinkSample| {
+        let letters = sink.dead_letter.as_ref().filter(|_| !sink.status.waited_for_letters.is_zero())?;
+        let waited = sink.status.waited_for_letters.as_secs_f64();
+        Some(point(waited, [("component_id", &sink.name), ("cause", letters)]))
+    };
+    sample.sources.iter().flat_map(of_source).chain(sample.sinks.iter().filter_map(of_sink)).collect()
 }
 
 fn retries(sample: &Sample) -> Vec<Point> {

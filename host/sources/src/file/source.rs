@@ -111,6 +111,27 @@ pub struct Status {
     pub refused: Vec<Refusal>,
 }
 
+/// A file, for people. Offsets are of the file, in bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileView {
+    /// Its newest name.
+    pub path: PathBuf,
+    /// What its partition is called.
+    pub partition: PathBuf,
+    /// Its generation.
+    pub generation: Generation,
+    /// Its length when it was last looked at.
+    pub size: u64,
+    /// Up to where whole records were found.
+    pub announced: u64,
+    /// Up to where every sink has finished.
+    pub floor: u64,
+    /// Whether it is held open.
+    pub is_open: bool,
+    /// Whether a file holds it still.
+    pub is_there: bool,
+}
+
 /// Reads lines of files through rotation.
 #[derive(Debug)]
 pub struct FileSource {
@@ -158,6 +179,22 @@ impl FileSource {
             pinned_bytes: held().filter(pinned).map(|t| t.size).sum(),
             refused: table.refused.values().cloned().collect(),
         }
+    }
+
+    /// All files, in the order of their generations' ids.
+    pub fn files(&self) -> Vec<FileView> {
+        let table = self.shared.lock();
+        let view = |tracked: &Tracked| FileView {
+            path: tracked.path.clone(),
+            partition: tracked.partition_name.to_path_buf(),
+            generation: tracked.generation,
+            size: tracked.size,
+            announced: tracked.announced,
+            floor: tracked.floor,
+            is_open: tracked.content.is_some(),
+            is_there: tracked.file.is_some(),
+        };
+        table.all().map(view).collect()
     }
 
     fn read_records(

@@ -105,6 +105,7 @@ impl Frontier {
             self.balance(consumer.as_mut())?;
             if committed.elapsed() >= COMMIT_EVERY {
                 self.commit(consumer.as_mut())?;
+                self.shared.lock().round_trip = consumer.round_trip();
                 committed = Instant::now();
             }
             if looked.elapsed() >= LOOK_EVERY {

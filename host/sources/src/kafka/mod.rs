@@ -98,6 +98,12 @@ impl KafkaTopics {
         state.partitions.values().filter(|tracked| tracked.buffer.is_some()).map(one).collect()
     }
 
+    /// How long the slowest broker took to answer lately, on average: mostly fetches, for which a broker without messages waits
+    /// up to 0.1 s. `None` where nothing is known.
+    pub fn fetch_latency(&self) -> Option<Duration> {
+        self.shared.lock().round_trip
+    }
+
     /// The consumer's newest trouble; `None` while it reads.
     pub fn trouble(&self) -> Option<String> {
         self.shared.lock().trouble.clone()

@@ -8,6 +8,7 @@ use sawlog_kafka::PartitionRef;
 use sawlog_record::id::Generation;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// A partition that this agent reads, or has read.
@@ -57,6 +58,8 @@ pub struct State {
     pub partitions: BTreeMap<Generation, Tracked>,
     events: VecDeque<SourceEvent>,
     finished: bool,
+    /// How long the brokers took to answer lately.
+    pub round_trip: Option<Duration>,
     /// The newest trouble of the consumer, in words.
     pub trouble: Option<String>,
 }
