@@ -193,6 +193,52 @@ fn what_is_wrong_is_told_with_what_mends_it() {
 }
 
 #[test]
+fn run_opens_with_a_summary_of_everything() {
+    let node = Node::new("");
+    let dry = node.verb(&["run", "--dry-run"]).unwrap();
+    let agent = node.start();
+    for told in [&dry, &agent.log()] {
+        for line in [
+            "sawlog 0.1.0, agent operated, config ",
+            "  limits   384MiB of memory, 8GiB of disk; a shutdown takes at most 20s",
+            "  listens  127.0.0.1:0 (api)\n           127.0.0.1:0 (metrics)",
+            "  sources  app (file)",
+            "  routes   app → out: exactly_once by local append, journalled length",
+            "           app → some: exactly_once by local append, journalled length",
+            "           dead letters → dead_letter, of every component that names no other",
+        ] {
+            assert!(told.contains(line), "no {line:?} in\n{told}");
+        }
+    }
+}
+
+#[test]
+fn every_described_path_answers() {
+    let node = Node::new("");
+    node.write_lines(10);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&json(&agent.get("api.listen", "/v1/loss").1), "out")["delivered"] == 10);
+    let described = json(&agent.get("api.listen", "/v1/openapi.json").1);
+    assert_eq!(described["openapi"], "3.1.0");
+    for (path, calls) in described["paths"].as_object().unwrap() {
+        if calls.get("get").is_some() && !path.contains('{') {
+            let (status, body) = agent.get("api.listen", path);
+            assert_eq!(status, 200, "{path}: {body}");
+        }
+    }
+    let files = json(&agent.get("api.listen", "/v1/files").1);
+    assert!(files["app"][0]["path"].as_str().unwrap().ends_with("/logs/app.log"), "{files}");
+    assert_eq!(files["app"][0]["bytes"], files["app"][0]["found_bytes"], "{files}");
+    let config = json(&agent.get("api.listen", "/v1/config").1);
+    assert_eq!(
+        (&config["sinks"]["out"]["type"], &config["sections"]["agent"]["id"]),
+        (&"file".into(), &"operated".into())
+    );
+    assert_eq!(json(&agent.get("api.listen", "/v1/plugins").1), json("[]"));
+    agent.terminate();
+}
+
+#[test]
 fn a_token_guards_everything_but_the_probes() {
     let node = Node::new("token: opensesame, ");
     let mut agent = node.start();
@@ -202,8 +248,11 @@ fn a_token_guards_everything_but_the_probes() {
         assert_eq!(agent.get("api.listen", path).0, 401, "{path}");
     }
     assert_eq!(agent.ask_with("api.listen", "GET", "/v1/status", "Bearer opensesame").0, 200);
-    let everything = agent.ask_with("api.listen", "GET", "/v1/topology", "Bearer opensesame").1;
-    assert!(!everything.contains("opensesame"));
+    for path in ["/v1/topology", "/v1/config"] {
+        assert_eq!(agent.get("api.listen", path).0, 401, "{path}");
+        let (status, body) = agent.ask_with("api.listen", "GET", path, "Bearer opensesame");
+        assert!(status == 200 && !body.contains("opensesame"), "{path}: {body}");
+    }
     assert_eq!(agent.ask_with("api.listen", "POST", "/v1/checkpoints", "Bearer opensesame").0, 200);
     agent.terminate();
 }
