@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sawlog_core::sink::Observer;
+use sawlog_core::SinkId;
+use sawlog_core::sink::{Flow, Observer};
 use sawlog_kafka::PartitionRef;
 use sawlog_kafka::journal::TopicJournal;
 use sawlog_sources::kafka::config::KafkaSource;
@@ -76,6 +77,39 @@ struct Held {
     trouble: Option<String>,
 }
 
+/// What partitions counted since the process began that are another agent's now, or were opened anew: counters never fall.
+#[derive(Debug, Clone, Default)]
+pub struct Departed {
+    /// Records and bytes that were planned.
+    pub received: (u64, u64),
+    /// How long lanes waited, by sink.
+    pub waited: BTreeMap<SinkId, Duration>,
+    /// What each sink took.
+    pub flows: BTreeMap<SinkId, Flow>,
+    /// Failures of each sink by kind.
+    pub failures: BTreeMap<SinkId, BTreeMap<&'static str, u64>>,
+}
+
+impl Departed {
+    fn add(&mut self, partition: &Running) {
+        for shared in partition.engine.sources() {
+            let (records, bytes) = shared.figures().received();
+            self.received = (self.received.0 + records, self.received.1 + bytes);
+            for (sink, time) in shared.figures().backpressure() {
+                *self.waited.entry(sink).or_default() += time;
+            }
+        }
+        for (id, sink) in partition.engine.sinks() {
+            for books in sink.intake.books(&partition.engine.journal().state()).into_values() {
+                self.flows.entry(id.clone()).or_default().add(books.flow);
+            }
+            for (kind, n) in sink.status().failures {
+                *self.failures.entry(id.clone()).or_default().entry(kind).or_default() += n;
+            }
+        }
+    }
+}
+
 /// One source's membership.
 pub(super) struct Group {
     pub(super) name: String,
@@ -85,6 +119,7 @@ pub(super) struct Group {
     partitions: Mutex<BTreeMap<PartitionRef, Held>>,
     joined: AtomicBool,
     troubles: Troubles,
+    departed: Mutex<Departed>,
 }
 
 /// All sources that are members of groups.
@@ -134,6 +169,7 @@ impl Groups {
                 partitions: Mutex::default(),
                 joined: AtomicBool::new(false),
                 troubles: member.troubles(),
+                departed: Mutex::default(),
             });
             tasks.push(tokio::spawn(group.clone().follow(member, left.clone())));
             groups.push(group);
@@ -169,6 +205,14 @@ impl Groups {
             let partitions = group.lock();
             let sources = partitions.values().filter_map(|held| Some(Arc::downgrade(&held.running.as_ref()?.source)));
             (group.name.clone(), Figures::Kafka(sources.collect()))
+        };
+        self.groups.iter().map(of).collect()
+    }
+
+    /// What the partitions of each group counted that are not here any more, by source.
+    pub fn departed(&self) -> BTreeMap<String, Departed> {
+        let of = |group: &Arc<Group>| {
+            (group.name.clone(), group.departed.lock().unwrap_or_else(PoisonError::into_inner).clone())
         };
         self.groups.iter().map(of).collect()
     }
@@ -303,7 +347,8 @@ impl Group {
                 Some(Ownership::Taken(places)) => {
                     for place in places {
                         tasks.remove(&place);
-                        self.lock().remove(&place);
+                        let held = self.lock().remove(&place);
+                        self.depart(held);
                     }
                 }
             }
@@ -341,8 +386,14 @@ impl Group {
 
     /// Notes how a partition fares, where the group has not taken it meanwhile.
     fn note(&self, place: &PartitionRef, running: Option<Running>, trouble: Option<String>) {
-        if let Some(held) = self.lock().get_mut(place) {
-            *held = Held { running, trouble };
+        let before = self.lock().get_mut(place).map(|held| std::mem::replace(held, Held { running, trouble }));
+        self.depart(before);
+    }
+
+    /// Keeps what a partition counted that does not run here any more.
+    fn depart(&self, held: Option<Held>) {
+        if let Some(running) = held.and_then(|held| held.running) {
+            self.departed.lock().unwrap_or_else(PoisonError::into_inner).add(&running);
         }
     }
 

@@ -144,7 +144,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 fn sources(handle: &Handle) -> Vec<SourceSample> {
-    let (config, figures) = (handle.config(), handle.figures());
+    let (config, figures, departed) = (handle.config(), handle.figures(), handle.groups.departed());
     let one = |(name, engines): (String, Vec<(Arc<Engine>, Arc<Shared>)>)| {
         let mut sample = SourceSample {
             r#type: config.sources.get(&name).map_or("removed", |source| source.r#type),
@@ -155,6 +155,11 @@ fn sources(handle: &Handle) -> Vec<SourceSample> {
             figures: figures.get(&name).cloned(),
             name,
         };
+        if let Some(departed) = departed.get(&sample.name) {
+            sample.received = departed.received;
+            let waited = departed.waited.iter().map(|(sink, time)| (sink.to_string(), time.as_secs_f64()));
+            sample.waited = waited.collect();
+        }
         for (engine, shared) in engines {
             sample.progress.add(progress(&engine.journal().state(), &shared.inputs));
             let (records, bytes) = shared.figures().received();
@@ -170,7 +175,7 @@ fn sources(handle: &Handle) -> Vec<SourceSample> {
 }
 
 fn sinks(handle: &Handle) -> Vec<SinkSample> {
-    let config = handle.config();
+    let (config, departed) = (handle.config(), handle.groups.departed());
     let one = |(id, engines): (SinkId, Vec<(Arc<Engine>, Arc<Sink>)>)| {
         let status = engines.iter().map(|(_, sink)| sink.status()).reduce(SinkStatus::merged).unwrap_or_default();
         let mut sample = SinkSample {
@@ -183,6 +188,14 @@ fn sinks(handle: &Handle) -> Vec<SinkSample> {
             backlog: (0, 0),
             flows: BTreeMap::new(),
         };
+        for (source, departed) in &departed {
+            if let Some(flow) = departed.flows.get(&id) {
+                sample.flows.entry(source.clone()).or_default().add(*flow);
+            }
+            for (kind, n) in departed.failures.get(&id).into_iter().flatten() {
+                *sample.status.failures.entry(kind).or_default() += n;
+            }
+        }
         for (engine, sink) in engines {
             let (batches, bytes) = sink.intake.backlog();
             sample.backlog = (sample.backlog.0 + batches, sample.backlog.1 + bytes);

@@ -40,7 +40,7 @@ pub const ROWS: &[Row] = &[
         "{record}",
         Counter,
         "component_id, component_type, component_kind",
-        "Rows that are durable in a sink since it began, over restarts; one input record may make several.",
+        "Rows that are durable in a sink since it began, over restarts; one input record may make several. A partition of a consumer group takes its share along to another agent.",
         sent_records
     ),
     row!(
@@ -56,7 +56,7 @@ pub const ROWS: &[Row] = &[
         "{record}",
         Counter,
         "sink, source, outcome, reason",
-        "Input records with an outcome (`delivered`, `absorbed`, `dropped`, `dead_lettered`, `lost`), over restarts; `reason` is empty where the outcome says all.",
+        "Input records with an outcome (`delivered`, `absorbed`, `dropped`, `dead_lettered`, `lost`), over restarts; `reason` is empty where the outcome says all. A partition of a consumer group takes its share along to another agent.",
         ledger_records
     ),
     row!(
