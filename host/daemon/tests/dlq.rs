@@ -1,6 +1,6 @@
 //! Dead letters on the real binary: a sink refuses records, the letters are listed, shown and replayed, with the agent running,
 //! killed in between, and stopped. What comes back keeps its id and is there once.
-#![allow(clippy::unwrap_used, missing_docs, dead_code)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 mod operator;
 

@@ -1,6 +1,6 @@
 //! A node with one agent: a folder with config, logs and outputs, the binary, and its interfaces.
+#![allow(dead_code, reason = "each test needs a part of it")]
 
-#[allow(dead_code)]
 pub mod elasticsearch;
 
 use std::collections::BTreeSet;
