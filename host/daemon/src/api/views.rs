@@ -7,8 +7,6 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use sawlog_core::SinkId;
-use sawlog_core::engine::Engine;
-use sawlog_core::shared::Shared;
 use sawlog_core::status::{Progress, progress};
 use sawlog_settings::secret::HIDDEN;
 use serde_json::{Value, json};
@@ -18,6 +16,7 @@ use crate::control::checkpoint::cursors;
 use crate::control::status::sink_view;
 use crate::run::Handle;
 use crate::run::figures::Figures;
+use crate::run::handle::Reading;
 use crate::run::hex;
 
 /// All views; what a verb shows is beside the verb.
@@ -101,7 +100,7 @@ async fn sources(State(handle): State<Arc<Handle>>) -> Json<Value> {
 /// Every source: how far it has been planned, and its own figures.
 pub fn source_views(handle: &Handle) -> Vec<Value> {
     let (config, figures) = (handle.config(), handle.figures());
-    let one = |(name, engines): (&String, &Vec<(Arc<Engine>, Arc<Shared>)>)| {
+    let one = |(name, engines): (&String, &Vec<Reading>)| {
         let mut sum = Progress::default();
         engines.iter().for_each(|(engine, shared)| sum.add(progress(&engine.journal().state(), &shared.inputs)));
         json!({

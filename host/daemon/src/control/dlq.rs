@@ -189,12 +189,10 @@ fn show(config: &Config, ids: &[String]) -> Result<ExitCode, ControlError> {
         missing.remove(letter.id.as_str());
         let mut whole = summary(sink, &letter);
         whole["time"] = time(letter.time).into();
-        // A row may hold numbers that this program would round: then its text is shown.
+        // A row may hold numbers that this program would round: then its text is shown. Members may change places.
         let row = String::from_utf8_lossy(&letter.row).into_owned();
-        whole["row"] = serde_json::from_str::<Value>(&row)
-            .ok()
-            .filter(|value| value.to_string() == row)
-            .unwrap_or(Value::String(row));
+        let read = serde_json::from_str::<Value>(&row).ok().filter(|value| value.to_string().len() == row.len());
+        whole["row"] = read.unwrap_or(Value::String(row));
         if !letter.record.is_empty() {
             whole["record"] = String::from_utf8_lossy(&letter.record).into_owned().into();
         }

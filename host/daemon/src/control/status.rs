@@ -7,8 +7,7 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use clap::Args;
-use sawlog_core::engine::Engine;
-use sawlog_core::sink::{Circuit, Sink, SinkStatus};
+use sawlog_core::sink::{Circuit, SinkStatus};
 use sawlog_core::status::settled;
 use serde_json::{Value, json};
 
@@ -17,6 +16,7 @@ use super::place::{ControlError, Place, Reach};
 use super::table::table;
 use crate::api::{probes, source_views};
 use crate::run::Handle;
+use crate::run::handle::Fed;
 use crate::verbs::print;
 
 /// Options of `status`.
@@ -58,7 +58,7 @@ pub fn report(handle: &Handle) -> Value {
 }
 
 /// How a sink fares, over the engines that feed it: its circuit, what it holds, how far behind it is.
-pub fn sink_view(handle: &Handle, engines: &[(Arc<Engine>, Arc<Sink>)]) -> Value {
+pub fn sink_view(handle: &Handle, engines: &[Fed]) -> Value {
     let (mut backlog, mut in_flight, mut behind) = ((0, 0), 0, 0);
     for (engine, sink) in engines {
         let (batches, bytes) = sink.intake.backlog();

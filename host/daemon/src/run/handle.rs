@@ -25,6 +25,11 @@ use crate::config::Config;
 /// Work on the running whole.
 pub type Job = Box<dyn for<'a> FnOnce(&'a mut Running) -> BoxFuture<'a, ()> + Send>;
 
+/// An engine, and what it has of one source.
+pub type Reading = (Arc<Engine>, Arc<Shared>);
+/// An engine, and what it has of one sink.
+pub type Fed = (Arc<Engine>, Arc<Sink>);
+
 /// Jobs that may wait; more are refused by waiting in their callers.
 const JOBS_MAX: usize = 16;
 
@@ -126,7 +131,7 @@ impl Handle {
     }
 
     /// Every source with the engines that read it: none where a group has given this agent no partition.
-    pub fn sources(&self) -> BTreeMap<String, Vec<(Arc<Engine>, Arc<Shared>)>> {
+    pub fn sources(&self) -> BTreeMap<String, Vec<Reading>> {
         let mut sources: BTreeMap<String, Vec<_>> =
             self.groups.names().map(|name| (name.to_owned(), Vec::new())).collect();
         for engine in self.engines() {
@@ -138,7 +143,7 @@ impl Handle {
     }
 
     /// Every sink with the engines that feed it; at least the node's own.
-    pub fn sinks(&self) -> BTreeMap<SinkId, Vec<(Arc<Engine>, Arc<Sink>)>> {
+    pub fn sinks(&self) -> BTreeMap<SinkId, Vec<Fed>> {
         let mut sinks: BTreeMap<SinkId, Vec<_>> = BTreeMap::new();
         for engine in self.engines() {
             for (id, sink) in engine.sinks() {

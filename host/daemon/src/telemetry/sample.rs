@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use sawlog_chain::PluginFigures;
 use sawlog_core::SinkId;
-use sawlog_core::engine::Engine;
-use sawlog_core::shared::Shared;
-use sawlog_core::sink::{Circuit, Flow, Sink, SinkStatus};
+use sawlog_core::sink::{Circuit, Flow, SinkStatus};
 use sawlog_core::status::{Checkpoints, Lanes, Progress, progress};
 
 use sawlog_log::Commits;
@@ -17,6 +15,7 @@ use crate::api::probes;
 use crate::control::loss::{Ledger, of_agent};
 use crate::run::Handle;
 use crate::run::figures::Figures;
+use crate::run::handle::{Fed, Reading};
 
 /// How old a sample may be for whoever did not ask for a fresh one.
 const AGE_MAX: Duration = Duration::from_secs(1);
@@ -145,7 +144,7 @@ fn digest(bytes: &[u8]) -> String {
 
 fn sources(handle: &Handle) -> Vec<SourceSample> {
     let (config, figures, departed) = (handle.config(), handle.figures(), handle.groups.departed());
-    let one = |(name, engines): (String, Vec<(Arc<Engine>, Arc<Shared>)>)| {
+    let one = |(name, engines): (String, Vec<Reading>)| {
         let mut sample = SourceSample {
             r#type: config.sources.get(&name).map_or("removed", |source| source.r#type),
             progress: Progress::default(),
@@ -176,7 +175,7 @@ fn sources(handle: &Handle) -> Vec<SourceSample> {
 
 fn sinks(handle: &Handle) -> Vec<SinkSample> {
     let (config, departed) = (handle.config(), handle.groups.departed());
-    let one = |(id, engines): (SinkId, Vec<(Arc<Engine>, Arc<Sink>)>)| {
+    let one = |(id, engines): (SinkId, Vec<Fed>)| {
         let status = engines.iter().map(|(_, sink)| sink.status()).reduce(SinkStatus::merged).unwrap_or_default();
         let mut sample = SinkSample {
             name: id.to_string(),
