@@ -195,16 +195,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     for (name, config) in named.chain(former::sinks(&ground.journal, &former, &config)) {
         sinks.insert(SinkId::new(&name), ground.sink(config, &name)?);
     }
-    let (mut figures, mut routes) = (BTreeMap::new(), Vec::new());
-    let own = config.sources.iter().filter(|(_, source)| groups::shared_source(&source.options).is_none());
-    let named = own.map(|(name, _)| (name.clone(), None, &config));
-    let owing = former::sources(&ground.journal, &former, &config);
-    for (name, retired, config) in named.chain(owing.into_iter().map(|(name, epoch, c)| (name, Some(epoch), c))) {
-        let opened = sources::open(&name, &config.sources[&name].options, &owner, retired.is_some())?;
-        fields.fill(&name, opened.fields);
-        figures.insert(name.clone(), opened.figures);
-        routes.push(Route { id: SourceId::new(&name), source: opened.source, retired });
-    }
+    let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;
     routes.extend(replay.iter().map(replay::route));
     let parts = engine::Parts {
@@ -239,6 +230,28 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         loaded,
         replay,
     })
+}
+
+/// Opens the node's own sources, and those of former configurations that still owe.
+fn open_sources(
+    config: &Config,
+    former: &former::Former,
+    journal: &Journal,
+    owner: &sources::Owner,
+    fields: &Slots,
+) -> Result<(BTreeMap<String, Figures>, Vec<Route>), RunError> {
+    let own = config.sources.iter().filter(|(_, source)| groups::shared_source(&source.options).is_none());
+    let named = own.map(|(name, _)| (name.clone(), None, config));
+    let owing = former::sources(journal, former, config).into_iter();
+    let owing = owing.map(|(name, epoch, config)| (name, Some(epoch), config));
+    let (mut figures, mut routes) = (BTreeMap::new(), Vec::new());
+    for (name, retired, config) in named.chain(owing) {
+        let opened = sources::open(&name, &config.sources[&name].options, owner, retired.is_some())?;
+        fields.fill(&name, opened.fields);
+        figures.insert(name.clone(), opened.figures);
+        routes.push(Route { id: SourceId::new(&name), source: opened.source, retired });
+    }
+    Ok((figures, routes))
 }
 
 /// What the engines of partitions that move share with the node's own.
