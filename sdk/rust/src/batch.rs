@@ -109,6 +109,11 @@ impl<'a> Row<'a> {
         Some(&column.data[column.offsets[self.index] as usize..column.offsets[self.index + 1] as usize])
     }
 
+    /// What column `column` says in words: text as it is, a JSON token as it stood, invalid UTF-8 replaced.
+    pub fn words(self, column: usize) -> Option<std::borrow::Cow<'a, str>> {
+        self.bytes(column).map(String::from_utf8_lossy)
+    }
+
     /// The text of column `column`, if it is text and valid UTF-8.
     pub fn text(self, column: usize) -> Option<&'a str> {
         match self.get(column)? {

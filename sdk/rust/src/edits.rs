@@ -110,6 +110,11 @@ impl Edits {
         }
     }
 
+    /// The updates of several fields, in their order; a field without new values is left out.
+    pub fn update_each(&mut self, updates: Updates) {
+        updates.all.into_iter().for_each(|update| self.update(update));
+    }
+
     /// An update as the contract has it, such as a kernel returns.
     pub fn update_raw(&mut self, update: Update) {
         self.raw.edits.push(Edit::Update(update));
@@ -140,6 +145,24 @@ impl Edits {
     /// The answer as the contract has it.
     pub fn into_raw(self) -> types::Edits {
         self.raw
+    }
+}
+
+/// Builds updates of several fields. Their order, and so that of new fields in a record, is the same in every batch.
+#[derive(Debug)]
+pub struct Updates {
+    all: Vec<UpdateBuilder>,
+}
+
+impl Updates {
+    /// Updates of `fields`, paths.
+    pub fn new(fields: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        Self { all: fields.into_iter().map(|field| UpdateBuilder::new(field.as_ref())).collect() }
+    }
+
+    /// The update of field `index`, in the order in which they were named.
+    pub fn at(&mut self, index: usize) -> &mut UpdateBuilder {
+        &mut self.all[index]
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a plugin is: the traits that it implements.
 
-use crate::{Batch, Edits, Emitted};
+use crate::{Batch, Edits, Emitted, Fate};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// What the configuration says for this plugin.
@@ -44,6 +45,38 @@ pub struct Registration {
     pub state_version: u32,
     /// How far event time may run behind the newest row, nanoseconds.
     pub lateness: i64,
+}
+
+impl Registration {
+    /// Of a plugin that reads `columns`; `env!("CARGO_PKG_NAME")` and `env!("CARGO_PKG_VERSION")` are its name and version.
+    pub fn new(name: &str, version: &str, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let columns = columns.into_iter().map(Into::into).collect();
+        Self { name: name.into(), version: version.into(), columns, ..Self::default() }
+    }
+}
+
+/// What a plugin does with a record that it can't read, as its users configure it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It goes on as it is.
+    #[default]
+    Keep,
+    /// It is dropped for the first drop reason of the registration.
+    Drop,
+    /// It goes to the dead letters.
+    DeadLetter,
+}
+
+impl OnFailure {
+    /// The fate of a record that can't be read because of `reason`.
+    pub fn fate(self, reason: &str) -> Fate {
+        match self {
+            Self::Keep => Fate::Keep,
+            Self::Drop => Fate::Drop(1),
+            Self::DeadLetter => Fate::Dead(reason.to_owned()),
+        }
+    }
 }
 
 /// Takes batches, gives edits.
