@@ -1,71 +1,113 @@
-//! Every plugin that we ship does what its golden files say, wherever batches are cut and instances reset.
+//! Every plugin that we ship does what its golden files and its page say, wherever batches are cut and instances reset.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use sawlog_chain::{Allow, PluginConfig, conformance, trial};
+use sawlog_chain::{PluginConfig, conformance, trial};
 use std::path::Path;
+use support::example::Example;
 
 /// Write the golden outputs instead of comparing them: for their author, who then reads the diff.
 const REWRITE: &str = "SAWLOG_GOLDEN_WRITE";
+/// Records over all golden files of a plugin.
+const RECORDS_MIN: usize = 20;
 
-fn golden(name: &str, allow: Allow) {
+/// Runs every golden case of plugin `name` and the example of its page, with what the page allows it.
+fn golden(name: &str) {
+    let folder = support::repository().join("plugins").join(name);
+    let example = Example::read(&folder);
     let engine = support::engine();
     let bytes = support::component(name);
-    let folder = support::repository().join("plugins").join(name).join("golden");
-    let mut cases = 0;
-    for case in std::fs::read_dir(&folder).unwrap() {
-        let case = case.unwrap().path();
+    let run = |place: &Path, config_json: String, files: Vec<(String, Vec<u8>)>, input: &str| {
+        let config = PluginConfig { config_json, files, allow: example.allow, ..Default::default() };
+        let plugin = engine.load(name, &bytes, config).unwrap_or_else(|e| panic!("{}: {e}", place.display()));
+        let input = trial::read(input).unwrap_or_else(|e| panic!("{}: {e}", place.display()));
+        let found = trial::run(&plugin, &input).unwrap();
+        conformance::check(&plugin, &input).unwrap_or_else(|e| panic!("{}: {e}", place.display()));
+        (found, input.rows.len())
+    };
+    let mut records = 0;
+    for case in support::folders(&folder.join("golden")) {
         let config_json = std::fs::read_to_string(case.join("config.json")).unwrap();
-        let plugin = engine.load(name, &bytes, PluginConfig { config_json, allow, ..Default::default() });
-        let plugin = plugin.unwrap_or_else(|e| panic!("{}: {e}", case.display()));
-        let input = trial::read(&std::fs::read_to_string(case.join("input.ndjson")).unwrap()).unwrap();
-        let found = trial::run(&plugin, &input).unwrap().join("\n") + "\n";
-        compare(&case, &found);
-        conformance::check(&plugin, &input).unwrap_or_else(|e| panic!("{}: {e}", case.display()));
-        cases += 1;
+        let input = std::fs::read_to_string(case.join("input.ndjson")).unwrap();
+        let files = support::files_in(&case.join("files"));
+        let (found, rows) = run(&case, config_json, files, &input);
+        compare(&case.join("output.ndjson"), &(found.join("\n") + "\n"));
+        records += rows;
     }
-    assert!(cases > 0, "no golden files in {}", folder.display());
+    assert!(records >= RECORDS_MIN, "{name} has {records} golden records, at least {RECORDS_MIN} are wanted");
+    let page = folder.join("README.md");
+    let (found, _) = run(&page, example.config_json.clone(), example.files.clone(), &example.input);
+    example.compare(&page, &found, std::env::var_os(REWRITE).is_some());
 }
 
-fn compare(case: &Path, found: &str) {
-    let path = case.join("output.ndjson");
+fn compare(path: &Path, found: &str) {
     if std::env::var_os(REWRITE).is_some() {
-        return std::fs::write(&path, found).unwrap();
+        return std::fs::write(path, found).unwrap();
     }
-    let expected = std::fs::read_to_string(&path).unwrap();
+    let expected = std::fs::read_to_string(path).unwrap();
     for (i, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
         assert_eq!(found, expected, "{} line {}", path.display(), i + 1);
     }
     assert_eq!(found, expected, "{}", path.display());
 }
 
-#[test]
-fn level_filter() {
-    golden("level-filter", Allow::default());
+macro_rules! plugins {
+    ($($test:ident: $name:literal,)*) => {
+        $(#[test]
+        fn $test() {
+            golden($name);
+        })*
+
+        const TESTED: &[&str] = &[$($name),*];
+    };
+}
+
+plugins! {
+    aggregate: "aggregate",
+    count_window: "count-window",
+    dedupe: "dedupe",
+    enrich: "enrich",
+    fields: "fields",
+    fingerprint: "fingerprint",
+    join_exceptions: "join-exceptions",
+    level_filter: "level-filter",
+    mask_ip: "mask-ip",
+    normalise_level: "normalise-level",
+    parse_csv: "parse-csv",
+    parse_key_value: "parse-key-value",
+    parse_pattern: "parse-pattern",
+    parse_syslog: "parse-syslog",
+    parse_time: "parse-time",
+    parse_user_agent: "parse-user-agent",
+    protect: "protect",
+    redact: "redact",
+    redact_pattern: "redact-pattern",
+    sample: "sample",
+    sample_c: "sample-c",
+    sample_tail: "sample-tail",
+    sessionize: "sessionize",
+    throttle: "throttle",
 }
 
 #[test]
-fn redact() {
-    golden("redact", Allow::default());
+fn every_plugin_with_a_schema_is_tested_and_on_the_page_of_all() {
+    let page = std::fs::read_to_string(support::repository().join("plugins/README.md")).unwrap();
+    for folder in support::folders(&support::repository().join("plugins")) {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        if folder.join("schema.json").exists() {
+            assert!(TESTED.contains(&name.as_str()), "{name} is in no line of `plugins!`");
+            assert!(page.contains(&format!("[{name}]({name}/README.md)")), "{name} is not in plugins/README.md");
+        }
+    }
 }
 
-#[test]
-fn redact_pattern() {
-    golden("redact-pattern", Allow { kernels: true, ..Allow::default() });
-}
-
-#[test]
-fn count_window() {
-    golden("count-window", Allow { state: true, timers: true, kernels: false });
-}
-
-#[test]
-fn sample_c() {
-    golden("sample-c", Allow::default());
-}
-
+/// A plugin of the world of typed records has no page: it is for the tests of that world.
 #[test]
 fn the_world_of_typed_records() {
-    golden("typed", Allow::default());
+    let case = support::repository().join("plugins/typed/golden/every-outcome");
+    let plugin = support::engine().load("typed", &support::component("typed"), PluginConfig::default()).unwrap();
+    let input = trial::read(&std::fs::read_to_string(case.join("input.ndjson")).unwrap()).unwrap();
+    compare(&case.join("output.ndjson"), &(trial::run(&plugin, &input).unwrap().join("\n") + "\n"));
+    conformance::check(&plugin, &input).unwrap();
 }

@@ -1,17 +1,22 @@
 //! Counts records per key in tumbling windows of event time. A window closes at the record that moves the watermark past
 //! its end, wherever batches are cut; the rows that it makes name that record as their parent.
 
-mod windows;
+mod counter;
 
-use sawlog_plugin::{Batch, Config, Edits, Emitted, Fate, Registration, Stateful, Transform, Watermark, host};
+use counter::Counter;
+use sawlog_plugin::windows::{Closed, Kind, Windows};
+use sawlog_plugin::{
+    Batch, Config, Edits, Emitted, Fate, FieldValue, LogRecord, Registration, Stateful, Transform, Watermark, host,
+};
 use serde::Deserialize;
-use windows::Windows;
 
+/// 1 was a list of (start, key, count).
+const STATE_VERSION: u32 = 2;
 const SECOND: i64 = 1_000_000_000;
 /// Route 1 of the registration.
 const ROUTE_WINDOWS: u8 = 1;
 /// What records without the field count as.
-const NO_KEY: &[u8] = b"(none)";
+const NO_KEY: &str = "(none)";
 /// Closed counters that one record may give rise to: what a row makes is bounded by the host. The rest follow at the next
 /// records.
 const ROWS_PER_RECORD_MAX: usize = 64;
@@ -43,7 +48,18 @@ pub struct CountWindow {
     absorb: bool,
     idle_flush: bool,
     lateness: i64,
-    windows: Windows,
+    windows: Windows<Counter>,
+}
+
+fn record(closed: Closed<Counter>) -> LogRecord {
+    let count = i64::try_from(closed.gathered.0).unwrap_or(i64::MAX);
+    let fields = vec![
+        ("window_start".into(), FieldValue::Integer(closed.start)),
+        ("window_end".into(), FieldValue::Integer(closed.end)),
+        ("key".into(), FieldValue::Text(closed.key)),
+        ("count".into(), FieldValue::Integer(count)),
+    ];
+    LogRecord { timestamp: closed.end, fields }
 }
 
 impl Transform for CountWindow {
@@ -56,11 +72,11 @@ impl Transform for CountWindow {
             columns: vec![settings.key],
             timestamps: true,
             routes: vec!["windows".into()],
-            state_version: 1,
+            state_version: STATE_VERSION,
             lateness,
             ..Default::default()
         };
-        let windows = Windows::new(settings.window_seconds * SECOND, settings.keys_max);
+        let windows = Windows::new(Kind::Tumbling { length: settings.window_seconds * SECOND }, settings.keys_max);
         Ok((Self { absorb: settings.absorb, idle_flush: settings.idle_flush, lateness, windows }, registration))
     }
 
@@ -69,11 +85,12 @@ impl Transform for CountWindow {
         let mut late = 0;
         for row in batch.rows() {
             // The row itself is judged by the watermark before it: it can't be made late by its own time.
-            let counted = self.windows.count(row.time(), row.bytes(0).unwrap_or(NO_KEY), watermark.now());
+            let counted =
+                self.windows.add(row.words(0).as_deref().unwrap_or(NO_KEY), row.time(), watermark.now(), Counter::take);
             late += u64::from(!counted);
             watermark.pass(row);
             for closed in self.windows.close(watermark.now(), ROWS_PER_RECORD_MAX) {
-                edits.add(row.index(), ROUTE_WINDOWS, closed.into());
+                edits.add(row.index(), ROUTE_WINDOWS, record(closed));
             }
             if counted && self.absorb {
                 edits.decide(row.index(), Fate::Absorb);
@@ -96,9 +113,16 @@ impl Stateful for CountWindow {
         self.windows.read(snapshot)
     }
 
+    fn upgrade(&mut self, version: u32, old: &[u8]) -> Result<(), String> {
+        match version {
+            1 => counter::read_version_1(old, &mut self.windows),
+            _ => Err(format!("state of version {version} is not understood; this plugin reads 1 and {STATE_VERSION}")),
+        }
+    }
+
     fn flush(&mut self, now: i64) -> Result<Vec<Emitted>, String> {
         let closed = self.windows.close(now, usize::MAX);
-        Ok(closed.into_iter().map(|window| Emitted { route: ROUTE_WINDOWS, row: window.into() }).collect())
+        Ok(closed.into_iter().map(|window| Emitted { route: ROUTE_WINDOWS, row: record(window) }).collect())
     }
 }
 

@@ -55,6 +55,37 @@ impl Registration {
     }
 }
 
+/// Gathers the columns of a registration: each field once, however many options name it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Columns {
+    fields: Vec<String>,
+}
+
+impl Columns {
+    /// The number of the column of `field`.
+    pub fn of(&mut self, field: &str) -> usize {
+        let found = self.fields.iter().position(|one| one == field);
+        found.unwrap_or_else(|| {
+            self.fields.push(field.to_owned());
+            self.fields.len() - 1
+        })
+    }
+
+    /// The numbers of the columns of `fields`.
+    pub fn of_each<'f>(&mut self, fields: impl IntoIterator<Item = &'f String>) -> Vec<usize> {
+        fields.into_iter().map(|field| self.of(field)).collect()
+    }
+}
+
+impl IntoIterator for Columns {
+    type Item = String;
+    type IntoIter = std::vec::IntoIter<String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.fields.into_iter()
+    }
+}
+
 /// What a plugin does with a record that it can't read, as its users configure it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]

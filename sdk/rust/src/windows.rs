@@ -131,7 +131,10 @@ impl<G: Gather> Windows<G> {
                 let covering = starts.take_while(|start| time.saturating_sub(*start) < length);
                 // The earliest window first; no short circuit: every window takes the row.
                 let starts: Vec<i64> = covering.collect();
-                starts.into_iter().rev().fold(false, |any, start| self.add_at(key, start, length, watermark, &put) | any)
+                starts
+                    .into_iter()
+                    .rev()
+                    .fold(false, |any, start| self.add_at(key, start, length, watermark, &put) | any)
             }
             Kind::Session { gap } => self.add_session(key, time, gap, watermark, put),
             Kind::Count { rows } => {
@@ -220,6 +223,11 @@ impl<G: Gather> Windows<G> {
     /// When the first open window ends, for [`Edits::wake_at`](crate::Edits::wake_at); `None` if time closes none.
     pub fn first_end(&self) -> Option<i64> {
         self.open.keys().next().map(|place| place.end)
+    }
+
+    /// What the open windows have gathered so far, in the order in which they close.
+    pub fn gathered(&self) -> impl Iterator<Item = &G> {
+        self.open.values().chain(self.counting.values().map(|(_, window)| &window.gathered))
     }
 
     /// Number of open windows.

@@ -1,4 +1,7 @@
 //! What the tests of this room share: the repository's plugins, built beforehand, and an engine.
+#![allow(dead_code, clippy::unwrap_used)] // each test file uses a part
+
+pub mod example;
 
 use sawlog_chain::{Engine, EngineLimits};
 use std::path::{Path, PathBuf};
@@ -18,4 +21,21 @@ pub fn component(name: &str) -> Vec<u8> {
 pub fn engine() -> Engine {
     let limits = EngineLimits { instances_max: 64, ..EngineLimits::default() };
     Engine::new(limits, None).expect("an engine")
+}
+
+/// The folders in `folder`, by name.
+pub fn folders(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    found.retain(|path| path.is_dir());
+    found.sort();
+    found
+}
+
+/// The files in `folder` by their names, none if there is no such folder.
+pub fn files_in(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    paths.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect()
 }
