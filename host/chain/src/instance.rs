@@ -23,10 +23,10 @@ pub enum CallFailure {
     #[error("trapped: {0}")]
     Trap(String),
     /// The budget of one record was used up.
-    #[error("used up its fuel; make it cheaper or raise `fuel_per_record`")]
+    #[error("used up its fuel; make it cheaper or raise its `limits.fuel`")]
     Fuel,
     /// It wanted more memory than it may have.
-    #[error("wanted more memory than it may have; raise `memory_bytes_max`")]
+    #[error("wanted more memory than it may have; raise its `limits.memory`")]
     Memory,
     /// The plugin refused the input.
     #[error("rejected: {0}")]

@@ -44,7 +44,7 @@ fn letters_of_a_plugin_enter_in_front_of_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::fs::create_dir(folder.join("logs")).unwrap();
-    write(folder, &plugins, "1");
+    write(folder, &plugins, "300");
     let mut feed = Feed::new(&folder.join("logs/app.log"));
     feed.send(LINES).unwrap();
     let mut agent = Agent::start(folder).unwrap();

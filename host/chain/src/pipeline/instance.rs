@@ -16,7 +16,7 @@ use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-/// What a verdict of an earlier run says in the dead letter: the journal keeps the decision, not the plugin's words.
+/// What a verdict of an earlier life says in the dead letter: the journal keeps the decision, not how the plugin failed.
 const JUDGED_BEFORE: &str = "the plugin failed on this record when it was run before";
 
 /// The reason of records that were to enter at a component which has gone from the configuration.
@@ -190,9 +190,15 @@ impl PipelineInstance {
         let mut outcome = runner.process_isolating(Arc::new(view), &judged).map_err(stopped)?;
         for (row, failure) in &outcome.poison {
             let id = batch.rows[*row as usize].id;
+            let place = (id.pos, id.slot, node.component);
+            self.pipeline.remember((run.generation, place), failure.clone());
             run.poison.push((id.pos, id.slot, node.component, failure.to_string()));
         }
-        outcome.poison.extend(judged.iter().map(|row| (*row, CallFailure::Rejected(JUDGED_BEFORE.to_owned()))));
+        outcome.poison.extend(judged.iter().map(|row| {
+            let id = batch.rows[*row as usize].id;
+            let seen = self.pipeline.remembered((run.generation, (id.pos, id.slot, node.component)));
+            (*row, seen.unwrap_or_else(|| CallFailure::Rejected(JUDGED_BEFORE.to_owned())))
+        }));
         outcome.poison.sort_by_key(|(row, _)| *row);
         Ok(apply(batch, &outcome, node.component))
     }

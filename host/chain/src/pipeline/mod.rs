@@ -15,16 +15,17 @@ mod stages;
 pub use flow::From;
 pub use stages::{Node, Stage};
 
-use crate::Plugin;
+use crate::{CallFailure, Plugin};
 use fates::Fates;
 use instance::PipelineInstance;
+use sawlog_core::plan::ComponentId;
 use sawlog_core::ports::{Chain, ChainInstance, Context};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::batch::{Batch, Input};
 use sawlog_record::decode::{Decoder, Source};
-use sawlog_record::id::PartitionId;
+use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows of one sink: from which outputs they come.
 #[derive(Clone, Debug)]
@@ -67,12 +68,32 @@ pub struct Pipeline {
     parts: Parts,
     /// Idle runners of stateless plugins, by node: as many as ever ran at once.
     idle: Mutex<BTreeMap<usize, Vec<crate::Runner>>>,
+    /// How plugins failed on records that this life has judged, for their letters.
+    failures: Mutex<BTreeMap<Judged, CallFailure>>,
 }
+
+/// A record that a component failed on: position, slot, component.
+type Judged = (Generation, (u64, u16, ComponentId));
+
+/// Failures that are remembered; a letter whose failure was forgotten says that there was one.
+const FAILURES_MAX: usize = 4_096;
 
 impl Pipeline {
     /// A chain that is ready to run.
     pub fn chain(parts: Parts) -> Arc<PipelineChain> {
-        Arc::new(PipelineChain(Arc::new(Self { parts, idle: Mutex::default() })))
+        Arc::new(PipelineChain(Arc::new(Self { parts, idle: Mutex::default(), failures: Mutex::default() })))
+    }
+
+    fn remember(&self, judged: Judged, failure: CallFailure) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.insert(judged, failure);
+        if failures.len() > FAILURES_MAX {
+            failures.pop_first();
+        }
+    }
+
+    fn remembered(&self, judged: Judged) -> Option<CallFailure> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).get(&judged).cloned()
     }
 
     fn plugins(&self) -> impl Iterator<Item = (usize, &Node, &Plugin)> {

@@ -406,8 +406,8 @@ pub struct Sections {
     /// Where secrets are kept.
     #[serde(default)]
     pub secrets: Secrets,
-    /// The sink that takes what other components can't: a sink of this config without `inputs`. Where none is named, a
-    /// `file` sink `dead_letter` of 1GiB below `data_dir`.
+    /// The sink that takes what other components can't: a `file` sink of this config (no lake) without `inputs`. Where none is
+    /// named, one called `dead_letter` of 1GiB below `data_dir`.
     #[serde(default)]
     pub dead_letter: Option<String>,
     /// What a partition does when the plugins or files of an old epoch are gone.
