@@ -185,7 +185,7 @@ fn configure_permissions_and_limits_are_checked_when_loading() {
     assert!(told(config(r#"{"a":"twins"}"#, ALLOW)).contains("registered twice"));
     let mut greedy = config("{}", ALLOW);
     greedy.limits.memory_bytes_max = 1 << 40;
-    assert!(told(greedy).contains("raise its `limits.memory`"));
+    assert!(told(greedy).contains("raise `limits.memory`"));
     let mut tiny = config("{}", ALLOW);
     tiny.limits.memory_bytes_max = 1 << 16;
     assert!(told(tiny).contains("memory"));

@@ -115,7 +115,7 @@ impl Engine {
         if memory_bytes_max > self.shared.limits.memory_bytes_max {
             let (bytes, bytes_max) = (memory_bytes_max, self.shared.limits.memory_bytes_max);
             let what = "its memory limit";
-            return Err(LoadError::TooBig { plugin, what, bytes, bytes_max, setting: "memory_bytes_max" });
+            return Err(LoadError::TooBig { plugin, what, bytes, bytes_max, setting: "limits.memory" });
         }
         check_config(name, bytes, &config.config_json)?;
         let digest = Digest::of(bytes);
