@@ -240,6 +240,30 @@ fn every_described_path_answers() {
 }
 
 #[test]
+fn a_group_that_nobody_answers_for_is_told_and_nothing_is_called_delivered() {
+    let node = Node::of(|here| {
+        format!(
+            "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ listen: 127.0.0.1:0 }}\n\
+             telemetry: {{ metrics: 127.0.0.1:0 }}\nshutdown: {{ grace: 4s }}\n\
+             checkpoint: {{ interval: 200ms, backup: {{ type: s3, bucket: sawlog }} }}\n\
+             sources:\n  orders: {{ type: kafka, brokers: [\"127.0.0.1:1\"], topics: [orders], group_id: g, start: earliest, journal_topic: j }}\n\
+             transforms:\n  read: {{ type: parse, inputs: [orders], try: [json, text] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [read], path: {here}/out, delivery: at_least_once }}\n"
+        )
+    });
+    let mut agent = node.start();
+    let degraded = || json(&agent.get("api.listen", "/readyz").1)["degraded"][0].clone();
+    agent.wait_until(|| degraded()["what"] == "group_down" && degraded()["component"] == "orders");
+    assert!(degraded()["detail"].as_str().unwrap().contains("127.0.0.1:1"), "{}", degraded());
+    assert_eq!(agent.get("api.listen", "/readyz?strict=true").0, 503);
+    let drained = node.verb(&["drain", "--wait", "--timeout", "500ms"]).unwrap_err();
+    assert!(drained.contains("orders (joining its group)"), "{drained}");
+    let began = std::time::Instant::now();
+    agent.terminate();
+    assert!(began.elapsed().as_secs() < 10, "it ends within its grace: {:?}", began.elapsed());
+}
+
+#[test]
 fn a_token_guards_everything_but_the_probes() {
     let node = Node::new("token: opensesame, ");
     let mut agent = node.start();

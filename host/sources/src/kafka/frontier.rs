@@ -78,7 +78,7 @@ impl Frontier {
         while !self.stopped.load(Ordering::Relaxed) {
             if let Err(error) = self.consume(&topics) {
                 tracing::warn!(%error, "kafka source");
-                self.shared.lock().trouble = Some(error.to_string());
+                self.shared.lock().trouble.note(error.to_string());
                 thread::sleep(BACK_OFF);
             }
         }
@@ -93,19 +93,24 @@ impl Frontier {
         } else {
             self.assign_pinned(consumer.as_mut(), topics)?;
         }
-        self.shared.lock().trouble = None;
+        self.shared.lock().trouble.clear();
         let (mut committed, mut looked) = (Instant::now(), Instant::now());
         while !self.stopped.load(Ordering::Relaxed) {
             match consumer.poll(POLL) {
                 Some(Ok(polled)) => self.take(consumer.as_mut(), topics, polled)?,
                 Some(Err(error)) if error.trouble == Trouble::Refused => return Err(error),
-                Some(Err(error)) => self.shared.lock().trouble = Some(error.to_string()),
+                Some(Err(error)) => self.shared.lock().trouble.note(error.to_string()),
                 None => {}
             }
             self.balance(consumer.as_mut())?;
             if committed.elapsed() >= COMMIT_EVERY {
                 self.commit(consumer.as_mut())?;
-                self.shared.lock().round_trip = consumer.round_trip();
+                let mut state = self.shared.lock();
+                state.round_trip = consumer.round_trip();
+                if state.round_trip.is_some() {
+                    state.trouble.answered();
+                }
+                drop(state);
                 committed = Instant::now();
             }
             if looked.elapsed() >= LOOK_EVERY {

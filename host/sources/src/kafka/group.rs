@@ -2,6 +2,7 @@
 //! of its own, whose journal moves with it. What the group says is a hint for whoever runs them: that nobody writes for a
 //! partition that is another's is the journal's fence, not the group's.
 
+use super::ailing::Ailing;
 use super::config::KafkaSource;
 use super::frontier::{consumer_options, topic_names};
 use sawlog_kafka::{
@@ -39,16 +40,16 @@ pub struct GroupMember {
 
 /// What keeps the member from its group.
 #[derive(Clone, Default)]
-pub struct Troubles(Arc<Mutex<Option<String>>>);
+pub struct Troubles(Arc<Mutex<Ailing>>);
 
 impl Troubles {
     /// The newest; `None` while it is a member without trouble.
     pub fn newest(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().newest()
     }
 
-    fn note(&self, trouble: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn lock(&self) -> MutexGuard<'_, Ailing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,7 +149,7 @@ impl Member {
         while !self.stopped.load(Ordering::Relaxed) {
             if let Err(error) = self.belong() {
                 tracing::warn!(%error, group = self.options.group_id, "consumer group");
-                self.troubles.note(Some(error.to_string()));
+                self.troubles.lock().note(error.to_string());
                 // Whatever was ours may be another's before we are back.
                 let owned = std::mem::take(&mut self.owned);
                 self.tell(Ownership::Taken(owned.into_iter().collect()));
@@ -173,12 +174,15 @@ impl Member {
                 Some(Err(error)) if error.trouble == Trouble::Refused => return Err(error),
                 Some(Err(error)) => {
                     tracing::debug!(%error, "consumer group");
-                    self.troubles.note(Some(error.to_string()));
+                    self.troubles.lock().note(error.to_string());
                 }
                 None => {}
             }
             if committed.elapsed() >= COMMIT_EVERY {
                 self.commit(consumer.as_mut());
+                if consumer.round_trip().is_some() {
+                    self.troubles.lock().answered();
+                }
                 committed = Instant::now();
             }
             if self.options.topics_pattern.is_some() && looked.elapsed() >= LOOK_EVERY {
@@ -195,7 +199,7 @@ impl Member {
     }
 
     fn take(&mut self, consumer: &mut dyn Consumer, polled: Polled) {
-        self.troubles.note(None);
+        self.troubles.lock().clear();
         match polled {
             Polled::Assigned(given) => {
                 let places: Vec<PartitionRef> = given.into_iter().map(|(place, _)| place).collect();

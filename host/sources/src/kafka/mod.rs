@@ -4,6 +4,7 @@
 //! Partitions that are listed by hand (`partitions`) have their journal on the node's disk. A partition that a group hands from
 //! agent to agent is read by a source of its own, over a journal in a topic that moves with it; `group` says which they are.
 
+mod ailing;
 mod buffer;
 pub mod config;
 mod frontier;
@@ -106,7 +107,7 @@ impl KafkaTopics {
 
     /// The consumer's newest trouble; `None` while it reads.
     pub fn trouble(&self) -> Option<String> {
-        self.shared.lock().trouble.clone()
+        self.shared.lock().trouble.newest()
     }
 }
 
@@ -134,7 +135,7 @@ impl Source for KafkaTopics {
         if let Some(frontier) = frontier {
             let started = thread::Builder::new().name("kafka-frontier".into()).spawn(move || frontier.run());
             if let Err(error) = started {
-                self.shared.lock().trouble = Some(format!("no thread for the consumer: {error}; restart the agent"));
+                self.shared.lock().trouble.note(format!("no thread for the consumer: {error}; restart the agent"));
             }
         }
     }
@@ -163,7 +164,7 @@ impl Source for KafkaTopics {
                 }
                 Availability::Here(_) => {
                     if tokio::time::timeout(READ_WAIT, changed).await.is_err() {
-                        let trouble = self.shared.lock().trouble.clone();
+                        let trouble = self.shared.lock().trouble.newest();
                         return Err(ReadError::Unavailable(trouble.unwrap_or_else(|| "not fetched yet".to_owned())));
                     }
                 }

@@ -1,6 +1,7 @@
 //! What the consumer's thread and the core's calls share: partitions with their buffers, and events on their way. Decides
 //! nothing about when to fetch.
 
+use super::ailing::Ailing;
 use super::buffer::{Buffer, Found};
 use super::identity::Identity;
 use sawlog_core::ports::{ReadLimits, SourceEvent};
@@ -61,7 +62,7 @@ pub struct State {
     /// How long the brokers took to answer lately.
     pub round_trip: Option<Duration>,
     /// The newest trouble of the consumer, in words.
-    pub trouble: Option<String>,
+    pub trouble: Ailing,
 }
 
 impl State {
