@@ -10,6 +10,7 @@ use sawlog_core::ports::{JournalError, JournalStore, Journalled};
 use sawlog_log::{
     Commits, Disk, DiskError, DiskThread, Drive, Gather, Log, LogOptions, Lsn, OnFull, Reader, SharedLog,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct DiskJournal {
     incarnation: [u8; 16],
     /// A full disk makes callers wait. A simulated one has no clock to wait by.
     hold: bool,
+    /// A checkpoint waits for space.
+    holding: Arc<AtomicBool>,
     /// The newest checkpoint: its number and address.
     newest: Arc<Mutex<Option<(u64, Lsn)>>>,
 }
@@ -104,6 +107,7 @@ impl DiskJournal {
             options,
             incarnation: opening.incarnation,
             hold: drive == Drive::Thread,
+            holding: Arc::default(),
             newest,
         })
     }
@@ -127,9 +131,9 @@ impl DiskJournal {
         self.log.commits()
     }
 
-    /// Whether records wait for space on the disk: a reason not to be ready, and the time to free some.
+    /// Whether records or a checkpoint wait for space on the disk: a reason not to be ready, and the time to free some.
     pub fn is_holding(&self) -> bool {
-        self.log.is_holding()
+        self.log.is_holding() || self.holding.load(Ordering::Relaxed)
     }
 
     /// The checkpoints on the disk, oldest first. One that cannot be read is an error: `show` is for finding that out.
@@ -226,15 +230,22 @@ fn write_checkpoint(
     Ok(snapshot.lsn)
 }
 
-/// Tries again while the disk is full, where `hold` says so.
+/// Tries again while the disk is full, where `hold` says so; `holding` tells of it.
 fn hold_while_full<T>(
     hold: bool,
+    holding: &AtomicBool,
     mut attempt: impl FnMut() -> Result<T, CheckpointError>,
 ) -> Result<T, CheckpointError> {
     loop {
         match attempt() {
-            Err(CheckpointError::Disk(DiskError::NoSpace { .. })) if hold => std::thread::sleep(HOLD_TIME),
-            result => return result,
+            Err(CheckpointError::Disk(DiskError::NoSpace { .. })) if hold => {
+                holding.store(true, Ordering::Relaxed);
+                std::thread::sleep(HOLD_TIME);
+            }
+            result => {
+                holding.store(false, Ordering::Relaxed);
+                return result;
+            }
         }
     }
 }
@@ -286,11 +297,13 @@ impl JournalStore for DiskJournal {
         let barrier = self.log.append(Vec::new(), true);
         let (disk, newest, files) = (self.disk.clone(), self.newest.clone(), self.files.clone());
         let (log, keep, incarnation, hold) = (self.log.clone(), self.options.keep, self.incarnation, self.hold);
+        let holding = self.holding.clone();
         async move {
             let lsn = barrier.await.map_err(told)?.end;
             let mut snapshot = Snapshot { number: 0, lsn, incarnation, state };
-            let floor =
-                files.call(move || hold_while_full(hold, || write_checkpoint(&*disk, &newest, keep, &mut snapshot)));
+            let floor = files.call(move || {
+                hold_while_full(hold, &holding, || write_checkpoint(&*disk, &newest, keep, &mut snapshot))
+            });
             let floor = floor.await.map_err(told)?;
             log.trim(floor.map_err(told)?).await.map_err(told)?;
             Ok(())

@@ -77,7 +77,7 @@ pub struct Engine {
     ground: Ground,
     shared: Mutex<BTreeMap<SourceId, Arc<Shared>>>,
     sinks: Mutex<BTreeMap<SinkId, Arc<Sink>>>,
-    checkpoint_interval: Duration,
+    checkpoint_interval: Mutex<Duration>,
     spawner: Arc<dyn Spawner>,
     stopped: Mutex<BTreeMap<PartitionId, String>>,
     checkpoints: Mutex<Checkpoints>,
@@ -138,7 +138,7 @@ impl Engine {
             },
             shared: Mutex::default(),
             sinks: Mutex::new(parts.sinks),
-            checkpoint_interval: parts.checkpoint_interval,
+            checkpoint_interval: Mutex::new(parts.checkpoint_interval),
             spawner: parts.spawner,
             stopped: Mutex::default(),
             checkpoints: Mutex::default(),
@@ -242,9 +242,15 @@ impl Engine {
 
     // ------------------------------------------------------------ checkpoints
 
+    /// How long to wait between two checkpoints, from the next one on.
+    pub fn set_checkpoint_interval(&self, interval: Duration) {
+        *self.checkpoint_interval.lock().unwrap_or_else(PoisonError::into_inner) = interval;
+    }
+
     async fn keep_checkpoints(&self) {
         loop {
-            self.ground.clock.sleep(self.checkpoint_interval).await;
+            let interval = *self.checkpoint_interval.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ground.clock.sleep(interval).await;
             if self.keep_checkpoint().await.is_err() {
                 return;
             }

@@ -83,6 +83,22 @@ impl Diagnostic for Drawn {
     }
 }
 
+/// What is said of a secret that stands in the config itself: no report draws it.
+pub const CLEAR_SECRET: &str = "a secret stands in the config in the clear";
+
+/// The files as they may be drawn.
+fn without_secrets(complaints: &[Complaint], files: &Files) -> Files {
+    let mut files = files.clone();
+    for Place { file, start, len, .. } in complaints.iter().filter(|c| c.reason == CLEAR_SECRET).map(|c| c.place) {
+        let range = start as usize..(start + len) as usize;
+        let text = files.files.get_mut(file as usize).map(|file| &mut file.text);
+        if let Some(text) = text.filter(|text| text.get(range.clone()).is_some()) {
+            text.replace_range(range, &"*".repeat(len as usize));
+        }
+    }
+    files
+}
+
 fn draw(complaint: &Complaint, files: &Files) -> Drawn {
     let file = files.files.get(complaint.place.file as usize);
     let source = Lines(NamedSource::new(
@@ -103,10 +119,10 @@ pub fn text(complaints: &[Complaint], files: &Files) -> String {
     let theme = GraphicalTheme::unicode_nocolor();
     let handler =
         GraphicalReportHandler::new_themed(theme).with_width(WIDTH_CHARS).without_cause_chain().with_context_lines(0);
-    let mut report = String::new();
+    let (mut report, files) = (String::new(), without_secrets(complaints, files));
     for complaint in complaints {
         // Drawing fails only where writing to a string fails.
-        if handler.render_report(&mut report, &draw(complaint, files)).is_err() {
+        if handler.render_report(&mut report, &draw(complaint, &files)).is_err() {
             report.push_str(&complaint.reason);
         }
         report.push('\n');

@@ -96,7 +96,7 @@ pub trait Consumer: Send {
     /// Waits for the next thing that happens; `None` at the end of `timeout`.
     ///
     /// # Errors
-    /// [`Trouble::Refused`] needs a person; others pass.
+    /// [`Trouble::Refused`] needs a person, or another consumer where the group was left; others pass.
     fn poll(&mut self, timeout: Duration) -> Option<Result<Polled, ClientError>>;
 
     /// Stops or resumes fetching of a partition.
@@ -130,6 +130,8 @@ struct Group {
     changes: Mutex<VecDeque<Polled>>,
     /// Microseconds; 0 where nothing is known.
     round_trip: AtomicU64,
+    /// Why the group was left; whoever polls is to open another consumer.
+    left: Mutex<Option<ClientError>>,
 }
 
 impl LibrdkafkaConsumer {
@@ -156,7 +158,7 @@ impl LibrdkafkaConsumer {
             settings.set("group.instance.id", instance);
         }
         let (ailment, changes, round_trip) = (Ailment::default(), Mutex::default(), AtomicU64::new(0));
-        let group = Group { ailment, positions, changes, round_trip };
+        let group = Group { ailment, positions, changes, round_trip, left: Mutex::default() };
         let consumer = settings.create_with_context(group).map_err(|error| ClientError::of("consumer", &error))?;
         Ok(Self(consumer))
     }
@@ -212,9 +214,11 @@ impl ConsumerContext for Group {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, given: &mut TopicPartitionList) {
         if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             if let Err(error) = self.assign(consumer, given) {
-                // Without an assignment the group waits; leaving it makes it try again.
-                tracing::error!(%error, "partitions that the group gave can't be read; leaving the group");
+                // Without an assignment the group waits for one; whoever polls comes back as another member.
+                tracing::warn!(%error, "partitions that the group gave can't be read now; leaving the group");
                 consumer.unsubscribe();
+                let left = ClientError::new("partitions that the group gave", Trouble::Refused, error.to_string());
+                *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
             }
             return;
         }
@@ -302,6 +306,9 @@ impl Consumer for LibrdkafkaConsumer {
     }
 
     fn poll(&mut self, timeout: Duration) -> Option<Result<Polled, ClientError>> {
+        if let Some(left) = self.0.context().left.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Some(Err(left));
+        }
         if let Some(change) = self.0.context().take() {
             return Some(Ok(change));
         }

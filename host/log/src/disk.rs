@@ -72,11 +72,17 @@ pub enum DiskError {
         name: String,
     },
     /// The device or its quota is full.
-    #[error(
-        "no space left while writing {name:?}; free space on the device or raise its quota, writing goes on by itself"
-    )]
+    #[error("no space left while writing {name:?}; free space on the device or raise its quota")]
     NoSpace {
         /// The file that was to grow.
+        name: String,
+    },
+    /// The file system takes no writes: it was mounted so, or the kernel made it so after an error of the device.
+    #[error("cannot {op} {name:?}: Read-only file system; check the device, then remount it writable")]
+    ReadOnly {
+        /// What was tried.
+        op: &'static str,
+        /// On which file or folder.
         name: String,
     },
     /// A name that leaves the root or has an empty part; a mistake of the caller.
@@ -110,6 +116,7 @@ impl DiskError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::NoSpace { name }
             }
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { op, name },
             _ => Self::Io { op, name, source: Arc::new(source) },
         }
     }

@@ -121,6 +121,18 @@ fn a_record_cannot_forge_what_its_source_says() {
 }
 
 #[test]
+fn a_cut_line_is_marked_and_the_mark_cannot_be_forged() {
+    let mut input = input(&[b"{\"a\":1}", b"xxxx", br#"{"log.truncated":"no"}"#, br#"{"log.truncated":"no"}"#]);
+    input.records.iter_mut().take(3).for_each(|record| record.flags = flag::TRUNCATED);
+    let decoder = Decoder::new(&spec(&[Format::Json, Format::Text])).unwrap();
+    let batch = decoder.decode(input, &Source::default(), PLAN_TIME, 0).batch;
+    assert_eq!(shown(&batch, 0), "a=1 log.truncated=true");
+    assert_eq!(shown(&batch, 1), r#"body="xxxx" log.truncated=true"#);
+    assert_eq!(shown(&batch, 2), r#"log.truncated_original="no" log.truncated=true"#);
+    assert_eq!(shown(&batch, 3), r#"log.truncated="no""#, "a whole line says what it likes");
+}
+
+#[test]
 fn streams_come_from_the_flag_of_the_record() {
     let mut input = input(&[b"a"]);
     input.records[0].flags = flag::STDERR;

@@ -1,5 +1,6 @@
 //! The agent as a child process.
 
+use crate::told::answers;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -9,6 +10,42 @@ use std::time::{Duration, Instant};
 
 /// Longest time that an orderly end may take.
 const END_MAX: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+fn binary() -> Result<String> {
+    std::env::var("SAWLOG_TEST_BINARY").context("SAWLOG_TEST_BINARY is not set")
+}
+
+/// What a verb of the binary did.
+pub struct Said {
+    /// Whether it succeeded.
+    pub done: bool,
+    /// What it printed.
+    pub out: String,
+    /// What it complained of.
+    pub complaints: String,
+}
+
+/// Runs a verb of the binary on the agent of `folder`.
+pub fn ask(folder: &Path, arguments: &[&str]) -> Result<Said> {
+    let mut command = Command::new(binary()?);
+    let output = command.args(arguments).env("SAWLOG_CONFIG", folder.join("sawlog.yaml")).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Said { done: output.status.success(), out: text(&output.stdout), complaints: text(&output.stderr) })
+}
+
+/// The same, with all that it said as one text.
+pub fn verb_says(folder: &Path, arguments: &[&str]) -> Result<(bool, String)> {
+    let said = ask(folder, arguments)?;
+    Ok((said.done, said.out + &said.complaints))
+}
+
+/// What a verb prints; an error where it fails.
+pub fn verb(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let said = ask(folder, arguments)?;
+    ensure!(said.done, "sawlog {arguments:?} failed:\n{}{}", said.out, said.complaints);
+    Ok(said.out)
+}
 
 /// A running agent; dropping it kills it.
 pub struct Agent {
@@ -22,16 +59,36 @@ impl Agent {
         Self::start_with(folder, &[])
     }
 
+    /// The same, and waits until it answers: before that it takes no verb and knows no signal.
+    pub fn start_answering(folder: &Path) -> Result<Self> {
+        let mut agent = Self::start(folder)?;
+        agent.wait_until("it answers", END_MAX, || Ok(answers(folder)))?;
+        Ok(agent)
+    }
+
     /// The same, to end by itself when everything that is there has been delivered.
     pub fn start_until_eof(folder: &Path) -> Result<Self> {
         Self::start_with(folder, &["--until-eof"])
     }
 
+    /// The same without the right to read files of others: what a file's mode says holds for root too.
+    pub fn start_without_privileges(folder: &Path) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        let none = "-dac_override,-dac_read_search";
+        match rustix::process::geteuid().is_root() {
+            true => command.args(["--bounding-set", none, "--inh-caps", none]).arg(binary()?),
+            false => return Self::start(folder),
+        };
+        Self::spawn(command, folder, &[])
+    }
+
     fn start_with(folder: &Path, more: &[&str]) -> Result<Self> {
-        let binary = std::env::var("SAWLOG_TEST_BINARY").context("SAWLOG_TEST_BINARY is not set")?;
+        Self::spawn(Command::new(binary()?), folder, more)
+    }
+
+    fn spawn(mut command: Command, folder: &Path, more: &[&str]) -> Result<Self> {
         let log = folder.join("agent.log");
         let out = File::options().create(true).append(true).open(&log)?;
-        let mut command = Command::new(binary);
         command.args(["run", "--config"]).arg(folder.join("sawlog.yaml")).args(more).stdin(Stdio::null());
         let child = command.stdout(out.try_clone()?).stderr(out).spawn()?;
         Ok(Self { child, log })
@@ -45,14 +102,42 @@ impl Agent {
         }
     }
 
-    /// Where its own log is; it outlives the agent.
-    pub fn log_path(&self) -> PathBuf {
-        self.log.clone()
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until something is so; fails, with the end of the log, where the agent ends or `max` passes before.
+    pub fn wait_until(&mut self, what: &str, max: Duration, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + max;
+        while !is()? {
+            self.check()?;
+            ensure!(Instant::now() < deadline, "{what}: not within {max:?}:\n{}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Waits until the agent ends by itself; what it said, and whether it calls that a success.
+    pub fn ended(mut self, max: Duration) -> Result<(bool, String)> {
+        let deadline = Instant::now() + max;
+        loop {
+            match self.child.try_wait()? {
+                Some(status) => return Ok((status.success(), self.log_tail())),
+                None => ensure!(Instant::now() < deadline, "it runs on after {max:?}:\n{}", self.log_tail()),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Its own log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Where its own log is; it outlives the agent.
+    pub fn log_path(&self) -> PathBuf {
+        self.log.clone()
     }
 
     /// The end of its own log.
@@ -97,22 +182,6 @@ impl Agent {
             }
         }
     }
-}
-
-/// What a verb of the binary prints about the agent on `sawlog.yaml` in `folder`; an error where it fails.
-pub fn verb(folder: &Path, arguments: &[&str]) -> Result<String> {
-    let binary = std::env::var("SAWLOG_TEST_BINARY").context("SAWLOG_TEST_BINARY is not set")?;
-    let mut command = Command::new(binary);
-    let output = command.args(arguments).arg("--config").arg(folder.join("sawlog.yaml")).output()?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    ensure!(
-        output.status.success(),
-        "sawlog {arguments:?}: {}:\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    Ok(text(&output.stdout))
 }
 
 impl Drop for Agent {

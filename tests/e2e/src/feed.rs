@@ -34,6 +34,7 @@ pub fn plain(number: u64) -> String {
 /// Posts numbered records, each request with a key of its own, and repeats it until it is acknowledged.
 pub struct Posts {
     url: String,
+    token: Option<String>,
     first: u64,
     next: u64,
     line: Line,
@@ -47,13 +48,26 @@ impl Posts {
 
     /// A client whose records are numbered from `first` on.
     pub fn numbered(url: String, first: u64, line: Line) -> Self {
-        Self { url, first, next: first, line }
+        Self { url, token: None, first, next: first, line }
+    }
+
+    /// The same, with a bearer token.
+    pub fn with_token(self, token: &str) -> Self {
+        Self { token: Some(format!("Bearer {token}")), ..self }
+    }
+
+    /// The same records go on to another address.
+    pub fn to(self, url: String) -> Self {
+        Self { url, ..self }
     }
 
     fn post(&self, body: &str, key: &str) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let request = minreq::post(&self.url).with_header("Content-Type", "application/x-ndjson");
+            let mut request = minreq::post(&self.url).with_header("Content-Type", "application/x-ndjson");
+            if let Some(token) = &self.token {
+                request = request.with_header("Authorization", token);
+            }
             let answer = request.with_header("Idempotency-Key", key).with_body(body).with_timeout(10).send();
             match answer {
                 Ok(answer) if (200..300).contains(&answer.status_code) => return Ok(()),

@@ -6,10 +6,14 @@
 pub mod agent;
 pub mod cell;
 pub mod demo;
+pub mod disk;
 pub mod feed;
 pub mod pair;
+pub mod proxy;
 pub mod read;
 pub mod s3;
+pub mod told;
+pub mod trial;
 
 /// The value of an environment variable that the test command sets; `None` prints that the test is not run.
 pub fn service(test: &str, name: &str) -> Option<String> {

@@ -41,11 +41,26 @@ impl Bucket {
         })
     }
 
+    /// The same place in another bucket.
+    pub fn named(self, bucket: &str) -> Self {
+        Self { bucket: bucket.to_owned(), ..self }
+    }
+
+    /// The bucket's name.
+    pub fn name(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The secret access key.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// The sink's part of a config.
     pub fn sink(&self, input: &str) -> String {
         let Self { endpoint, key, secret, bucket, region, prefix } = self;
         format!(
-            "{{ type: s3, inputs: [{input}], bucket: {bucket}, endpoint: \"{endpoint}\", region: {region}, path_style: true, prefix: \"{prefix}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }}, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }} }}"
+            "{{ type: s3, inputs: [{input}], bucket: {bucket}, endpoint: \"{endpoint}\", region: {region}, path_style: true, prefix: \"{prefix}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }}, retry: {{ max: 1s }}, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }} }}"
         )
     }
 

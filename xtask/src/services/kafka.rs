@@ -16,6 +16,8 @@ use super::state::{CommandLine, Ready, ServiceProcess};
 use super::{Layout, Place, guarded, launch, ports, provision};
 
 const CLUSTER_ID: &str = "c2F3bG9nLXRlc3Qta2Fma2";
+/// Users of the listener that asks who comes: one with all rights, one with none.
+const USERS: [(&str, &str); 2] = [("admin", "admin-secret"), ("weak", "weak-secret")];
 const SHUTDOWN_SECONDS_MAX: u64 = 60;
 
 /// Fetches the broker and trains its class data archive.
@@ -28,13 +30,16 @@ pub fn lay_out(place: &Place) -> Result<Layout> {
     let trained = trained()?;
     let data = place.folder.join("data");
     provision::copy_files(&trained.join("formatted"), &data)?;
-    let port = ports::free()?;
-    let config = write_config(&place.folder, port)?;
+    let (port, sasl) = (ports::free()?, ports::free()?);
+    let config = write_config(&place.folder, port, sasl)?;
     let archive = format!("-XX:SharedArchiveFile={}", trained.join("classes.jsa").display());
     let command = java_command(&archive, "kafka.Kafka", &[&config], &place.folder)?;
     Ok(Layout {
         processes: vec![broker(command, place.log("kafka"))],
-        endpoints: vec![("SAWLOG_TEST_KAFKA", format!("127.0.0.1:{port}"))],
+        endpoints: vec![
+            ("SAWLOG_TEST_KAFKA", format!("127.0.0.1:{port}")),
+            ("SAWLOG_TEST_KAFKA_SASL", format!("127.0.0.1:{sasl}")),
+        ],
     })
 }
 
@@ -59,17 +64,23 @@ fn java_command(flag: &str, main: &str, arguments: &[&str], folder: &Path) -> Re
 }
 
 /// Single partitions of the internal topics keep the first transaction quick; a small cleaner buffer allows the heap.
-/// Topics are not made by accident: a test that names a missing one must notice.
-fn write_config(folder: &Path, port: u16) -> Result<String> {
+/// Topics are not made by accident: a test that names a missing one must notice. Whoever comes without a name may do all, so
+/// that only tests of rights meet the second listener.
+fn write_config(folder: &Path, port: u16, sasl: u16) -> Result<String> {
     let controller = ports::free()?;
+    let users: String = USERS.iter().map(|(name, password)| format!(" user_{name}=\"{password}\"")).collect();
     let config = format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required{users};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:admin
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -100,7 +111,7 @@ fn train(new: &Path) -> Result<()> {
     guarded(|run| {
         let (file, folder) = (run.file(), run.file().folder());
         let log = folder.join("kafka.log");
-        let config = write_config(folder, ports::free()?)?;
+        let config = write_config(folder, ports::free()?, ports::free()?)?;
         let format = ["format", "-t", CLUSTER_ID, "-c", &config];
         let format = java_command("-Xshare:auto", "kafka.tools.StorageTool", &format, folder)?;
         launch::run_to_end(&format, &log, file)?;

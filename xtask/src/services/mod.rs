@@ -4,6 +4,7 @@
 //! restarting know no service. One run has one folder and one state file, and everything it starts carries the path
 //! of that file in its environment: by this mark all of it is ended, whatever became of whoever started it.
 
+mod certificates;
 mod elasticsearch;
 mod guard;
 mod hdfs;
@@ -40,6 +41,8 @@ pub enum Service {
     Kafka,
     /// One Elasticsearch node
     Elasticsearch,
+    /// One Elasticsearch node behind TLS and a password
+    ElasticsearchSecure,
     /// One OpenSearch node: the second dialect of the same sink
     Opensearch,
     /// A NameNode and a DataNode
@@ -52,7 +55,7 @@ pub enum Service {
 
 impl Service {
     /// What the default run of the tests needs.
-    pub const DEFAULT: [Self; 4] = [Self::Kafka, Self::Elasticsearch, Self::Hdfs, Self::S3];
+    pub const DEFAULT: [Self; 5] = [Self::Kafka, Self::Elasticsearch, Self::ElasticsearchSecure, Self::Hdfs, Self::S3];
     /// What `--full` adds.
     pub const FULL: [Self; 2] = [Self::Opensearch, Self::Minio];
 
@@ -61,6 +64,7 @@ impl Service {
         match self {
             Self::Kafka => "kafka",
             Self::Elasticsearch => "elasticsearch",
+            Self::ElasticsearchSecure => "elasticsearch-secure",
             Self::Opensearch => "opensearch",
             Self::Hdfs => "hdfs",
             Self::S3 => "s3",
@@ -72,7 +76,7 @@ impl Service {
     fn provision(self) -> Result<()> {
         match self {
             Self::Kafka => kafka::provision(),
-            Self::Elasticsearch => elasticsearch::provision(),
+            Self::Elasticsearch | Self::ElasticsearchSecure => elasticsearch::provision(),
             Self::Opensearch => opensearch::provision(),
             Self::Hdfs => hdfs::provision(),
             Self::S3 => s3::provision(s3::Dialect::Versitygw),
@@ -85,6 +89,7 @@ impl Service {
         match self {
             Self::Kafka => kafka::lay_out(place),
             Self::Elasticsearch => elasticsearch::lay_out(place),
+            Self::ElasticsearchSecure => elasticsearch::lay_out_secure(place),
             Self::Opensearch => opensearch::lay_out(place),
             Self::Hdfs => hdfs::lay_out(place),
             Self::S3 => s3::lay_out(s3::Dialect::Versitygw, place),
@@ -121,7 +126,7 @@ struct Layout {
 pub enum Verb {
     /// Start services and leave them running; those that run already are left alone
     Up {
-        /// Which [default: kafka elasticsearch hdfs s3]
+        /// Which [default: kafka elasticsearch elasticsearch-secure hdfs s3]
         services: Vec<Service>,
     },
     /// End everything that `up` started and delete its data
@@ -132,7 +137,7 @@ pub enum Verb {
     Env,
     /// Fetch and build without starting
     Provision {
-        /// Which [default: kafka elasticsearch hdfs s3]
+        /// Which [default: kafka elasticsearch elasticsearch-secure hdfs s3]
         services: Vec<Service>,
     },
     /// Kill a service, or one process of it, with SIGKILL

@@ -277,19 +277,23 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     let mut variables = variables.clone();
     variables.extend(run.environment()?);
     // One after the other: the services are shared, and a test may kill one.
-    let last = ["--no-fail-fast", "--", "--show-output", "--test-threads", "1"];
-    let step = |name: &str, excluded: &[&str], tests: &[String], minutes_max| {
+    let step = |name: &str, excluded: &[&str], tests: &[String], threads: &str, minutes_max| {
         let mut arguments = vec!["test", "--workspace"];
         excluded.iter().for_each(|package| arguments.extend(["--exclude", package]));
         tests.iter().for_each(|test| arguments.extend(["--test", test]));
-        arguments.extend(last);
+        arguments.extend(["--no-fail-fast", "--", "--show-output", "--test-threads", threads]);
         Step::cargo(name, &arguments, minutes_max).run(&variables)
     };
     let mut contracts = workspace::tests_below("host/sinks/tests")?;
     contracts.extend(workspace::tests_below("host/kafka/tests")?);
     contracts.push("deploy".to_string());
-    let mut tally = step("contracts", &["sawlog-e2e"], &contracts, 30)?;
-    let cells = workspace::tests_below("tests/e2e/tests")?;
-    tally += step("services", &["sawlog-sinks", "sawlog-sources"], &cells, 40)?;
+    let mut tally = step("contracts", &["sawlog-e2e"], &contracts, "1", 30)?;
+    let (local, cells): (Vec<String>, Vec<String>) =
+        workspace::tests_below("tests/e2e/tests")?.into_iter().partition(|name| LOCAL.contains(&name.as_str()));
+    tally += step("local", &[], &local, "3", 20)?;
+    tally += step("services", &["sawlog-sinks", "sawlog-sources"], &cells, "1", 40)?;
     Ok(tally)
 }
+
+/// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
+const LOCAL: [&str; 8] = ["directory", "disks", "files", "http", "quiet", "reload_sources", "rotations", "table"];

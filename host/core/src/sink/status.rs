@@ -36,6 +36,10 @@ pub struct SinkStatus {
     pub waiting_for_letters: bool,
     /// How long refused rows have waited for it since the process began.
     pub waited_for_letters: Duration,
+    /// How often another process was met that writes under this agent's id.
+    pub twins: u64,
+    /// The name of the last one's data directory.
+    pub twin: Option<String>,
 }
 
 impl SinkStatus {
@@ -81,6 +85,14 @@ impl Sink {
 
     pub(super) fn note<R>(&self, change: impl FnOnce(&mut SinkStatus) -> R) -> R {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another process writes where this one does, under the same agent id.
+    pub(super) fn note_twin(&self, directory: &str) {
+        self.note(|s| {
+            s.twins += 1;
+            s.twin = Some(directory.to_owned());
+        });
     }
 
     pub(super) fn succeeded(&self) {

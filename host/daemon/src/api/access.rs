@@ -1,6 +1,8 @@
 //! Who may ask what over the network: with a token, whoever has it; without one, whoever reaches the address may look, and nobody
 //! may change anything. The socket in the data directory has the file system's rights and does not come here.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
@@ -8,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::Refusal;
 use crate::config::sections::Api;
+use crate::run::Handle;
 
 /// What a request is held against.
-#[derive(Clone)]
 pub struct Access {
     /// Hash of the token: comparing hashes tells nothing of it by its time.
     token: Option<[u8; 32]>,
@@ -20,9 +22,9 @@ pub struct Access {
 
 impl Access {
     /// What the options ask for.
-    pub fn new(options: &Api) -> Self {
-        let certified = options.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        Self { token: options.token.as_ref().map(|token| digest(token.expose().as_bytes())), certified }
+    fn new(options: &Api) -> Self {
+        let token = options.token.as_ref().map(|token| digest(token.expose().as_bytes()));
+        Self { token, certified: is_certified(options) }
     }
 
     fn judge(&self, method: &Method, authorization: Option<&[u8]>) -> Result<(), Refusal> {
@@ -42,6 +44,11 @@ impl Access {
     }
 }
 
+/// Whether every client has to show a certificate.
+pub fn is_certified(options: &Api) -> bool {
+    options.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+}
+
 fn digest(token: &[u8]) -> [u8; 32] {
     sawlog_record::id::hash("sawlog.api.token", &[token])
 }
@@ -51,8 +58,10 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Lets a request through, or answers it with what is missing.
-pub async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
+/// Lets a request through, or answers it with what is missing. The token is that of the present configuration; who has to show a
+/// certificate is as it was when the agent began to listen.
+pub async fn check(State((handle, certified)): State<(Arc<Handle>, bool)>, request: Request, next: Next) -> Response {
+    let access = Access { certified, ..Access::new(&handle.config().sections.api) };
     let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     match access.judge(request.method(), authorization) {
         Ok(()) => next.run(request).await,

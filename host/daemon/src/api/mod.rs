@@ -102,7 +102,8 @@ pub async fn start(handle: Arc<Handle>, telemetry: Arc<Telemetry>) -> Result<Api
         .fallback(unknown);
     let local = everything.clone().merge(probes::routes()).with_state(handle.clone());
     let socket = listen::socket(&config.sections.data_dir, local)?;
-    let guarded = everything.layer(axum::middleware::from_fn_with_state(access::Access::new(options), access::check));
+    let guard = (handle.clone(), access::is_certified(options));
+    let guarded = everything.layer(axum::middleware::from_fn_with_state(guard, access::check));
     listen_on(options, guarded.merge(probes::routes()).with_state(handle.clone())).await?;
     if let Some(address) = config.sections.telemetry.metrics {
         let router = probes::routes().merge(metrics(telemetry)).fallback(unknown).with_state(handle);

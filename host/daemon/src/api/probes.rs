@@ -78,6 +78,7 @@ pub fn readiness(handle: &Handle) -> Readiness {
             detail,
         }));
     }
+    degraded.extend(handle.engine.sinks().values().filter_map(|sink| twin(handle, sink)));
     // A sink that several partitions of a group feed fails in each of them for the same reason.
     let mut told = BTreeSet::new();
     degraded.retain(|reason| told.insert((reason.component.clone(), reason.what)));
@@ -108,6 +109,18 @@ pub fn sink_trouble(sink: &Sink) -> Option<Reason> {
         return None;
     };
     Some(Reason { component: sink.id.to_string(), what, detail })
+}
+
+/// Another process that writes with this agent's id: this sink stays exact, an Elasticsearch sink may not.
+fn twin(handle: &Handle, sink: &Sink) -> Option<Reason> {
+    let status = sink.status();
+    let other = status.twin?;
+    let detail = format!(
+        "another agent with the id {} writes here too, {} times so far: its data directory is {other}, this one's is {}; give \
+         each an `agent.id` of its own",
+        handle.agent, status.twins, handle.directory
+    );
+    Some(Reason { component: sink.id.to_string(), what: "twin", detail })
 }
 
 fn source_trouble(name: &str, figures: &Figures) -> Option<Reason> {

@@ -11,6 +11,7 @@ use sawlog_sources::registry::SourceOptions;
 use super::overlap::overlap;
 use super::parsed::{Parsed, locate};
 use super::transforms::TransformOptions;
+use crate::diagnostics::CLEAR_SECRET;
 
 /// Every rule that needs no graph.
 pub fn check(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
@@ -250,10 +251,7 @@ fn secrets_in_the_clear(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
         collect_hidden(&options.unwrap_or_default(), String::new(), &mut paths);
         complaints.extend(paths.into_iter().map(|path| {
             let place = node.place_of(&path).unwrap_or(title);
-            Complaint::warning(
-                place,
-                "a secret stands in the config in the clear; move it to a file, and write ${secret:NAME}",
-            )
+            Complaint::warning(place, format!("{CLEAR_SECRET}; move it to a file, and write ${{secret:NAME}}"))
         }));
     };
     for source in &parsed.sources {

@@ -39,7 +39,7 @@ async fn reload(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusa
         })
     });
     match outcome.await? {
-        Ok(()) => Ok(Json(json!({ "reloaded": true }))),
+        Ok(taken) => Ok(Json(json!({ "reloaded": true, "done": taken.done, "after_restart": taken.waiting }))),
         Err(reason) => Err(Refusal(
             StatusCode::UNPROCESSABLE_ENTITY,
             format!("{}\nthe configuration was not reloaded; the old one goes on", reason.trim_end()),
@@ -50,8 +50,13 @@ async fn reload(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusa
 /// `sawlog reload`: waits for the outcome.
 pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
     let client = place_running(&options.place)?;
-    client.ask(Method::POST, "/v1/reload", None)?;
-    print("the configuration was reloaded")?;
+    let answer = client.ask(Method::POST, "/v1/reload", None)?;
+    print(&format!("the configuration was reloaded: {}", answer["done"].as_str().unwrap_or_default()))?;
+    let waiting: Vec<&str> =
+        answer["after_restart"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !waiting.is_empty() {
+        print(&format!("in effect after a restart only: {}", waiting.join(", ")))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -53,7 +53,9 @@ pub fn report(handle: &Handle) -> Value {
         "sinks": handle.sinks().values().map(|engines| sink_view(handle, engines)).collect::<Vec<_>>(),
         "checkpoint": super::checkpoint::newest(handle),
         "journal_bytes": handle.store.disk_bytes(),
-        "reloads": { "taken": reloads.taken, "refused": reloads.refused, "trouble": reloads.trouble },
+        "reloads": {
+            "taken": reloads.taken, "refused": reloads.refused, "trouble": reloads.trouble, "after_restart": reloads.waiting,
+        },
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::config::sections::Sections;
 use crate::config::validated::{Sink, Source};
 
 /// Options of sinks that say where rows are and what they look like there: what was sent under the old ones and not answered yet
@@ -30,6 +31,24 @@ pub struct Changes {
 
 /// Contents of the certificate files that each component names, as digests.
 pub type Certificates = BTreeMap<String, Vec<[u8; 32]>>;
+
+/// Keys that a running agent keeps as they were when it started, of those that differ now.
+pub fn waiting(started: &Sections, now: &Sections) -> Vec<&'static str> {
+    let (limits, api, telemetry) =
+        ((&started.limits, &now.limits), (&started.api, &now.api), (&started.telemetry, &now.telemetry));
+    let differs = [
+        ("limits.memory", limits.0.memory != limits.1.memory),
+        ("limits.disk", limits.0.disk != limits.1.disk),
+        ("limits.cpu", limits.0.cpu != limits.1.cpu),
+        ("api.listen", api.0.listen != api.1.listen),
+        ("api.tls", api.0.tls != api.1.tls),
+        ("telemetry.metrics", telemetry.0.metrics != telemetry.1.metrics),
+        ("telemetry.log.format", telemetry.0.log.format != telemetry.1.log.format),
+        ("telemetry.otlp", telemetry.0.otlp != telemetry.1.otlp),
+        ("checkpoint.keep", started.checkpoint.keep != now.checkpoint.keep),
+    ];
+    differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
 
 /// Compares; a sentence where the change takes more than a reload.
 pub fn between(old: &Config, new: &Config, certificates: (&Certificates, &Certificates)) -> Result<Changes, String> {

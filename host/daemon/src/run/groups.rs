@@ -2,7 +2,7 @@
 //! partition that the group gives is opened by [`super::partition`], opened anew when its journal fails, and dropped when it is
 //! taken: dropping an engine's tasks at any moment is safe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,7 +24,7 @@ use super::figures::Figures;
 use super::partition::Running;
 use super::pipelines::PluginBytes;
 use super::slots::Slots;
-use super::{Options, RunError};
+use super::{LOOK, Options, RunError};
 use crate::config::Config;
 use crate::config::files::Files;
 
@@ -122,11 +122,17 @@ pub(super) struct Group {
     departed: Mutex<Departed>,
 }
 
+/// A source's membership.
+struct Membership {
+    group: Arc<Group>,
+    /// It ends with the membership; `None` once the agent leaves.
+    task: Option<Task>,
+}
+
 /// All sources that are members of groups.
 pub struct Groups {
     base: Arc<Base>,
-    groups: Vec<Arc<Group>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    members: Mutex<BTreeMap<String, Membership>>,
     plan: watch::Sender<Arc<Plan>>,
     leaving: watch::Sender<bool>,
 }
@@ -150,36 +156,106 @@ pub fn shared_source(options: &SourceOptions) -> Option<&KafkaSource> {
     }
 }
 
+/// All sources of a configuration that share their partitions, by name.
+pub fn shared_sources(config: &Config) -> impl Iterator<Item = (&str, &KafkaSource)> {
+    config.sources.iter().filter_map(|(name, source)| Some((name.as_str(), shared_source(&source.options)?)))
+}
+
 impl Groups {
     /// Joins the groups of all sources that have one.
     pub fn join(base: Base, plan: Plan) -> Result<Self, RunError> {
-        let base = Arc::new(base);
-        let (plan, watched) = watch::channel(Arc::new(plan));
-        let (leaving, left) = watch::channel(false);
-        let (mut groups, mut tasks) = (Vec::new(), Vec::new());
-        let sources = watched.borrow().config.sources.clone();
-        for (name, source) in sources {
-            let Some(options) = shared_source(&source.options) else { continue };
-            let member = GroupMember::join(options, &base.agent, &name)?;
-            let group = Arc::new(Group {
-                name,
-                options: options.clone(),
-                base: base.clone(),
-                plan: watched.clone(),
-                partitions: Mutex::default(),
-                joined: AtomicBool::new(false),
-                troubles: member.troubles(),
-                departed: Mutex::default(),
-            });
-            tasks.push(tokio::spawn(group.clone().follow(member, left.clone())));
-            groups.push(group);
+        let (plan, leaving) = (watch::channel(Arc::new(plan)).0, watch::channel(false).0);
+        let groups = Self { base: Arc::new(base), members: Mutex::default(), plan, leaving };
+        let config = groups.plan.borrow().config.clone();
+        for (name, options) in shared_sources(&config) {
+            groups.join_one(name, options)?;
         }
-        Ok(Self { base, groups, tasks: Mutex::new(tasks), plan, leaving })
+        Ok(groups)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Membership>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn groups(&self) -> Vec<Arc<Group>> {
+        self.lock().values().map(|member| member.group.clone()).collect()
+    }
+
+    /// Joins the group of one source, in place of the membership that it may have: what that one runs goes on from its journal.
+    fn join_one(&self, name: &str, options: &KafkaSource) -> Result<(), RunError> {
+        let member = GroupMember::join(options, &self.base.agent, name)?;
+        let former = self.lock().remove(name);
+        let group = Arc::new(Group {
+            name: name.to_owned(),
+            options: options.clone(),
+            base: self.base.clone(),
+            plan: self.plan.subscribe(),
+            partitions: Mutex::default(),
+            joined: AtomicBool::new(false),
+            troubles: member.troubles(),
+            departed: Mutex::new(former.map(Membership::end).unwrap_or_default()),
+        });
+        let task = Task(tokio::spawn(group.clone().follow(member, self.leaving.subscribe())));
+        self.lock().insert(name.to_owned(), Membership { group, task: Some(task) });
+        Ok(())
+    }
+
+    /// Delivers what partitions owe that `config` does not read any more; their input stays in its topics, and another agent of
+    /// the group may go on with it. The sources that plan nothing more there; where a sink does not take it in time, all goes on
+    /// as it was, and the error says who waits.
+    pub async fn drain_what_goes(&self, config: &Config, max: Duration) -> Result<BTreeSet<String>, String> {
+        let goes = |source: &str, place: &PartitionRef| match shared_sources(config).find(|(name, _)| *name == source) {
+            None => true,
+            Some((_, options)) => options.topics_pattern.is_none() && !options.topics.contains(&place.topic),
+        };
+        let going: Vec<_> = self.running().into_iter().filter(|(source, place, _)| goes(source, place)).collect();
+        going.iter().for_each(|(_, _, partition)| partition.engine.wind_down());
+        let sources: BTreeSet<String> = going.iter().map(|(source, ..)| source.clone()).collect();
+        let until = tokio::time::Instant::now() + max;
+        while let Some((source, place, _)) = going.iter().find(|(_, _, partition)| !partition.engine.is_delivered()) {
+            if tokio::time::Instant::now() >= until {
+                self.begin_again(&sources);
+                return Err(format!(
+                    "{source}: {place} is not read any more and still owes rows that a sink has not taken within {max:?}; \
+                     mend the sink first, `sawlog status` names it"
+                ));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(sources)
+    }
+
+    /// Has sources go on that were drained for a configuration which was then refused.
+    pub fn begin_again(&self, sources: &BTreeSet<String>) {
+        for name in sources {
+            let options = self.lock().get(name).map(|member| member.group.options.clone());
+            if let Some(Err(error)) = options.map(|options| self.join_one(name, &options)) {
+                tracing::error!(source = name, %error, "it can't join its group again; restart the agent: nothing is lost by it");
+            }
+        }
+    }
+
+    /// Joins groups that are new or whose options changed, and leaves those that are gone.
+    pub fn change(&self, config: &Config) -> Result<(), RunError> {
+        let gone: Vec<Membership> = {
+            let mut members = self.lock();
+            let wanted: BTreeSet<&str> = shared_sources(config).map(|(name, _)| name).collect();
+            let names: Vec<String> = members.keys().filter(|name| !wanted.contains(name.as_str())).cloned().collect();
+            names.iter().filter_map(|name| members.remove(name)).collect()
+        };
+        drop(gone); // without the lock
+        for (name, options) in shared_sources(config) {
+            let is_same = self.lock().get(name).is_some_and(|member| member.group.options == *options);
+            if !is_same {
+                self.join_one(name, options)?;
+            }
+        }
+        Ok(())
     }
 
     /// The names of their sources.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().map(|group| group.name.as_str())
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
     }
 
     /// Has every partition go on under another configuration; where only its addresses changed, as it is.
@@ -196,7 +272,7 @@ impl Groups {
             let running = partitions.iter().filter_map(|(place, held)| Some((place.clone(), held.running.clone()?)));
             running.map(|(place, one)| (group.name.clone(), place, one)).collect::<Vec<_>>()
         };
-        self.groups.iter().flat_map(of).collect()
+        self.groups().iter().flat_map(of).collect()
     }
 
     /// What the source of each group counts about itself, over its partitions here.
@@ -206,7 +282,7 @@ impl Groups {
             let sources = partitions.values().filter_map(|held| Some(Arc::downgrade(&held.running.as_ref()?.source)));
             (group.name.clone(), Figures::Kafka(sources.collect()))
         };
-        self.groups.iter().map(of).collect()
+        self.groups().iter().map(of).collect()
     }
 
     /// What the partitions of each group counted that are not here any more, by source.
@@ -214,7 +290,7 @@ impl Groups {
         let of = |group: &Arc<Group>| {
             (group.name.clone(), group.departed.lock().unwrap_or_else(PoisonError::into_inner).clone())
         };
-        self.groups.iter().map(of).collect()
+        self.groups().iter().map(of).collect()
     }
 
     /// What is given and does not run yet: partitions, and groups that have not answered.
@@ -226,12 +302,12 @@ impl Groups {
             let opening = opening.map(|(place, _)| format!("{} {place} (being opened)", group.name));
             silent.into_iter().chain(opening).collect::<Vec<_>>()
         };
-        self.groups.iter().flat_map(of).collect()
+        self.groups().iter().flat_map(of).collect()
     }
 
     /// What keeps partitions from being read.
     pub fn troubles(&self) -> Vec<Trouble> {
-        self.groups.iter().flat_map(|group| group.troubles()).collect()
+        self.groups().iter().flat_map(|group| group.troubles()).collect()
     }
 
     /// Has `observer` hear of every batch that sinks of partitions deliver.
@@ -249,13 +325,13 @@ impl Groups {
 
     /// How much of a shutdown's `grace` is kept for leaving; none where there is nothing to leave.
     pub fn leaving_time(&self, grace: Duration) -> Duration {
-        if self.groups.is_empty() { Duration::ZERO } else { (grace / 4).min(LEAVE_MAX) }
+        if self.lock().is_empty() { Duration::ZERO } else { (grace / 4).min(LEAVE_MAX) }
     }
 
     /// Ends all partitions, each with a last checkpoint, and leaves the groups, so that others need not wait for a session to
     /// run out; at most for `within`.
     pub async fn leave(&self, within: Duration) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks: Vec<Task> = self.lock().values_mut().filter_map(|member| member.task.take()).collect();
         if tasks.is_empty() {
             return;
         }
@@ -263,7 +339,7 @@ impl Groups {
             let partitions = self.running();
             join_all(partitions.iter().map(|(_, place, partition)| last_checkpoint(place, partition))).await;
             self.leaving.send_replace(true);
-            join_all(&mut tasks).await
+            join_all(tasks.iter_mut().map(|task| &mut task.0)).await
         };
         match tokio::time::timeout(within, leave).await {
             Ok(_) => tracing::info!("the consumer groups are left"),
@@ -272,13 +348,16 @@ impl Groups {
                 "a consumer group was not left in time; its partitions go to others when the session has run out"
             ),
         }
-        tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-impl Drop for Groups {
-    fn drop(&mut self) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(JoinHandle::abort);
+impl Membership {
+    /// Ends it, with all partitions that it runs: as a kill would. What they counted.
+    fn end(mut self) -> Departed {
+        drop(self.task.take());
+        let held = std::mem::take(&mut *self.group.lock());
+        held.into_values().for_each(|held| self.group.depart(Some(held)));
+        self.group.departed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

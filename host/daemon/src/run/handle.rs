@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::figures::Figures;
 use super::groups::Groups;
 use super::parts::Running;
+use super::reload::Taken;
 use crate::config::Config;
 
 /// Work on the running whole.
@@ -49,6 +50,8 @@ pub struct Reloads {
     pub last_taken: Option<SystemTime>,
     /// Why the newest one was refused; `None` after one that was taken.
     pub trouble: Option<String>,
+    /// Keys that changed and take effect at the next start only.
+    pub waiting: Vec<&'static str>,
 }
 
 /// The running agent, for others.
@@ -133,7 +136,7 @@ impl Handle {
     /// Every source with the engines that read it: none where a group has given this agent no partition.
     pub fn sources(&self) -> BTreeMap<String, Vec<Reading>> {
         let mut sources: BTreeMap<String, Vec<_>> =
-            self.groups.names().map(|name| (name.to_owned(), Vec::new())).collect();
+            self.groups.names().into_iter().map(|name| (name, Vec::new())).collect();
         for engine in self.engines() {
             for shared in engine.sources() {
                 sources.entry(shared.inputs.id.to_string()).or_default().push((engine.clone(), shared));
@@ -183,11 +186,12 @@ impl Handle {
     }
 
     /// Notes how a reload went; called by the loop.
-    pub fn reloaded(&self, outcome: &Result<(), String>, running: &Running) {
+    pub fn reloaded(&self, outcome: &Result<Taken, String>, running: &Running) {
         let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Ok(()) => {
+            Ok(taken) => {
                 reloads.taken += 1;
+                reloads.waiting.clone_from(&taken.waiting);
                 (reloads.last_taken, reloads.trouble) = (Some(SystemTime::now()), None);
                 *self.present.write().unwrap_or_else(PoisonError::into_inner) = Present::of(running);
                 if let Some(observer) = self.observer.get() {

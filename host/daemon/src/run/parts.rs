@@ -1,10 +1,11 @@
 //! The running whole: data directory, journal, epochs, sources, sinks and the engine over them; its beginning and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use sawlog_chain::EngineLimits;
@@ -29,10 +30,11 @@ use super::former;
 use super::pipelines::PluginBytes;
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
-use super::{Options, groups, replay, sinks, sources};
+use super::{LOOK, Options, groups, replay, sinks, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::config::files::Files;
 use crate::config::references::Machine;
+use crate::config::sections::Sections;
 use crate::config::{self, Config};
 
 /// Why the agent does not run, or can't go on.
@@ -81,6 +83,9 @@ pub enum RunError {
     Json(#[from] serde_json::Error),
 }
 
+/// How long a verb may look at a data directory whose agent starts.
+const LOOKED_AT_MAX: Duration = Duration::from_secs(3);
+
 /// What sinks are made on.
 pub(super) struct Ground {
     pub(super) agent: String,
@@ -96,6 +101,13 @@ impl Ground {
     /// The way to a sink that takes dead letters, the same for all who feed it and all who are it in turn.
     fn letters(&self, name: &str) -> Arc<DeadLetters> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
+    }
+
+    /// All sinks of a configuration, and those of former ones that still owe.
+    fn sinks(&self, former: &former::Former, config: &Config) -> Result<BTreeMap<SinkId, Arc<Sink>>, RunError> {
+        let named = config.sinks.keys().map(|name| (name.clone(), config));
+        let all = named.chain(former::sinks(&self.journal, former, config));
+        all.map(|(name, config)| Ok((SinkId::new(&name), self.sink(config, &name)?))).collect()
     }
 
     /// The sink `name` of `config`, which has not begun.
@@ -139,6 +151,8 @@ pub struct Running {
     /// The journal on the disk.
     pub store: Arc<DiskJournal>,
     pub(super) config: Config,
+    /// What the process was started with.
+    pub(super) started: Sections,
     pub(super) certificates: Certificates,
     pub(super) ground: Ground,
     pub(super) owner: sources::Owner,
@@ -164,7 +178,7 @@ pub(super) fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
 pub async fn start(config: Config, files: Files, options: Options) -> Result<Running, RunError> {
     let agent = agent_id::resolve(&config.sections.agent.id, &Machine)?;
     let data_dir = config.sections.data_dir.clone();
-    let directory = DataDir::open(&data_dir)?;
+    let directory = open_directory(&data_dir).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, journal) = open_journal(&config, &directory, clock.clone()).await?;
     let rescue = open_rescue(&directory, &journal).await?;
@@ -190,11 +204,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     };
     let ground =
         Ground { agent, directory, journal, clock, reseated: Arc::new(Event::new()), letters: Mutex::default() };
-    let mut sinks = BTreeMap::new();
-    let named = config.sinks.keys().map(|name| (name.clone(), &config));
-    for (name, config) in named.chain(former::sinks(&ground.journal, &former, &config)) {
-        sinks.insert(SinkId::new(&name), ground.sink(config, &name)?);
-    }
+    let sinks = ground.sinks(&former, &config)?;
     let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;
     routes.extend(replay.iter().map(replay::route));
@@ -219,6 +229,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         engine,
         groups,
         store,
+        started: config.sections.clone(),
         config,
         certificates,
         ground,
@@ -270,6 +281,17 @@ fn base(
         options,
         observer: OnceLock::new(),
         ending: AtomicBool::new(false),
+    }
+}
+
+/// Opens the data directory; a verb that only looks at it holds it for a moment.
+async fn open_directory(path: &Path) -> Result<DataDir, CheckpointError> {
+    let until = Instant::now() + LOOKED_AT_MAX;
+    loop {
+        match DataDir::open(path) {
+            Err(CheckpointError::Locked { .. }) if Instant::now() < until => tokio::time::sleep(LOOK).await,
+            opened => return opened,
+        }
     }
 }
 

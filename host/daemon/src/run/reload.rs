@@ -9,23 +9,36 @@ use sawlog_core::engine::{Change, Route};
 use sawlog_core::input::Unrescued;
 use sawlog_core::sink::Sink;
 use sawlog_core::{SourceId, reload};
+use sawlog_sources::http::config::HttpSource;
+use sawlog_sources::registry::SourceOptions;
 
 use super::changes::{self, Changes};
 use super::epochs::Epoch;
 use super::parts::{Running, plugin_bytes, wanted};
 use super::{groups, replay, sources};
 use crate::config::references::Machine;
-use crate::config::validated::Source;
 use crate::config::{self, Config};
-use crate::diagnostics;
+use crate::{diagnostics, own_log};
+
+/// What became of a configuration that was taken.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// What was added, removed, begun anew.
+    pub done: String,
+    /// Keys that stay as they were until the next start.
+    pub waiting: Vec<&'static str>,
+}
 
 impl Running {
     /// Takes the configuration anew. Where anything is wrong with it, all of the old one goes on, and the error says why.
-    pub async fn reload(&mut self, path: &Path) -> Result<(), String> {
+    pub async fn reload(&mut self, path: &Path) -> Result<Taken, String> {
         match self.try_reload(path).await {
-            Ok(done) => {
-                tracing::info!(done, "the configuration was reloaded");
-                Ok(())
+            Ok(taken) => {
+                tracing::info!(done = taken.done, "the configuration was reloaded");
+                if !taken.waiting.is_empty() {
+                    tracing::warn!(keys = taken.waiting.join(", "), "changed, and in effect after a restart only");
+                }
+                Ok(taken)
             }
             Err(reason) => {
                 tracing::error!(reason, "the configuration was not reloaded; the old one goes on");
@@ -34,12 +47,12 @@ impl Running {
         }
     }
 
-    async fn try_reload(&mut self, path: &Path) -> Result<String, String> {
+    async fn try_reload(&mut self, path: &Path) -> Result<Taken, String> {
         let loaded = config::load(path, &Machine).map_err(|e| e.to_string())?;
         let Some(config) = loaded.config else { return Err(diagnostics::text(&loaded.complaints, &loaded.files)) };
         let certificates = changes::certificates(&config);
         let changes = changes::between(&self.config, &config, (&self.certificates, &certificates))?;
-        same_groups(&self.config, &config)?;
+        check_groups(&self.config, &config)?;
         let bytes = plugin_bytes(&config).map_err(|e| e.to_string())?;
         let mut epoch = Epoch::build(&config, &bytes, &self.plugins, &self.fields).map_err(|e| e.to_string())?;
         epoch.store(&loaded.files, &bytes, &self.ground.journal).await.map_err(|e| e.to_string())?;
@@ -47,7 +60,15 @@ impl Running {
         // Refused here, it is refused before anything is touched; asked again when it is journalled.
         reload::decide(&self.ground.journal.state(), &wanted).map_err(|e| e.to_string())?;
         let sinks = self.new_sinks(&config, &changes)?;
-        let routes = self.new_sources(&config, &changes).await?;
+        check_certificates(&config, &changes)?;
+        let drained = self.groups.drain_what_goes(&config, self.grace()).await?;
+        let routes = match self.new_sources(&config, &changes).await {
+            Ok(routes) => routes,
+            Err(reason) => {
+                self.groups.begin_again(&drained);
+                return Err(reason);
+            }
+        };
         self.epochs.add(&epoch);
         let named = config.sources.keys().map(String::as_str);
         let sources = named.chain([replay::SOURCE]).map(SourceId::new).collect();
@@ -57,12 +78,34 @@ impl Running {
             Ok(unrescued) => tell("a source", unrescued),
             Err(refused) => {
                 self.begin_again(ended).await;
+                self.groups.begin_again(&drained);
                 return Err(refused.to_string());
             }
         }
+        // A checkpoint that came between has dropped blobs that no epoch named yet. From here on one does.
+        if let Err(error) = Epoch::store_blobs(&loaded.files, &bytes, &self.ground.journal).await {
+            tracing::error!(%error, "the configuration could not be kept below `data_dir`; reload it again");
+        }
+        self.take_sections(&config);
+        let waiting = changes::waiting(&self.started, &config.sections);
         (self.config, self.certificates, self.loaded) = (config.clone(), certificates, epoch.plugins.clone());
-        self.groups.take(groups::Plan { config, files: loaded.files, bytes, epoch });
-        Ok(done)
+        self.groups.take(groups::Plan { config: config.clone(), files: loaded.files, bytes, epoch });
+        if let Err(error) = self.groups.change(&config) {
+            tracing::error!(%error, "a group can't be joined; restart the agent: nothing is lost by it");
+        }
+        Ok(Taken { done, waiting })
+    }
+
+    /// Sections that are no component's and take effect at once. A level that was changed by `sawlog log-level` stays until the
+    /// config changes it.
+    fn take_sections(&self, config: &Config) {
+        self.engine.set_checkpoint_interval(config.sections.checkpoint.interval.as_duration());
+        let level = config.sections.telemetry.log.level;
+        if level != self.config.sections.telemetry.log.level
+            && let Err(error) = own_log::set_level(level)
+        {
+            tracing::warn!(%error, "the level of the own log stays as it was");
+        }
     }
 
     fn new_sinks(&self, config: &Config, changes: &Changes) -> Result<Vec<Arc<Sink>>, String> {
@@ -75,7 +118,10 @@ impl Running {
     /// and the same address. Where one can't be opened, those that had ended begin again as they were.
     async fn new_sources(&mut self, config: &Config, changes: &Changes) -> Result<Vec<Route>, String> {
         let is_new = |name: &&String| !self.config.sources.contains_key(*name);
-        let names: Vec<String> = config.sources.keys().filter(is_new).chain(&changes.sources).cloned().collect();
+        // Those that share their partitions are not the node's own.
+        let is_own = |name: &&String| groups::shared_source(&config.sources[*name].options).is_none();
+        let named = config.sources.keys().filter(is_new).chain(&changes.sources);
+        let names: Vec<String> = named.filter(is_own).cloned().collect();
         let (mut routes, mut ended) = (Vec::new(), BTreeSet::new());
         for name in &names {
             let id = SourceId::new(name);
@@ -136,17 +182,36 @@ fn tell(source: &str, unrescued: Vec<Unrescued>) {
     }
 }
 
-/// A source that shares its partitions stays as it is: membership in a group is not handed over within a process.
-fn same_groups(old: &Config, new: &Config) -> Result<(), String> {
-    let shared = |config: &Config| -> Vec<(String, Source)> {
-        let shared = config.sources.iter().filter(|(_, source)| groups::shared_source(&source.options).is_some());
-        shared.map(|(name, source)| (name.clone(), source.clone())).collect()
-    };
-    if shared(old) == shared(new) {
-        return Ok(());
+/// A source that begins anew could not go on as it was with certificates that can't be read: they are the same files.
+fn check_certificates(config: &Config, changes: &Changes) -> Result<(), String> {
+    for name in &changes.sources {
+        if let SourceOptions::Http(HttpSource { tls: Some(tls), .. }) = &config.sources[name].options {
+            sawlog_sources::http::acceptor(tls).map_err(|error| format!("source {name}: {error}"))?;
+        }
     }
-    Err("a source that shares its partitions with other agents changed, which takes a restart: nothing is lost by one"
-        .into())
+    Ok(())
+}
+
+/// A source that shares its partitions keeps what their journals go by, and goes on sharing them.
+fn check_groups(old: &Config, new: &Config) -> Result<(), String> {
+    for (name, source) in &new.sources {
+        let Some(before) = old.sources.get(name) else { continue };
+        let said = match (groups::shared_source(&before.options), groups::shared_source(&source.options)) {
+            (None, None) => continue,
+            (Some(old), Some(new)) if old.group_id != new.group_id => "`group_id`",
+            (Some(old), Some(new)) if old.journal_topic != new.journal_topic => "`journal_topic`",
+            (Some(old), Some(new)) if old.topics_pattern.is_some() && old.topics_pattern != new.topics_pattern => {
+                "`topics_pattern`"
+            }
+            (Some(_), Some(_)) => continue,
+            _ => "`partitions`",
+        };
+        return Err(format!(
+            "source {name}: {said} changed, and positions don't pass from one to the other; give the new one another name, and \
+             take the old one out once it owes nothing"
+        ));
+    }
+    Ok(())
 }
 
 /// What a reload did, for the own log.

@@ -16,6 +16,8 @@ const BODY: &str = "body";
 const ORIGINAL: &str = "log.record.original";
 /// Name of the field with the stream of a container.
 const STREAM: &str = "log.iostream";
+/// Name of the field of a record whose line was longer than the limit and is cut.
+const TRUNCATED: &str = "log.truncated";
 /// What a record's own member is renamed to when the source gives a field of that name.
 const RENAMED_SUFFIX: &str = "_original";
 
@@ -52,6 +54,8 @@ struct Shared {
     stream: Word,
     stdout: Word,
     stderr: Word,
+    truncated: Word,
+    yes: Word,
     streams: bool,
 }
 
@@ -159,20 +163,25 @@ impl Decoder {
     }
 
     fn add_constants(draft: &mut Draft<'_>, shared: &Shared, row_first: usize, flags: u8) {
-        if draft.names.may_meet(&shared.constant_names) || draft.names.may_meet(&draft.trusted) {
-            rename_forged(draft, shared, row_first..draft.first);
+        let is_cut = flags & flag::TRUNCATED != 0;
+        let meets = draft.names.may_meet(&shared.constant_names) || draft.names.may_meet(&draft.trusted);
+        if meets || (is_cut && draft.names.may_hold(shared.truncated.hash())) {
+            rename_forged(draft, shared, row_first..draft.first, is_cut);
         }
         draft.fields.extend_from_slice(&shared.constants);
         if shared.streams && !draft.trusted.may_hold(shared.stream.hash()) {
             let stream = if flags & flag::STDERR != 0 { shared.stderr } else { shared.stdout };
             draft.put(shared.stream, draft.word(stream), ValueKind::Text);
         }
+        if is_cut {
+            draft.put(shared.truncated, draft.word(shared.yes), ValueKind::Json);
+        }
     }
 
     fn share(&self, source: &Source, spill: &mut Spill) -> Shared {
         let mut dictionary = self.dictionary.clone();
-        let [body, original, stream, stdout, stderr] =
-            [BODY, ORIGINAL, STREAM, "stdout", "stderr"].map(|word| dictionary.add(word));
+        let [body, original, stream, stdout, stderr, truncated, yes] =
+            [BODY, ORIGINAL, STREAM, "stdout", "stderr", TRUNCATED, "true"].map(|word| dictionary.add(word));
         let place = spill.push(dictionary.as_bytes());
         let mut constant_names = Names::default();
         let constants = source.fields.iter().map(|(name, value)| {
@@ -183,18 +192,32 @@ impl Decoder {
         if source.streams {
             constant_names.insert(stream.hash());
         }
-        let (dictionary, streams) = (place.start, source.streams);
-        Shared { dictionary, constants, constant_names, body, original, stream, stdout, stderr, streams }
+        Shared {
+            dictionary: place.start,
+            constants,
+            constant_names,
+            body,
+            original,
+            stream,
+            stdout,
+            stderr,
+            truncated,
+            yes,
+            streams: source.streams,
+        }
     }
 }
 
 /// Renames the record's own members that have the name of a field of the source or of the envelope (which lies at
 /// `envelope` of the fields).
 #[cold]
-fn rename_forged(draft: &mut Draft<'_>, shared: &Shared, envelope: Range<usize>) {
+fn rename_forged(draft: &mut Draft<'_>, shared: &Shared, envelope: Range<usize>, is_cut: bool) {
     let mut taken: Vec<Span> = draft.fields[envelope].iter().chain(&shared.constants).map(|f| f.key).collect();
     if shared.streams {
         taken.push(draft.word(shared.stream));
+    }
+    if is_cut {
+        taken.push(draft.word(shared.truncated));
     }
     for key in taken {
         let mut name = draft.spill.text(arena_text(draft.arena, key), key).to_vec();

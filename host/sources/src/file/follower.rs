@@ -157,7 +157,8 @@ impl Follower {
             self.flags.extend(input.records.iter().map(|r| r.flags));
             let pos = input.records.last().unwrap().end;
             self.journal.get_mut(&generation).unwrap().pos = pos;
-            self.source().trim(generation, pos).now_or_never().unwrap();
+            let floor = input.open.iter().copied().chain([pos]).min().unwrap();
+            self.source().trim(generation, floor).now_or_never().unwrap();
         }
     }
 

@@ -352,6 +352,28 @@ fn envelope(line: &[u8]) -> Option<Envelope> {
     Some(Envelope { stderr, partial, flag, message })
 }
 
+/// The fragments that are open at the end of `bytes`, which lie at `at` behind the lines `lead`, as they were written.
+pub fn lines_of_open_chains(lead: &[u8], bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<u8> {
+    let mut order: Vec<(usize, &[u8])> = Vec::new();
+    let whole = [(lead, None), (bytes, Some(at))];
+    for (text, at) in whole {
+        let mut from = 0;
+        for end in memchr::memchr_iter(b'\n', text).map(|i| i + 1) {
+            let line = &text[from..end];
+            let is_split = at.is_some_and(|at| splits.contains(&(at + end as u64)));
+            if let Some(envelope) = envelope(&line[..line.len() - 1]) {
+                let stream = usize::from(envelope.stderr);
+                order.push((stream, line));
+                if !envelope.partial || is_split {
+                    order.retain(|(of, _)| *of != stream);
+                }
+            }
+            from = end;
+        }
+    }
+    order.into_iter().flat_map(|(_, line)| line.iter().copied()).collect()
+}
+
 /// Starts of the fragments that are open at the end of `bytes`, which lie at `at` (a line start). `splits` as in [`Block`].
 pub fn open_chains(bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<u64> {
     let mut starts: [Option<u64>; 2] = [None, None];

@@ -40,7 +40,7 @@ impl Scanner {
         if self.finished || !self.shared.options.until_eof || !self.restless.is_empty() {
             return;
         }
-        let all = self.shared.lock().all().all(|t| t.announced >= t.size && t.ended);
+        let all = self.shared.lock().all().all(|t| t.is_told() && t.ended);
         if all {
             self.finished = true;
             self.shared.outbox.send(SourceEvent::Finished);
@@ -67,18 +67,17 @@ impl Shared {
         let (idle, framing) = (tracked.grown_at.elapsed(), self.framing(tracked.cri));
         let over = (tracked.name != Name::Primary && idle >= options.rotate_wait) || options.until_eof;
         let joins = framing.multiline.is_some() || framing.cri;
-        if tracked.met && tracked.size > tracked.announced && (over || (joins && idle >= options.idle_timeout)) {
+        if tracked.met && !tracked.is_told() && (over || (joins && idle >= options.idle_timeout)) {
             self.split(tracked, over);
         }
-        if over && tracked.met && tracked.announced >= tracked.size {
+        if over && tracked.met && tracked.is_told() {
             self.end(tracked);
         }
         let journal_waits = self.journal(tracked);
         if tracked.name != Name::Primary && tracked.ended && tracked.may_close() {
             tracked.content = None;
         }
-        let rest = tracked.size > tracked.announced
-            && (tracked.name != Name::Primary || (joins && idle < options.idle_timeout));
+        let rest = !tracked.is_told() && (tracked.name != Name::Primary || (joins && idle < options.idle_timeout));
         rest || journal_waits || (tracked.name != Name::Primary && !tracked.ended)
     }
 

@@ -1,5 +1,6 @@
 //! The `file` source: lines of files that grow, rotate and go away. It knows no other source.
 
+mod carry;
 pub mod config;
 pub mod configured;
 pub mod content;

@@ -28,6 +28,10 @@ pub struct Wanted<'a> {
     pub records_max: usize,
     /// What is known to be open at `from`.
     pub open: Option<Vec<u64>>,
+    /// Whole lines of an older file that stand before the first byte.
+    pub lead: &'a [u8],
+    /// Nothing before it is looked at.
+    pub low: u64,
 }
 
 /// Records and the bytes they name.
@@ -35,8 +39,10 @@ pub struct Wanted<'a> {
 pub struct Records {
     /// Bytes as read, then texts that were joined or converted.
     pub arena: Vec<u8>,
-    /// Which bytes of the file the arena begins with.
+    /// Which bytes of the file lie in the arena, behind `lead` others.
     pub raw: Range<u64>,
+    /// Bytes of an older file that the arena begins with.
+    pub lead: usize,
     /// Records, at least one.
     pub framed: Framed,
 }
@@ -46,8 +52,11 @@ pub fn read(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records
     let at = match &wanted.open {
         _ if !wanted.framing.cri => wanted.from,
         Some(open) => open.first().copied().unwrap_or(wanted.from),
-        None => open_before(content, wanted.from, wanted.splits)?.first().copied().unwrap_or(wanted.from),
+        None => open_before(content, wanted)?.first().copied().unwrap_or(wanted.from),
     };
+    if at == 0 && !wanted.lead.is_empty() {
+        return read_behind_lead(content, wanted);
+    }
     let mut want = wanted.bytes_max.clamp(READ_BYTES_MIN, 1 << 30);
     loop {
         let end = wanted.to.min(wanted.from.saturating_add(want as u64));
@@ -58,7 +67,7 @@ pub fn read(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records
         let block = Block { framing, splits, at, from: wanted.from, to, records_max: wanted.records_max };
         let mut framed = frame(&block, &mut arena);
         if !framed.records.is_empty() {
-            return Ok(Some(Records { arena, raw, framed }));
+            return Ok(Some(Records { arena, raw, lead: 0, framed }));
         }
         let stuck = raw.end - framed.rest.min(raw.end) > framing.line_bytes_max as u64 + 2;
         if stuck && let Some(end) = long_line_end(content, wanted, framed.rest)? {
@@ -67,10 +76,44 @@ pub fn read(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records
             let pos = framed.rest;
             framed.records.push(InputRecord { pos, end, text, received: 0, flags: flag::TRUNCATED });
             framed.rest = end;
-            return Ok(Some(Records { arena, raw, framed }));
+            return Ok(Some(Records { arena, raw, lead: 0, framed }));
         }
         if stuck || raw.end < end || end == wanted.to {
             return Ok(None);
+        }
+        want *= 2;
+    }
+}
+
+/// The same from the file's beginning, behind lines of an older file. Positions are counted from the lead's first byte while
+/// records are framed.
+fn read_behind_lead(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records>> {
+    let lead = wanted.lead.len() as u64;
+    let splits: BTreeSet<u64> = wanted.splits.iter().map(|split| split + lead).collect();
+    let framing = wanted.framing;
+    // Of records that span lines the lead's lines are part; a chain of fragments is closed by its last line alone.
+    let from = if wanted.from == 0 && !framing.cri { 0 } else { wanted.from + lead };
+    let to = wanted.to.saturating_add(lead);
+    let mut want = wanted.bytes_max.clamp(READ_BYTES_MIN, 1 << 30) as u64;
+    loop {
+        let end = wanted.to.min(wanted.from.saturating_add(want));
+        let mut arena = wanted.lead.to_vec();
+        let len = content.read_at(0, end as usize, &mut arena)? as u64;
+        let block = Block { framing, splits: &splits, at: 0, from, to, records_max: wanted.records_max };
+        let mut framed = frame(&block, &mut arena);
+        if !framed.records.is_empty() {
+            let file = |at: u64| at.saturating_sub(lead);
+            framed.records.iter_mut().for_each(|r| (r.pos, r.end) = (file(r.pos), file(r.end)));
+            framed.open.iter_mut().for_each(|start| *start = file(*start));
+            framed.rest = file(framed.rest);
+            return Ok(Some(Records { arena, raw: 0..len, lead: lead as usize, framed }));
+        }
+        // A line above every limit stands alone, as it does without a lead.
+        if len < end || end == wanted.to || want > CHAIN_SPAN_BYTES_MAX + framing.line_bytes_max as u64 {
+            return match want > CHAIN_SPAN_BYTES_MAX + framing.line_bytes_max as u64 {
+                true => read(content, &Wanted { lead: &[], open: Some(Vec::new()), ..*wanted }),
+                false => Ok(None),
+            };
         }
         want *= 2;
     }
@@ -83,10 +126,19 @@ fn long_line_end(content: &Content, wanted: &Wanted<'_>, start: u64) -> io::Resu
     Ok(written.or(split.filter(|split| *split <= wanted.to)))
 }
 
-/// Starts of fragments that are open at `pos`. A chain that began further back than the limit is not looked for.
-fn open_before(content: &Content, pos: u64, splits: &BTreeSet<u64>) -> io::Result<Vec<u64>> {
-    let from = pos.saturating_sub(CHAIN_SPAN_BYTES_MAX);
+/// Starts of fragments that are open at the place that is wanted; 0 also for what an older file began. A chain that began
+/// further back than the limit is not looked for.
+fn open_before(content: &Content, wanted: &Wanted<'_>) -> io::Result<Vec<u64>> {
+    let pos = wanted.from;
+    let from = pos.saturating_sub(CHAIN_SPAN_BYTES_MAX).max(wanted.low);
     let Some(bytes) = content.exactly(from..pos)? else { return Ok(Vec::new()) };
-    let first = if from == 0 { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |i| i + 1) };
-    Ok(open_chains(&bytes[first..], from + first as u64, splits))
+    if from == 0 && !wanted.lead.is_empty() {
+        let lead = wanted.lead.len() as u64;
+        let splits: BTreeSet<u64> = wanted.splits.iter().map(|split| split + lead).collect();
+        let open = open_chains(&[wanted.lead, &bytes].concat(), 0, &splits);
+        return Ok(open.into_iter().map(|start| start.saturating_sub(lead)).collect());
+    }
+    let is_start = from == 0 || from == wanted.low;
+    let first = if is_start { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |i| i + 1) };
+    Ok(open_chains(&bytes[first..], from + first as u64, wanted.splits))
 }

@@ -1,12 +1,15 @@
 //! What the journal keeps of a generation so that its file is found again. It knows bytes and their version.
 
+use super::carry::Carried;
 use sawlog_core::identity::{Evidence, FileId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// The first byte of a record.
+/// The first byte of a record whose file begins and ends with whole records: builds before this one read it too.
 const VERSION: u8 = 1;
+/// The first byte of one with a [`Passage`] behind it.
+const VERSION_WITH_PASSAGE: u8 = 2;
 
 /// One generation of a file source.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -27,13 +30,27 @@ pub struct Identity {
     pub boot_id: [u8; 8],
     /// What was consumed.
     pub evidence: Evidence,
+    /// How its records pass to the files before and behind it.
+    #[serde(skip)]
+    pub passage: Passage,
+}
+
+/// How records pass from file to file.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Passage {
+    /// Lines of an older file that stand before its own.
+    pub carried: Option<Carried>,
+    /// Behind its last record, to where its end was carried into a younger file.
+    pub gone_on: Option<(u64, u64)>,
 }
 
 /// Why a record can't be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A newer build wrote it.
-    #[error("file identity has version {0}, this build reads {VERSION}; run the build that wrote it, or a newer one")]
+    #[error(
+        "file identity has version {0}, this build reads {VERSION_WITH_PASSAGE}; run the build that wrote it, or a newer one"
+    )]
     Version(u8),
     /// It is damaged.
     #[error("file identity can't be read: {0}; restore the checkpoint from its backup")]
@@ -43,15 +60,25 @@ pub enum IdentityError {
 impl Identity {
     /// The bytes for the journal.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![VERSION]).expect("plain data in memory is always encoded")
+        let plain = "plain data in memory is always encoded";
+        if self.passage == Passage::default() {
+            return postcard::to_extend(self, vec![VERSION]).expect(plain);
+        }
+        let identity = postcard::to_extend(self, vec![VERSION_WITH_PASSAGE]).expect(plain);
+        postcard::to_extend(&self.passage, identity).expect(plain)
     }
 
     /// Reads what [`Self::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
         let (version, rest) = bytes.split_first().ok_or_else(|| IdentityError::Damaged("it is empty".into()))?;
-        if *version != VERSION {
-            return Err(IdentityError::Version(*version));
+        let damaged = |e: postcard::Error| IdentityError::Damaged(e.to_string());
+        match *version {
+            VERSION => postcard::from_bytes(rest).map_err(damaged),
+            VERSION_WITH_PASSAGE => {
+                let (identity, rest) = postcard::take_from_bytes::<Self>(rest).map_err(damaged)?;
+                Ok(Self { passage: postcard::from_bytes(rest).map_err(damaged)?, ..identity })
+            }
+            newer => Err(IdentityError::Version(newer)),
         }
-        postcard::from_bytes(rest).map_err(|e| IdentityError::Damaged(e.to_string()))
     }
 }

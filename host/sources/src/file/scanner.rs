@@ -1,11 +1,13 @@
 //! The thread that looks: when, at which folders, and what follows from a look. Which file is which generation is decided
 //! by the core's judgement; here are only the facts for it and what it leads to.
 
+use super::carry::{self, Carried};
 use super::content::{Content, Opened, Slot};
-use super::frame::line_end;
+use super::frame::{CHAIN_SPAN_BYTES_MAX, Framing, line_end};
 use super::pattern::pod_fields;
 use super::poll::{Due, Looked};
 use super::reader::{self, Wanted};
+use super::record::Passage;
 use super::scan::{self, Found, Look};
 use super::source::Shared;
 use super::table::Table;
@@ -16,6 +18,7 @@ use sawlog_core::ports::SourceEvent;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -146,12 +149,7 @@ impl Scanner {
     }
 
     fn report_refused(&self, look: &Look) {
-        let mut table = self.shared.lock();
-        for (path, refusal) in &look.refused {
-            if table.refused.insert(path.clone(), refusal.clone()).as_ref() != Some(refusal) {
-                tracing::warn!(source = self.shared.options.source_id, "{refusal}");
-            }
-        }
+        look.refused.iter().for_each(|(path, refusal)| self.shared.refuse(path, refusal.clone()));
     }
 
     /// Finds out what became of a partition's files and announces what they have to read.
@@ -216,8 +214,15 @@ impl Scanner {
         for (candidate, slot) in candidates.iter_mut().zip(contents.files) {
             candidate.content = slot;
         }
+        // Only where every file's place in the row is known can anybody tell which is the next.
+        let in_doubt = |decision: &Decision| match decision {
+            Decision::New { seen } => candidates[*seen].found.as_ref().is_some_and(|found| found.role.packed),
+            Decision::Wait { reason, .. } => *reason != WaitReason::NoLine,
+            _ => false,
+        };
+        let is_certain = !decisions.iter().any(in_doubt);
         for decision in decisions {
-            self.execute(partition, decision, &known, &candidates)?;
+            self.execute(partition, decision, is_certain, &known, &candidates)?;
         }
         Ok(())
     }
@@ -285,6 +290,7 @@ impl Scanner {
         &mut self,
         partition: &Path,
         decision: Decision,
+        is_certain: bool,
         known: &[Known],
         candidates: &[Candidate],
     ) -> io::Result<()> {
@@ -302,11 +308,14 @@ impl Scanner {
             Decision::Cut { known: k, seen, pos } => {
                 self.cut(partition, known[k].generation, &candidates[seen], pos)?
             }
-            Decision::New { seen } => self.open(partition, &candidates[seen], 0)?,
+            Decision::New { seen } => {
+                let carried = if is_certain { self.carried_into(partition, &candidates[seen])? } else { None };
+                self.open(partition, &candidates[seen], 0, carried)?;
+            }
             Decision::Alias { seen, .. } => {
                 let small = candidates[seen].seen.size < SMALL_BYTES;
                 match self.shared.options.deliver_identical_small && small {
-                    true => self.open(partition, &candidates[seen], 0)?,
+                    true => self.open(partition, &candidates[seen], 0, None)?,
                     false => self.skip(&candidates[seen]),
                 }
             }
@@ -352,8 +361,62 @@ impl Scanner {
         }
     }
 
+    /// What an older file of the partition leaves open, if this one goes on with it. It is read to its end for that.
+    fn carried_into(&mut self, partition: &Path, candidate: &Candidate) -> io::Result<Option<Carried>> {
+        let Slot::Open(younger) = &candidate.content else { return Ok(None) };
+        let Some((older, framing)) = self.predecessor(partition, candidate).filter(|(_, f)| carry::applies(f)) else {
+            return Ok(None);
+        };
+        let Some(content) = self.shared.content(older)? else { return Ok(None) };
+        while self.announce_piece(older)? {}
+        let size = content.size()?;
+        let (end, passage, splits, is_whole) = {
+            let table = self.shared.lock();
+            let Some(tracked) = table.get(older) else { return Ok(None) };
+            let is_whole = tracked.base == 0 && tracked.passage.gone_on.is_none() && tracked.size == size;
+            (tracked.announced, tracked.passage.clone(), tracked.splits.clone(), is_whole)
+        };
+        if !is_whole || content.last_line_end(0..size, b"\n")? != size {
+            return Ok(None);
+        }
+        let at = if framing.cri { end.saturating_sub(CHAIN_SPAN_BYTES_MAX) } else { end };
+        let Some(bytes) = content.exactly(at..size)?.filter(|bytes| bytes.len() as u64 <= 2 * CHAIN_SPAN_BYTES_MAX)
+        else {
+            return Ok(None);
+        };
+        let skipped =
+            if at == 0 || !framing.cri { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |i| i + 1) };
+        let lead = passage.carried.as_ref().filter(|_| at == 0).map_or(&[][..], |carried| &carried.lines);
+        let text = (lead, at + skipped as u64, &bytes[skipped..]);
+        let Some(lines) = carry::open_lines(&framing, text, end, &splits) else { return Ok(None) };
+        let first_end = younger.next_line_end(0, younger.size()?, b"\n")?.unwrap_or(0);
+        let first_line = younger.exactly(0..first_end.saturating_sub(1))?.unwrap_or_default();
+        let carried = Carried { from: older.0, rest: (end, size), lines };
+        Ok(carry::goes_on(&framing, first_line.strip_suffix(b"\r").unwrap_or(&first_line)).then_some(carried))
+    }
+
+    /// The file that was born last before this one, of those that had its live name. What begins at its end has none.
+    fn predecessor(&self, partition: &Path, candidate: &Candidate) -> Option<(Generation, Framing)> {
+        let mut table = self.shared.lock();
+        if self.shared.options.from_end && table.first_start {
+            return None;
+        }
+        let (born, name) = (candidate.seen.file.btime?, live_part(&candidate.found.as_ref()?.path));
+        let own = table.own(partition);
+        let born_before = |g: &Generation| {
+            let tracked = table.get(*g).filter(|t| t.met && (!t.cri || live_part(&t.path) == name))?;
+            Some((tracked.file?.btime.filter(|btime| *btime < born)?, *g))
+        };
+        let (_, older) = own.iter().filter_map(born_before).max()?;
+        let tracked = table.get_mut(older)?;
+        if let Some(content) = &tracked.content {
+            tracked.size = content.size().ok()?.max(tracked.size);
+        }
+        Some((older, self.shared.framing(tracked.cri).clone()))
+    }
+
     /// A new generation in this file, of which the bytes before `spared` belong to an older one.
-    fn open(&self, partition: &Path, candidate: &Candidate, spared: u64) -> io::Result<()> {
+    fn open(&self, partition: &Path, candidate: &Candidate, spared: u64, carried: Option<Carried>) -> io::Result<()> {
         let (Some(first_line), Slot::Open(content)) = (candidate.seen.first_line, &candidate.content) else {
             return Err(io::Error::other("a new file could not be opened"));
         };
@@ -374,6 +437,8 @@ impl Scanner {
         let mut tracked = Tracked::new(generation, partition.into(), id, cri, tracker);
         (tracked.disamb, tracked.file, tracked.size) = (disamb, Some(candidate.seen.file), candidate.seen.size);
         tracked.content = Some(content.clone());
+        let goes_on = carried.as_ref().map(|carried| (Generation(carried.from), carried.rest));
+        tracked.passage = Arc::new(Passage { carried, gone_on: None });
         if let Some(found) = &candidate.found {
             meet(&mut tracked, found);
         }
@@ -392,7 +457,19 @@ impl Scanner {
         drop(table);
         let identity = identity.encode();
         self.shared.outbox.send(SourceEvent::Opened { generation, partition: id, identity, start });
+        if let Some((older, rest)) = goes_on {
+            self.go_on(older, rest);
+        }
         Ok(())
+    }
+
+    /// The end of a file is in the next one now, as the journal hears of that one: it is no record here.
+    fn go_on(&self, older: Generation, rest: (u64, u64)) {
+        let mut table = self.shared.lock();
+        if let Some(tracked) = table.get_mut(older) {
+            Arc::make_mut(&mut tracked.passage).gone_on = Some(rest);
+            self.shared.send_identity(tracked);
+        }
     }
 
     /// A power loss ate the end of the file: what it had is over, what comes is a generation of its own.
@@ -400,7 +477,7 @@ impl Scanner {
         let Slot::Open(content) = &candidate.content else { return Ok(()) };
         let pos = if pos < candidate.seen.size { content.last_line_end(0..pos, b"\n")? } else { pos };
         self.lose(generation);
-        self.open(partition, candidate, pos)
+        self.open(partition, candidate, pos, None)
     }
 
     fn lose(&self, generation: Generation) {
@@ -432,14 +509,16 @@ impl Scanner {
 
     /// Whether there may be more.
     fn announce_piece(&mut self, generation: Generation) -> io::Result<bool> {
-        let Some((size, from, searched, splits, framing)) =
-            self.shared.lock().get(generation).map(|t| {
-                (t.size, t.announced, t.searched.max(t.announced), t.splits.clone(), self.shared.framing(t.cri))
-            })
-        else {
+        let Some((size, from, searched, splits, framing, passage)) = self.shared.lock().get(generation).map(|t| {
+            let (searched, framing) = (t.searched.max(t.announced), self.shared.framing(t.cri));
+            (t.size, t.announced, searched, t.splits.clone(), framing, t.passage.clone())
+        }) else {
             return Ok(false);
         };
-        if size <= searched {
+        let Some(Range { start: from, end: to }) = carry::around(passage.gone_on, from..u64::MAX) else {
+            return Ok(false);
+        };
+        if size <= searched || size <= from {
             return Ok(false);
         }
         let Some(content) = self.shared.content(generation)? else { return Ok(false) };
@@ -449,7 +528,9 @@ impl Scanner {
             if last > searched { last } else { from }
         } else {
             let (bytes_max, records_max) = (ANNOUNCE_BYTES, usize::MAX);
-            let wanted = Wanted { framing, splits: &splits, from, to: u64::MAX, bytes_max, records_max, open: None };
+            let lead = passage.carried.as_ref().map_or(&[][..], |carried| &carried.lines);
+            let low = passage.gone_on.map_or(0, |(_, end)| if from >= end { end } else { 0 });
+            let wanted = Wanted { framing, splits: &splits, from, to, bytes_max, records_max, open: None, lead, low };
             let records = reader::read(&content, &wanted)?;
             records.and_then(|r| r.framed.records.last().map(|r| r.end)).unwrap_or(from)
         };
@@ -467,6 +548,11 @@ impl Scanner {
         self.shared.outbox.send(SourceEvent::Available { generation, end });
         Ok(!simple)
     }
+}
+
+/// What a container's log file keeps of its name through rotation: the number of the container's start.
+fn live_part(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.split(".log").next()
 }
 
 fn stamp(found: &Found) -> (u64, i64) {

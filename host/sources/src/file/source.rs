@@ -1,6 +1,7 @@
 //! The file source as the core sees it: events, reads, anchors. Reads are of the page cache mostly and block; looking at
 //! folders is another thread's.
 
+use super::carry;
 use super::content::Content;
 use super::frame::Framing;
 use super::open::{Refusal, Roots};
@@ -19,6 +20,7 @@ use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,7 +72,7 @@ impl Shared {
     pub fn open(&self, path: &Path) -> io::Result<Option<Content>> {
         let refuse = |refusal: Refusal| {
             let error = io::Error::other(refusal.to_string());
-            self.lock().refused.insert(path.to_owned(), refusal);
+            self.refuse(path, refusal);
             error
         };
         let Some(file) = self.roots.open(path).map_err(refuse)? else { return Ok(None) };
@@ -84,6 +86,13 @@ impl Shared {
             Err(super::content::UnpackError::TooMuch) => {
                 Err(refuse(Refusal::TooMuch { path: path.to_owned(), bytes_max }))
             }
+        }
+    }
+
+    /// Notes that a file is not read, and says so where that is news.
+    pub fn refuse(&self, path: &Path, refusal: Refusal) {
+        if self.lock().refused.insert(path.to_owned(), refusal.clone()).as_ref() != Some(&refusal) {
+            tracing::warn!(source = self.options.source_id, "{refusal}");
         }
     }
 
@@ -205,16 +214,22 @@ impl FileSource {
         limits: ReadLimits,
     ) -> io::Result<Option<(u64, Records)>> {
         let Some(content) = self.shared.content(generation)? else { return Ok(None) };
-        let (base, splits, open, framing) = {
+        let (base, splits, open, framing, passage) = {
             let table = self.shared.lock();
             let Some(tracked) = table.get(generation) else { return Ok(None) };
             let from = from + tracked.base;
             let open = tracked.open_at.as_ref().filter(|(at, _)| *at == from).map(|(_, open)| open.clone());
-            (tracked.base, tracked.splits.clone(), open, self.shared.framing(tracked.cri))
+            let framing = self.shared.framing(tracked.cri);
+            (tracked.base, tracked.splits.clone(), open, framing, tracked.passage.clone())
         };
-        let (from, to) = (from + base, to.saturating_add(base));
+        let whole = from + base..to.saturating_add(base);
+        let Some(Range { start: from, end: to }) = carry::around(passage.gone_on, whole) else {
+            return Err(io::Error::other("no whole record there yet"));
+        };
         let ReadLimits { bytes_max, records_max } = limits;
-        let wanted = Wanted { framing, splits: &splits, from, to, bytes_max, records_max, open };
+        let lead = passage.carried.as_ref().map_or(&[][..], |carried| &carried.lines);
+        let low = passage.gone_on.map_or(0, |(_, end)| if from >= end { end } else { 0 });
+        let wanted = Wanted { framing, splits: &splits, from, to, bytes_max, records_max, open, lead, low };
         let records = reader::read(&content, &wanted)?.ok_or_else(|| io::Error::other("no whole record there yet"))?;
         self.take_note(generation, &content, &records)?;
         Ok(Some((base, records)))

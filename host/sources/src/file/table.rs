@@ -81,8 +81,15 @@ impl Table {
         self.insert(tracked);
     }
 
-    /// Generations were restored in the order of their ids; what is known of their births puts them in order.
+    /// Generations were restored in the order of their ids; what is known of their births puts them in order. What was carried
+    /// away is said by the file that has it, also where the other one was not journalled any more.
     pub fn order(&mut self) {
+        let carried = self.generations.values().filter_map(|t| t.passage.carried.as_ref());
+        for (from, rest) in carried.map(|c| (Generation(c.from), c.rest)).collect::<Vec<_>>() {
+            if let Some(older) = self.generations.get_mut(&from) {
+                Arc::make_mut(&mut older.passage).gone_on = Some(rest);
+            }
+        }
         let Self { partitions, generations, .. } = self;
         for partition in partitions.values_mut() {
             partition.generations.sort_by_key(|g| generations.get(g).map(|t| (t.file.and_then(|f| f.btime), t.disamb)));

@@ -363,6 +363,80 @@ fn records_that_span_lines_pass_a_wait() {
     follower.expect(["1 a\n at x", "2 b\n at y", " late", "3 c"]);
 }
 
+#[test]
+fn a_record_of_many_lines_passes_through_a_rotation() {
+    for down in [false, true] {
+        let (_keep, app, mut follower) = fixture();
+        follower.options.framing.multiline = Some(super::options::multiline("^[0-9]", true, 100).unwrap());
+        follower.options.rotate_wait = Duration::from_secs(20);
+        follower.options.idle_timeout = Duration::from_secs(20);
+        std::fs::write(&app, "1 a\n2 b\n at x\n").unwrap();
+        follower.start();
+        follower.until_lines(1);
+        if down {
+            follower.rest(Duration::from_millis(1200));
+            follower.stop();
+        }
+        std::fs::rename(&app, numbered(&app, 1)).unwrap();
+        std::fs::write(&app, " at y\n at z\n3 c\n").unwrap();
+        if down {
+            follower.start();
+        }
+        follower.until_lines(2);
+        // The next file begins with a record of its own: what is open is not carried.
+        std::fs::rename(numbered(&app, 1), numbered(&app, 2)).unwrap();
+        std::fs::rename(&app, numbered(&app, 1)).unwrap();
+        std::fs::write(&app, "4 d\n5 e\n").unwrap();
+        follower.until_lines(3);
+        follower.stop();
+        follower.start();
+        follower.rest(Duration::from_millis(300));
+        follower.expect(["1 a", "2 b\n at x\n at y\n at z", "4 d"]);
+        follower.stop();
+        // Once nothing can go on with it any more, it is a record: the wait is over.
+        follower.options.rotate_wait = Duration::from_millis(100);
+        follower.start();
+        follower.until_lines(4);
+        follower.expect(["1 a", "2 b\n at x\n at y\n at z", "4 d", "3 c"]);
+    }
+}
+
+#[test]
+fn fragments_pass_through_a_rotation_and_a_restart() {
+    for down in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let container = folder.path().join("pods/shop_cart-1_uid-9/app");
+        std::fs::create_dir_all(&container).unwrap();
+        let mut follower = Follower::new(options(folder.path(), "pods/*/*/*.log*"));
+        follower.options.rotate_wait = Duration::from_secs(20);
+        follower.options.idle_timeout = Duration::from_secs(20);
+        let live = container.join("0.log");
+        // A fragment of one stream, then a whole line of the other: nothing of the file is unread, and a record is open.
+        std::fs::write(&live, "T1 stdout F z\nT1 stdout P a\nT2 stderr F e\n").unwrap();
+        follower.start();
+        follower.until_lines(2);
+        if down {
+            follower.rest(Duration::from_millis(1200));
+            follower.stop();
+        }
+        std::fs::rename(&live, container.join("0.log.20261124-120000")).unwrap();
+        std::fs::write(&live, "T3 stdout P b\nT4 stderr F f\n").unwrap();
+        if down {
+            follower.start();
+        }
+        follower.until_lines(3);
+        follower.stop();
+        std::fs::rename(&live, container.join("0.log.20261124-130000")).unwrap();
+        std::fs::write(&live, "T5 stdout F c\nT6 stdout F d\n").unwrap();
+        follower.start();
+        follower.until_lines(5);
+        follower.stop();
+        follower.start();
+        follower.rest(Duration::from_millis(300));
+        follower.expect(["T1 stdout F z", "T2 stderr F e", "T4 stderr F f", "T1 stdout F abc", "T6 stdout F d"]);
+    }
+}
+
 /// Every style at random, the agent down in half of the rounds.
 #[test]
 fn rotations_of_every_style_lose_and_repeat_nothing() {

@@ -3,7 +3,7 @@
 
 use super::content::Content;
 use super::reader::Records;
-use super::record::Identity;
+use super::record::{Identity, Passage};
 use sawlog_core::identity::{Disambs, Evidence, FileId, FirstLine, Known, Name, Tracker, generation};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeSet;
@@ -65,7 +65,8 @@ impl Consumed {
             let from = tracker.pos();
             if records.raw.contains(&from) {
                 let to = end.min(records.raw.end);
-                tracker.consume(&records.arena[(from - records.raw.start) as usize..(to - records.raw.start) as usize]);
+                let at = |offset: u64| records.lead + (offset - records.raw.start) as usize;
+                tracker.consume(&records.arena[at(from)..at(to)]);
                 continue;
             }
             let bytes = content.exactly(from..end.min(from + CATCH_UP_BYTES))?;
@@ -117,6 +118,8 @@ pub struct Tracked {
     pub disamb: u32,
     /// Where in the file position 0 lies.
     pub base: u64,
+    /// How its records pass to the files before and behind it.
+    pub passage: Arc<Passage>,
     /// Decided ends.
     pub splits: Arc<BTreeSet<u64>>,
     /// What was consumed.
@@ -176,6 +179,7 @@ impl Tracked {
             name: Name::Primary,
             disamb: 0,
             base,
+            passage: Arc::default(),
             splits: Arc::default(),
             consumed: Arc::new(Mutex::new(Consumed::Reading(Box::new(tracker)))),
             content: None,
@@ -209,6 +213,7 @@ impl Tracked {
         tracked.announced = identity.base;
         tracked.searched = identity.base;
         tracked.splits = Arc::new(identity.splits);
+        tracked.passage = Arc::new(identity.passage);
         tracked.journalled = Some(identity.evidence.pos());
         tracked.consumed = Arc::new(Mutex::new(Consumed::AtRest(identity.evidence)));
         tracked.met = false;
@@ -231,7 +236,24 @@ impl Tracked {
             splits: self.splits.range(self.floor.min(self.announced)..).copied().collect(),
             boot_id,
             evidence: self.consumed().evidence(),
+            passage: self.passage_kept(),
         }
+    }
+
+    /// Lines of an older file are kept until the record that they begin is delivered.
+    fn passage_kept(&self) -> Passage {
+        let mut passage = (*self.passage).clone();
+        if self.floor > self.base
+            && let Some(carried) = &mut passage.carried
+        {
+            carried.lines.clear();
+        }
+        passage
+    }
+
+    /// Whether its last byte was announced, or carried into the next file.
+    pub fn is_told(&self) -> bool {
+        self.announced >= self.size || self.passage.gone_on.is_some_and(|(_, end)| end == self.size)
     }
 
     /// As the judgement sees it.
@@ -241,7 +263,7 @@ impl Tracked {
 
     /// Whether nothing of it is left to read or to wait for.
     pub fn is_quiet(&self) -> bool {
-        self.announced == self.size && self.floor >= self.announced
+        self.is_told() && self.floor >= self.announced
     }
 
     /// Whether its file can be closed: it is read to its end, and can be opened again and known for the same.

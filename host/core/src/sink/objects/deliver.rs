@@ -131,9 +131,11 @@ impl ClaimLog<'_> {
             match self.port.put_claim(self.next, claim).await {
                 Ok(PutOutcome::Created) => return true,
                 Ok(PutOutcome::Exists) => {
-                    if let Some(there) = self.get(self.next).await {
-                        return there.attempt == claim.attempt;
+                    let Some(there) = self.get(self.next).await else { continue };
+                    if there.attempt != claim.attempt && there.directory != claim.directory {
+                        self.sink.note_twin(&there.directory);
                     }
+                    return there.attempt == claim.attempt;
                 }
                 Ok(PutOutcome::Conflict) => {
                     self.sink.back_off(&SinkError::Unavailable("conflict with a concurrent request".into())).await;
