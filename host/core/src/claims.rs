@@ -41,6 +41,9 @@ pub struct Claim {
     pub sink_epoch: String,
     /// What the claim moves.
     pub moved: Vec<Moved>,
+    /// The parts of those ranges that were lost: no row of them is in the objects, and no one who finishes the claim reads them.
+    #[serde(default)]
+    pub lost: Vec<(Generation, Cursor, Cursor)>,
     /// The PLAN entries of those ranges, in the order of each stream.
     pub plans: Vec<(PartitionId, Planned)>,
     /// Decisions about records in those ranges.

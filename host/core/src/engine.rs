@@ -1,8 +1,11 @@
 //! The engine: starts a task for every source, partition and sink, keeps checkpoints, and says when everything is delivered.
 //! It decides nothing about records.
 
-use crate::input::{Inputs, Unrescued};
-use crate::journal::{Journal, Record};
+mod giving_up;
+mod operating;
+
+use crate::input::{Floors, Inputs, Unrescued};
+use crate::journal::{Journal, JournalState, Record};
 use crate::partition::Partition;
 use crate::ports::{Chains, Clock, JournalError, RescueQueue, Source};
 use crate::reload;
@@ -11,6 +14,8 @@ use crate::sink::Sink;
 use crate::status::Checkpoints;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use event_listener::Event;
+pub use operating::Refused;
+
 use futures_util::future::BoxFuture;
 use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +84,7 @@ pub struct Engine {
     sinks: Mutex<BTreeMap<SinkId, Arc<Sink>>>,
     checkpoint_interval: Mutex<Duration>,
     spawner: Arc<dyn Spawner>,
-    stopped: Mutex<BTreeMap<PartitionId, String>>,
+    stopped: Mutex<BTreeMap<PartitionId, PartitionStop>>,
     checkpoints: Mutex<Checkpoints>,
     /// One reload at a time.
     reloading: futures_util::lock::Mutex<()>,
@@ -148,6 +153,8 @@ impl Engine {
         parts.routes.into_iter().for_each(|route| engine.start_source(route));
         let checkpoints = engine.clone();
         engine.spawner.spawn(None, Box::pin(async move { checkpoints.keep_checkpoints().await }));
+        let budgets = engine.clone();
+        engine.spawner.spawn(None, Box::pin(async move { budgets.keep_budgets().await }));
         Ok(engine)
     }
 
@@ -209,21 +216,25 @@ impl Engine {
         loop {
             let (partitions, more) = shared.inputs.partitions();
             for id in partitions.into_iter().filter(|p| running.insert(*p)).collect::<Vec<_>>() {
-                let (engine, shared) = (self.clone(), shared.clone());
-                let task = async move {
-                    let partition = Partition::new(id, shared.clone());
-                    if let Some(stop) = shared.tasks.run(partition.run()).await {
-                        engine.note_stop(id, stop);
-                    }
-                };
-                self.spawner.spawn(Some(id), Box::pin(task));
+                self.run_partition(id, shared.clone());
             }
             more.await;
         }
     }
 
+    fn run_partition(self: &Arc<Self>, id: PartitionId, shared: Arc<Shared>) {
+        let engine = self.clone();
+        let task = async move {
+            let partition = Partition::new(id, shared.clone());
+            if let Some(stop) = shared.tasks.run(partition.run()).await {
+                engine.note_stop(id, stop);
+            }
+        };
+        self.spawner.spawn(Some(id), Box::pin(task));
+    }
+
     fn note_stop(&self, partition: PartitionId, stop: PartitionStop) {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, stop.to_string());
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, stop);
     }
 
     /// Ends removed sources that owe nothing any more.
@@ -275,15 +286,21 @@ impl Engine {
 
     async fn write_checkpoint(&self) -> Result<(), JournalError> {
         self.ground.checkpoint.fetch_add(1, Ordering::Relaxed);
-        for shared in self.shared().into_values() {
-            shared.inputs.trim().await?;
-        }
         let guard = self.ground.blobs.lock().await;
+        let floors = self.floors(&self.ground.journal.state());
         let kept = self.ground.journal.checkpoint().await;
         drop(guard);
+        if kept.is_ok() {
+            trim(floors).await?;
+        }
         self.remove_drained().await?;
         self.end_settled().await;
         kept
+    }
+
+    /// Up to where the input of each source is not needed any more.
+    fn floors(&self, state: &JournalState) -> Vec<(Arc<Inputs>, Floors)> {
+        self.shared().into_values().map(|shared| (shared.inputs.clone(), shared.inputs.floors(state))).collect()
     }
 
     async fn remove_drained(&self) -> Result<(), JournalError> {
@@ -380,7 +397,8 @@ impl Engine {
 
     /// Partitions that stopped, and why.
     pub fn stopped(&self) -> BTreeMap<PartitionId, String> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.iter().map(|(partition, stop)| (*partition, stop.to_string())).collect()
     }
 
     /// How checkpoints fare.
@@ -434,10 +452,18 @@ impl Engine {
     }
 }
 
+/// Lets go of input that nobody needs, by floors that are durable.
+async fn trim(floors: Vec<(Arc<Inputs>, Floors)>) -> Result<(), JournalError> {
+    for (inputs, floors) in floors {
+        inputs.trim(floors).await?;
+    }
+    Ok(())
+}
+
 /// Decides and journals in one step: where a new sink begins is the frontier at exactly its EPOCH record.
 async fn begin_epoch(journal: &Journal, wanted: &reload::Wanted) -> Result<(), StartError> {
-    let (decided, durable) = journal.append_with(true, |state, _| match reload::decide(state, wanted) {
-        Ok(epoch) => (epoch.map(Record::Epoch).into_iter().collect(), Ok(())),
+    let (decided, durable) = journal.append_with(true, |state, now| match reload::records(state, wanted, now) {
+        Ok(records) => (records, Ok(())),
         Err(refusal) => (Vec::new(), Err(refusal)),
     });
     decided?;

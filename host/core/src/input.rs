@@ -2,7 +2,7 @@
 //! them, from the rescue queue. It follows the sources' events; it decides rescue and nothing else.
 
 use crate::SourceId;
-use crate::journal::{Journal, Record};
+use crate::journal::{Journal, JournalState, Record};
 use crate::mutation;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use crate::tasks::Tasks;
@@ -55,6 +55,9 @@ pub struct Unrescued {
     /// Why it could not be read.
     pub reason: String,
 }
+
+/// What no sink will read again: by generation its position, whether it is gone, whether it was rescued.
+pub struct Floors(Vec<(Generation, u64, bool, bool)>);
 
 /// All input of one source.
 pub struct Inputs {
@@ -309,14 +312,21 @@ impl Inputs {
         self.source.anchor(generation, pos).await
     }
 
-    /// Tells source and queue what no sink will read again; forgets generations that are done with.
-    pub async fn trim(&self) -> Result<(), JournalError> {
-        let floors: Vec<(Generation, u64, bool, bool)> = {
-            let state = self.journal.state();
-            let of_mine = state.generations.iter().filter(|(_, g)| g.source == self.id);
-            of_mine.map(|(g, s)| (*g, state.replay_floor(*g), s.gone, !s.rescued.is_empty())).collect()
-        };
-        for (generation, floor, gone, rescued) in floors {
+    /// Bytes that should go so that the source has room for more input.
+    pub fn surplus_bytes(&self) -> u64 {
+        self.source.surplus_bytes()
+    }
+
+    /// What no sink will read again of this source, by this state.
+    pub fn floors(&self, state: &JournalState) -> Floors {
+        let of_mine = state.generations.iter().filter(|(_, g)| g.source == self.id);
+        Floors(of_mine.map(|(g, s)| (*g, state.replay_floor(*g), s.gone, !s.rescued.is_empty())).collect())
+    }
+
+    /// Tells source and queue what no sink will read again; forgets generations that are done with. What `floors` were taken
+    /// from must be durable: a crash would bring back cursors below them.
+    pub async fn trim(&self, floors: Floors) -> Result<(), JournalError> {
+        for (generation, floor, gone, rescued) in floors.0 {
             let Some(extent) = self.lock().extents.get(&generation).copied() else { continue };
             let is_read = floor >= extent.end;
             if !extent.vanished {

@@ -198,7 +198,7 @@ impl Lane {
         }
         let Some((_, instance)) = &mut self.instance else { return Ok(None) };
         let states = instance.snapshot().await.map_err(PartitionStop::from)?;
-        let chain = shared.chain(boundary.new)?;
+        let chain = shared.chain(partition, boundary.new)?;
         let old = states.get(&boundary.component).cloned().unwrap_or_default();
         let outcome = chain.instance(partition).upgrade(boundary.component, old).await.map_err(PartitionStop::from)?;
         let held = instance.wake_at().iter().any(|(c, _)| *c == boundary.component);
@@ -386,7 +386,8 @@ impl Lane {
         let Some((epoch, instance)) = &mut self.instance else { return Ok(false) };
         let old = *epoch;
         if old != planned.epoch {
-            let (before, after) = (shared.chain(old)?.stateful(), shared.chain(planned.epoch)?.stateful());
+            let (before, after) =
+                (shared.chain(partition, old)?.stateful(), shared.chain(partition, planned.epoch)?.stateful());
             let states = instance.snapshot().await?;
             let (kept, changed) = states.into_iter().partition(|(c, _)| before.get(c) == after.get(c));
             self.pending = changed;
@@ -403,7 +404,7 @@ impl Lane {
     }
 
     fn fresh(&mut self, shared: &Shared, partition: PartitionId, epoch: EpochId) -> Result<(), PartitionStop> {
-        self.instance = Some((epoch, shared.chain(epoch)?.instance(partition)));
+        self.instance = Some((epoch, shared.chain(partition, epoch)?.instance(partition)));
         Ok(())
     }
 
@@ -429,8 +430,16 @@ impl Lane {
         };
         let states = shared.blobs(&snap).await?;
         self.fresh(shared, partition, snap.epoch)?;
+        let made_by = shared.journal.state().epoch_of(snap.epoch).map(|e| e.stateful.clone()).unwrap_or_default();
+        let present = shared.chain(partition, snap.epoch)?.stateful();
+        // Where another configuration stands in for the one that made the state, its plugins take over what they can.
+        let (same, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            states.into_iter().partition(|(c, _)| made_by.get(c) == present.get(c));
         let Some((_, instance)) = &mut self.instance else { return Ok(false) };
-        instance.restore(states).await?;
+        instance.restore(same).await?;
+        for (component, state) in other.into_iter().filter(|(c, _)| present.contains_key(c)) {
+            instance.upgrade(component, state).await?;
+        }
         Ok(true)
     }
 

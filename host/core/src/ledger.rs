@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Why a record is dropped that a sink refused.
+const REJECTED: &str = "rejected";
+
 /// Input records by outcome; each counts once, by its worst: lost, dead-lettered, delivered, absorbed, dropped.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
@@ -55,10 +58,13 @@ impl Counts {
         Self { lost_bytes: BTreeMap::from([(reason.to_owned(), bytes)]), ..Self::default() }
     }
 
-    /// Moves `records` from delivered to dead-lettered: the sink refused every row of them.
-    pub fn refuse(&mut self, records: u64, rows: u64) {
+    /// Moves `records` from delivered to dead-lettered, or to dropped: the sink refused rows of them.
+    pub fn refuse(&mut self, records: u64, rows: u64, is_dropped: bool) {
         self.delivered = self.delivered.saturating_sub(records);
-        self.dead_lettered += records;
+        match is_dropped {
+            true => *self.dropped.entry(REJECTED.to_owned()).or_default() += records,
+            false => self.dead_lettered += records,
+        }
         self.rows = self.rows.saturating_sub(rows);
     }
 }

@@ -2,6 +2,7 @@
 //! runtime; all it knows of the world comes through [`ports`]. The main path is one file, [`lane`].
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod claims;
 pub mod engine;
 pub mod identity;
@@ -10,6 +11,7 @@ pub mod journal;
 pub mod lane;
 pub mod ledger;
 pub mod mutation;
+pub mod operator;
 pub mod partition;
 pub mod plan;
 pub mod ports;

@@ -1,21 +1,20 @@
 //! A partition's lanes: which sink is fed by which lane, when a sink leaves a lane, when lanes merge, and what is lost when input
 //! is gone. One task per partition owns all its lanes, so exactly one lane feeds (sink, partition) by construction.
 
-use crate::journal::{Mark, Record};
+pub(crate) mod loss;
+
+use crate::EpochId;
+use crate::SinkId;
 use crate::lane::{Lane, Step};
-use crate::ledger::Counts;
 use crate::mutation;
-use crate::plan::{Entry, Planned};
-use crate::ports::Offer;
+use crate::operator;
 use crate::shared::{PartitionStop, Shared};
 use crate::sink::Seat;
 use crate::status::Lanes;
 use crate::stream::Place;
-use crate::{EpochId, SinkId};
 use event_listener::EventListener;
 use futures_util::future::{select, select_all};
-use sawlog_record::batch::{Batch, Output};
-use sawlog_record::id::{Cursor, PartitionId};
+use sawlog_record::id::PartitionId;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -36,7 +35,12 @@ pub struct Partition {
     saved: (u64, Place),
     /// Lanes as they were counted last.
     told: Lanes,
+    /// Instances that were spent since a lane moved.
+    spent_in_a_row: u32,
 }
+
+/// So many spent instances in a row make a partition pause between two more.
+const SPENT_MAX: u32 = 32;
 
 impl Partition {
     /// A partition without lanes.
@@ -53,6 +57,7 @@ impl Partition {
             first_life,
             saved,
             told: Lanes::default(),
+            spent_in_a_row: 0,
         }
     }
 
@@ -61,9 +66,26 @@ impl Partition {
         loop {
             match self.turn().await {
                 Ok(()) => {}
+                Err(PartitionStop::MissingEpoch(missing)) if self.shared.tuning.accept_skew => {
+                    if let Err(stop) = self.accept_skew(missing).await {
+                        return stop;
+                    }
+                }
                 Err(stop) => return stop,
             }
         }
+    }
+
+    /// By the configuration's own word: what was planned under one that is gone runs under the present one, from here on.
+    async fn accept_skew(&mut self, missing: EpochId) -> Result<(), PartitionStop> {
+        let id = self.id;
+        let (accepted, durable) = self.shared.journal.append_with(true, |state, now| {
+            let is_new = state.runs_under(id, missing) == missing && state.epoch().is_some_and(|e| e.id != missing);
+            (if is_new { operator::accept_skew(state, id, missing, now) } else { Vec::new() }, is_new)
+        });
+        self.shared.journal.checked(durable.await)?;
+        self.lanes.clear();
+        if accepted { Ok(()) } else { Err(PartitionStop::MissingEpoch(missing)) }
     }
 
     async fn turn(&mut self) -> Result<(), PartitionStop> {
@@ -75,7 +97,10 @@ impl Partition {
         self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
         for index in self.order() {
             match self.step(index).await? {
-                Step::Went => went = true,
+                Step::Went => {
+                    went = true;
+                    self.spent_in_a_row = 0;
+                }
                 Step::Later => later = true,
                 Step::Idle => {}
                 Step::Lost => {
@@ -85,11 +110,20 @@ impl Partition {
                 }
                 Step::Spent => {
                     // State is restored by beginning again where it was saved; sinks keep their seats.
-                    if mutation::on("state_kept_after_trap") {
+                    let place = self.lanes[index].place;
+                    if self.shared.journal.state().is_unreachable(self.id, place) {
+                        // The last entry stays in the stream though nobody needs it: a claim that names it comes too late.
+                        self.lose(index).await?;
                         went = true;
-                    } else {
+                        break;
+                    }
+                    self.spent_in_a_row += 1;
+                    match self.spent_in_a_row < SPENT_MAX {
+                        true => went = true,
+                        false => later = true,
+                    }
+                    if !mutation::on("state_kept_after_trap") {
                         self.lanes.remove(index);
-                        went = true;
                         break;
                     }
                 }
@@ -133,6 +167,7 @@ impl Partition {
     fn seat_sinks(&mut self) -> Result<(), PartitionStop> {
         self.starved = false;
         for sink in self.shared.sinks() {
+            loss::pass_losses(&self.shared, self.id, &sink)?;
             let seat = {
                 let state = self.shared.journal.state();
                 sink.intake
@@ -141,9 +176,8 @@ impl Partition {
             };
             let fed = self.lanes.iter().position(|lane| lane.sinks.contains(&sink.id));
             let wanted = seat.filter(|s| s.limit.is_none_or(|limit| s.next < limit));
-            let in_place = |lane: &Lane, seat: &Seat| lane.place <= seat.next;
             match (fed, wanted) {
-                (Some(lane), Some(seat)) if in_place(&self.lanes[lane], &seat) => continue,
+                (Some(lane), Some(seat)) if self.leads_to(&self.lanes[lane], &seat) => continue,
                 (Some(lane), _) => _ = self.lanes[lane].sinks.remove(&sink.id),
                 (None, _) => {}
             }
@@ -155,6 +189,12 @@ impl Partition {
         }
         self.lanes.retain(|lane| !lane.sinks.is_empty());
         Ok(())
+    }
+
+    /// Whether the lane reaches the seat, and none that begins anew would be nearer: a sink may have been moved ahead meanwhile.
+    fn leads_to(&self, lane: &Lane, seat: &Seat) -> bool {
+        lane.place == seat.next
+            || (lane.place < seat.next && self.shared.journal.state().restart(self.id, seat.next) <= lane.place)
     }
 
     fn attach(&mut self, sink: SinkId, seat: Seat) {
@@ -272,86 +312,6 @@ impl Partition {
         self.saved = (number, lane.place);
         Ok(())
     }
-
-    // ------------------------------------------------------------ counted loss
-
-    /// The input at the lane's place is gone: every sink of the lane loses it, up to the next place whose state is known.
-    async fn lose(&mut self, index: usize) -> Result<(), PartitionStop> {
-        let lane = self.lanes.remove(index);
-        let others: Vec<Place> = self.lanes.iter().map(|other| other.place).collect();
-        let end = known_state_after(&self.shared, self.id, lane.place, others).await?;
-        for id in lane.sinks {
-            let Some(sink) = self.shared.sink(&id) else { continue };
-            let seat = {
-                let state = self.shared.journal.state();
-                sink.intake.seat(&state, self.id).map_err(|error| PartitionStop::Cursors { sink: id.clone(), error })?
-            };
-            let Some(seat) = seat else { continue };
-            let from = seat.next.max(lane.place);
-            let to = seat.limit.map_or(end, |limit| limit.min(end));
-            let parts = self.parts(from, to);
-            self.shared.journal.commit(parts.iter().map(|p| p.lost(&id)).collect()).await?;
-            for part in parts {
-                sink.intake.accept(part.offer(self.id, &self.shared));
-            }
-        }
-        Ok(())
-    }
-
-    /// `[from, to)` entry by entry.
-    fn parts(&self, from: Place, to: Place) -> Vec<Part> {
-        let mut parts = Vec::new();
-        self.shared.stream(self.id, |stream| {
-            let mut at = from;
-            while at < to {
-                let Some(planned) = stream.at(at) else { break };
-                let start = planned.entry.start();
-                let whole = Place { entry: at.entry + 1, offset: 0 };
-                let next = whole.min(to);
-                let cursor_to = if next == whole { planned.entry.end() } else { Cursor::at(start.pos + next.offset) };
-                let cursor_from = if at.offset == 0 { start } else { Cursor::at(start.pos + at.offset) };
-                parts.push(Part { planned: planned.clone(), from: at, to: next, cursor_from, cursor_to });
-                at = next;
-            }
-        });
-        parts
-    }
-}
-
-/// The next place behind `place` at which a lane can go on: without state, the end of the entry; with it, where state was
-/// saved or another lane stands; where there is none, behind a RESET at the frontier.
-async fn known_state_after(
-    shared: &Shared,
-    id: PartitionId,
-    place: Place,
-    lanes: Vec<Place>,
-) -> Result<Place, PartitionStop> {
-    let known = {
-        let state = shared.journal.state();
-        let end_of_entry = Place { entry: place.entry + 1, offset: 0 };
-        if !state.partition_is_stateful(id) {
-            return Ok(end_of_entry);
-        }
-        let partition = state.partitions.get(&id);
-        let snaps = partition.into_iter().flat_map(|p| p.snaps.keys().copied());
-        let resets = partition.into_iter().flat_map(|p| p.stream.iter());
-        let resets = resets.filter(|(_, p)| matches!(p.entry, Entry::Reset { .. }));
-        let resets = resets.map(|(n, _)| Place { entry: n + 1, offset: 0 });
-        snaps.chain(resets).chain(lanes).filter(|p| *p > place).min()
-    };
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    let ((), durable) = shared.journal.append_with(true, |state, time| {
-        let stream = state.partitions.get(&id).map(|p| &p.stream);
-        let entry = stream.and_then(|s| Some((state.next_slot(id)?, s.last()?.epoch)));
-        let records = entry.map(|((generation, at), epoch)| Record::Plan {
-            entries: vec![(id, Planned { time, epoch, entry: Entry::Reset { generation, at } })],
-        });
-        (records.into_iter().collect(), ())
-    });
-    shared.journal.checked(durable.await)?;
-    Ok(shared.stream(id, crate::stream::Stream::frontier))
 }
 
 /// Until something that a turn looks at may have changed, or a pause is over.
@@ -368,48 +328,5 @@ async fn wait(shared: &Shared, input: EventListener, reseated: EventListener, fr
         select(events, sleep).await;
     } else {
         select(select(events, select_all(freed)), sleep).await;
-    }
-}
-
-/// A lost part of one entry.
-struct Part {
-    planned: Planned,
-    from: Place,
-    to: Place,
-    cursor_from: Cursor,
-    cursor_to: Cursor,
-}
-
-impl Part {
-    const REASON: &'static str = "input_gone";
-
-    fn lost(&self, sink: &SinkId) -> Record {
-        Record::Lost {
-            sink: sink.clone(),
-            generation: self.planned.entry.generation(),
-            from: self.cursor_from,
-            to: self.cursor_to,
-            reason: Self::REASON.into(),
-        }
-    }
-
-    fn offer(&self, partition: PartitionId, shared: &Shared) -> Offer {
-        let generation = self.planned.entry.generation();
-        let counts = Counts::unread(Self::REASON, self.cursor_to.pos - self.cursor_from.pos);
-        let epoch: EpochId = self.planned.epoch;
-        Offer {
-            partition,
-            source: shared.inputs.id.clone(),
-            generation,
-            from: self.from,
-            to: self.to,
-            cursor_from: self.cursor_from,
-            mark: Mark { cursor: self.cursor_to, counts, ..Mark::default() },
-            records: 0,
-            received: self.planned.time,
-            time: self.planned.time,
-            epoch,
-            output: Output { batch: Arc::new(Batch::new(generation)), rows: Vec::new() },
-        }
     }
 }

@@ -163,6 +163,10 @@ pub trait Source: Send + Sync {
     fn oldest_unplanned(&self) -> Option<i64> {
         None
     }
+    /// Bytes that should go so that there is room for more input; 0 while there is.
+    fn surplus_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// Rescued input: framed records of generations whose source lost them.
@@ -293,6 +297,13 @@ pub struct Offer {
     pub epoch: EpochId,
     /// The rows.
     pub output: Output,
+}
+
+impl Offer {
+    /// Whether it only tells of a loss.
+    pub fn is_lost(&self) -> bool {
+        !self.mark.counts.lost_bytes.is_empty()
+    }
 }
 
 /// Why a call on a sink failed.

@@ -1,7 +1,9 @@
 //! What a changed configuration means for delivery: which sinks begin where, which drain, which are refused. Pure: the facts are
 //! the journal's state and the two configurations; the effect is one EPOCH record.
 
-use crate::journal::{Epoch, JournalState, Registration};
+use crate::budget;
+use crate::journal::{Epoch, JournalState, Record, Registration};
+use crate::operator;
 use crate::plan::ComponentId;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation};
@@ -44,6 +46,20 @@ pub enum Refusal {
         "sink {0} is removed with undelivered data: say `remove: {{ {0}: drain }}` or `remove: {{ {0}: forget }}`, or keep it"
     )]
     Undelivered(SinkId),
+}
+
+/// The records that begin `wanted`: what sinks that are to be forgotten give up, then the EPOCH; none where nothing changes.
+pub fn records(state: &JournalState, wanted: &Wanted, now: i64) -> Result<Vec<Record>, Refusal> {
+    let Some(epoch) = decide(state, wanted)? else { return Ok(Vec::new()) };
+    let named = state.epoch().into_iter().flat_map(|old| old.sinks.keys());
+    let forgotten: Vec<&SinkId> = named.filter(|sink| !epoch.sinks.contains_key(*sink)).collect();
+    let mut records = Vec::new();
+    for sink in &forgotten {
+        records.extend(operator::forget(sink, budget::undelivered(state, sink, operator::FORGOTTEN), now));
+    }
+    records.push(Record::Epoch(epoch));
+    records.extend(forgotten.into_iter().map(|sink| Record::Removed { sink: sink.clone() }));
+    Ok(if records.len() == 1 { records } else { vec![Record::Together(records)] })
 }
 
 /// The EPOCH record that begins `wanted`, or `None` where nothing changes.

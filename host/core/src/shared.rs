@@ -30,6 +30,10 @@ pub struct Tuning {
     pub idle_timeout: Duration,
     /// Between two attempts to read what can't be read just now.
     pub retry: Duration,
+    /// Whether what was planned under a configuration that is gone runs under the present one, without asking.
+    pub accept_skew: bool,
+    /// Between two looks at how far sinks are behind.
+    pub budget_look: Duration,
 }
 
 impl Default for Tuning {
@@ -40,6 +44,8 @@ impl Default for Tuning {
             patience: Duration::from_millis(500),
             idle_timeout: Duration::from_secs(5),
             retry: Duration::from_millis(200),
+            accept_skew: false,
+            budget_look: Duration::from_secs(1),
         }
     }
 }
@@ -60,11 +66,15 @@ pub enum PartitionStop {
     },
     /// The configuration under which input was planned is not at hand.
     #[error(
-        "{0:?} is not at hand: restore `blobs` of the data directory, and start again; until then this partition waits"
+        "{0:?} is not at hand: restore `blobs` of the data directory, and start again; or run what it planned under the present \
+         configuration, with `sawlog partition resume --accept-skew`; until then this partition waits"
     )]
     MissingEpoch(EpochId),
     /// Saved state is not at hand.
-    #[error("saved state is not at hand: restore the data directory, and start again; until then this partition waits")]
+    #[error(
+        "saved state is not at hand: restore the data directory, and start again; or give up what needs it, with \
+         `sawlog partition resume --discard-state`; until then this partition waits"
+    )]
     MissingState,
     /// A plugin can't go on.
     #[error(transparent)]
@@ -222,8 +232,9 @@ impl Shared {
         self.journal.state().epoch().map(|e| e.id)
     }
 
-    pub(crate) fn chain(&self, epoch: EpochId) -> Result<Arc<dyn Chain>, PartitionStop> {
-        self.chains.chain(epoch, &self.inputs.id).ok_or(PartitionStop::MissingEpoch(epoch))
+    pub(crate) fn chain(&self, partition: PartitionId, epoch: EpochId) -> Result<Arc<dyn Chain>, PartitionStop> {
+        let under = self.journal.state().runs_under(partition, epoch);
+        self.chains.chain(under, &self.inputs.id).ok_or(PartitionStop::MissingEpoch(epoch))
     }
 
     /// The decisions under which `[from, to]` of `generation` runs.

@@ -14,23 +14,25 @@ use std::time::Duration;
 /// What the journal holds of one sink and source.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Settled {
-    /// Input records with an outcome, since the sink began.
+    /// Input records with an outcome, since the sink began, and what it has given up.
     pub counts: Counts,
     /// Positions (bytes of a file or queue, offsets of a Kafka partition) that are planned and that the sink has not finished.
     pub behind: u64,
 }
 
-/// The ledger as far as it is committed: by sink and source, of registered sinks.
+/// The ledger as far as it is committed, and what is given up for good: by sink and source, of sinks that are gone too.
 pub fn settled(state: &JournalState) -> BTreeMap<(SinkId, SourceId), Settled> {
     let mut ledger: BTreeMap<(SinkId, SourceId), Settled> = BTreeMap::new();
+    for (key, counts) in &state.base_counts {
+        ledger.entry(key.clone()).or_default().counts.add(counts);
+    }
     for sink in state.sinks() {
-        let bases = state.base_counts.range((sink.clone(), SourceId::new(""))..).take_while(|((s, _), _)| s == sink);
-        for (key, counts) in bases {
-            ledger.entry(key.clone()).or_default().counts.add(counts);
-        }
         for (generation, known) in &state.generations {
             let line = ledger.entry((sink.clone(), known.source.clone())).or_default();
-            line.behind += known.planned.pos.saturating_sub(state.cursor(sink, *generation).pos);
+            let given_up = state.pending_losses(sink, *generation);
+            let behind = known.planned.pos.saturating_sub(state.cursor(sink, *generation).pos);
+            line.behind += behind.saturating_sub(given_up.values().sum());
+            line.counts.add(&Counts { lost_bytes: given_up, ..Counts::default() });
             if let Some(mark) = state.cursors.get(sink).and_then(|c| c.get(generation)) {
                 line.counts.add(&mark.counts);
             }

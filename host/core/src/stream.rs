@@ -116,6 +116,19 @@ impl Stream {
         place
     }
 
+    /// The first place at or behind `place` that is not lost; `end` tells where the loss ends that holds a cursor.
+    pub fn skip(&self, mut place: Place, end: impl Fn(Generation, Cursor) -> Option<Cursor>) -> Place {
+        while let Some(planned) = self.at(place) {
+            let Some(end) = end(planned.entry.generation(), cursor_in(planned, place)) else { break };
+            let reached = self.place_in(place.entry, end);
+            if reached <= place {
+                break;
+            }
+            place = reached;
+        }
+        place
+    }
+
     /// The place that per-generation cursors mean: inside or before the first entry that they do not cover.
     pub fn place_of(&self, cursor: impl Fn(Generation) -> Cursor) -> Result<Place, NotAPrefix> {
         let mut first_open: Option<Place> = None;
@@ -179,6 +192,12 @@ impl Stream {
     pub fn generations(&self) -> impl Iterator<Item = Generation> {
         self.entries.iter().map(|p| p.entry.generation())
     }
+}
+
+/// The cursor of the entry's generation at a place inside or before it.
+pub fn cursor_in(planned: &Planned, place: Place) -> Cursor {
+    let start = planned.entry.start();
+    if place.offset == 0 { start } else { Cursor::at(start.pos + place.offset) }
 }
 
 #[cfg(test)]

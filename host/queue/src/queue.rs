@@ -188,6 +188,12 @@ impl Queue {
         self.shards.iter().map(|shard| shard.reader().kept_bytes()).sum()
     }
 
+    /// Bytes that should go so that senders find room: above nine tenths of the quota, down to three quarters.
+    pub fn surplus_bytes(&self) -> u64 {
+        let (used, limit) = (self.kept_bytes() + self.quota.reserved_bytes(), self.quota.limit_bytes());
+        if used > limit / 10 * 9 { used - limit / 4 * 3 } else { 0 }
+    }
+
     /// The quota of requests: its limit, and what is promised beside what is kept.
     pub fn quota(&self) -> &Quota {
         &self.quota

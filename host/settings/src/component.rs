@@ -46,8 +46,25 @@ pub enum OnBudget {
     /// The sink's own lane stops; only the queue's quota stops shared input.
     #[default]
     Block,
-    /// The oldest undelivered range is given up, counted, and named in the ledger. Not in effect yet: the sink blocks.
+    /// What is beyond `budget` is given up, the oldest first, and so is what keeps a source's queue full: counted in the ledger as
+    /// `lost`, reason `budget`. What a blocking sink holds back all the same is not given up.
     DropOldest,
+}
+
+/// How far a sink with `on_budget: drop_oldest` may fall behind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// What may be planned and not yet given to the sink, of all its sources: bytes of files and queues, offsets of topics.
+    pub bytes: ByteSize,
+    /// How long ago the oldest of it may have been planned; any time where none is given.
+    pub age: Option<Period>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { bytes: ByteSize::gib(1), age: None }
+    }
 }
 
 /// What happens to a record that a component can't take.
@@ -57,7 +74,7 @@ pub enum OnError {
     /// It goes to the dead letters with the reason and its origin.
     #[default]
     DeadLetter,
-    /// It is dropped and counted under the reason `rejected`. Not in effect yet: it goes to the dead letters.
+    /// It is dropped and counted under the reason `rejected`.
     Drop,
 }
 
@@ -139,6 +156,8 @@ pub struct SinkCommon {
     pub layer: Option<Layer>,
     /// What happens when the sink has fallen behind as far as its budget goes.
     pub on_budget: OnBudget,
+    /// How far it may fall behind; of use with `on_budget: drop_oldest`.
+    pub budget: Budget,
     /// What happens to a record that the sink refuses. `defaults.on_error` where none is given.
     pub on_error: Option<OnError>,
     /// The sink that takes this sink's dead letters. The config's `dead_letter` where none is given.

@@ -19,7 +19,9 @@ pub mod schema;
 pub mod secret;
 pub mod size;
 
-pub use component::{Delivery, Finding, Layer, OnBudget, Promise, RouteFacts, SinkCommon, SourceCommon, SourceKind};
+pub use component::{
+    Budget, Delivery, Finding, Layer, OnBudget, Promise, RouteFacts, SinkCommon, SourceCommon, SourceKind,
+};
 pub use count::Count;
 pub use duration::Period;
 pub use secret::Secret;

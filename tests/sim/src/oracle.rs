@@ -11,7 +11,7 @@ use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 type RowKey = (Generation, u64, u16, u32);
-type LostRange = (Generation, Cursor, Cursor);
+type LostRange = (Generation, Cursor, Cursor, String);
 
 /// The decisions of a whole run.
 #[derive(Default)]
@@ -65,8 +65,8 @@ fn decisions(archive: &[Record]) -> Decisions {
                 }
             }
             Record::Verdict(v) if matches!(v.judge, Judge::Component(_)) => _ = d.poison.insert((v.generation, v.pos)),
-            Record::Lost { sink, generation, from, to, .. } => {
-                d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to));
+            Record::Lost { sink, generation, from, to, reason } => {
+                d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to, reason.clone()));
             }
             Record::Epoch(epoch) => {
                 let lengths: Lengths = d.streams.iter().map(|(p, s)| (*p, s.len())).collect();
@@ -167,7 +167,7 @@ impl Comparison<'_> {
     }
 
     fn is_lost(&self, row: &SimRow) -> bool {
-        self.lost.iter().any(|(g, from, to)| *g == row.generation && !covers(*from, row) && covers(*to, row))
+        self.lost.iter().any(|(g, from, to, _)| *g == row.generation && !covers(*from, row) && covers(*to, row))
     }
 
     fn compare(&mut self, expected: &[Placed], got: &[SimRow], ordered: bool) {
@@ -260,10 +260,15 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
         // Letters of the document store come by way of its own cursor: its losses excuse them too.
         let mut excused = lost.clone();
         if sink == "dead" {
-            excused.extend(d.lost.get(&SinkId::new("documents")).into_iter().flatten().copied());
+            excused.extend(d.lost.get(&SinkId::new("documents")).into_iter().flatten().cloned());
         }
         let mut comparison = Comparison { outside, sink, lost: &excused, span: span.clone(), failures: &mut failures };
         comparison.compare(&expected, &got, ordered);
+        let got_rows = got.len();
+        let counts_rows = matches!(sink, "log" | "file" | "objects") && lost.iter().all(|l| l.3 != "input_gone");
+        if counts_rows {
+            check_rows(state, &id, got_rows, &mut failures);
+        }
         if sink != "second" && sink != "dead" {
             check_ledger(outside, state, &d, &id, &mut failures);
         }
@@ -292,13 +297,37 @@ fn dead_letters(outside: &Outside, d: &Decisions, all: &[Placed]) -> Vec<Placed>
 fn check_losses(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
     let lossy: BTreeSet<PartitionId> = outside.files.iter().filter(|f| f.lossy).map(|f| f.partition).collect();
     for (sink, ranges) in &d.lost {
-        for (generation, from, to) in ranges {
+        for (generation, from, to, reason) in ranges {
+            if is_allowed(outside, sink, reason) || gave_up(ranges, *generation, *from, *to) {
+                continue;
+            }
             let partition = outside.files.iter().find(|f| f.generation == *generation).map(|f| f.partition);
             if partition.is_none_or(|p| !lossy.contains(&p)) {
                 failures.push(format!("{sink}: false loss of {generation:?} {from:?}..{to:?}"));
             }
         }
     }
+}
+
+/// Sinks with a budget may lose what is beyond it, and any sink what a person had it forget.
+fn is_allowed(outside: &Outside, sink: &SinkId, reason: &str) -> bool {
+    match reason {
+        "budget" => outside.budgets.contains_key(sink.as_str()),
+        _ => reason == "forgotten",
+    }
+}
+
+/// Whether the sink had given all of this up before: input of it may be gone.
+fn gave_up(ranges: &[LostRange], generation: Generation, from: Cursor, to: Cursor) -> bool {
+    let mut mine: Vec<_> = ranges.iter().filter(|(g, .., reason)| *g == generation && reason != "input_gone").collect();
+    mine.sort_by_key(|(_, from, ..)| *from);
+    let mut at = from;
+    for (_, from, to, _) in mine {
+        if *from <= at {
+            at = at.max(*to);
+        }
+    }
+    at >= to
 }
 
 /// PLAN times never fall over the whole journal, whatever the clock does: hours are closed by them.
@@ -325,6 +354,16 @@ fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<Strin
         if planned != file.end() {
             failures.push(format!("{:?} is planned to {planned} of {}", file.generation, file.end()));
         }
+    }
+}
+
+/// The rows that a sink counts are those that are there: nothing arrives that is counted as lost.
+fn check_rows(state: &JournalState, sink: &SinkId, got: usize, failures: &mut Vec<String>) {
+    let marks = state.cursors.get(sink).into_iter().flat_map(|c| c.values()).map(|m| &m.counts);
+    let bases = state.base_counts.iter().filter(|((s, _), _)| s == sink).map(|(_, c)| c);
+    let rows: u64 = marks.chain(bases).map(|counts| counts.rows).sum();
+    if rows != got as u64 {
+        failures.push(format!("{sink}: counts {rows} rows and holds {got}"));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::ports::source::{SimRescue, SimSource};
 use crate::world::{SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
+use sawlog_core::budget::Budget;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner};
 use sawlog_core::journal::Journal;
 use sawlog_core::ports::{Clock, ReadLimits, SinkPort};
@@ -170,8 +171,31 @@ impl Life {
         }));
     }
 
+    /// A person has some sink forget what it has not delivered; it begins anew.
+    fn forget(&self) {
+        let Some(engine) = self.engine.lock().expect("one thread").clone() else { return };
+        let names = ["log", "documents", "objects", "file"];
+        let id = SinkId::new(names[self.world.rng(|r| r.below(names.len()))]);
+        let (world, letters, reseated) = (self.world.clone(), self.letters.clone(), self.reseated.clone());
+        let one_by_one = self.desire.clone();
+        self.spawned.push(Box::pin(async move {
+            let _guard = one_by_one.lock().await;
+            // A journal that fails is a crash, which the world draws for itself.
+            let Ok(Some(_)) = engine.forget(&id).await else { return };
+            world.count("forgot");
+            let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
+            engine.replace_sink(sink(&world, &id, engine.journal(), &clock, &letters, &reseated)).await;
+        }));
+    }
+
     fn is_drained(&self) -> bool {
-        self.engine.lock().expect("one thread").as_ref().is_some_and(|e| e.is_drained())
+        let Some(engine) = self.engine.lock().expect("one thread").clone() else { return false };
+        // A source that has just begun may not have said yet what it has.
+        let (outside, state) = (self.world.get(), engine.journal().state());
+        let is_read = |f: &&SimFile| f.exists && !f.records.is_empty() && outside.sources.contains(f.source);
+        let are_known = outside.files.iter().filter(is_read).all(|f| state.generations.contains_key(&f.generation));
+        drop((outside, state));
+        are_known && engine.is_drained()
     }
 }
 
@@ -198,6 +222,8 @@ fn tuning(world: &World) -> Tuning {
         patience: Duration::from_millis(30),
         idle_timeout: Duration::from_millis(150),
         retry: Duration::from_millis(20),
+        accept_skew: false,
+        budget_look: Duration::from_millis(60),
     }
 }
 
@@ -210,6 +236,7 @@ fn sink(
     reseated: &Arc<Event>,
 ) -> Arc<Sink> {
     let world = world.clone();
+    let drop_oldest = world.get().budgets.get(id.as_str()).copied();
     let port = match id.as_str() {
         "log" => SinkPort::Transaction(Arc::new(SimLog { world, epoch: Default::default() })),
         "documents" => SinkPort::Documents(Arc::new(SimDocuments(world))),
@@ -230,6 +257,8 @@ fn sink(
         claim_life: Duration::from_secs(10),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(100),
+        drop_refused: false,
+        drop_oldest,
     };
     let limits = IntakeLimits { bytes_max: 2_000, batches_max: 4 };
     let facts = SinkIdentity { directory: "directory".into(), sink_epoch: "1".into() };
@@ -257,6 +286,8 @@ struct Environment {
     records_max: usize,
     written: usize,
     desire: Desire,
+    /// A person has a sink forget what it owes.
+    forgets: bool,
 }
 
 impl Environment {
@@ -264,7 +295,7 @@ impl Environment {
         let partitions = 3 + world.rng(|r| r.below(2));
         let (more, file_joined) = (world.rng(|r| r.hits(500)), false);
         let desire = Desire { epoch: 2, second: None, more, file_joined, anew: BTreeSet::new() };
-        let environment = Self { partitions, records_max: 220, written: 0, desire };
+        let environment = Self { partitions, records_max: 220, written: 0, desire, forgets: false };
         world.get().sources = environment.desire.sources();
         (0..partitions).for_each(|p| new_file(world, p));
         environment
@@ -285,6 +316,8 @@ impl Environment {
             }
             23..27 => world.land_late(),
             27..28 => return self.change(world),
+            28..30 => toggle_crowded(world),
+            30..31 => self.forgets = world.rng(|r| r.hits(300)),
             _ => {}
         }
         false
@@ -388,6 +421,25 @@ fn toggle_down(world: &World) {
     }
 }
 
+fn toggle_crowded(world: &World) {
+    let mut outside = world.get();
+    outside.crowded = !outside.crowded;
+}
+
+/// In one seed of four some sinks give up what is beyond their budgets.
+fn draw_budgets(world: &World, seed: u64) {
+    if seed % 4 != 1 {
+        return;
+    }
+    for sink in SINKS {
+        let (takes, bytes_max, ages) = world.rng(|r| (r.hits(600), 150 + r.below(400) as u64, r.hits(300)));
+        let age_max = ages.then(|| Duration::from_millis(300));
+        if takes {
+            world.get().budgets.insert(sink, Budget { bytes_max, age_max });
+        }
+    }
+}
+
 fn toggle_slow(world: &World) {
     let sink = SINKS[world.rng(|r| r.below(SINKS.len()))];
     let mut outside = world.get();
@@ -423,15 +475,20 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     sawlog_core::mutation::plant(planted);
     let world = World::new(seed, planted, trace);
     let mut environment = Environment::new(&world);
+    draw_budgets(&world, seed);
     let lives = 10 + world.rng(|r| r.below(6));
     // One seed of eight loses its data directory on the way, with the agent's id kept.
     let loses_at = seed.is_multiple_of(8).then(|| 2 + world.rng(|r| r.below(lives - 4)));
+    world.get().keeps_all = loses_at.is_some();
     for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);
         let polls = 600 + world.rng(|r| r.below(2_500));
         let end = executor.run(&world, polls, |world| {
             if environment.act(world) {
                 life.reload(&environment.desire);
+            }
+            if std::mem::take(&mut environment.forgets) && loses_at.is_none() {
+                life.forget();
             }
             false
         });
@@ -468,6 +525,7 @@ fn heal(world: &World, environment: &mut Environment) {
     outside.faults = false;
     outside.down.clear();
     outside.slow = None;
+    outside.crowded = false;
 }
 
 /// The last life: everything must drain in bounded time.

@@ -3,6 +3,7 @@
 
 use crate::plugin::SimRow;
 use crate::rng::Rng;
+use sawlog_core::budget::Budget;
 use sawlog_core::claims::Claim;
 use sawlog_core::journal::{Mark, Record};
 use sawlog_record::id::{Generation, PartitionId};
@@ -112,6 +113,14 @@ pub struct Outside {
     pub sources: BTreeSet<&'static str>,
     /// Waits for files to change.
     pub file_wakers: Vec<Waker>,
+    /// Up to where the second source let go of its input, which then is gone, as a queue's is.
+    pub trimmed: BTreeMap<Generation, u64>,
+    /// It lets go of nothing: a queue is lost with its directory, and files stay.
+    pub keeps_all: bool,
+    /// The second source has no room for more input.
+    pub crowded: bool,
+    /// What sinks give up when they fall behind; the others wait.
+    pub budgets: BTreeMap<&'static str, Budget>,
     /// Rescued ranges: (generation, lo, hi).
     pub rescued: Vec<(Generation, u64, u64)>,
     /// Transactional log: producer epoch.
@@ -173,6 +182,10 @@ impl World {
             files: Vec::new(),
             sources: BTreeSet::new(),
             file_wakers: Vec::new(),
+            trimmed: BTreeMap::new(),
+            keeps_all: false,
+            crowded: false,
+            budgets: BTreeMap::new(),
             rescued: Vec::new(),
             producer_epoch: 0,
             log: Vec::new(),

@@ -1,10 +1,13 @@
 //! The journal as the core uses it: the state in memory, and the port that makes records durable in the same order.
 
+mod losses;
 pub mod record;
 pub mod state;
 
 pub use record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Verdict};
-pub use state::{GenerationState, JournalState, PartitionState};
+pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState};
+
+pub(crate) use losses::end_of;
 
 use crate::mutation;
 use crate::ports::{Clock, JournalError, JournalStore};
@@ -38,7 +41,7 @@ impl Journal {
     pub async fn open(store: Arc<dyn JournalStore>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let loaded = store.load().await?;
         let mut state: JournalState = match &loaded.snapshot {
-            Some(bytes) => record::decode(bytes)?,
+            Some(bytes) => JournalState::decode(bytes)?,
             None => JournalState::default(),
         };
         for bytes in &loaded.records {
@@ -122,7 +125,7 @@ impl Journal {
         let (durable, blobs) = {
             let mut state = self.state();
             state.trim();
-            (self.store.snapshot(record::encode(&*state)), state.blobs())
+            (self.store.snapshot(state.encode()), state.blobs())
         };
         self.checked(durable.await)?;
         self.store.retain_blobs(blobs.into_iter().collect()).await

@@ -2,6 +2,7 @@
 //! version byte; variants are only ever appended, so that old journals keep loading.
 
 use crate::ledger::Counts;
+use crate::operator::Operator;
 use crate::plan::{ComponentId, Planned};
 use crate::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
@@ -190,6 +191,17 @@ pub enum Record {
     },
     /// All of these or, where the log is cut, none.
     Together(Vec<Record>),
+    /// What a person said.
+    Operator(Operator),
+    /// Entries of a partition under one configuration, which is gone, run under another.
+    Skew {
+        /// Whose.
+        partition: PartitionId,
+        /// The configuration that is gone.
+        from: EpochId,
+        /// The one in its place.
+        to: EpochId,
+    },
 }
 
 const VERSION: u8 = 1;
@@ -220,9 +232,14 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Reads what [`encode`] wrote.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    Ok(decode_from(bytes)?.0)
+}
+
+/// Reads what [`encode`] wrote, and gives back what stands behind it.
+pub(super) fn decode_from<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), DecodeError> {
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
-        Some((&VERSION, body)) => Ok(postcard::from_bytes(body)?),
+        Some((&VERSION, body)) => Ok(postcard::take_from_bytes(body)?),
         Some((&found, _)) => Err(DecodeError::Version { found }),
     }
 }

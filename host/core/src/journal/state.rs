@@ -1,14 +1,18 @@
 //! The state that the journal's records add up to, and the questions that recovery and retention ask of it. Pure: applying
 //! the same records in the same order gives the same state, bit for bit.
 
-use super::record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Verdict};
+use super::record::{
+    DecodeError, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Verdict, decode_from, encode,
+};
 use crate::ledger::Counts;
+use crate::operator::Operator;
 use crate::plan::Planned;
+use crate::sink::DeadLetters;
 use crate::stream::{NotAPrefix, Place, Stream};
 use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One history that the journal knows.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -73,11 +77,41 @@ pub struct JournalState {
     pub losses: BTreeMap<(SinkId, Generation), Vec<LostRange>>,
     /// Generations whose cursors were dropped: what sinks still hold of them is to be forgotten, not believed.
     pub dropped: BTreeSet<Generation>,
-    /// Counts of dropped generations, by sink and source.
+    /// Counts of dropped generations, and of sinks that are gone, by sink and source.
     pub base_counts: BTreeMap<(SinkId, SourceId), Counts>,
+    /// What later versions added: it stands behind the rest in a snapshot, and one without it is read all the same.
+    #[serde(skip)]
+    pub later: Later,
 }
 
+/// What a snapshot of the first version does not hold.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Later {
+    /// What persons said, the newest last; at most [`OPERATORS_MAX`].
+    pub operators: VecDeque<Operator>,
+    /// Configurations that are gone, and those in their places, by partition.
+    pub skews: BTreeMap<(PartitionId, EpochId), EpochId>,
+}
+
+/// How many things that persons said are remembered.
+const OPERATORS_MAX: usize = 64;
+
 impl JournalState {
+    /// The bytes of a snapshot.
+    pub fn encode(&self) -> Vec<u8> {
+        let bytes = encode(self);
+        postcard::to_extend(&self.later, bytes).expect("writing to memory can't fail and the types serialise")
+    }
+
+    /// Reads what [`JournalState::encode`] wrote, in this or an older version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (mut state, rest): (Self, &[u8]) = decode_from(bytes)?;
+        if !rest.is_empty() {
+            state.later = postcard::from_bytes(rest)?;
+        }
+        Ok(state)
+    }
+
     /// Adds one record.
     pub fn apply(&mut self, record: &Record) {
         match record {
@@ -111,8 +145,7 @@ impl JournalState {
                 self.verdicts.insert(verdict.clone());
             }
             Record::Lost { sink, generation, from, to, reason } => {
-                let losses = self.losses.entry((sink.clone(), *generation)).or_default();
-                losses.push((*from, *to, reason.clone()));
+                self.apply_lost(sink, *generation, (*from, *to, reason.clone()));
             }
             Record::Epoch(epoch) => self.epochs.push(epoch.clone()),
             Record::Rescue { generation, lo, hi } => {
@@ -120,6 +153,8 @@ impl JournalState {
                     known.rescued.push((*lo, *hi));
                 }
             }
+            // What a sink that is gone had still to say counts no more.
+            Record::Cursor { sink, .. } if self.is_gone(sink) => {}
             Record::Cursor { sink, marks, facts } => {
                 let cursors = self.cursors.entry(sink.clone()).or_default();
                 cursors.extend(marks.iter().filter(|(g, _)| !self.dropped.contains(g)).cloned());
@@ -130,14 +165,39 @@ impl JournalState {
             Record::Snap { partition, snap } => self.apply_snap(*partition, snap),
             Record::Together(records) => records.iter().for_each(|one| self.apply(one)),
             Record::Dropped { generation } => self.apply_dropped(*generation),
-            Record::Removed { sink } => {
-                if let Some(epoch) = self.epochs.last_mut() {
-                    epoch.sinks.remove(sink);
-                }
-                self.cursors.remove(sink);
-                self.facts.remove(sink);
+            Record::Removed { sink } => self.apply_removed(sink),
+            Record::Skew { partition, from, to } => _ = self.later.skews.insert((*partition, *from), *to),
+            Record::Operator(operator) => {
+                self.later.operators.push_back(operator.clone());
+                let surplus = self.later.operators.len().saturating_sub(OPERATORS_MAX);
+                self.later.operators.drain(..surplus);
             }
         }
+    }
+
+    /// Whether the present configuration knows no such sink. Cursors of refused rows stand under names of their own.
+    fn is_gone(&self, sink: &SinkId) -> bool {
+        let is_feeder = DeadLetters::is_feeder_cursor(sink);
+        !is_feeder && self.epochs.last().is_some_and(|epoch| !epoch.sinks.contains_key(sink))
+    }
+
+    /// The sink is gone; what became of its records stays in the ledger.
+    fn apply_removed(&mut self, sink: &SinkId) {
+        for (generation, known) in &self.generations {
+            let mut counts = Counts { lost_bytes: self.pending_losses(sink, *generation), ..Counts::default() };
+            if let Some(mark) = self.cursors.get(sink).and_then(|cursors| cursors.get(generation)) {
+                counts.add(&mark.counts);
+            }
+            if counts != Counts::default() {
+                self.base_counts.entry((sink.clone(), known.source.clone())).or_default().add(&counts);
+            }
+        }
+        if let Some(epoch) = self.epochs.last_mut() {
+            epoch.sinks.remove(sink);
+        }
+        self.cursors.remove(sink);
+        self.facts.remove(sink);
+        self.losses.retain(|(who, _), _| who != sink);
     }
 
     fn apply_snap(&mut self, partition: PartitionId, snap: &Snap) {
@@ -146,12 +206,7 @@ impl JournalState {
             let state = self.partitions.entry(partition).or_default();
             state.snaps.insert(place, snap.clone());
             let newest = state.snaps.keys().next_back().copied();
-            newest
-                .into_iter()
-                .chain(
-                    self.sinks_of(partition).filter_map(|s| self.snap_below(partition, self.place(s, partition).ok()?)),
-                )
-                .collect()
+            newest.into_iter().chain(self.sinks_of(partition).flat_map(|s| self.snaps_for(s, partition))).collect()
         };
         if let Some(state) = self.partitions.get_mut(&partition) {
             state.snaps.retain(|place, _| keep.contains(place));
@@ -201,6 +256,26 @@ impl JournalState {
     /// The current configuration.
     pub fn epoch(&self) -> Option<&Epoch> {
         self.epochs.last()
+    }
+
+    /// Whether an entry is in the stream of `partition`, or was, before what is kept of it.
+    pub fn holds_or_held(&self, partition: PartitionId, planned: &Planned) -> bool {
+        let (generation, end) = (planned.entry.generation(), planned.entry.end());
+        let Some(known) = self.partitions.get(&partition) else { return false };
+        let mut of_mine = known.stream.iter().filter(|(_, kept)| kept.entry.generation() == generation).peekable();
+        let kept_from = match (of_mine.peek(), self.generations.get(&generation)) {
+            // Decisions at a position come before the record there.
+            (Some((_, kept)), _) if !kept.entry.is_empty() => Some(Cursor { slot: u16::MAX, ..kept.entry.start() }),
+            (Some((_, kept)), _) => Some(kept.entry.start()),
+            (None, history) => history.map(|history| history.planned),
+        };
+        let is_trimmed = kept_from.map_or(self.dropped.contains(&generation), |kept_from| end <= kept_from);
+        is_trimmed || of_mine.any(|(_, kept)| kept == planned)
+    }
+
+    /// The configuration under which entries of `epoch` run in a partition: another one where a person said so.
+    pub fn runs_under(&self, partition: PartitionId, epoch: EpochId) -> EpochId {
+        self.later.skews.get(&(partition, epoch)).copied().unwrap_or(epoch)
     }
 
     /// The configuration with this id.
@@ -274,6 +349,38 @@ impl JournalState {
         snap.max(fresh.last().map(|(n, _)| Place { entry: n + 1, offset: 0 }))
     }
 
+    /// The first place at or behind `place` at which a lane can begin without reading what lies before.
+    pub fn known_state_at(&self, partition: PartitionId, place: Place) -> Option<Place> {
+        let known = self.partitions.get(&partition)?;
+        let resets = known.stream.iter().filter(|(_, p)| is_fresh_start(p));
+        let resets = resets.map(|(number, _)| Place { entry: number + 1, offset: 0 });
+        known.snaps.keys().copied().chain(resets).filter(|known| *known >= place).min()
+    }
+
+    /// Where `sink` ends in a partition, if it only drains.
+    pub fn end_of_drain(&self, sink: &SinkId, partition: PartitionId) -> Option<Place> {
+        let until = self.registration(sink)?.until.as_ref()?;
+        let stream = &self.partitions.get(&partition)?.stream;
+        stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).ok()
+    }
+
+    /// Whether no lane can come to `place` any more: what is kept of the stream begins there, and the state there is not kept.
+    pub fn is_unreachable(&self, partition: PartitionId, place: Place) -> bool {
+        let Some(known) = self.partitions.get(&partition) else { return false };
+        place <= known.stream.base() && !known.snaps.contains_key(&place) && !self.begins_fresh(partition, place)
+    }
+
+    /// The saved states that `sink` may need: those below its cursors and below what it still needs, and the first one ahead of
+    /// that, to which a sink that gives up its oldest range comes next.
+    fn snaps_for(&self, sink: &SinkId, partition: PartitionId) -> Vec<Place> {
+        let (Ok(place), Ok(needed)) = (self.place(sink, partition), self.needed_place(sink, partition)) else {
+            return Vec::new();
+        };
+        let snaps = self.partitions.get(&partition).map(|known| &known.snaps);
+        let ahead = snaps.and_then(|snaps| snaps.range(needed..).next()).map(|(place, _)| *place);
+        [self.snap_below(partition, place), self.snap_below(partition, needed), ahead].into_iter().flatten().collect()
+    }
+
     /// Inputs at `from..=to` whose outputs are replaced by a dead letter: (pos, slot, component).
     pub fn poisons_within(&self, generation: Generation, from: u64, to: u64) -> Vec<(u64, u16, u8)> {
         let low = Verdict { generation, pos: from, slot: 0, judge: Judge::Component(0) };
@@ -325,13 +432,13 @@ impl JournalState {
     }
 
     fn floor_of(&self, sink: &SinkId, partition: PartitionId, generation: Generation) -> u64 {
-        let cursor = self.cursor(sink, generation).pos;
+        let (durable, needed) = (self.cursor(sink, generation), self.needed(sink, generation));
         let open = self.cursors.get(sink).and_then(|c| c.get(&generation)).and_then(|m| m.open.iter().min().copied());
-        let own = cursor.min(open.unwrap_or(cursor));
+        let own = if needed > durable { needed.pos } else { needed.pos.min(open.unwrap_or(needed.pos)) };
         if mutation::on("floor_ignores_snap") {
             return own;
         }
-        let Ok(place) = self.place(sink, partition) else { return 0 };
+        let Ok(place) = self.needed_place(sink, partition) else { return 0 };
         let restart = self.restart(partition, place);
         if restart >= place {
             return own;
@@ -350,7 +457,7 @@ impl JournalState {
         for partition in partitions {
             let floor = self
                 .sinks_of(partition)
-                .map(|s| self.place(s, partition).map_or(Place::default(), |p| self.restart(partition, p)));
+                .map(|s| self.needed_place(s, partition).map_or(Place::default(), |p| self.restart(partition, p)));
             let Some(floor) = floor.min() else { continue };
             if let Some(state) = self.partitions.get_mut(&partition) {
                 // A RESET is where state begins: without it nobody would know under which configuration.
@@ -384,6 +491,7 @@ impl JournalState {
             named.extend(state.stream.iter().map(|(_, p)| p.epoch));
             named.extend(state.snaps.values().map(|s| s.epoch));
         }
+        named.extend(self.later.skews.values().copied());
         // What was accepted and never planned names no epoch yet, and may need the one it was accepted under.
         if self.partitions.values().any(|p| p.stream.last().is_none()) {
             return;
@@ -396,10 +504,13 @@ impl JournalState {
         });
     }
 
-    /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry.
+    /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry. What a sink has given up and not
+    /// committed is its own to count: nobody else knows how far it really got.
     pub fn droppable(&self) -> Vec<Generation> {
         let named: BTreeSet<Generation> = self.partitions.values().flat_map(|p| p.stream.generations()).collect();
-        self.generations.iter().filter(|(g, s)| s.gone && !named.contains(*g)).map(|(g, _)| *g).collect()
+        let owed = |g: &Generation| self.sinks().any(|sink| self.needed(sink, *g) > self.cursor(sink, *g));
+        let gone = self.generations.iter().filter(|(g, s)| s.gone && !named.contains(*g) && !owed(g));
+        gone.map(|(g, _)| *g).collect()
     }
 
     /// Digests of all blobs that something kept names.

@@ -3,7 +3,7 @@
 
 use super::audit::{Audit, Books, Delivered};
 use crate::claims::Marks;
-use crate::journal::{JournalState, Mark};
+use crate::journal::{JournalState, LostRange, Mark, end_of};
 use crate::ports::Offer;
 use crate::stream::{NotAPrefix, Place};
 use crate::{SinkId, SourceId, mutation};
@@ -45,11 +45,22 @@ pub struct Seat {
     pub limit: Option<Place>,
 }
 
+/// The only ranges that a sink takes while it makes again what a claim says.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// How far each partition is fed; the others are not.
+    pub ends: BTreeMap<PartitionId, Place>,
+    /// What was lost by the claim's own word, and nothing else is passed over.
+    pub lost: Vec<(Generation, Cursor, Cursor)>,
+}
+
 #[derive(Default)]
 struct Inner {
     /// `None` while the sink learns where it stands.
     truth: Option<Marks>,
-    limits: Option<BTreeMap<PartitionId, Place>>,
+    limits: Option<Limits>,
+    /// Cursors behind what was taken since it learnt where it stands.
+    taken: BTreeMap<Generation, Cursor>,
     seats: BTreeMap<PartitionId, Seat>,
     buffer: VecDeque<Offer>,
     bytes: usize,
@@ -92,14 +103,15 @@ impl Intake {
         let Some(known) = state.partitions.get(&partition) else { return Ok(None) };
         let at = |g| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m: &Mark| m.cursor);
         let next = match inner.seats.get(&partition) {
-            Some(seat) => seat.next,
+            // What is gone from the stream is covered, or given up: nobody feeds it any more.
+            Some(seat) => seat.next.max(known.stream.base()),
             None => state.place_by(&self.sink, &known.stream, at)?,
         };
         let next = match mutation::on("adopted_cursor_ignored") {
             true => next,
             false => known.stream.skip_covered(next, at),
         };
-        let mut limit = inner.limits.as_ref().map(|limits| limits.get(&partition).copied().unwrap_or(next));
+        let mut limit = inner.limits.as_ref().map(|limits| limits.ends.get(&partition).copied().unwrap_or(next));
         if let Some(until) = &registration.until {
             let end = known.stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).unwrap_or(next);
             limit = Some(limit.map_or(end, |l| l.min(end)));
@@ -129,6 +141,7 @@ impl Intake {
             return Accept::NotHere;
         }
         inner.seats.insert(offer.partition, Seat { next: offer.to, ..seat });
+        inner.taken.insert(offer.generation, offer.mark.cursor);
         inner.bytes += offer.output.batch.arena.len();
         inner.audit.book(&offer);
         inner.buffer.push_back(offer);
@@ -138,6 +151,26 @@ impl Intake {
         Accept::Taken
     }
 
+    /// The cursor behind what was taken of `generation`; `None` where nothing was, ever.
+    pub fn taken(&self, generation: Generation) -> Option<Cursor> {
+        let inner = self.lock();
+        let durable = || inner.truth.as_ref()?.get(&generation).map(|mark| mark.cursor);
+        inner.taken.get(&generation).copied().or_else(durable)
+    }
+
+    /// Where the loss ends in which `cursor` lies, for what the sink does now: by the journal, or by the claim that is made again.
+    pub fn lost_end(&self, state: &JournalState, generation: Generation, cursor: Cursor) -> Option<Cursor> {
+        match &self.lock().limits {
+            None => state.lost_end(&self.sink, generation, cursor),
+            Some(_) if mutation::on("claim_lost_ignored") => None,
+            Some(limits) => {
+                let mine = limits.lost.iter().filter(|(g, ..)| *g == generation);
+                let ranges: Vec<LostRange> = mine.map(|(_, from, to)| (*from, *to, String::new())).collect();
+                end_of(&ranges, cursor)
+            }
+        }
+    }
+
     /// Resolves when there may be room again; listen first, look then.
     pub fn freed(&self) -> EventListener {
         self.freed.listen()
@@ -145,15 +178,16 @@ impl Intake {
 
     // ------------------------------------------------------------ the sink's side
 
-    /// The sink stands at `truth` now: everything buffered is dropped and lanes are told where to go on. `limits` names the
-    /// only partitions that are fed, and how far; `None` = all, for ever.
-    pub fn reset(&self, truth: Marks, limits: Option<BTreeMap<PartitionId, Place>>) {
+    /// The sink stands at `truth` now: everything buffered is dropped and lanes are told where to go on. `limits` = `None`: all
+    /// is fed, for ever.
+    pub fn reset(&self, truth: Marks, limits: Option<Limits>) {
         let mut inner = self.lock();
         if !mutation::on("leave_keeps_buffer") {
             inner.buffer.clear();
             inner.bytes = 0;
         }
         inner.seats.clear();
+        inner.taken.clear();
         inner.full = false;
         inner.audit.begin(&truth);
         inner.truth = Some(truth);

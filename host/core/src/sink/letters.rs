@@ -51,10 +51,18 @@ pub struct DeadLetters {
     delivered: Event,
 }
 
+/// What the ids of feeders' cursors begin with; no name in a configuration does.
+const FEEDER: &str = "dead_letter<";
+
 impl DeadLetters {
     /// Under which id the cursors of `feeder`'s letters stand in the journal.
     pub fn feeder_cursor(feeder: &SinkId) -> SinkId {
-        SinkId::new(&format!("dead_letter<{feeder}"))
+        SinkId::new(&format!("{FEEDER}{feeder}"))
+    }
+
+    /// Whether this is such an id.
+    pub(crate) fn is_feeder_cursor(id: &SinkId) -> bool {
+        id.as_str().starts_with(FEEDER)
     }
 
     /// Hands letters over and waits until they are durable.
@@ -136,8 +144,11 @@ impl Sink {
             let mut parents: Vec<u32> = refused.iter().map(|i| batch.rows[*i as usize].parent).collect();
             parents.dedup();
             let whole = offer.clone();
-            offer.mark.counts.refuse(parents.len() as u64, refused.len() as u64);
+            offer.mark.counts.refuse(parents.len() as u64, refused.len() as u64, self.tuning.drop_refused);
             offer.output = Output { batch, rows: kept };
+            if self.tuning.drop_refused {
+                continue;
+            }
             for row in refused {
                 let reason = fresh.get(&(index, row)).cloned().unwrap_or_else(|| "refused before a restart".into());
                 letters.push(Letter { feeder: self.id.clone(), offer: whole.clone(), row, reason });

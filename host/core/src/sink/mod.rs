@@ -11,10 +11,11 @@ mod status;
 mod transaction;
 
 pub use audit::{Books, Delivered, Flow, Observer};
-pub use intake::{Accept, Intake, IntakeLimits, Seat};
+pub use intake::{Accept, Intake, IntakeLimits, Limits, Seat};
 pub use letters::{DeadLetters, Letter};
 pub use status::{Circuit, SinkStatus};
 
+use crate::budget::Budget;
 use crate::claims::{Marks, advance};
 use crate::input::Inputs;
 use crate::journal::{Journal, Mark, Record, SinkFacts};
@@ -54,6 +55,10 @@ pub struct SinkTuning {
     pub backoff_min: Duration,
     /// Longest pause after a failure.
     pub backoff_max: Duration,
+    /// Rows that it refuses are dropped and counted; else they go to the dead letters.
+    pub drop_refused: bool,
+    /// How far it may fall behind before it gives up the oldest; `None` = it waits, and never gives anything up.
+    pub drop_oldest: Option<Budget>,
 }
 
 impl Default for SinkTuning {
@@ -70,6 +75,8 @@ impl Default for SinkTuning {
             claim_life: Duration::from_secs(7 * 24 * 3600),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
+            drop_refused: false,
+            drop_oldest: None,
         }
     }
 }
@@ -80,7 +87,7 @@ pub struct Sink {
     pub id: SinkId,
     /// What lanes feed.
     pub intake: Intake,
-    /// When it sends.
+    /// When it sends, and what it gives up.
     pub tuning: SinkTuning,
     port: SinkPort,
     journal: Arc<Journal>,
@@ -97,6 +104,8 @@ pub struct Sink {
     flush: Event,
     tasks: Tasks,
     flushing: std::sync::atomic::AtomicBool,
+    /// A loss is being journalled: until it is durable nothing is passed over.
+    giving_up: std::sync::atomic::AtomicBool,
 }
 
 /// A source that feeds a sink, with the chains between them.
@@ -148,6 +157,7 @@ impl Sink {
             flush: Event::new(),
             tasks: Tasks::default(),
             flushing: std::sync::atomic::AtomicBool::new(false),
+            giving_up: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -186,6 +196,16 @@ impl Sink {
 
     fn flushes(&self) -> bool {
         self.flushing.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Says that a loss of this sink is being journalled, or that it is durable.
+    pub(crate) fn set_giving_up(&self, is_giving_up: bool) {
+        self.giving_up.store(is_giving_up, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Whether a loss of this sink is not durable yet.
+    pub(crate) fn is_giving_up(&self) -> bool {
+        self.giving_up.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// Notes that `feeder` feeds it from now on, or no longer does.

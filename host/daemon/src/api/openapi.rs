@@ -75,6 +75,21 @@ pub const CALLS: &[Call] = &[
         ),
         ..post("/v1/dlq/replay", "Sends dead letters again; twice delivers once.")
     },
+    post("/v1/sinks/{name}/forget", "Has a sink give up what it has not delivered, and begin anew."),
+    Call {
+        body: Some(
+            r#"{"type": "object", "required": ["to"], "properties": {
+                "partition": {"type": "string", "description": "Its name, or the beginning of it; all of the source where there is none."},
+                "to": {"type": "string", "description": "`end`, or a position of the partition's newest history at which a record ends."}}}"#,
+        ),
+        ..post("/v1/sources/{name}/seek", "Has a source go on reading further on; what lies between is lost.")
+    },
+    Call {
+        body: Some(
+            r#"{"type": "object", "required": ["how"], "properties": {"how": {"enum": ["accept_skew", "discard_state"]}}}"#,
+        ),
+        ..post("/v1/partitions/{id}/resume", "Has a partition go on that has stopped.")
+    },
     get("/v1/log-level", "The level of the own log."),
     Call {
         method: "put",

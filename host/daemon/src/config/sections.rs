@@ -369,7 +369,7 @@ pub enum OnMissingEpoch {
     /// It stops and says so.
     #[default]
     Stop,
-    /// It goes on with the present epoch; rows of the range may differ between sinks.
+    /// It goes on with the present epoch, and journals that; rows of the range may differ between sinks.
     AcceptSkew,
 }
 

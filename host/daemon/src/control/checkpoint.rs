@@ -13,7 +13,6 @@ use hyper::Method;
 use sawlog_checkpoint::{CheckpointInfo, DiskJournal};
 use sawlog_core::SinkId;
 use sawlog_core::journal::JournalState;
-use sawlog_core::journal::record::decode;
 use serde_json::{Value, json};
 
 use super::Format;
@@ -114,7 +113,7 @@ async fn read(store: &DiskJournal, number: u64) -> Result<JournalState, ControlE
         return Err(ControlError::Refused(format!("there is no checkpoint {number}; on the disk are: {numbers}")));
     }
     let bytes = store.checkpoint(number).await?;
-    decode(&bytes).map_err(|error| ControlError::Refused(error.to_string()))
+    JournalState::decode(&bytes).map_err(|error| ControlError::Refused(error.to_string()))
 }
 
 /// What is in a journal's state.

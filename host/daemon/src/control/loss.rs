@@ -73,6 +73,27 @@ pub struct Ledger {
     pub balanced: bool,
     /// By sink and source.
     pub lines: Vec<Line>,
+    /// What operators said about delivery, the newest last.
+    #[serde(default)]
+    pub said: Vec<Said>,
+}
+
+/// What an operator said.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Said {
+    /// When, unix nanoseconds.
+    pub time: i64,
+    /// The verb with what it was said of.
+    pub what: String,
+    /// How many positions (bytes, offsets) sinks lost by it.
+    pub positions: u64,
+}
+
+impl Said {
+    fn of(operator: &sawlog_core::operator::Operator) -> Self {
+        let positions = operator.ranges.iter().map(|(.., from, to)| to.pos.saturating_sub(from.pos)).sum();
+        Self { time: operator.time, what: format!("{} {}", operator.verb, operator.arguments), positions }
+    }
 }
 
 /// The ledger as the journal and, where they run, the sinks' books have it.
@@ -98,7 +119,8 @@ pub fn ledger(state: &JournalState, sinks: &BTreeMap<SinkId, Arc<Sink>>) -> Ledg
         }
     };
     let lines: Vec<Line> = settled(state).iter().map(line).collect();
-    Ledger { balanced: lines.iter().all(|line| line.imbalance == 0), lines }
+    let said = state.later.operators.iter().map(Said::of).collect();
+    Ledger { balanced: lines.iter().all(|line| line.imbalance == 0), lines, said }
 }
 
 /// The ledger of the whole agent: the node's own journal, and those of the partitions of groups that it has now.
@@ -106,9 +128,11 @@ pub fn of_agent(handle: &Handle) -> Ledger {
     let mut lines: BTreeMap<(String, String), Line> = BTreeMap::new();
     // Two engines may be out of balance and their sum not.
     let mut balanced = true;
+    let mut said = Vec::new();
     for engine in handle.engines() {
         let one = ledger(&engine.journal().state(), &engine.sinks());
         balanced &= one.balanced;
+        said.extend(one.said);
         for line in one.lines {
             match lines.entry((line.sink.clone(), line.source.clone())) {
                 Entry::Vacant(first) => _ = first.insert(line),
@@ -116,7 +140,8 @@ pub fn of_agent(handle: &Handle) -> Ledger {
             }
         }
     }
-    Ledger { balanced, lines: lines.into_values().collect() }
+    said.sort();
+    Ledger { balanced, lines: lines.into_values().collect(), said }
 }
 
 impl Line {
@@ -208,6 +233,12 @@ fn text(ledger: &Ledger, runs: bool) -> String {
     let mut lines = vec![table(&headings, &rows)];
     lines.extend(ledger.lines.iter().filter(|line| !line.lost_bytes.is_empty()).map(|line| {
         format!("{} lost of {}, in bytes that nobody read: {}", line.sink, line.source, by_reason(&line.lost_bytes))
+    }));
+    lines.extend(ledger.said.iter().map(|said| {
+        let mut at = Vec::new();
+        sawlog_record::time::write_rfc3339(said.time, &mut at);
+        let at = String::from_utf8_lossy(&at).into_owned();
+        format!("{at} an operator said `{}`: {} positions lost", said.what, said.positions)
     }));
     if !runs {
         lines.push("no agent runs: nothing is in flight; `behind` is what the next start goes on with".to_owned());

@@ -11,6 +11,7 @@ mod place;
 mod reload;
 pub mod status;
 mod table;
+mod unstick;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,6 +35,12 @@ pub enum Verb {
     Checkpoint(checkpoint::Options),
     /// List, show or replay dead letters.
     Dlq(dlq::Options),
+    /// Have a sink forget what it owes.
+    Sink(unstick::Sink),
+    /// Have a source go on reading elsewhere.
+    Source(unstick::Source),
+    /// Have a partition go on that has stopped.
+    Partition(unstick::Partition),
     /// Have the agent take its configuration anew, and say how that went.
     Reload(reload::Options),
     /// Have the agent plan no more input and deliver what it has planned.
@@ -50,6 +57,9 @@ impl Verb {
             Self::Loss(options) => loss::run(options),
             Self::Checkpoint(options) => checkpoint::run(options),
             Self::Dlq(options) => dlq::run(options),
+            Self::Sink(options) => unstick::sink(options),
+            Self::Source(options) => unstick::source(options),
+            Self::Partition(options) => unstick::partition(options),
             Self::Reload(options) => reload::run(options),
             Self::Drain(options) => drain::run(options),
             Self::LogLevel(options) => log_level::run(options),
@@ -74,6 +84,7 @@ pub fn routes() -> Router<Arc<Handle>> {
         .merge(loss::routes())
         .merge(checkpoint::routes())
         .merge(dlq::routes())
+        .merge(unstick::routes())
         .merge(reload::routes())
         .merge(drain::routes())
         .merge(log_level::routes())

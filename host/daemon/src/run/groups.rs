@@ -265,6 +265,11 @@ impl Groups {
         }
     }
 
+    /// Has every partition begin anew, as after a change of the configuration.
+    pub fn open_anew(&self) {
+        self.plan.send_modify(|_| {});
+    }
+
     /// Every partition that runs here, with the name of its source.
     pub fn running(&self) -> Vec<(String, PartitionRef, Running)> {
         let of = |group: &Arc<Group>| {

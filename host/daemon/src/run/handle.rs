@@ -185,6 +185,13 @@ impl Handle {
         self.groups.observe(observer.clone());
     }
 
+    /// Has whoever hears of batches hear of those of sinks that began anew.
+    pub fn observe_again(&self) {
+        if let Some(observer) = self.observer.get() {
+            self.observe(observer.clone());
+        }
+    }
+
     /// Notes how a reload went; called by the loop.
     pub fn reloaded(&self, outcome: &Result<Taken, String>, running: &Running) {
         let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,9 +201,7 @@ impl Handle {
                 reloads.waiting.clone_from(&taken.waiting);
                 (reloads.last_taken, reloads.trouble) = (Some(SystemTime::now()), None);
                 *self.present.write().unwrap_or_else(PoisonError::into_inner) = Present::of(running);
-                if let Some(observer) = self.observer.get() {
-                    self.observe(observer.clone());
-                }
+                self.observe_again();
             }
             Err(reason) => {
                 reloads.refused += 1;

@@ -4,6 +4,7 @@
 mod changes;
 mod epochs;
 pub mod figures;
+mod forget;
 mod former;
 pub mod groups;
 pub mod handle;

@@ -10,7 +10,6 @@ use event_listener::Event;
 use sawlog_core::engine::{Engine, Parts, Route};
 use sawlog_core::journal::Journal;
 use sawlog_core::ports::Clock;
-use sawlog_core::shared::Tuning;
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_kafka::PartitionRef;
@@ -23,7 +22,7 @@ use sawlog_sources::kafka::group::{Floors, cluster};
 use super::epochs::Epoch;
 use super::groups::{Group, Plan};
 use super::owned::{NothingToRescue, guard};
-use super::parts::wanted;
+use super::parts::{tuning, wanted};
 use super::runtime::{Bounded, SystemClock};
 use super::{RunError, sinks};
 use crate::config::Config;
@@ -91,7 +90,7 @@ impl Running {
             routes: vec![Route { id: source_id.clone(), source: source.clone(), retired: None }],
             sinks,
             reseated,
-            tuning: Tuning::default(),
+            tuning: tuning(&plan.config),
             checkpoint_interval: plan.config.sections.checkpoint.interval.as_duration(),
             spawner: tasks.0.clone(),
         };

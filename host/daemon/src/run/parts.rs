@@ -216,7 +216,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         routes,
         sinks,
         reseated: ground.reseated.clone(),
-        tuning: Tuning::default(),
+        tuning: tuning(&config),
         checkpoint_interval: config.sections.checkpoint.interval.as_duration(),
         spawner: Arc::new(RuntimeSpawner(tokio::runtime::Handle::current())),
     };
@@ -313,6 +313,12 @@ async fn open_rescue(directory: &DataDir, journal: &Journal) -> Result<Arc<Rescu
     let known: Vec<_> = journal.state().generations.keys().copied().collect();
     rescue.retain(&known).await?;
     Ok(rescue)
+}
+
+/// Limits and ways of the main path.
+pub(super) fn tuning(config: &Config) -> Tuning {
+    let accept_skew = config.sections.on_missing_epoch == config::sections::OnMissingEpoch::AcceptSkew;
+    Tuning { accept_skew, ..Tuning::default() }
 }
 
 /// What delivery depends on in a configuration.

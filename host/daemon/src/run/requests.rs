@@ -58,6 +58,10 @@ impl RequestQueue for Requests {
         Ok((first, end))
     }
 
+    fn surplus_bytes(&self) -> u64 {
+        self.0.surplus_bytes()
+    }
+
     async fn trim(&self, shard: u32, floor: u64) -> Result<(), Trouble> {
         self.0.trim(shard, floor).await.map(|_| ()).map_err(trouble)
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sawlog_core::SinkId;
+use sawlog_core::budget::Budget;
 use sawlog_core::ports::SinkPort;
 use sawlog_core::sink::{IntakeLimits, SinkTuning};
 use sawlog_kafka::PartitionRef;
 use sawlog_settings::checked::NameTemplate;
-use sawlog_settings::component::Provenance;
+use sawlog_settings::component::{OnBudget, OnError, Provenance};
 use sawlog_settings::{Delivery, format::Roll};
 use sawlog_sinks::elasticsearch::ElasticsearchDocuments;
 use sawlog_sinks::kafka::KafkaTransactions;
@@ -102,6 +103,11 @@ pub fn tuning(sink: &Sink) -> SinkTuning {
         paths_max,
         backoff_min: sink.common.retry.initial.as_duration(),
         backoff_max: sink.common.retry.max.as_duration(),
+        drop_refused: sink.on_error == OnError::Drop,
+        drop_oldest: (sink.common.on_budget == OnBudget::DropOldest).then(|| Budget {
+            bytes_max: sink.common.budget.bytes.as_bytes(),
+            age_max: sink.common.budget.age.map(|age| age.as_duration()),
+        }),
         // Nothing expires in flight on HDFS as a signature does on S3.
         claim_life: match &sink.options {
             SinkOptions::Hdfs(_) => HDFS_CLAIM_LIFE,

@@ -26,6 +26,7 @@ pub fn claim(number: u64, entries: u64) -> Claim {
     let planned = |i: u64| (partition, Planned { time: i64::MIN + i as i64, epoch: EpochId([5; 16]), entry: entry(i) });
     let judges = [Judge::Component(4), Judge::Sink(SinkId::new("lake"), 1 << 16)];
     Claim {
+        lost: Vec::new(),
         directory: "0123".into(),
         attempt: format!("{number:016x}"),
         sink_epoch: "e".into(),

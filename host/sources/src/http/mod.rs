@@ -317,6 +317,10 @@ impl Source for HttpIntake {
         true
     }
 
+    fn surplus_bytes(&self) -> u64 {
+        self.desk.queue.surplus_bytes()
+    }
+
     fn oldest_unplanned(&self) -> Option<i64> {
         Some(self.desk.arrivals.oldest(now()))
     }

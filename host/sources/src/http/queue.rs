@@ -81,6 +81,8 @@ pub trait RequestQueue: Send + Sync {
     fn read(&self, shard: u32, from: u64, bytes_max: usize) -> Result<Vec<Stored>, Trouble>;
     /// Oldest address that a shard keeps, and the one behind its last durable request.
     fn extent(&self, shard: u32) -> Result<(u64, u64), Trouble>;
+    /// Bytes that should go before there is no room for more; 0 while there is enough.
+    fn surplus_bytes(&self) -> u64;
     /// Nothing of a shard below `floor` will be read again.
     async fn trim(&self, shard: u32, floor: u64) -> Result<(), Trouble>;
 }

@@ -115,7 +115,8 @@ impl Source for SimSource {
         let readable = {
             let outside = self.world.get();
             let file = outside.files.iter().find(|f| f.generation == generation);
-            file.is_some_and(|f| f.exists || f.held_by == Some(outside.life))
+            let is_trimmed = outside.trimmed.get(&generation).is_some_and(|floor| from < *floor);
+            !is_trimmed && file.is_some_and(|f| f.exists || f.held_by == Some(outside.life))
         };
         if !readable {
             return Err(ReadError::Gone);
@@ -131,7 +132,22 @@ impl Source for SimSource {
         Vec::new()
     }
 
-    async fn trim(&self, _: Generation, _: u64) {}
+    async fn trim(&self, generation: Generation, floor: u64) {
+        if self.name != "more" || floor == u64::MAX {
+            return;
+        }
+        let mut outside = self.world.get();
+        if outside.keeps_all {
+            return;
+        }
+        let trimmed = outside.trimmed.entry(generation).or_default();
+        *trimmed = (*trimmed).max(floor);
+    }
+
+    fn surplus_bytes(&self) -> u64 {
+        let outside = self.world.get();
+        if outside.crowded && self.name == "more" { 100 } else { 0 }
+    }
 
     async fn release(&self, generation: Generation) {
         self.world.gate().await;

@@ -106,6 +106,8 @@ impl ClaimLog<'_> {
             (path, key)
         });
         let keys = keys.collect();
+        let given_up = open.offers.iter().filter(|offer| offer.is_lost());
+        let lost = given_up.map(|offer| (offer.generation, offer.cursor_from, offer.mark.cursor)).collect();
         let (plans, verdicts) = decisions(&self.sink.journal.state(), &moved);
         let vector: Vector = self.known.next(self.next, &self.passed, self.sink.tuning.full_vector_every);
         Claim {
@@ -116,6 +118,7 @@ impl ClaimLog<'_> {
             floor: self.carried_closed(),
             written: self.sink.clock.now(),
             moved,
+            lost,
             plans,
             verdicts,
             keys,

@@ -29,14 +29,11 @@ struct Run<'a> {
 }
 
 impl ClaimLog<'_> {
-    /// Whether this journal holds every decision of the claim.
+    /// Whether this journal holds every decision of the claim, but for entries that it has let go because nobody needs them.
     pub(super) fn is_own(&self, claim: &Claim) -> bool {
         let state = self.sink.journal.state();
         claim.directory == self.sink.facts.directory
-            && claim.plans.iter().all(|(partition, planned)| {
-                let stream = state.partitions.get(partition).map(|p| &p.stream);
-                stream.is_some_and(|stream| stream.iter().any(|(_, kept)| kept == planned))
-            })
+            && claim.plans.iter().all(|(partition, planned)| state.holds_or_held(*partition, planned))
     }
 
     /// Writes the missing keys of a claim under its own decisions.
@@ -88,6 +85,9 @@ impl ClaimLog<'_> {
     ) -> Result<(), Stop> {
         let Some(part) = planned.clone().cut_to(Some(moved.from), Some(moved.to.cursor)) else { return Ok(()) };
         let (start, end) = (part.entry.start(), part.entry.end());
+        if part.entry.is_empty() && lost_end(run.claim, moved.generation, start).is_some() {
+            return Ok(());
+        }
         if let Entry::Flush { generation, at, component, now } = part.entry {
             let context = run.context(&part, at.pos, at.pos);
             let applied = run.instance(part.epoch)?.flush(component, generation, at, now, &context).await;
@@ -97,7 +97,12 @@ impl ClaimLog<'_> {
         }
         let mut at = start.pos;
         while at < end.pos {
-            let input = match run.feeder.inputs.read(moved.generation, at, end.pos, READ).await {
+            if let Some(end) = lost_end(run.claim, moved.generation, Cursor::at(at)) {
+                at = end.pos;
+                continue;
+            }
+            let to = next_loss(run.claim, moved.generation, at).map_or(end.pos, |lost| lost.min(end.pos));
+            let input = match run.feeder.inputs.read(moved.generation, at, to, READ).await {
                 Ok(input) => input,
                 Err(ReadError::Gone) => return self.lose(&Moved { from: Cursor::at(at), ..moved.clone() }).await,
                 Err(ReadError::Unavailable(_)) => {
@@ -152,6 +157,17 @@ impl ClaimLog<'_> {
             self.next, self.sink.id, self.sink.id
         ))
     }
+}
+
+/// Where the loss ends that the claim says `cursor` lies in.
+fn lost_end(claim: &Claim, generation: Generation, cursor: Cursor) -> Option<Cursor> {
+    let holds = |(g, from, to): &&(Generation, Cursor, Cursor)| *g == generation && *from <= cursor && cursor < *to;
+    claim.lost.iter().find(holds).map(|(.., to)| *to)
+}
+
+/// The first position behind `at` that the claim says is lost.
+fn next_loss(claim: &Claim, generation: Generation, at: u64) -> Option<u64> {
+    claim.lost.iter().filter(|(g, from, _)| *g == generation && from.pos > at).map(|(_, from, _)| from.pos).min()
 }
 
 impl Run<'_> {

@@ -2,11 +2,15 @@
 //! missing under the claim's own decisions. It writes no claim.
 
 use super::{ClaimLog, Open, retrying};
-use crate::claims::{Claim, raise};
+use crate::claims::{Claim, Moved, raise};
+use crate::journal::{Mark, Record, end_of};
+use crate::ledger::Counts;
 use crate::mutation;
-use crate::sink::Stop;
+use crate::partition::loss::INPUT_GONE;
+use crate::ports::Offer;
+use crate::sink::{Limits, Stop};
 use crate::stream::Place;
-use sawlog_record::id::PartitionId;
+use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl ClaimLog<'_> {
@@ -79,14 +83,14 @@ impl ClaimLog<'_> {
     }
 
     /// Takes over a claim that exists: its decisions first, then its missing keys, then the cursor.
-    async fn adopt(&mut self, claim: Claim) -> Result<(), Stop> {
+    async fn adopt(&mut self, mut claim: Claim) -> Result<(), Stop> {
         self.closed = self.closed.max(claim.closed);
         self.known.learn(self.next, &claim.vector);
         if !mutation::on("claim_without_adoption") {
             let missing = self.missing(&claim).await;
             if !missing.is_empty() {
                 match self.is_own(&claim) {
-                    true => self.make(&claim, &missing).await?,
+                    true => self.make(&mut claim, &missing).await?,
                     false => self.make_foreign(&claim, &missing).await?,
                 }
             }
@@ -106,23 +110,55 @@ impl ClaimLog<'_> {
     }
 
     /// Has the claim's ranges fed again, exactly, and writes the keys that are missing.
-    async fn make(&self, claim: &Claim, missing: &[(String, String)]) -> Result<(), Stop> {
+    async fn make(&self, claim: &mut Claim, missing: &[(String, String)]) -> Result<(), Stop> {
         let limits = self.ends_of(claim)?;
-        self.sink.intake.reset(self.passed.clone(), Some(limits.clone()));
+        let again = Limits { ends: limits.clone(), lost: claim.lost.clone() };
+        self.sink.intake.reset(self.passed.clone(), Some(again));
         let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
         let paths: Vec<String> = claim.keys.iter().map(|(path, _)| path.clone()).collect();
         open.staging.restrict(&paths);
-        while !self.reached(&limits) || self.sink.intake.backlog().0 > 0 {
+        while !self.reached(&limits)? || self.sink.intake.backlog().0 > 0 {
             let offered = self.sink.intake.offered();
             for offer in self.sink.intake.take(self.sink.tuning.batch_bytes_max) {
                 self.stage(&mut open, offer, claim.floor).await;
             }
-            if self.reached(&limits) {
+            if self.reached(&limits)? {
                 continue;
             }
             offered.await;
         }
+        self.recount(claim, &open.offers).await?;
         self.put_made(&mut open, claim, missing).await
+    }
+
+    /// What a claim promised and can't be made any more, because its input is gone meanwhile, is journalled as lost and counts as
+    /// that: its own counts were taken when it was sealed.
+    async fn recount(&self, claim: &mut Claim, made: &[Offer]) -> Result<(), Stop> {
+        let mut lost = Vec::new();
+        for moved in &mut claim.moved {
+            let made: Vec<&Offer> = made.iter().filter(|offer| offer.generation == moved.generation).collect();
+            let gaps = gaps(moved, &made);
+            let given_up = made.iter().filter(|offer| offer.is_lost() && !is_claimed_lost(&claim.lost, offer));
+            let given_up: Vec<_> = given_up.map(|offer| (offer.cursor_from, offer.mark.cursor)).collect();
+            if gaps.is_empty() && given_up.is_empty() {
+                continue;
+            }
+            let mut counts =
+                self.passed.get(&moved.generation).map(|mark: &Mark| mark.counts.clone()).unwrap_or_default();
+            made.iter().for_each(|offer| counts.add(&offer.mark.counts));
+            counts.add(&Counts::unread(INPUT_GONE, gaps.iter().map(|(from, to)| to.pos - from.pos).sum()));
+            moved.to.counts = counts;
+            lost.extend(gaps.into_iter().chain(given_up).map(|(from, to)| (moved.generation, from, to)));
+        }
+        let sink = &self.sink.id;
+        let record = |(generation, from, to)| Record::Lost {
+            sink: sink.clone(),
+            generation,
+            from,
+            to,
+            reason: INPUT_GONE.to_owned(),
+        };
+        Ok(self.sink.journal.commit(lost.into_iter().map(record).collect()).await?)
     }
 
     /// Writes what was made again, if the claim names a key for every row of it: no row is ever dropped.
@@ -144,9 +180,16 @@ impl ClaimLog<'_> {
         Ok(())
     }
 
-    fn reached(&self, limits: &BTreeMap<PartitionId, Place>) -> bool {
-        let seats = self.sink.intake.seats();
-        limits.iter().all(|(p, end)| seats.get(p).is_some_and(|s| s.next >= *end))
+    /// Whether the sink stands at every end; where there is nothing left to feed, nobody offers anything.
+    fn reached(&self, limits: &BTreeMap<PartitionId, Place>) -> Result<bool, Stop> {
+        let state = self.sink.journal.state();
+        for (partition, end) in limits {
+            let seat = self.sink.intake.seat(&state, *partition);
+            if seat.map_err(|e| Stop(format!("sink {}: {e}", self.sink.id)))?.is_none_or(|seat| seat.next < *end) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Where the claim ends in each partition that it moves.
@@ -164,4 +207,26 @@ impl ClaimLog<'_> {
         }
         Ok(ends)
     }
+}
+
+/// Parts of what a claim moves that nobody could feed again.
+fn gaps(moved: &Moved, made: &[&Offer]) -> Vec<(Cursor, Cursor)> {
+    let (mut at, mut gaps) = (moved.from, Vec::new());
+    for offer in made {
+        if offer.cursor_from > at {
+            gaps.push((at, offer.cursor_from));
+        }
+        at = at.max(offer.mark.cursor);
+    }
+    if moved.to.cursor > at {
+        gaps.push((at, moved.to.cursor));
+    }
+    gaps
+}
+
+/// Whether the claim itself says that all of this is lost.
+fn is_claimed_lost(lost: &[(Generation, Cursor, Cursor)], offer: &Offer) -> bool {
+    let mine = lost.iter().filter(|(generation, ..)| *generation == offer.generation);
+    let ranges: Vec<_> = mine.map(|(_, from, to)| (*from, *to, String::new())).collect();
+    end_of(&ranges, offer.cursor_from).is_some_and(|end| end >= offer.mark.cursor)
 }

@@ -117,6 +117,10 @@ impl RequestQueue for Handle {
         Ok((0, kept.shards[shard as usize].last().map_or(0, |last| last.end)))
     }
 
+    fn surplus_bytes(&self) -> u64 {
+        0
+    }
+
     async fn trim(&self, shard: u32, floor: u64) -> Result<(), Trouble> {
         self.0.trimmed.lock().unwrap().push((shard, floor));
         Ok(())

@@ -1,0 +1,185 @@
+//! Counted loss in one partition: input that is gone, and ranges that a sink has given up. The loss is journalled first; then the
+//! sink is offered the range without its rows, so that its own commit moves its cursor and counts the loss.
+
+use super::Partition;
+use crate::SinkId;
+use crate::journal::{JournalState, Mark, Record};
+use crate::ledger::Counts;
+use crate::plan::{Entry, Planned};
+use crate::ports::Offer;
+use crate::shared::{PartitionStop, Shared};
+use crate::sink::{Accept, Sink};
+use crate::stream::{Place, cursor_in};
+use sawlog_record::batch::{Batch, Output};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
+use std::sync::Arc;
+
+/// Why input that can't be read any more is lost.
+pub(crate) const INPUT_GONE: &str = "input_gone";
+
+impl Partition {
+    /// The input at the lane's place is gone: every sink of the lane loses it, up to the next place whose state is known.
+    pub(super) async fn lose(&mut self, index: usize) -> Result<(), PartitionStop> {
+        let lane = self.lanes.remove(index);
+        let others: Vec<Place> = self.lanes.iter().map(|other| other.place).collect();
+        let end = known_state_after(&self.shared, self.id, lane.place, others).await?;
+        for id in lane.sinks {
+            let Some(sink) = self.shared.sink(&id) else { continue };
+            let seat = {
+                let state = self.shared.journal.state();
+                sink.intake.seat(&state, self.id).map_err(|error| PartitionStop::Cursors { sink: id.clone(), error })?
+            };
+            let Some(seat) = seat else { continue };
+            let from = seat.next.max(lane.place);
+            let to = seat.limit.map_or(end, |limit| limit.min(end));
+            let parts = self.shared.stream(self.id, |stream| parts(stream, from, to, INPUT_GONE));
+            self.shared.journal.commit(parts.iter().map(|p| p.lost(&id)).collect()).await?;
+            for part in parts {
+                sink.intake.accept(part.offer(self.id, &self.shared));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves `sink` over what it has given up, where it stands at the beginning of that.
+pub(super) fn pass_losses(shared: &Shared, id: PartitionId, sink: &Sink) -> Result<(), PartitionStop> {
+    let is_due = |state: &JournalState| state.has_losses(&sink.id) && sink.intake.has_room() && !sink.is_giving_up();
+    loop {
+        let part = {
+            let state = shared.journal.state();
+            if !is_due(&state) {
+                return Ok(());
+            }
+            next_loss(&state, id, sink).map_err(|error| PartitionStop::Cursors { sink: sink.id.clone(), error })?
+        };
+        let Some(part) = part else { return Ok(()) };
+        if sink.intake.accept(part.offer(id, shared)) == Accept::NotHere {
+            return Ok(());
+        }
+    }
+}
+
+/// The next part of what `sink` has given up in the partition, if that is what comes next.
+fn next_loss(state: &JournalState, id: PartitionId, sink: &Sink) -> Result<Option<Part>, crate::stream::NotAPrefix> {
+    let (Some(seat), Some(known)) = (sink.intake.seat(state, id)?, state.partitions.get(&id)) else { return Ok(None) };
+    let stream = &known.stream;
+    let lost_end = |generation, cursor| sink.intake.lost_end(state, generation, cursor);
+    let of_mine = state.losses.range((sink.id.clone(), Generation([0; 16]))..).take_while(|((s, _), _)| *s == sink.id);
+    // Entries that nobody needs any more may be gone from the stream, and with them their places.
+    for (generation, ranges) in of_mine.map(|((_, generation), ranges)| (*generation, ranges)) {
+        let Some(history) = state.generations.get(&generation).filter(|g| g.partition == id) else { continue };
+        let kept = stream.iter().find(|(_, p)| p.entry.generation() == generation);
+        let kept_from = kept.map_or(history.planned, |(_, p)| p.entry.start());
+        let at = sink.intake.taken(generation).unwrap_or_else(|| state.start(&sink.id, generation));
+        let (Some(end), Some(planned)) = (lost_end(generation, at), stream.iter().next().map(|(_, p)| p)) else {
+            continue;
+        };
+        if at < kept_from {
+            let reason = reason_of(ranges, at);
+            let (time, epoch) = (planned.time, planned.epoch);
+            let planned = Planned { time, epoch, entry: Entry::Range { generation, lo: at.pos, hi: kept_from.pos } };
+            let cursors = (at, end.min(kept_from));
+            return Ok(Some(Part { planned, places: (seat.next, seat.next), cursors, reason }));
+        }
+    }
+    let Some(planned) = stream.at(seat.next) else { return Ok(None) };
+    let (generation, at) = (planned.entry.generation(), cursor_in(planned, seat.next));
+    let Some(end) = lost_end(generation, at) else { return Ok(None) };
+    let reached = stream.place_in(seat.next.entry, end);
+    let reached = seat.limit.map_or(reached, |limit| limit.min(reached));
+    let reason = reason_of(state.losses_of(&sink.id, generation), at);
+    Ok(parts(stream, seat.next, reached, &reason).into_iter().next())
+}
+
+/// Why the input at `cursor` is lost.
+fn reason_of(ranges: &[crate::journal::LostRange], cursor: Cursor) -> String {
+    let holds = ranges.iter().find(|(from, to, _)| *from <= cursor && cursor < *to);
+    holds.map_or_else(|| INPUT_GONE.to_owned(), |(.., reason)| reason.clone())
+}
+
+/// `[from, to)` entry by entry.
+fn parts(stream: &crate::stream::Stream, from: Place, to: Place, reason: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut at = from;
+    while at < to {
+        let Some(planned) = stream.at(at) else { break };
+        let whole = Place { entry: at.entry + 1, offset: 0 };
+        let next = whole.min(to);
+        let end = if next == whole { planned.entry.end() } else { cursor_in(planned, next) };
+        let cursors = (cursor_in(planned, at), end);
+        parts.push(Part { planned: planned.clone(), places: (at, next), cursors, reason: reason.to_owned() });
+        at = next;
+    }
+    parts
+}
+
+/// The next place behind `place` at which a lane can go on: without state, the end of the entry; with it, where state was
+/// saved or another lane stands; where there is none, behind a RESET at the frontier.
+async fn known_state_after(
+    shared: &Shared,
+    id: PartitionId,
+    place: Place,
+    lanes: Vec<Place>,
+) -> Result<Place, PartitionStop> {
+    let known = {
+        let state = shared.journal.state();
+        let end_of_entry = Place { entry: place.entry + 1, offset: 0 };
+        if !state.partition_is_stateful(id) {
+            return Ok(end_of_entry);
+        }
+        // The first place behind this one, whatever it is.
+        let behind = Place { offset: place.offset + 1, ..place };
+        state.known_state_at(id, behind).into_iter().chain(lanes).filter(|p| *p > place).min()
+    };
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let ((), durable) = shared.journal.append_with(true, |state, time| {
+        let stream = state.partitions.get(&id).map(|p| &p.stream);
+        let entry = stream.and_then(|s| Some((state.next_slot(id)?, s.last()?.epoch)));
+        let records = entry.map(|((generation, at), epoch)| Record::Plan {
+            entries: vec![(id, Planned { time, epoch, entry: Entry::Reset { generation, at } })],
+        });
+        (records.into_iter().collect(), ())
+    });
+    shared.journal.checked(durable.await)?;
+    Ok(shared.stream(id, crate::stream::Stream::frontier))
+}
+
+/// A lost part of one entry.
+struct Part {
+    planned: Planned,
+    /// Where it begins and ends in the stream.
+    places: (Place, Place),
+    /// Where it begins and ends in its generation.
+    cursors: (Cursor, Cursor),
+    reason: String,
+}
+
+impl Part {
+    fn lost(&self, sink: &SinkId) -> Record {
+        let ((from, to), reason) = (self.cursors, self.reason.clone());
+        Record::Lost { sink: sink.clone(), generation: self.planned.entry.generation(), from, to, reason }
+    }
+
+    fn offer(&self, partition: PartitionId, shared: &Shared) -> Offer {
+        let generation = self.planned.entry.generation();
+        let ((from, to), (cursor_from, cursor_to)) = (self.places, self.cursors);
+        let counts = Counts::unread(&self.reason, cursor_to.pos - cursor_from.pos);
+        Offer {
+            partition,
+            source: shared.inputs.id.clone(),
+            generation,
+            from,
+            to,
+            cursor_from,
+            mark: Mark { cursor: cursor_to, counts, ..Mark::default() },
+            records: 0,
+            received: self.planned.time,
+            time: self.planned.time,
+            epoch: self.planned.epoch,
+            output: Output { batch: Arc::new(Batch::new(generation)), rows: Vec::new() },
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The verbs that get delivery going again at a price: a sink forgets what it owes, a source goes on reading elsewhere, a stopped
+//! partition goes on under other conditions. Each is journalled with what it costs, and stands in the ledger.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use clap::{Args, Subcommand};
+use hyper::Method;
+use sawlog_core::SourceId;
+use sawlog_core::engine::{Engine, Refused};
+use sawlog_core::operator::{Resume, To};
+use sawlog_record::id::PartitionId;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::place::{ControlError, Place};
+use crate::api::Refusal;
+use crate::run::Handle;
+use crate::verbs::print;
+
+/// Options of `sink`.
+#[derive(Debug, Args)]
+pub struct Sink {
+    #[command(subcommand)]
+    what: SinkVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum SinkVerb {
+    /// Give up everything that is planned and that the sink has not delivered, and begin it anew. It can't be taken back.
+    Forget {
+        /// Which agent.
+        #[command(flatten)]
+        place: Place,
+        /// The sink.
+        name: String,
+    },
+}
+
+/// Options of `source`.
+#[derive(Debug, Args)]
+pub struct Source {
+    #[command(subcommand)]
+    what: SourceVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum SourceVerb {
+    /// Go on reading further on: what lies between is lost to every sink. It can't be taken back.
+    Seek {
+        /// Which agent.
+        #[command(flatten)]
+        place: Place,
+        /// The source.
+        name: String,
+        /// The partition, by the name that `status` gives it; all of the source where none is given.
+        #[arg(long, value_name = "ID")]
+        partition: Option<String>,
+        /// A position of the partition's newest file, shard or topic partition, at which a record ends; or `end`.
+        #[arg(long, value_name = "POSITION|end")]
+        to: String,
+        /// What is skipped is lost, and the ledger says so.
+        #[arg(long, required = true)]
+        accept_loss: bool,
+    },
+}
+
+/// Options of `partition`.
+#[derive(Debug, Args)]
+pub struct Partition {
+    #[command(subcommand)]
+    what: PartitionVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum PartitionVerb {
+    /// Have a partition go on that has stopped.
+    Resume {
+        /// Which agent.
+        #[command(flatten)]
+        place: Place,
+        /// The partition, by the name that `status` gives it.
+        id: String,
+        /// What was planned under a configuration that is gone runs under the present one: its rows may differ from those that
+        /// other sinks have of it.
+        #[arg(long, conflicts_with = "discard_state", required_unless_present = "discard_state")]
+        accept_skew: bool,
+        /// Plugins begin with fresh state behind everything that is planned; sinks lose what they have not delivered of it.
+        #[arg(long)]
+        discard_state: bool,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Seek {
+    partition: Option<String>,
+    to: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Resumption {
+    how: String,
+}
+
+/// What the running agent answers.
+pub fn routes() -> Router<Arc<Handle>> {
+    Router::new()
+        .route("/v1/sinks/{name}/forget", post(forget))
+        .route("/v1/sources/{name}/seek", post(seek))
+        .route("/v1/partitions/{id}/resume", post(resume))
+}
+
+fn refusal(refused: Refused) -> Refusal {
+    match refused {
+        Refused::Asked(reason) => Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason),
+        Refused::Journal(error) => Refusal::internal(error),
+    }
+}
+
+async fn forget(State(handle): State<Arc<Handle>>, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
+    let sink = name.clone();
+    let outcome = handle.ask(move |running| Box::pin(async move { running.forget(&sink).await }));
+    let positions = outcome.await?.map_err(|reason| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason))?;
+    handle.observe_again();
+    Ok(Json(json!({ "sink": name, "positions": positions })))
+}
+
+async fn seek(
+    State(handle): State<Arc<Handle>>,
+    Path(name): Path<String>,
+    Json(asked): Json<Seek>,
+) -> Result<Json<Value>, Refusal> {
+    let unprocessable = |reason: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason);
+    let to = match asked.to.as_str() {
+        "end" => To::End,
+        "oldest" => return Err(unprocessable(AGAIN.to_owned())),
+        position => To::Position(position.parse().map_err(|_| {
+            unprocessable(format!(
+                "`{position}` is neither a position nor `end`; `sawlog checkpoint show` has positions"
+            ))
+        })?),
+    };
+    let source = SourceId::new(&name);
+    let reads = |engine: &Arc<Engine>| engine.sources().iter().any(|shared| shared.inputs.id == source);
+    let engines: Vec<Arc<Engine>> = handle.engines().into_iter().filter(reads).collect();
+    if engines.is_empty() {
+        let known: Vec<String> = handle.sources().into_keys().collect();
+        return Err(unprocessable(format!(
+            "there is no source `{name}` that this agent reads; its sources are: {}",
+            known.join(", ")
+        )));
+    }
+    let partition = asked.partition.as_deref().map(|text| named(&engines, text)).transpose()?;
+    let mut skipped = Vec::new();
+    for engine in engines.iter().filter(|engine| partition.is_none_or(|id| has(engine, id))) {
+        for (generation, from, to) in engine.seek(&source, partition, to).await.map_err(refusal)? {
+            skipped.push(json!({ "generation": generation.to_string(), "from": from, "to": to }));
+        }
+    }
+    Ok(Json(json!({ "source": name, "skipped": skipped })))
+}
+
+/// Why nothing is read again.
+const AGAIN: &str = "what was read is delivered once, and its positions stay behind: to send it again, add a sink of another name \
+                     with `from: oldest`";
+
+async fn resume(
+    State(handle): State<Arc<Handle>>,
+    Path(id): Path<String>,
+    Json(asked): Json<Resumption>,
+) -> Result<Json<Value>, Refusal> {
+    let how = match asked.how.as_str() {
+        "accept_skew" => Resume::AcceptSkew,
+        "discard_state" => Resume::DiscardState,
+        other => {
+            let reason = format!("`{other}` is no way to resume; write `accept_skew` or `discard_state`");
+            return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason));
+        }
+    };
+    let engines = handle.engines();
+    let partition = named(&engines, &id)?;
+    let engine = engines.iter().find(|engine| has(engine, partition)).unwrap_or(&handle.engine);
+    let positions = engine.resume(partition, how).await.map_err(refusal)?;
+    Ok(Json(json!({ "partition": partition.to_string(), "positions": positions })))
+}
+
+fn has(engine: &Engine, partition: PartitionId) -> bool {
+    engine.inputs().iter().any(|inputs| inputs.partitions().0.contains(&partition))
+}
+
+/// The partition whose name begins with `text`.
+fn named(engines: &[Arc<Engine>], text: &str) -> Result<PartitionId, Refusal> {
+    let known = engines.iter().flat_map(|engine| engine.inputs()).flat_map(|inputs| inputs.partitions().0);
+    let found: Vec<PartitionId> = known.filter(|id| !text.is_empty() && id.to_string().starts_with(text)).collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        none_or_many => Err(Refusal(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!(
+                "`{text}` is the beginning of {} partitions' names, and must be that of one; `sawlog checkpoint show` has them, \
+                 and `sawlog status` those that stopped",
+                none_or_many.len()
+            ),
+        )),
+    }
+}
+
+const RUNS: &str = "; nothing is given up where nobody runs";
+
+/// `sawlog sink …`
+pub fn sink(options: &Sink) -> Result<ExitCode, ControlError> {
+    let SinkVerb::Forget { place, name } = &options.what;
+    let client = place.running(RUNS)?;
+    let answer = client.ask(Method::POST, &format!("/v1/sinks/{name}/forget"), None)?;
+    print(&format!(
+        "sink {name} gives up {} positions (bytes, or offsets of topics) that it had not delivered, and begins anew; `sawlog loss` \
+         has them as lost, reason `forgotten`",
+        answer["positions"]
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `sawlog source …`
+pub fn source(options: &Source) -> Result<ExitCode, ControlError> {
+    let SourceVerb::Seek { place, name, partition, to, .. } = &options.what;
+    let client = place.running(RUNS)?;
+    let body = serde_json::to_value(Seek { partition: partition.clone(), to: to.clone() })?;
+    let answer = client.ask(Method::POST, &format!("/v1/sources/{name}/seek"), Some(&body))?;
+    let skipped: Vec<&Value> = answer["skipped"].as_array().into_iter().flatten().collect();
+    let lines = skipped.iter().map(|one| format!("{}: {} to {}", text(&one["generation"]), one["from"], one["to"]));
+    match skipped.is_empty() {
+        true => print(&format!("source {name} stands there already: nothing is skipped"))?,
+        false => print(&format!(
+            "source {name} goes on further on; `sawlog loss` has what it skips as lost, reason `skipped`:\n{}",
+            lines.collect::<Vec<_>>().join("\n")
+        ))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// `sawlog partition …`
+pub fn partition(options: &Partition) -> Result<ExitCode, ControlError> {
+    let PartitionVerb::Resume { place, id, accept_skew, .. } = &options.what;
+    let client = place.running(RUNS)?;
+    let how = if *accept_skew { "accept_skew" } else { "discard_state" };
+    let body = serde_json::to_value(Resumption { how: how.to_owned() })?;
+    let answer = client.ask(Method::POST, &format!("/v1/partitions/{id}/resume"), Some(&body))?;
+    print(&format!(
+        "partition {} goes on; its sinks give up {} positions by it",
+        text(&answer["partition"]),
+        answer["positions"]
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
