@@ -42,13 +42,42 @@ typedef struct {
 /* `reason` of a dropped row: 0 = "filtered", i = drop_reasons[i - 1]. */
 typedef struct { uint32_t row; uint8_t reason; } sawlog_dropped;
 
-/* What changes; all empty = every row is kept as it is. Edits of fields and added rows are not in this header yet. */
+/* New values for some rows of one field, strictly ascending. A clear `present` bit removes the field from its row. */
+typedef struct { sawlog_text field; const uint32_t *rows; uint32_t rows_len; sawlog_column values; } sawlog_update;
+
+/* A change of fields, in every row but for updates and times. See sawlog_set_all and its neighbours. */
+typedef struct {
+  uint8_t kind;
+  union {
+    struct { sawlog_text a, b; } texts;
+    sawlog_update update;
+    struct { const uint32_t *rows; uint32_t rows_len; const int64_t *times; uint32_t times_len; } times;
+  };
+} sawlog_edit;
+
+/* A row for the dead letters, with the reason. */
+typedef struct { uint32_t row; sawlog_text reason; } sawlog_dead;
+
+/* What changes; all empty = every row is kept as it is. Edits are applied in their order. Added rows are not in this header. */
 typedef struct {
   sawlog_mask keep;
+  const sawlog_edit *edits; uint32_t edits_len;
   const uint8_t *routes; uint32_t routes_len;
   const sawlog_dropped *dropped; uint32_t dropped_len;
   sawlog_mask absorbed;
+  const sawlog_dead *dead; uint32_t dead_len;
 } sawlog_edits;
+
+/* The same text in every row; it must not depend on the batch. */
+static inline sawlog_edit sawlog_set_all(sawlog_text field, sawlog_text text) {
+  return (sawlog_edit){.kind = 0, .texts = {field, text}};
+}
+/* Renames a field, over what is there. */
+static inline sawlog_edit sawlog_rename(sawlog_text from, sawlog_text to) {
+  return (sawlog_edit){.kind = 1, .texts = {from, to}};
+}
+static inline sawlog_edit sawlog_remove(sawlog_text field) { return (sawlog_edit){.kind = 2, .texts = {field, {NULL, 0}}}; }
+static inline sawlog_edit sawlog_change(sawlog_update update) { return (sawlog_edit){.kind = 3, .update = update}; }
 
 /* Both return NULL if all is well, else a reason, which refuses the configuration or the rows. */
 const char *sawlog_configure(sawlog_text config, sawlog_registration *registration);
@@ -81,6 +110,19 @@ static inline sawlog_text sawlog_value(const sawlog_batch *batch, uint32_t colum
   const sawlog_column *c = &batch->columns[column];
   if (c->present.len && !(c->present.words[row / 64] >> (row % 64) & 1)) return (sawlog_text){NULL, 0};
   return (sawlog_text){c->data + c->offsets[row], c->offsets[row + 1] - c->offsets[row]};
+}
+
+/* Whether `text` is `word`. */
+static inline int sawlog_is(sawlog_text text, const char *word) {
+  uint32_t i = 0;
+  while (i < text.len && word[i] && word[i] == text.data[i]) i++;
+  return i == text.len && !word[i];
+}
+
+/* Whether that value is a JSON token: a number, boolean, null, object or array. */
+static inline int sawlog_is_json(const sawlog_batch *batch, uint32_t column, uint32_t row) {
+  const sawlog_column *c = &batch->columns[column];
+  return c->json.len && (c->json.words[row / 64] >> (row % 64) & 1);
 }
 
 /* A mask of one bit per row, all clear. */
@@ -146,6 +188,8 @@ static struct {
 } sawlog_processed;
 
 _Static_assert(sizeof(void *) != 4 || sizeof(sawlog_configured) == 64, "result<registration, string>");
+_Static_assert(sizeof(void *) != 4 || sizeof(sawlog_edit) == 52, "edit");
+_Static_assert(sizeof(void *) != 4 || sizeof(sawlog_dead) == 12, "dead");
 _Static_assert(sizeof(void *) != 4 || sizeof(sawlog_processed) == 80, "result<edits, failure>");
 
 SAWLOG_EXPORT("sawlog:plugin/transform@0.1.0#process")
@@ -162,6 +206,8 @@ void *sawlog_export_process(uint32_t count, const char *input, uint32_t input_le
     return &sawlog_processed;
   }
   sawlog_processed.edits.keep = edits.keep;
+  sawlog_processed.edits.edits = (sawlog_list){edits.edits, edits.edits_len};
+  sawlog_processed.edits.dead = (sawlog_list){edits.dead, edits.dead_len};
   sawlog_processed.edits.routes = (sawlog_list){edits.routes, edits.routes_len};
   sawlog_processed.edits.dropped = (sawlog_list){edits.dropped, edits.dropped_len};
   sawlog_processed.edits.absorbed = edits.absorbed;

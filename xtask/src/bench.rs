@@ -23,7 +23,7 @@ pub struct Options {
 /// Runs every row beside its floor.
 pub fn run(options: &Options) -> Result<ExitCode> {
     println!("building the agent and the bench with optimisation, and the plugins …");
-    plugins::build()?;
+    plugins::build(false)?;
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--release", "-p", "sawlog", "-p", "sawlog-bench"]);

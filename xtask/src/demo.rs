@@ -24,7 +24,7 @@ pub struct Options {
 /// Runs the demonstration.
 pub fn run(options: &Options) -> Result<ExitCode> {
     println!("building the agent, the plugins and the readers …");
-    plugins::build()?;
+    plugins::build(false)?;
     workspace::build(&["sawlog", "demo"])?;
     if !options.services {
         let folder = empty("demo")?;

@@ -12,17 +12,24 @@ use crate::{services, workspace};
 /// The variable by which `host/componentize` is told the C compiler.
 const C_COMPILER: &str = "SAWLOG_WASM_CC";
 
+/// The variable by which it is told `componentize-py`.
+const PYTHON_TOOL: &str = "SAWLOG_COMPONENTIZE_PY";
+
 /// What can be done with the plugins of this repository.
 #[derive(clap::Subcommand)]
 pub enum Verb {
     /// Compile every plugin and make a component of it
-    Build,
+    Build {
+        /// Also what takes minutes: the example in Python
+        #[arg(long)]
+        full: bool,
+    },
 }
 
 /// Runs one verb.
 pub fn run(verb: &Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Build => build().map(|()| ExitCode::SUCCESS),
+        Verb::Build { full } => build(*full).map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -31,15 +38,19 @@ pub fn folder() -> PathBuf {
     workspace::root().join("plugins/target/components")
 }
 
-/// Builds every plugin. Those in C need a compiler that knows WASM: the one that `SAWLOG_WASM_CC` names, else a pinned one
+/// Builds every plugin, and the example of every SDK. Those in C need a compiler that knows WASM: the one that `SAWLOG_WASM_CC` names, else a pinned one
 /// that is fetched once.
-pub fn build() -> Result<()> {
+pub fn build(full: bool) -> Result<()> {
     workspace::build(&["sawlog-componentize"])?;
     let mut componentize = Command::new(workspace::binaries()?.join("sawlog-componentize"));
     componentize.arg(workspace::root());
     if std::env::var_os(C_COMPILER).is_none() {
         let python = services::python_with("ziglang")?;
         componentize.env(C_COMPILER, format!("{} -m ziglang cc -target wasm32-freestanding", python.display()));
+    }
+    if full && std::env::var_os(PYTHON_TOOL).is_none() {
+        let python = services::python_with("componentize-py")?;
+        componentize.env(PYTHON_TOOL, python.with_file_name("componentize-py"));
     }
     let status = componentize.status().context("cannot run the plugins' builder")?;
     ensure!(status.success(), "not every plugin could be built");

@@ -14,6 +14,7 @@ use std::time::Instant;
 #[path = "../../../plugins/redact/src/scan.rs"]
 mod scan;
 
+const COMPONENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/target/components");
 const ROWS: usize = 1_000;
 const CALLS: usize = 400;
 
@@ -44,8 +45,8 @@ fn records() -> Batch {
 }
 
 fn load(engine: &Engine, name: &str, config_json: &str, allow: Allow) -> Plugin {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/target/components");
-    let bytes = std::fs::read(root.join(format!("{name}.wasm"))).expect("cargo run -p sawlog-componentize");
+    let path = Path::new(COMPONENTS).join(format!("{name}.wasm"));
+    let bytes = std::fs::read(path).expect("cargo run -p sawlog-componentize");
     engine.load(name, &bytes, PluginConfig { config_json: config_json.into(), allow, ..Default::default() }).unwrap()
 }
 
@@ -118,4 +119,13 @@ fn main() {
     let state = Allow { state: true, timers: true, ..Allow::default() };
     let window = load(&engine, "count-window", r#"{"key":"level","window_seconds":10}"#, state);
     measure("count-window", window, &batch, f64::NAN);
+
+    // The same plugin in every language of an SDK; those that were not built are left out.
+    let config = r#"{"at_least":"warn","fields":["body"],"add":{"name":"cluster","text":"eu-1"}}"#;
+    for language in ["rust", "c", "go", "python"] {
+        let name = format!("tidy/{language}");
+        if Path::new(COMPONENTS).join(format!("{name}.wasm")).exists() {
+            measure(&name, load(&engine, &name, config, Allow::default()), &batch, f64::NAN);
+        }
+    }
 }

@@ -4,10 +4,15 @@
 
 mod c;
 mod encode;
+mod go;
+mod preview1;
+mod python;
 mod rust;
 
 pub use c::build_c;
 pub use encode::{EncodeError, component};
+pub use go::build_go;
+pub use python::build_python;
 pub use rust::{BuildError, TARGET, build_crate};
 
 /// The custom section of the configuration's JSON Schema.

@@ -1,10 +1,12 @@
 //! Builds every plugin of the repository, whose root is the first argument, into `plugins/target/components`, for its tests and its demo. Users build theirs
 //! with `sawlog plugin build`, which calls the same library.
 
-use sawlog_componentize::{TARGET, build_c, build_crate};
+use sawlog_componentize::{BuildError, TARGET, build_c, build_crate, build_go, build_python};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+/// The program `componentize-py`. What it makes is large and slow to compile, so it is asked for by name only.
+const PYTHON_TOOL: &str = "SAWLOG_COMPONENTIZE_PY";
 /// The C compiler, a command and its first arguments; without it the one of a Python package is used, if there.
 const C_COMPILER: &str = "SAWLOG_WASM_CC";
 
@@ -40,8 +42,37 @@ fn build_all(repository: &Path) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
+    build_examples(repository, &out)?;
     // Once with a runtime that insists on WASI, which the host virtualises.
     println!("{}", build_crate(&plugins.join("hostile"), "wasm32-wasip2", &out.join("wasi"))?.display());
+    Ok(())
+}
+
+/// The example of every SDK, each from its own sources, into `tidy/<language>.wasm`.
+fn build_examples(repository: &Path, out: &Path) -> Result<(), BuildError> {
+    let (sdk, out) = (repository.join("sdk"), out.join("tidy"));
+    let schema = sdk.join("example");
+    let rust = build_crate(&sdk.join("rust/example"), TARGET, &out)?;
+    let renamed = out.join("rust.wasm");
+    std::fs::rename(&rust, &renamed).map_err(|source| BuildError::Io { path: rust, source })?;
+    println!("{}", renamed.display());
+    if let Some(compiler) = c_compiler() {
+        println!("{}", build_c(&sdk.join("c/example"), &sdk.join("c"), &compiler, &out)?.display());
+        let path = out.join("example.wasm");
+        std::fs::rename(&path, out.join("c.wasm")).map_err(|source| BuildError::Io { path, source })?;
+    }
+    if Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()) {
+        println!("{}", build_go(&sdk.join("go/example"), "go", &schema, &out)?.display());
+    } else {
+        println!("NOT BUILT the example in Go: no `go`; install Go 1.24 or newer");
+    }
+    match std::env::var(PYTHON_TOOL) {
+        Ok(tool) => {
+            let (app, library) = (sdk.join("python/example"), sdk.join("python"));
+            println!("{}", build_python(&app, &library, "python", &schema, Path::new(&tool), &out)?.display());
+        }
+        Err(_) => println!("NOT BUILT the example in Python: {PYTHON_TOOL} does not name `componentize-py`"),
+    }
     Ok(())
 }
 

@@ -38,6 +38,24 @@ pub enum BuildError {
         /// What the compiler wrote.
         output: String,
     },
+    /// Go failed; its own output says why.
+    #[error("{folder}: go build failed:\n{output}\nGo 1.24 or newer is needed")]
+    Go {
+        /// The folder.
+        folder: PathBuf,
+        /// What Go wrote.
+        output: String,
+    },
+    /// The tool for Python failed; its own output says why.
+    #[error(
+        "{folder}: componentize-py failed:\n{output}\nversion 0.25 is known to work: pip install componentize-py==0.25.1"
+    )]
+    Python {
+        /// The folder.
+        folder: PathBuf,
+        /// What the tool wrote.
+        output: String,
+    },
     /// Cargo built no `cdylib`.
     #[error("{folder}: cargo built no WASM; set `crate-type = [\"cdylib\"]` below `[lib]`")]
     NoModule {

@@ -169,14 +169,30 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
         Ring::Tidy => tidy::check().map(|problems| Tally::of_check(problems == 0)),
         Ring::Format => each_workspace("format", &["fmt", "--all", "--check"], &["--color", "never"], variables),
         Ring::Lints => lints(variables),
-        Ring::Plugins => {
-            Step { name: "plugins".into(), command: this(&["plugins", "build"])?, minutes_max: 20 }.run(variables)
-        }
+        Ring::Plugins => plugins_and_sdks(options, variables),
         Ring::Unit => unit(variables),
         Ring::Simulation => simulation(options, variables),
         Ring::Services => with_services(options, services, variables),
         Ring::Supply => supply(variables),
     }
+}
+
+/// Builds the plugins, and runs the native tests of the SDKs that need no WASM.
+fn plugins_and_sdks(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
+    let words = |command: &str| command.split(' ').map(String::from).collect();
+    let build: &[&str] = if options.full { &["plugins", "build", "--full"] } else { &["plugins", "build"] };
+    let mut tally = Step { name: "plugins".into(), command: this(build)?, minutes_max: 20 }.run(variables)?;
+    let missing = tools::missing(&tools::FOR_GO);
+    if missing.is_empty() {
+        let command = words("go -C sdk/go test ./...");
+        tally += Step { name: "sdk-go".into(), command, minutes_max: 10 }.run(variables)?;
+    } else {
+        tally += Tally::of_not_run("the tests of the Go SDK", &missing.join("; "));
+    }
+    let python =
+        "env PYTHONPATH=sdk/python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s sdk/python/example";
+    tally += Step { name: "sdk-python".into(), command: words(python), minutes_max: 5 }.run(variables)?;
+    Ok(tally)
 }
 
 fn this(arguments: &[&str]) -> Result<Vec<String>> {

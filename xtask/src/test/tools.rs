@@ -49,6 +49,10 @@ pub const FOR_RUST: [Tool; 6] = [
     },
 ];
 
+/// What the Go SDK needs; nothing else does.
+pub const FOR_GO: [Tool; 1] =
+    [Tool { name: "go", ask: &["go", "version"], version_min: (1, 24), remedy: "install Go 1.24 or newer" }];
+
 /// What provisioning real services needs besides.
 pub const FOR_SERVICES: [Tool; 4] = [
     Tool {

@@ -1,0 +1,3 @@
+module sawlog
+
+go 1.24
