@@ -102,8 +102,8 @@ fn config(limits: EngineLimits) -> Config {
     config
 }
 
-/// Core instances, memories and tables of one component: the plugin, and adapters that language tools add.
-const CORE_PARTS_MAX: u32 = 8;
+/// Core instances and tables of one component: the plugin, and the parts that language tools add (componentize-py: 38).
+const CORE_PARTS_MAX: u32 = 64;
 
 fn pool(limits: EngineLimits) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();

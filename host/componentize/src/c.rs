@@ -7,6 +7,9 @@ use std::process::Command;
 /// No C library, no start function: what a plugin needs is in `sawlog_plugin.h`.
 const FLAGS: [&str; 7] = ["-O2", "-std=c17", "-Wall", "-Wextra", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all"];
 
+/// The variable that names a C compiler for WASM: a command and its first arguments.
+pub const C_COMPILER: &str = "SAWLOG_WASM_CC";
+
 /// Compiles every `.c` file of `folder` with `compiler` (a command and its first arguments: `clang --target=wasm32`, or
 /// `python3 -m ziglang cc -target wasm32-freestanding`) and writes `<out>/<folder's name>.wasm`, with
 /// `<folder>/schema.json` inside if there is one. `include` is the folder of `sawlog_plugin.h`.
@@ -41,4 +44,19 @@ pub fn build_c(folder: &Path, include: &Path, compiler: &[String], out: &Path) -
         return Err(BuildError::Compiler { folder: folder.to_owned(), output });
     }
     write_component(folder, &module, &out.join(format!("{name}.wasm")))
+}
+
+/// The first C compiler for WASM that answers: the one that [`C_COMPILER`] names, clang, or the one of the Python package ziglang.
+pub fn c_compiler() -> Option<Vec<String>> {
+    let split = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let named = std::env::var(C_COMPILER).ok().map(split);
+    let usual = ["clang --target=wasm32", "python3 -m ziglang cc -target wasm32-freestanding"].map(|c| split(c.into()));
+    named.into_iter().chain(usual).find(|compiler| answers(compiler))
+}
+
+/// Whether the compiler is there and knows the target.
+fn answers(compiler: &[String]) -> bool {
+    let Some((program, arguments)) = compiler.split_first() else { return false };
+    let version = Command::new(program).args(arguments).arg("--version").output();
+    version.is_ok_and(|output| output.status.success())
 }

@@ -5,14 +5,16 @@
 mod c;
 mod encode;
 mod go;
+mod interface;
 mod preview1;
 mod python;
 mod rust;
 
-pub use c::build_c;
+pub use c::{C_COMPILER, build_c, c_compiler};
 pub use encode::{EncodeError, component};
 pub use go::build_go;
-pub use python::build_python;
+pub use interface::{Interface, interface};
+pub use python::{PYTHON_TOOL, build_python};
 pub use rust::{BuildError, TARGET, build_crate};
 
 /// The custom section of the configuration's JSON Schema.

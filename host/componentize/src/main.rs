@@ -1,14 +1,11 @@
-//! Builds every plugin of the repository, whose root is the first argument, into `plugins/target/components`, for its tests and its demo. Users build theirs
-//! with `sawlog plugin build`, which calls the same library.
+//! Builds every plugin of the repository, whose root is the first argument, into `plugins/target/components`, for its tests and
+//! its demo. Users build theirs with `sawlog plugin build`, which calls the same library.
 
-use sawlog_componentize::{BuildError, TARGET, build_c, build_crate, build_go, build_python};
+use sawlog_componentize::{
+    BuildError, C_COMPILER, PYTHON_TOOL, TARGET, build_c, build_crate, build_go, build_python, c_compiler,
+};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-
-/// The program `componentize-py`. What it makes is large and slow to compile, so it is asked for by name only.
-const PYTHON_TOOL: &str = "SAWLOG_COMPONENTIZE_PY";
-/// The C compiler, a command and its first arguments; without it the one of a Python package is used, if there.
-const C_COMPILER: &str = "SAWLOG_WASM_CC";
 
 fn main() -> ExitCode {
     let repository = std::env::args_os().nth(1).unwrap_or_else(|| ".".into());
@@ -83,19 +80,4 @@ fn warm_up(plugins: &Path) -> Result<(), Box<dyn std::error::Error>> {
     build.args(["build", "--quiet", "--release", "--workspace", "--target", TARGET]).current_dir(plugins);
     let status = build.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS").status()?;
     if status.success() { Ok(()) } else { Err("the plugins do not compile; cargo says why above".into()) }
-}
-
-/// The first compiler that answers.
-fn c_compiler() -> Option<Vec<String>> {
-    let split = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let named = std::env::var(C_COMPILER).ok().map(split);
-    let usual = ["clang --target=wasm32", "python3 -m ziglang cc -target wasm32-freestanding"].map(|c| split(c.into()));
-    named.into_iter().chain(usual).find(|compiler| answers(compiler))
-}
-
-/// Whether the compiler is there and knows the target.
-fn answers(compiler: &[String]) -> bool {
-    let Some((program, arguments)) = compiler.split_first() else { return false };
-    let version = Command::new(program).args(arguments).arg("--version").output();
-    version.is_ok_and(|output| output.status.success())
 }

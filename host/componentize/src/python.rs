@@ -10,6 +10,9 @@ use std::process::Command;
 const WORLD: &str = "plain-transformer";
 const WORLD_WIT: &str = "world plain-transformer { import host; export lifecycle; export transform; }\n";
 
+/// The variable that names the program `componentize-py`. What it makes is large and slow to compile, so it is asked for by name.
+pub const PYTHON_TOOL: &str = "SAWLOG_COMPONENTIZE_PY";
+
 /// Builds the module `app` of `folder` with the SDK in `library` by `tool`, and writes `<out>/<name>.wasm`, with `schema.json`
 /// of `schema` inside if there is one.
 pub fn build_python(

@@ -43,6 +43,9 @@ pub enum Verb {
     Setup(Setup),
     /// Say whether an hour is closed in the stores of object sinks: exit code 0 if it is, 1 if not yet.
     Complete(Complete),
+    /// Make, test and measure plugins.
+    #[command(subcommand)]
+    Plugin(crate::plugin::Verb),
     /// Verbs that speak to a running agent.
     #[command(flatten)]
     Control(crate::control::Verb),

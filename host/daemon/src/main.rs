@@ -13,6 +13,7 @@ mod diagnostics;
 mod graph;
 mod letters;
 mod own_log;
+mod plugin;
 mod preflight;
 mod run;
 mod schema;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         cli::Verb::Graph(options) => verbs::graph(&options),
         cli::Verb::Setup(options) => verbs::setup(&options),
         cli::Verb::Complete(options) => verbs::complete(&options),
+        cli::Verb::Plugin(verb) => verb.run().map_err(Into::into),
         cli::Verb::Control(verb) => verb.run().map_err(Into::into),
     };
     done.unwrap_or_else(|error| error.tell())

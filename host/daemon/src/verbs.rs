@@ -40,6 +40,9 @@ pub enum VerbError {
     /// What a running agent, or its data directory, was asked for.
     #[error(transparent)]
     Control(#[from] crate::control::ControlError),
+    /// What an author of a plugin asked for.
+    #[error(transparent)]
+    Plugin(#[from] crate::plugin::PluginError),
     /// Nobody reads what is printed.
     #[error("the output can't be written: {0}; let something read it")]
     Output(#[from] std::io::Error),
@@ -59,9 +62,13 @@ impl VerbError {
         eprintln!("{}", self.to_string().trim_end());
         match self {
             Self::Files(_) | Self::Refused(_) => ExitCode::from(CONFIG_IS_WRONG),
-            Self::Run(_) | Self::Setup(_) | Self::Complete(_) | Self::Control(_) | Self::Output(_) | Self::Json(_) => {
-                ExitCode::FAILURE
-            }
+            Self::Run(_)
+            | Self::Setup(_)
+            | Self::Complete(_)
+            | Self::Control(_)
+            | Self::Plugin(_)
+            | Self::Output(_)
+            | Self::Json(_) => ExitCode::FAILURE,
         }
     }
 }

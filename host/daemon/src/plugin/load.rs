@@ -1,0 +1,48 @@
+//! From what an author names to a plugin that runs.
+
+use std::path::{Path, PathBuf};
+
+use sawlog_chain::{Allow, Engine, EngineLimits, Plugin, PluginConfig};
+
+use super::{Loading, PluginError, build};
+
+/// A component and what runs it.
+pub struct Loaded {
+    engine: Engine,
+    bytes: Vec<u8>,
+    allow: Allow,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Loaded {
+    /// Builds what has to be built, and reads the component.
+    pub fn new(options: &Loading) -> Result<Self, PluginError> {
+        let path = if options.plugin.is_dir() { build::build(&options.plugin)? } else { options.plugin.clone() };
+        let bytes = std::fs::read(&path).map_err(PluginError::io(&path))?;
+        let may = |word: &str| options.allow.iter().any(|one| one == word);
+        let allow = Allow { state: may("state"), timers: may("timers"), kernels: may("kernels") };
+        let engine = Engine::new(EngineLimits { instances_max: 8, ..EngineLimits::default() }, None)?;
+        Ok(Self { engine, bytes, allow, path })
+    }
+
+    /// The plugin, configured with `config_json`, with the files of `files` if there is such a folder.
+    pub fn plugin(&self, config_json: String, files: Option<&Path>) -> Result<Plugin, PluginError> {
+        let files = files.filter(|folder| folder.is_dir()).map(read_files).transpose()?.unwrap_or_default();
+        let name = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let config = PluginConfig { config_json, files, allow: self.allow, ..PluginConfig::default() };
+        Ok(self.engine.load(&name, &self.bytes, config)?)
+    }
+}
+
+/// The files of `folder` by their names.
+fn read_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, PluginError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(PluginError::io(folder))? {
+        let path = entry.map_err(PluginError::io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.push((name, std::fs::read(&path).map_err(PluginError::io(&path))?));
+    }
+    files.sort();
+    Ok(files)
+}

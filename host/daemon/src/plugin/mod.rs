@@ -1,0 +1,142 @@
+//! `sawlog plugin`: what authors of plugins need. A verb is a file; none of them knows a running agent or a configuration.
+
+mod bench;
+mod build;
+mod create;
+mod inspect;
+mod load;
+mod run;
+mod sdk;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use thiserror::Error;
+
+/// Verbs for authors of plugins.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Write a new plugin that builds and passes its test.
+    New(create::Options),
+    /// Make a component of a plugin's sources.
+    Build(build::Options),
+    /// Build a plugin and hold it against its golden files, under several cuts of batches and resets of instances.
+    Test(test::Options),
+    /// Run records from standard input through a plugin, one outcome a line.
+    Run(run::Options),
+    /// Measure a plugin over records from a file.
+    Bench(bench::Options),
+    /// Show what a component is: its digest, size, imports, exports and the schema of its configuration.
+    Inspect(inspect::Options),
+}
+
+/// How a plugin is loaded for a trial.
+#[derive(Debug, Args)]
+pub struct Loading {
+    /// The component, or a folder of sources, which is built first.
+    #[arg(default_value = ".")]
+    pub plugin: PathBuf,
+    /// What the plugin may: `state`, `timers`, `kernels`. Nothing where none is given, as in a configuration.
+    #[arg(long, value_delimiter = ',', value_parser = ["state", "timers", "kernels"])]
+    pub allow: Vec<String>,
+}
+
+/// Why a verb could not do its work.
+#[derive(Debug, Error)]
+pub enum PluginError {
+    /// A file or folder can't be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The name of a new plugin.
+    #[error("`{0}` is no name for a plugin; write 1 to 64 small letters, digits and hyphens, a letter first")]
+    Name(String),
+    /// There is something already.
+    #[error("{} is there already; choose another name, or remove it", .0.display())]
+    Exists(PathBuf),
+    /// No language was recognised.
+    #[error("{}: no sources of a plugin; expected Cargo.toml, go.mod, app.py or a .c file", .0.display())]
+    NoSources(PathBuf),
+    /// A tool is missing.
+    #[error("{0}")]
+    Tool(String),
+    /// The sources can't be built.
+    #[error(transparent)]
+    Build(#[from] sawlog_componentize::BuildError),
+    /// The file is no component.
+    #[error("{}: {source}", path.display())]
+    Component {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: sawlog_componentize::EncodeError,
+    },
+    /// No engine.
+    #[error(transparent)]
+    Engine(#[from] sawlog_chain::EngineError),
+    /// The plugin can't be loaded.
+    #[error(transparent)]
+    Load(#[from] sawlog_chain::LoadError),
+    /// Its schema can't be read.
+    #[error(transparent)]
+    Schema(#[from] sawlog_chain::SchemaError),
+    /// Input that is no record.
+    #[error("{place}: {source}; write one JSON object a line")]
+    Input {
+        /// Where the input comes from.
+        place: String,
+        /// Which line, and why.
+        source: sawlog_chain::trial::InputError,
+    },
+    /// The plugin could not go on.
+    #[error(transparent)]
+    Trial(#[from] sawlog_chain::RunError),
+    /// More than one view holds.
+    #[error("at most {max} records can be measured at once, {found} are there; take fewer")]
+    TooMany {
+        /// The most.
+        max: usize,
+        /// What is there.
+        found: usize,
+    },
+    /// A call failed.
+    #[error("the plugin fails: {0}")]
+    Call(sawlog_chain::CallFailure),
+    /// Nobody reads what is printed.
+    #[error("the output can't be written: {0}")]
+    Output(std::io::Error),
+}
+
+impl PluginError {
+    /// What failed at `path`.
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+impl Verb {
+    /// Does it.
+    pub fn run(&self) -> Result<ExitCode, PluginError> {
+        match self {
+            Self::New(options) => create::run(options),
+            Self::Build(options) => build::run(options),
+            Self::Test(options) => test::run(options),
+            Self::Run(options) => run::run(options),
+            Self::Bench(options) => bench::run(options),
+            Self::Inspect(options) => inspect::run(options),
+        }
+    }
+}
+
+/// Prints a line.
+fn say(line: &str) -> Result<(), PluginError> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout().lock(), "{line}").map_err(PluginError::Output)
+}

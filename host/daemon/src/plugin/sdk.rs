@@ -1,0 +1,134 @@
+//! The SDKs and templates, carried in this program: a new plugin needs nothing from elsewhere but its language's own tools.
+
+use clap::ValueEnum;
+
+/// The folder of a plugin that holds the SDK it was made with.
+pub const FOLDER: &str = ".sawlog";
+
+/// A file's path and content.
+pub type File = (&'static str, &'static str);
+
+/// A language with a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// Rust.
+    Rust,
+    /// Go, with the standard toolchain.
+    Go,
+    /// C.
+    C,
+    /// Python, with componentize-py.
+    Python,
+}
+
+impl Language {
+    /// The files of its SDK, which go below [`FOLDER`].
+    pub fn sdk(self) -> &'static [File] {
+        match self {
+            Self::Rust => RUST,
+            Self::Go => GO,
+            Self::C => C,
+            Self::Python => PYTHON,
+        }
+    }
+
+    /// The files of its template, in which `NAME` stands for the plugin's name.
+    pub fn template(self) -> &'static [File] {
+        match self {
+            Self::Rust => &[
+                ("Cargo.toml", include_str!("template/rust/Cargo.toml.txt")),
+                ("src/lib.rs", include_str!("template/rust/src/lib.rs.txt")),
+            ],
+            Self::Go => &[
+                ("go.mod", include_str!("template/go/go.mod.txt")),
+                ("main.go", include_str!("template/go/main.go.txt")),
+            ],
+            Self::C => &[("plugin.c", include_str!("template/c/plugin.c.txt"))],
+            Self::Python => &[("app.py", include_str!("template/python/app.py.txt"))],
+        }
+    }
+}
+
+/// What every plugin has, whatever its language.
+pub const SHARED: &[File] = &[
+    ("schema.json", include_str!("template/schema.json")),
+    ("golden/usual/config.json", include_str!("template/golden/config.json")),
+    ("golden/usual/input.ndjson", include_str!("template/golden/input.ndjson")),
+    ("golden/usual/output.ndjson", include_str!("template/golden/output.ndjson")),
+    (".gitignore", include_str!("template/gitignore")),
+];
+
+const RUST: &[File] = &[
+    ("sdk/rust/Cargo.toml", include_str!("../../../../sdk/rust/Cargo.toml")),
+    ("sdk/rust/bindings/stateful/Cargo.toml", include_str!("../../../../sdk/rust/bindings/stateful/Cargo.toml")),
+    ("sdk/rust/bindings/stateful/src/lib.rs", include_str!("../../../../sdk/rust/bindings/stateful/src/lib.rs")),
+    ("sdk/rust/bindings/transformer/Cargo.toml", include_str!("../../../../sdk/rust/bindings/transformer/Cargo.toml")),
+    ("sdk/rust/bindings/transformer/src/lib.rs", include_str!("../../../../sdk/rust/bindings/transformer/src/lib.rs")),
+    ("sdk/rust/src/batch.rs", include_str!("../../../../sdk/rust/src/batch.rs")),
+    ("sdk/rust/src/bindings.rs", include_str!("../../../../sdk/rust/src/bindings.rs")),
+    ("sdk/rust/src/edits.rs", include_str!("../../../../sdk/rust/src/edits.rs")),
+    ("sdk/rust/src/export.rs", include_str!("../../../../sdk/rust/src/export.rs")),
+    ("sdk/rust/src/hash.rs", include_str!("../../../../sdk/rust/src/hash.rs")),
+    ("sdk/rust/src/host.rs", include_str!("../../../../sdk/rust/src/host.rs")),
+    ("sdk/rust/src/kernels.rs", include_str!("../../../../sdk/rust/src/kernels.rs")),
+    ("sdk/rust/src/keyed.rs", include_str!("../../../../sdk/rust/src/keyed.rs")),
+    ("sdk/rust/src/lib.rs", include_str!("../../../../sdk/rust/src/lib.rs")),
+    ("sdk/rust/src/plugin.rs", include_str!("../../../../sdk/rust/src/plugin.rs")),
+    ("sdk/rust/src/record.rs", include_str!("../../../../sdk/rust/src/record.rs")),
+    ("sdk/rust/src/testing.rs", include_str!("../../../../sdk/rust/src/testing.rs")),
+    ("sdk/rust/src/watermark.rs", include_str!("../../../../sdk/rust/src/watermark.rs")),
+    ("sdk/rust/src/windows.rs", include_str!("../../../../sdk/rust/src/windows.rs")),
+    ("sdk/rust/src/windows/session.rs", include_str!("../../../../sdk/rust/src/windows/session.rs")),
+    ("wit/0.1.0/host.wit", include_str!("../../../../wit/0.1.0/host.wit")),
+    ("wit/0.1.0/lifecycle.wit", include_str!("../../../../wit/0.1.0/lifecycle.wit")),
+    ("wit/0.1.0/types.wit", include_str!("../../../../wit/0.1.0/types.wit")),
+    ("wit/0.1.0/worlds.wit", include_str!("../../../../wit/0.1.0/worlds.wit")),
+];
+
+const GO: &[File] = &[
+    ("sdk/go/abi_wasip1.go", include_str!("../../../../sdk/go/abi_wasip1.go")),
+    ("sdk/go/batch.go", include_str!("../../../../sdk/go/batch.go")),
+    ("sdk/go/edits.go", include_str!("../../../../sdk/go/edits.go")),
+    ("sdk/go/go.mod", include_str!("../../../../sdk/go/go.mod")),
+    ("sdk/go/host.go", include_str!("../../../../sdk/go/host.go")),
+    ("sdk/go/host_native.go", include_str!("../../../../sdk/go/host_native.go")),
+    ("sdk/go/host_wasip1.go", include_str!("../../../../sdk/go/host_wasip1.go")),
+    ("sdk/go/plugin.go", include_str!("../../../../sdk/go/plugin.go")),
+    ("sdk/go/stateful/exports_wasip1.go", include_str!("../../../../sdk/go/stateful/exports_wasip1.go")),
+    ("sdk/go/stateful/stateful.go", include_str!("../../../../sdk/go/stateful/stateful.go")),
+    ("sdk/go/testing.go", include_str!("../../../../sdk/go/testing.go")),
+];
+
+const C: &[File] = &[("sdk/c/sawlog_plugin.h", include_str!("../../../../sdk/c/sawlog_plugin.h"))];
+
+const PYTHON: &[File] = &[("sdk/python/sawlog.py", include_str!("../../../../sdk/python/sawlog.py"))];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Whether every file of `folder` that ends in `ending` is carried.
+    fn carries(files: &[File], folder: &str, ending: &str) {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut found = 0;
+        for entry in std::fs::read_dir(repository.join(folder)).expect("the repository") {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            if name.ends_with(ending) && !name.ends_with("_test.go") {
+                let path = format!("{folder}/{name}");
+                assert!(files.iter().any(|(carried, _)| *carried == path), "{path} is not carried");
+                found += 1;
+            }
+        }
+        assert!(found > 0, "{folder} has no {ending}");
+    }
+
+    #[test]
+    fn the_sdks_are_carried_whole() {
+        carries(RUST, "sdk/rust/src", ".rs");
+        carries(RUST, "sdk/rust/src/windows", ".rs");
+        carries(RUST, "wit/0.1.0", ".wit");
+        carries(GO, "sdk/go", ".go");
+        carries(GO, "sdk/go/stateful", ".go");
+    }
+}
