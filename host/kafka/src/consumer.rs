@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -119,6 +119,12 @@ pub trait Consumer: Send {
     fn round_trip(&self) -> Option<Duration> {
         None
     }
+
+    /// Whether nothing lay behind what was read of `partition` when the client last looked. Offsets can't tell: what ends a
+    /// transaction has one and is no message.
+    fn was_at_end(&self, _partition: &PartitionRef) -> bool {
+        false
+    }
 }
 
 /// librdkafka's.
@@ -132,6 +138,8 @@ struct Group {
     round_trip: AtomicU64,
     /// Why the group was left; whoever polls is to open another consumer.
     left: Mutex<Option<ClientError>>,
+    /// Partitions that were read to their ends.
+    at_end: Mutex<BTreeSet<PartitionRef>>,
 }
 
 impl LibrdkafkaConsumer {
@@ -158,7 +166,8 @@ impl LibrdkafkaConsumer {
             settings.set("group.instance.id", instance);
         }
         let (ailment, changes, round_trip) = (Ailment::default(), Mutex::default(), AtomicU64::new(0));
-        let group = Group { ailment, positions, changes, round_trip, left: Mutex::default() };
+        let (left, at_end) = (Mutex::default(), Mutex::default());
+        let group = Group { ailment, positions, changes, round_trip, left, at_end };
         let consumer = settings.create_with_context(group).map_err(|error| ClientError::of("consumer", &error))?;
         Ok(Self(consumer))
     }
@@ -176,6 +185,11 @@ impl ClientContext for Group {
         self.ailment.note(&error, reason);
     }
     fn stats(&self, statistics: Statistics) {
+        let at_end = statistics.topics.values().flat_map(|topic| {
+            let read = topic.partitions.values().filter(|p| p.eof_offset >= 0 && p.eof_offset >= p.ls_offset);
+            read.map(|p| PartitionRef { topic: topic.topic.clone(), partition: p.partition })
+        });
+        *self.at_end.lock().unwrap_or_else(PoisonError::into_inner) = at_end.collect();
         let windows = statistics.brokers.into_values().filter_map(|broker| broker.rtt);
         let slowest = windows.filter(|window| window.cnt > 0).map(|window| window.avg.max(0).cast_unsigned()).max();
         self.round_trip.store(slowest.unwrap_or(0), Ordering::Relaxed);
@@ -344,6 +358,10 @@ impl Consumer for LibrdkafkaConsumer {
     fn round_trip(&self) -> Option<Duration> {
         let microseconds = self.0.context().round_trip.load(Ordering::Relaxed);
         (microseconds > 0).then(|| Duration::from_micros(microseconds))
+    }
+
+    fn was_at_end(&self, partition: &PartitionRef) -> bool {
+        self.0.context().at_end.lock().unwrap_or_else(PoisonError::into_inner).contains(partition)
     }
 }
 

@@ -320,6 +320,7 @@ impl Frontier {
                 continue;
             }
             let (_, high) = consumer.offsets().bounds(&place)?;
+            let high = if consumer.was_at_end(&place) { end } else { high };
             if let Some(tracked) = self.shared.lock().partitions.get_mut(&generation) {
                 tracked.lag = high.saturating_sub(end);
             }
