@@ -24,7 +24,7 @@ pub struct Tuning {
     pub read: ReadLimits,
     /// Input bytes of one PLAN entry.
     pub stride_bytes_max: u64,
-    /// How long a lane waits for a full sink before that sink leaves it.
+    /// How long a lane waits for a full sink before that sink leaves it: the others wait with it.
     pub patience: Duration,
     /// A partition without input for this long gives out what its plugins hold back.
     pub idle_timeout: Duration,
@@ -41,7 +41,7 @@ impl Default for Tuning {
         Self {
             read: crate::lane::READ,
             stride_bytes_max: 4 << 20,
-            patience: Duration::from_millis(500),
+            patience: Duration::from_millis(250),
             idle_timeout: Duration::from_secs(5),
             retry: Duration::from_millis(200),
             accept_skew: false,

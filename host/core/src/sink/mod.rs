@@ -23,7 +23,7 @@ use crate::ports::{Chains, Clock, Offer, SinkPort};
 use crate::tasks::Tasks;
 use crate::{SinkId, SourceId};
 use event_listener::Event;
-use futures_util::future::{Either, select};
+use futures_util::future::select;
 use sawlog_record::id::Generation;
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -35,7 +35,7 @@ use std::time::Duration;
 pub struct SinkTuning {
     /// Input bytes of one request, transaction or append.
     pub batch_bytes_max: usize,
-    /// How long the first row of a batch waits for more.
+    /// Between two batches, so that the first row of a batch waits no longer.
     pub batch_age_max: Duration,
     /// Staged bytes at which an object sink seals.
     pub roll_bytes_max: u64,
@@ -102,6 +102,8 @@ pub struct Sink {
     status: Mutex<SinkStatus>,
     observer: OnceLock<Arc<dyn Observer>>,
     flush: Event,
+    /// When it took the batch before.
+    taken_at: Mutex<Option<Duration>>,
     tasks: Tasks,
     flushing: std::sync::atomic::AtomicBool,
     /// A loss is being journalled: until it is durable nothing is passed over.
@@ -155,6 +157,7 @@ impl Sink {
             status: Mutex::default(),
             observer: OnceLock::new(),
             flush: Event::new(),
+            taken_at: Mutex::default(),
             tasks: Tasks::default(),
             flushing: std::sync::atomic::AtomicBool::new(false),
             giving_up: std::sync::atomic::AtomicBool::new(false),
@@ -274,7 +277,8 @@ impl Sink {
         Record::Cursor { sink: self.id.clone(), marks, facts }
     }
 
-    /// Waits for batches: until there is enough, the first has waited long enough, or a flush is asked for.
+    /// Waits for batches: until there is enough, until `batch_age_max` has passed since the batch before was taken, or until a
+    /// flush is asked for. So what comes after a quiet while goes at once, and nothing waits longer than that age.
     async fn next_offers(&self) -> Vec<Offer> {
         loop {
             let (offered, flush) = (self.intake.offered(), self.flush.listen());
@@ -286,17 +290,17 @@ impl Sink {
             }
             select(offered, flush).await;
         }
-        let deadline = self.clock.elapsed() + self.tuning.batch_age_max;
+        let before = *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = before.map_or(Duration::ZERO, |before| before + self.tuning.batch_age_max);
         loop {
             let (offered, flush) = (self.intake.offered(), self.flush.listen());
             let now = self.clock.elapsed();
             if self.intake.backlog().1 >= self.tuning.batch_bytes_max || self.flushes() || now >= deadline {
+                *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
                 return self.intake.take(self.tuning.batch_bytes_max);
             }
             let wait = pin!(self.clock.sleep(deadline - now));
-            if let Either::Right(_) = select(select(offered, flush), wait).await {
-                return self.intake.take(self.tuning.batch_bytes_max);
-            }
+            select(select(offered, flush), wait).await;
         }
     }
 }
