@@ -77,7 +77,8 @@ pub(crate) fn scan(
             }
         }
     }
-    scanned.leftover = body.get(at..).unwrap_or_default().iter().any(|&byte| byte != 0);
+    let rest = body.get(at..).unwrap_or_default();
+    scanned.leftover = zeroes(rest) < rest.len();
     scanned
 }
 
@@ -114,10 +115,29 @@ fn search(body: &[u8], incarnation: &[u8; 16], first: Lsn, from: usize, mut dura
                 durable = durable.max(found.durable);
                 at += found.bytes;
             }
-            None => at += 1,
+            None => {
+                at += 1;
+                if matches!(body.get(at..at + 16), Some([0, .., 0])) {
+                    at = past_zeroes(body, at);
+                }
+            }
         }
     }
     (next, durable)
+}
+
+/// The first place at or behind `at`, which is not 0, where a frame may begin: its address, 8 to 15 bytes behind its first, is no
+/// zero. A segment that was just begun is zeroes nearly all, and a start waits for this search.
+fn past_zeroes(body: &[u8], at: usize) -> usize {
+    let run = zeroes(body.get(at..).unwrap_or_default());
+    at + run.saturating_sub(15)
+}
+
+/// How many zeroes `bytes` begin with.
+fn zeroes(bytes: &[u8]) -> usize {
+    let blocks = bytes.chunks_exact(64).take_while(|block| block.iter().fold(0, |sum, byte| sum | byte) == 0);
+    let whole = blocks.count() * 64;
+    whole + bytes[whole..].iter().take_while(|byte| **byte == 0).count()
 }
 
 #[cfg(test)]
@@ -204,6 +224,19 @@ mod tests {
             assert!(seen == frames[..kept] && scanned.damaged.is_empty(), "length {len}");
             let (seen, scanned) = read(&bytes[..len], Limit::Exact(end), &bytes);
             assert!(seen == frames[..kept] && scanned.damaged.len() == 1 && scanned.end == end, "length {len}");
+        }
+    }
+
+    #[test]
+    fn frames_behind_any_run_of_zeroes_are_found() {
+        for gap in (1..200).chain([4_095, 4_096, 5_000]) {
+            for address in [FIRST, 1 << 40, 255 << 56] {
+                let mut body = vec![0; gap];
+                frame::encode(&mut body, &ID, address + gap as u64, 7, &[0; 40]);
+                body.extend([0; 100]);
+                assert_eq!(search(&body, &ID, address, 1, 0), (Some(gap), 7), "{gap} zeroes, address {address}");
+            }
+            assert_eq!(search(&vec![0; gap], &ID, FIRST, 1, 0), (None, 0));
         }
     }
 
