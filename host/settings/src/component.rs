@@ -79,12 +79,15 @@ pub enum OnError {
 }
 
 /// Which of record id, agent, source, position and received time a sink writes into every row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
     /// All of them, so that a reader can audit and find a repeat by itself.
     Full,
+    /// The received time alone.
+    Received,
     /// None of them.
+    #[default]
     None,
 }
 
@@ -107,7 +110,7 @@ pub struct Batch {
     pub bytes: Option<ByteSize>,
     /// Records in a batch. The sink's own default where none is given.
     pub records: Option<Count>,
-    /// Age of the oldest record in a batch.
+    /// Time between two batches, so that no record waits longer; what comes after a quiet while goes at once.
     pub age: Period,
 }
 

@@ -9,6 +9,7 @@ use rows::Rows;
 use sawlog_core::ports::{DocumentOutcome, DocumentStore, Offer, SinkError};
 use sawlog_record::id::Generation;
 use sawlog_settings::Secret;
+use sawlog_settings::component::Provenance;
 use sawlog_sinks::elasticsearch::ElasticsearchDocuments;
 use sawlog_sinks::elasticsearch::config::{ElasticsearchAuth, ElasticsearchSink};
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ fn options(url: &str, index: &str, more: &Value) -> ElasticsearchSink {
 }
 
 fn open(url: &str, index: &str, more: &Value) -> ElasticsearchDocuments {
-    ElasticsearchDocuments::open(&options(url, index, more), "node-1", true, true).expect("the sink opens")
+    ElasticsearchDocuments::open(&options(url, index, more), "node-1", Provenance::Full, true).expect("the sink opens")
 }
 
 fn rows() -> Rows {
@@ -179,7 +180,8 @@ async fn what_is_no_concrete_durable_index_is_refused_with_a_remedy() {
         );
         assert_eq!(server.numbers(&index).await, BTreeMap::new(), "nothing was written");
         let lax =
-            ElasticsearchDocuments::open(&options(&server.url, &index, &json!({})), "node-1", true, false).unwrap();
+            ElasticsearchDocuments::open(&options(&server.url, &index, &json!({})), "node-1", Provenance::Full, false)
+                .unwrap();
         assert_eq!(done(&lax.create(&all(&offer)).await.unwrap()), 5);
 
         let index = server.unique("async");
@@ -311,7 +313,7 @@ async fn a_server_is_trusted_by_its_authority_and_trusts_by_password() {
         options
     };
     let create = async |options: &ElasticsearchSink| {
-        let sink = ElasticsearchDocuments::open(options, "node-1", true, true).unwrap();
+        let sink = ElasticsearchDocuments::open(options, "node-1", Provenance::Full, true).unwrap();
         sink.create(&all(&rows().offer(0..5))).await
     };
     assert_eq!(done(&create(&written(Some(&ca), &password)).await.unwrap()), 5);
@@ -327,7 +329,7 @@ async fn requests_carry_credentials_headers_and_compression() {
     let (url, seen) = scripted(script()).await;
     let mut written = options(&url, "logs", &json!({ "headers": { "x-team": "blue" } }));
     written.auth = Some(ElasticsearchAuth { api_key: Some(Secret::clear("a2V5")), ..ElasticsearchAuth::default() });
-    let sink = ElasticsearchDocuments::open(&written, "node-1", true, true).unwrap();
+    let sink = ElasticsearchDocuments::open(&written, "node-1", Provenance::Full, true).unwrap();
     assert!(sink.create(&all(&rows().offer(0..3))).await.is_err());
     let requests = seen.lock().unwrap().clone();
     let bulk = requests.iter().find(|s| s.path.starts_with("/_bulk")).expect("documents were sent");
@@ -343,7 +345,7 @@ async fn requests_carry_credentials_headers_and_compression() {
     let mut written = options(&format!("{url}/behind/a/proxy"), "logs", &json!({ "gzip": false }));
     let password = Some(Secret::clear("p"));
     written.auth = Some(ElasticsearchAuth { username: Some("u".into()), password, ..ElasticsearchAuth::default() });
-    let sink = ElasticsearchDocuments::open(&written, "node-1", true, true).unwrap();
+    let sink = ElasticsearchDocuments::open(&written, "node-1", Provenance::Full, true).unwrap();
     assert!(sink.create(&all(&rows().offer(0..3))).await.is_err());
     let requests = seen.lock().unwrap().clone();
     assert!(requests.iter().all(|s| s.header("authorization") == Some("Basic dTpw")), "{requests:?}");

@@ -10,6 +10,7 @@ use sawlog_core::journal::Mark;
 use sawlog_core::ports::{SinkError, TransactionLog};
 use sawlog_record::id::Generation;
 use sawlog_settings::checked::NameTemplate;
+use sawlog_settings::component::Provenance;
 use sawlog_settings::connection::{Sasl, SaslMechanism};
 use sawlog_settings::{ByteSize, Secret};
 use sawlog_sinks::kafka::config::KafkaSink;
@@ -51,7 +52,7 @@ impl Bench {
     }
 
     fn sink(&self) -> KafkaTransactions {
-        KafkaTransactions::open(&self.options, &self.owner, true).expect("the sink opens")
+        KafkaTransactions::open(&self.options, &self.owner, Provenance::Full).expect("the sink opens")
     }
 }
 

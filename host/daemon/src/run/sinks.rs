@@ -10,7 +10,7 @@ use sawlog_core::ports::SinkPort;
 use sawlog_core::sink::{IntakeLimits, SinkTuning};
 use sawlog_kafka::PartitionRef;
 use sawlog_settings::checked::NameTemplate;
-use sawlog_settings::component::{OnBudget, OnError, Provenance};
+use sawlog_settings::component::{OnBudget, OnError};
 use sawlog_settings::{Delivery, format::Roll};
 use sawlog_sinks::elasticsearch::ElasticsearchDocuments;
 use sawlog_sinks::kafka::KafkaTransactions;
@@ -35,7 +35,7 @@ pub fn open(name: &str, sink: &Sink, agent: &str, data_dir: &Path) -> Result<Sin
     let owner = Owner { agent: agent.to_owned(), sink: name.to_owned(), data_dir: data_dir.to_owned() };
     let mut common = sink.common.clone();
     common.provenance = Some(sink.provenance);
-    let provenance = sink.provenance == Provenance::Full;
+    let provenance = sink.provenance;
     Ok(match &sink.options {
         SinkOptions::File(options) => file::open(options, &common, &owner).map_err(|e| refuse(e.to_string()))?,
         SinkOptions::S3(options) => s3::open(options, &common, &owner).map_err(|e| refuse(e.to_string()))?,

@@ -44,10 +44,38 @@ pub(super) fn same(bytes: &[u8], a: usize, b: usize, len: usize) -> bool {
     }
 }
 
-/// The last bytes of the arena, one by one.
-#[cold]
-#[inline(never)]
+/// Fewer bytes than one step looks at, behind which nothing may be looked at: with what stands before them, or with spaces.
+#[inline]
 fn plain_end_of_tail(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
-    from + rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').unwrap_or(rest.len())
+    let (mut block, shift) = ([b' '; LANES], LANES.saturating_sub(rest.len()));
+    let mask = match bytes.last_chunk::<LANES>() {
+        Some(last) => stops(*last) >> shift,
+        None => {
+            block[..rest.len()].copy_from_slice(rest);
+            stops(block)
+        }
+    };
+    from + if mask == 0 { rest.len() } else { mask.trailing_zeros() as usize }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_where_a_plain_search_finds_it() {
+        for len in 0..50 {
+            for stop in (0..len).map(Some).chain([None]) {
+                for byte in [b'"', b'\\', 0, 0x1f] {
+                    let mut text = vec![b'a'; len];
+                    stop.into_iter().for_each(|at| text[at] = byte);
+                    for from in 0..=len {
+                        let found = text[from..].iter().position(|b| *b != b'a').map_or(len, |at| from + at);
+                        assert_eq!(plain_end(&text, from), found, "{len} bytes, stop {stop:?}, from {from}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ use sawlog_core::ports::{AppendFile, Offer, SinkError, SinkPort};
 use sawlog_core::sink::Letter;
 use sawlog_record::batch::Output;
 use sawlog_record::path::Path;
-use sawlog_settings::component::{self, SinkCommon};
+use sawlog_settings::component::SinkCommon;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ pub fn open(options: &ConsoleSink, common: &SinkCommon, owner: &Owner) -> SinkPo
         Stream::Stdout => Box::new(io::stdout()),
         Stream::Stderr => Box::new(io::stderr()),
     };
-    let provenance = common.provenance == Some(component::Provenance::Full);
+    let provenance = common.provenance.unwrap_or_default();
     let writer = RowWriter { provenance, time_member: None };
     let writer = (options.format == ConsoleFormat::Json).then_some(writer);
     SinkPort::Append(Arc::new(Console::new(printer, writer, owner.agent.clone())))

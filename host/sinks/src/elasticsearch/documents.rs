@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sawlog_core::ports::Offer;
 use sawlog_record::batch::Batch;
 use sawlog_record::id::RecordIds;
+use sawlog_settings::component;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub struct Documents {
 }
 
 impl Encoder {
-    pub fn new(names: IndexNames, agent: &str, provenance: bool, with_ids: bool) -> Self {
+    pub fn new(names: IndexNames, agent: &str, provenance: component::Provenance, with_ids: bool) -> Self {
         let writer = RowWriter { provenance, time_member: Some(TIME_MEMBER.to_owned()) };
         Self { names, writer, agent: agent.to_owned(), with_ids }
     }

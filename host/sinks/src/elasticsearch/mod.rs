@@ -14,6 +14,7 @@ use client::{Answer, Client};
 use documents::{Documents, Encoder};
 use index::{IndexNames, IndexState};
 use sawlog_core::ports::{DocumentOutcome, DocumentStore, Offer, SinkError};
+use sawlog_settings::component;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -68,7 +69,7 @@ impl ElasticsearchDocuments {
     pub fn open(
         options: &ElasticsearchSink,
         agent: &str,
-        provenance: bool,
+        provenance: component::Provenance,
         exactly_once: bool,
     ) -> Result<Self, OpenError> {
         let activity = Arc::new(Activity::default());

@@ -42,6 +42,13 @@ impl JsonLines {
 }
 
 impl Encoder for JsonLines {
+    fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.block.is_empty() && self.block.capacity() < buffer.capacity() {
+            buffer.clear();
+            self.block = buffer;
+        }
+    }
+
     fn append(&mut self, output: &Output, provenance: &Provenance<'_>) -> Result<(), FormatError> {
         let shared = Shared::of(&output.batch, provenance);
         for row in output.iter() {

@@ -48,6 +48,9 @@ pub fn encoder(format: ObjectFormat, columns: &[Column], writer: RowWriter) -> R
 
 /// An encoder of one object or of one appended frame.
 pub trait Encoder: Send {
+    /// Gives a buffer of an earlier object to write into, so that a large one need not grow again.
+    fn reuse(&mut self, _buffer: Vec<u8>) {}
+
     /// Adds the rows of `output`.
     fn append(&mut self, output: &Output, provenance: &Provenance<'_>) -> Result<(), FormatError>;
 

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use sawlog_record::batch::{Batch, Field, Row, Span, ValueKind};
 use sawlog_record::id::{RecordIdText, RecordIds};
 use sawlog_record::{json, time};
+use sawlog_settings::component;
 use std::cell::RefCell;
 
 /// Name of the member that holds record id, agent, source, position and times.
@@ -26,8 +27,8 @@ pub struct Provenance<'a> {
 /// Writes rows as JSON objects.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RowWriter {
-    /// Add the member `sawlog`.
-    pub provenance: bool,
+    /// What the member `sawlog` holds, if there is one.
+    pub provenance: component::Provenance,
     /// Add the event time as RFC 3339 under this name, such as `@timestamp`.
     pub time_member: Option<String>,
 }
@@ -39,6 +40,9 @@ pub struct Shared {
     /// `,"agent":"…","source":"…","generation":"…","position":`
     middle: Vec<u8>,
     tail: RefCell<Tail>,
+    names: RefCell<Names>,
+    /// A received time and its JSON text: records that were read together have the same.
+    received: RefCell<(i64, Vec<u8>)>,
 }
 
 /// The last members of the row before and their JSON text: what a source says of its records is the same in every row, in
@@ -75,6 +79,34 @@ impl Tail {
     }
 }
 
+/// The names that members had in the row before, by their place, with quotes and colon: decoders that give the names themselves
+/// give them in the very same spans.
+#[derive(Clone, Debug, Default)]
+struct Names(Vec<(Span, Vec<u8>)>);
+
+impl Names {
+    /// Appends member number `at` of a row.
+    fn member(&mut self, at: usize, batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) {
+        if self.0.len() <= at {
+            self.0.resize(at + 1, Default::default());
+        }
+        let (span, text) = &mut self.0[at];
+        if *span != field.key || text.is_empty() {
+            *span = field.key;
+            text.clear();
+            json::quote(field.key.of(&batch.arena), text);
+            text.push(b':');
+        }
+        if out.len() > start {
+            out.push(b',');
+        }
+        out.extend_from_slice(text);
+        if !batch.value(field.value, field.kind).write_json(out) {
+            exact_member(batch, fields, field.key.of(&batch.arena), field, start, out);
+        }
+    }
+}
+
 impl Shared {
     /// What all rows of `batch` share.
     pub fn of(batch: &Batch, provenance: &Provenance<'_>) -> Self {
@@ -84,7 +116,28 @@ impl Shared {
             json::write_escaped(value.as_bytes(), &mut middle);
         }
         middle.extend_from_slice(format!("\",\"generation\":\"{}\",\"position\":", batch.generation).as_bytes());
-        Self { ids: RecordIds::of(provenance.source, batch.generation), middle, tail: RefCell::default() }
+        Self {
+            ids: RecordIds::of(provenance.source, batch.generation),
+            middle,
+            tail: RefCell::default(),
+            names: RefCell::default(),
+            received: RefCell::default(),
+        }
+    }
+
+    /// Appends the member `sawlog` with the received time alone.
+    fn write_received(&self, row: &Row, start: usize, out: &mut Vec<u8>) {
+        let mut received = self.received.borrow_mut();
+        let (of, text) = &mut *received;
+        if *of != row.received || text.is_empty() {
+            *of = row.received;
+            text.clear();
+            text.extend_from_slice(b"{\"received\":\"");
+            time::write_rfc3339(row.received, text);
+            text.extend_from_slice(b"\"}");
+        }
+        key(PROVENANCE.as_bytes(), start, out);
+        out.extend_from_slice(text);
     }
 
     /// The id of a row of the batch.
@@ -109,9 +162,16 @@ impl RowWriter {
                 });
                 shared.tail.borrow_mut().write(batch, fields, behind, start, out);
             }
-            None => fields.iter().for_each(|field| {
+            None if self.needs_a_name_of(batch, fields) => fields.iter().for_each(|field| {
                 self.renamed_member(batch, fields, field, start, out);
             }),
+            None => {
+                let mut names = shared.names.borrow_mut();
+                fields.iter().enumerate().for_each(|(at, field)| match row.input.holds(field.key) {
+                    true => _ = member(batch, fields, field, start, out),
+                    false => names.member(at, batch, fields, field, start, out),
+                });
+            }
         }
         if let Some(name) = &self.time_member {
             key(name.as_bytes(), start, out);
@@ -119,19 +179,26 @@ impl RowWriter {
             time::write_rfc3339(row.time, out);
             out.push(b'"');
         }
-        if self.provenance {
-            write_provenance(batch, row, shared, start, out);
+        match self.provenance {
+            component::Provenance::Full => write_provenance(batch, row, shared, start, out),
+            component::Provenance::Received => shared.write_received(row, start, out),
+            component::Provenance::None => {}
         }
         out.push(b'}');
     }
 
+    fn has_provenance(&self) -> bool {
+        self.provenance != component::Provenance::None
+    }
+
     fn reserved(&self, name: &[u8]) -> bool {
-        (self.provenance && name == PROVENANCE.as_bytes())
+        (self.has_provenance() && name == PROVENANCE.as_bytes())
             || self.time_member.as_ref().is_some_and(|member| member.as_bytes() == name)
     }
 
     fn needs_a_name_of(&self, batch: &Batch, fields: &[Field]) -> bool {
-        (self.provenance || self.time_member.is_some()) && fields.iter().any(|f| self.reserved(f.key.of(&batch.arena)))
+        (self.has_provenance() || self.time_member.is_some())
+            && fields.iter().any(|f| self.reserved(f.key.of(&batch.arena)))
     }
 
     fn renamed_member(&self, batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mut Vec<u8>) -> bool {
@@ -179,13 +246,19 @@ fn named_member(batch: &Batch, fields: &[Field], name: &[u8], field: &Field, sta
     if batch.value(field.value, field.kind).write_json(out) {
         return true;
     }
+    exact_member(batch, fields, name, field, start, out);
+    false
+}
+
+/// Appends a second member with the exact bytes of a text that is not UTF-8.
+#[cold]
+fn exact_member(batch: &Batch, fields: &[Field], name: &[u8], field: &Field, start: usize, out: &mut Vec<u8>) {
     debug_assert_eq!(field.kind, ValueKind::Text, "only text can hold invalid utf-8");
     key(&free_name(batch, fields, name, BASE64_SUFFIX), start, out);
     out.push(b'"');
     let exact = base64::engine::general_purpose::STANDARD.encode(field.value.of(&batch.arena));
     out.extend_from_slice(exact.as_bytes());
     out.push(b'"');
-    false
 }
 
 /// Appends `,"name":`, without the comma at the start of the object.

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use sawlog_record::batch::{Batch, Input, InputRecord, Span};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format, KeepOriginal, Source, TimestampSpec};
 use sawlog_record::id::{Generation, record_id};
+use sawlog_settings::component;
 use sawlog_settings::format::{ColumnType, FIXED_COLUMNS};
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -57,7 +58,7 @@ fn plain() -> JsonLines {
 }
 
 fn with_provenance() -> RowWriter {
-    RowWriter { provenance: true, ..RowWriter::default() }
+    RowWriter { provenance: component::Provenance::Full, ..RowWriter::default() }
 }
 
 #[test]
@@ -89,9 +90,17 @@ fn invalid_utf8_is_kept_exactly() {
 }
 
 #[test]
+fn the_received_time_can_be_all_that_is_added() {
+    let writer = RowWriter { provenance: component::Provenance::Received, time_member: None };
+    let rows = lines(&encoded(&mut JsonLines::new(writer), &output(&[br#"{"a":1}"#, br#"{"sawlog":2}"#])));
+    let added = json!({"received": "2026-11-24T13:55:36.000000001Z"});
+    assert_eq!(rows, [json!({"a": 1, "sawlog": added}), json!({"sawlog_original": 2, "sawlog": added})]);
+}
+
+#[test]
 fn provenance_says_where_a_row_comes_from() {
     let input: [&[u8]; 3] = [br#"{"t":"2026-11-24T13:00:00Z"}"#, b"{}", br#"{"sawlog":1,"sawlog_original":2,"ts":3}"#];
-    let writer = RowWriter { provenance: true, time_member: Some("ts".into()) };
+    let writer = RowWriter { provenance: component::Provenance::Full, time_member: Some("ts".into()) };
     let rows = lines(&encoded(&mut JsonLines::new(writer), &output(&input)));
     let id = |row: usize, pos| {
         let row_id = sawlog_record::id::RowId { pos, slot: 0, k: 1 << 16 };
@@ -243,7 +252,8 @@ fn the_page_for_readers_shows_what_is_written() {
     let json = batch(&[br#"{"level":"info","msg":"paid","n":1.50}"#], &source);
     let output = Output { rows: vec![0], batch: json };
     let provenance = Provenance { agent: "node-7", source: "app" };
-    for writer in [with_provenance(), RowWriter::default()] {
+    let received = RowWriter { provenance: component::Provenance::Received, ..RowWriter::default() };
+    for writer in [with_provenance(), received, RowWriter::default()] {
         let mut encoder = JsonLines::new(writer);
         encoder.append(&output, &provenance).unwrap();
         let line = String::from_utf8(encoder.finish().unwrap()).unwrap();

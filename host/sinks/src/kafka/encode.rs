@@ -8,6 +8,7 @@ use sawlog_kafka::Message;
 use sawlog_record::id::RecordIds;
 use sawlog_record::template::{Rendering, Template};
 use sawlog_record::time;
+use sawlog_settings::component;
 use std::ops::Range;
 
 /// Turns rows into messages.
@@ -18,7 +19,7 @@ pub struct Encoder {
     rendering: Rendering,
     writer: RowWriter,
     agent: String,
-    provenance: bool,
+    provenance: component::Provenance,
     message_bytes_max: usize,
 }
 
@@ -37,7 +38,7 @@ struct EncodedRow {
     topic: Range<usize>,
     key: Option<Range<usize>>,
     value: Range<usize>,
-    headers: Option<[Range<usize>; HEADERS.len()]>,
+    headers: [Option<Range<usize>>; HEADERS.len()],
 }
 
 /// Headers that say where a row comes from.
@@ -49,7 +50,7 @@ impl Encoder {
         topics: Names,
         key: Option<Template>,
         owner: &Owner,
-        provenance: bool,
+        provenance: component::Provenance,
         message_bytes_max: usize,
     ) -> Self {
         let (agent, writer, rendering) = (owner.agent.clone(), RowWriter::default(), Rendering::default());
@@ -78,16 +79,20 @@ impl Encoder {
                 appended(bytes, |out| out.extend_from_slice(self.rendering.text.as_bytes()))
             });
             let value = appended(bytes, |out| self.writer.write(batch, row, &shared, out));
-            let headers = self.provenance.then(|| {
-                [
+            let received = |bytes: &mut Vec<u8>| appended(bytes, |out| time::write_rfc3339(row.received, out));
+            let headers = match self.provenance {
+                component::Provenance::None => Default::default(),
+                component::Provenance::Received => [None, None, None, None, None, Some(received(bytes))],
+                component::Provenance::Full => [
                     appended(bytes, |out| out.extend_from_slice(batch.record_id(&ids, row).as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(self.agent.as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(source.as_bytes())),
                     appended(bytes, |out| out.extend_from_slice(row.id.pos.to_string().as_bytes())),
                     appended(bytes, |out| time::write_rfc3339(row.time, out)),
-                    appended(bytes, |out| time::write_rfc3339(row.received, out)),
+                    received(bytes),
                 ]
-            });
+                .map(Some),
+            };
             let row = EncodedRow { offer: index, row: *number, topic, key, value, headers };
             encoded.push(row, self.message_bytes_max);
         }
@@ -140,9 +145,11 @@ impl EncodedRow {
         let of = |range: &Range<usize>| &bytes[range.clone()];
         let mut headers: [(&str, &[u8]); HEADERS.len()] = HEADERS.map(|name| (name, [].as_slice()));
         let mut used = 0;
-        for (slot, range) in headers.iter_mut().zip(self.headers.iter().flatten()) {
-            slot.1 = of(range);
-            used += 1;
+        for (name, range) in HEADERS.iter().zip(&self.headers) {
+            if let Some(range) = range {
+                headers[used] = (name, of(range));
+                used += 1;
+            }
         }
         let topic = std::str::from_utf8(of(&self.topic)).expect("a rendered template is text");
         with(&Message {

@@ -16,6 +16,7 @@ use sawlog_core::journal::Mark;
 use sawlog_core::ports::{Offer, RefusedRow, SinkError, TransactionLog};
 use sawlog_kafka::{Cluster, Connection, LibrdkafkaCluster, Worker};
 use sawlog_record::id::Generation;
+use sawlog_settings::component;
 use session::Session;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ impl KafkaTransactions {
     ///
     /// # Errors
     /// No thread, or no random bits.
-    pub fn open(options: &KafkaSink, owner: &Owner, provenance: bool) -> Result<Self, OpenError> {
+    pub fn open(options: &KafkaSink, owner: &Owner, provenance: component::Provenance) -> Result<Self, OpenError> {
         let cluster = Arc::new(LibrdkafkaCluster::new(connection(options, owner)));
         Self::over(cluster, SinkSettings::of(options, owner, provenance))
     }

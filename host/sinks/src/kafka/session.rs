@@ -15,6 +15,7 @@ use sawlog_kafka::{
 use sawlog_record::id::Generation;
 use sawlog_record::template::Template;
 use sawlog_settings::checked::ValueTemplate;
+use sawlog_settings::component;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +41,7 @@ pub struct SinkSettings {
     topic: Template,
     key: Option<Template>,
     topics_max: usize,
-    provenance: bool,
+    provenance: component::Provenance,
     cursor_topic: String,
     message_bytes_max: usize,
     compression: Compression,
@@ -49,7 +50,7 @@ pub struct SinkSettings {
 
 impl SinkSettings {
     /// The settings that `options` say.
-    pub fn of(options: &KafkaSink, owner: &Owner, provenance: bool) -> Self {
+    pub fn of(options: &KafkaSink, owner: &Owner, provenance: component::Provenance) -> Self {
         Self {
             owner: owner.clone(),
             topic: options.topic.compiled(),

@@ -55,7 +55,7 @@ pub(crate) struct Encoding<'a> {
 impl Encoding<'_> {
     /// Makes encoders; whatever can be wrong with the options is found here.
     pub fn new_encoder(&self, common: &SinkCommon) -> Result<NewEncoder, OpenError> {
-        let provenance = common.provenance.unwrap_or(self.provenance) == Provenance::Full;
+        let provenance = common.provenance.unwrap_or(self.provenance);
         let (format, columns) = (self.format, self.columns.to_vec());
         let writer = RowWriter { provenance, time_member: None };
         encoder(format, &columns, writer.clone())?;

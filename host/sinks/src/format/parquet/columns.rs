@@ -10,6 +10,7 @@ use parquet::schema::types::{Type, TypePtr};
 use sawlog_record::batch::{Batch, Row};
 use sawlog_record::path::Path;
 use sawlog_record::value::Value;
+use sawlog_settings::component;
 use sawlog_settings::format::{Column, ColumnType};
 use std::sync::Arc;
 
@@ -45,14 +46,16 @@ pub(super) struct RowParts<'a> {
 
 impl Columns {
     /// The fixed columns, with those of provenance or not, and the declared ones.
-    pub(super) fn new(provenance: bool, declared: &[Column]) -> Result<Self, FormatError> {
+    pub(super) fn new(provenance: component::Provenance, declared: &[Column]) -> Result<Self, FormatError> {
         let text = ColumnType::Text;
         let mut plan = Vec::new();
-        if provenance {
+        if provenance == component::Provenance::Full {
             plan.push(("record_id", text, true, Content::RecordId));
             plan.push(("agent", text, true, Content::Agent));
             plan.push(("source", text, true, Content::Source));
             plan.push(("position", ColumnType::Int64, true, Content::Position));
+        }
+        if provenance != component::Provenance::None {
             plan.push(("received_time", ColumnType::Timestamp, true, Content::ReceivedTime));
         }
         plan.push(("event_time", ColumnType::Timestamp, true, Content::EventTime));
