@@ -361,6 +361,15 @@ impl Tracker {
         let block = self.evidence.grain.block_bytes as usize;
         while !bytes.is_empty() {
             let filled = (self.evidence.pos % block as u64) as usize;
+            // Of a long run of whole blocks only the last are looked at again.
+            if filled == 0 && bytes.len() >= 3 * block && self.evidence.pos > 0 {
+                let (now, later) = bytes.split_at(block);
+                self.evidence.pos += block as u64;
+                self.push_block(hash_of(now));
+                self.raw.clear();
+                bytes = later;
+                continue;
+            }
             let (now, later) = bytes.split_at(bytes.len().min(block - filled));
             if filled == 0 && self.raw.len() > block {
                 self.raw.drain(..self.raw.len() - block);
@@ -438,4 +447,26 @@ fn marks(block: &[u8], start: u64, max: u32) -> Vec<Mark> {
     let mut marks: Vec<Mark> = ends.map(|end| Mark { end: start + end as u64, hash: hash_of(&block[..end]) }).collect();
     marks.drain(..marks.len().saturating_sub(max as usize));
     marks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_the_same_however_bytes_were_consumed() {
+        let bytes: Vec<u8> = (0..80_000_u32).map(|i| if i % 97 == 0 { b'\n' } else { (i % 251) as u8 | 32 }).collect();
+        let first = FirstLine { hash: [1; 16], bytes: 1 };
+        for len in [0, 1, 4_095, 4_096, 4_097, 12_288, 12_289, 16_384, 20_000, 80_000] {
+            let evidence = |piece: usize| {
+                let mut tracker = Tracker::new(Grain::DEFAULT, first);
+                bytes[..len].chunks(piece).for_each(|bytes| tracker.consume(bytes));
+                tracker.evidence()
+            };
+            let whole = evidence(bytes.len());
+            for piece in [1_000, 4_096, 9_000, 30_001] {
+                assert_eq!(evidence(piece), whole, "{len} bytes in pieces of {piece}");
+            }
+        }
+    }
 }

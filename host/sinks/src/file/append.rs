@@ -57,6 +57,8 @@ struct Inner {
     prefix: String,
     folders: Folders,
     present: Mutex<Option<Present>>,
+    /// The buffer of the append before.
+    spare: Mutex<Vec<u8>>,
 }
 
 /// The file that is appended to.
@@ -73,7 +75,8 @@ impl AppendedFile {
     /// A file that is opened when the core asks where it stands.
     pub fn new(options: AppendOptions) -> Self {
         let prefix = Keys::new(&options.agent, &options.sink, "").prefix();
-        let inner = Inner { options, prefix, folders: Folders::default(), present: Mutex::new(None) };
+        let inner =
+            Inner { options, prefix, folders: Folders::default(), present: Mutex::new(None), spare: Mutex::default() };
         Self { inner: Arc::new(inner), is_open: Arc::new(Mutex::new(true)) }
     }
 
@@ -102,7 +105,12 @@ impl AppendFile for AppendedFile {
 
     async fn append(&self, offers: &[Offer], letters: &[Letter]) -> Result<(u64, u64), SinkError> {
         let bytes = self.inner.encode(offers, letters)?;
-        self.on_disk(move |inner| inner.append(&bytes)).await
+        self.on_disk(move |inner| {
+            let appended = inner.append(&bytes);
+            *inner.spare.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+            appended
+        })
+        .await
     }
 
     fn due(&self) -> bool {
@@ -141,6 +149,7 @@ impl Inner {
         let agent = self.options.agent.as_str();
         let fail = |e| SinkError::Refused(format!("rows can't be encoded: {e}; report this as a bug"));
         let mut encoder = (self.options.new_encoder)().map_err(fail)?;
+        encoder.reuse(std::mem::take(&mut *self.spare.lock().unwrap_or_else(PoisonError::into_inner)));
         for offer in offers {
             let provenance = Provenance { agent, source: offer.source.as_str() };
             encoder.append(&offer.output, &provenance).map_err(fail)?;

@@ -7,7 +7,7 @@ use sawlog_core::identity::{Contents, FileId, FirstLine, hash_of};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,21 +99,22 @@ impl Content {
     /// Appends up to `len` bytes from `at` on to `into`; how many there were.
     pub fn read_at(&self, at: u64, len: usize, into: &mut Vec<u8>) -> io::Result<usize> {
         let start = into.len();
-        into.resize(start + len, 0);
-        let mut read = 0;
-        while read < len {
-            match self.bytes().read_at(&mut into[start + read..], at + read as u64) {
+        into.reserve(len);
+        // Into room that nobody has to fill with zeroes first; where there is more of it than is wanted, the rest goes again.
+        while into.len() - start < len {
+            let from = at + (into.len() - start) as u64;
+            match rustix::io::pread(self.bytes(), rustix::buffer::spare_capacity(into), from) {
                 Ok(0) => break,
-                Ok(n) => read += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => {}
                 Err(e) => {
                     into.truncate(start);
-                    return Err(e);
+                    return Err(e.into());
                 }
             }
         }
-        into.truncate(start + read);
-        Ok(read)
+        into.truncate(start + len);
+        Ok(into.len() - start)
     }
 
     /// Exactly the bytes of `range`; `None` where the file ends before.

@@ -11,6 +11,9 @@ use std::ops::Range;
 /// The least that is read at once, bytes.
 const READ_BYTES_MIN: usize = 64 << 10;
 
+/// Room behind what is read, bytes: decoders append a few words to each arena, and one that must grow for them is copied.
+const ROOM_BYTES: usize = 4 << 10;
+
 /// What is wanted.
 #[derive(Debug)]
 pub struct Wanted<'a> {
@@ -60,7 +63,7 @@ pub fn read(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records
     let mut want = wanted.bytes_max.clamp(READ_BYTES_MIN, 1 << 30);
     loop {
         let end = wanted.to.min(wanted.from.saturating_add(want as u64));
-        let mut arena = Vec::with_capacity((end - at) as usize);
+        let mut arena = Vec::with_capacity((end - at) as usize + ROOM_BYTES);
         let len = content.read_at(at, (end - at) as usize, &mut arena)? as u64;
         let raw = at..at + len;
         let (framing, splits, to) = (wanted.framing, wanted.splits, wanted.to);
