@@ -1,11 +1,12 @@
 //! The agent under measurement: its configuration for each kind of work, and the process.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -28,18 +29,39 @@ impl Agent<'_> {
         self.folder.join("out")
     }
 
-    /// Empties the folder and writes the configuration: its sources, transforms and plugins; all that comes out of `last` goes
+    /// Empties the folder, but for the code of plugins that an earlier run compiled, and writes the configuration: its sources, transforms and plugins; all that comes out of `last` goes
     /// to one file.
     pub fn prepare(&self, sources: &str, last: &str) -> Result<()> {
+        self.prepare_with(
+            sources,
+            &format!("  out: {{ type: file, inputs: [{last}], path: ./out, provenance: received }}\n"),
+        )
+    }
+
+    /// The same with sinks of its own.
+    pub fn prepare_with(&self, sources: &str, sinks: &str) -> Result<()> {
+        let (code, kept) = (self.folder.join("data/code"), self.folder.with_extension("code"));
+        if code.exists() {
+            fs::rename(&code, &kept)?;
+        }
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }
-        fs::create_dir_all(&self.folder)?;
+        fs::create_dir_all(self.folder.join("data"))?;
+        if kept.exists() {
+            fs::rename(&kept, &code)?;
+        }
         let config = format!(
-            "version: 1\nagent: {{ id: bench }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\n{sources}sinks:\n  \
-             out: {{ type: file, inputs: [{last}], path: ./out, provenance: full }}\n"
+            "version: 1\nagent: {{ id: bench }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\n{sources}sinks:\n{sinks}"
         );
         Ok(fs::write(self.folder.join("sawlog.yaml"), config)?)
+    }
+
+    /// Has its own interface listen at `at`.
+    pub fn listen(&self, at: SocketAddr) -> Result<()> {
+        let path = self.folder.join("sawlog.yaml");
+        let config = fs::read_to_string(&path)?.replace("127.0.0.1:0", &at.to_string());
+        Ok(fs::write(path, config)?)
     }
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
@@ -54,6 +76,14 @@ impl Agent<'_> {
     pub fn until_eof(&self) -> Result<Cost> {
         measure::run(&mut self.command(&["--until-eof"])?, RUN_MAX)
             .with_context(|| format!("see {}", self.folder.join("agent.log").display()))
+    }
+
+    /// Makes the topics that its configuration needs.
+    pub fn set_up(&self) -> Result<()> {
+        let config = self.folder.join("sawlog.yaml");
+        let done = Command::new(self.binary).args(["setup", "--config"]).arg(config).stdout(Stdio::null()).status()?;
+        ensure!(done.success(), "`sawlog setup` ended with {done}");
+        Ok(())
     }
 
     /// Starts it, to run until it is told to end.
@@ -75,6 +105,21 @@ impl Running {
     /// Memory that it holds now, bytes.
     pub fn resident_bytes(&self) -> Option<u64> {
         measure::resident_bytes(self.child.id())
+    }
+
+    /// The most memory that it has held so far, bytes.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        measure::peak_bytes(self.child.id())
+    }
+
+    /// `kill -9`; fails where it has ended by itself.
+    pub fn kill(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the agent ended by itself: {status}");
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// SIGTERM, an orderly end, and what all of it cost.

@@ -95,7 +95,8 @@ fn answer(from: &mut impl BufRead) -> Result<u16> {
     Ok(first.split(' ').nth(1).context("no status")?.parse()?)
 }
 
-fn head(from: &mut impl BufRead) -> Result<Option<(String, u64)>> {
+/// Reads a head: its first line, and how long the body is; `None` where the connection was closed.
+pub fn head(from: &mut impl BufRead) -> Result<Option<(String, u64)>> {
     let (mut first, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();

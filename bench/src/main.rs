@@ -6,9 +6,15 @@ mod agent;
 mod check;
 mod data;
 mod floor;
+mod isolation;
+mod kafka;
 mod load;
 mod measure;
+mod probe;
+mod recovery;
 mod rows;
+mod scaling;
+mod store;
 mod table;
 
 use std::path::PathBuf;
@@ -36,6 +42,17 @@ enum Verb {
         input: PathBuf,
         /// Where they go
         output: PathBuf,
+    },
+    /// Hold what a dead sink costs the others, and how much memory, against what is promised
+    Isolation(isolation::Options),
+    /// Be the floor of Kafka: one plain loop over librdkafka's producer
+    Produce {
+        /// The broker
+        brokers: String,
+        /// The topic
+        topic: String,
+        /// Rows to send, one a line
+        rows: PathBuf,
     },
     /// Be the floor of HTTP input: serve as many connections as the load makes, then end
     Serve {
@@ -73,6 +90,8 @@ fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Floor { work, input, output } => floor::run(work, &input, &output),
         Verb::Serve { listen, output } => load::serve(&std::net::TcpListener::bind(listen)?, &output),
+        Verb::Produce { brokers, topic, rows } => kafka::produce(&brokers, &topic, &rows),
+        Verb::Isolation(options) => isolation::run(&options),
         Verb::Run(options) => {
             ensure!(options.runs > 0 && options.megabytes > 0, "--runs and --megabytes must be above 0");
             rows::run(&options)

@@ -12,8 +12,11 @@ use crate::Options;
 use crate::agent::Agent;
 use crate::check::{self, Number};
 use crate::data::{self, Form};
+use crate::kafka;
 use crate::load;
 use crate::measure::{self, Cost, median};
+use crate::recovery;
+use crate::scaling::{self, Kind};
 use crate::table::{Figures, Table};
 
 /// One row.
@@ -31,9 +34,33 @@ pub enum Row {
     Http,
     /// A hundred quiet files, a plugin, nothing to do.
     Idle,
+    /// Tail → JSON → Kafka; only where it is named.
+    Kafka,
+    /// `kill -9` under load with 1,000 files.
+    Recovery,
+    /// 1 to 1,000 files.
+    Files,
+    /// 100 MB to 10 GB; only where it is named.
+    Bytes,
+    /// No plugin to five.
+    Chain,
+    /// One worker and two.
+    Cores,
 }
 
-const ALL: [Row; 6] = [Row::Json, Row::Plugins, Row::Nginx, Row::Cri, Row::Http, Row::Idle];
+/// The rows of a run that names none.
+const USUAL: [Row; 10] = [
+    Row::Json,
+    Row::Plugins,
+    Row::Nginx,
+    Row::Cri,
+    Row::Http,
+    Row::Idle,
+    Row::Recovery,
+    Row::Files,
+    Row::Chain,
+    Row::Cores,
+];
 /// Longest time for one floor.
 const FLOOR_MAX: Duration = Duration::from_secs(300);
 /// Files of the idle row.
@@ -43,7 +70,8 @@ const QUIET_FILES: usize = 100;
 pub fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.folder)?;
     let mut table = Table::new(options.megabytes, options.runs);
-    for row in ALL.into_iter().filter(|row| options.only.is_empty() || options.only.contains(row)) {
+    let rows = if options.only.is_empty() { USUAL.to_vec() } else { options.only.clone() };
+    for row in rows {
         eprintln!("{row:?} …");
         let bench = Bench { options, folder: options.folder.join(format!("{row:?}").to_lowercase()) };
         if bench.folder.exists() {
@@ -53,6 +81,12 @@ pub fn run(options: &Options) -> Result<()> {
         let figures = match row {
             Row::Http => bench.http()?,
             Row::Idle => bench.idle()?,
+            Row::Kafka => kafka::row(&bench.agent(), &bench.folder, options.megabytes, options.runs)?,
+            Row::Recovery => recovery::row(&bench.agent(), &bench.folder.join("logs"), options.runs)?,
+            Row::Files => bench.scaling(Kind::Files)?,
+            Row::Bytes => bench.scaling(Kind::Bytes)?,
+            Row::Chain => bench.scaling(Kind::Plugins)?,
+            Row::Cores => bench.scaling(Kind::Cores)?,
             _ => bench.tail(row)?,
         };
         fs::remove_dir_all(&bench.folder)?;
@@ -106,6 +140,11 @@ struct Tail {
 impl Bench<'_> {
     fn agent(&self) -> Agent<'_> {
         Agent { binary: &self.options.agent, folder: self.folder.join("agent") }
+    }
+
+    fn scaling(&self, kind: Kind) -> Result<Figures> {
+        let size = (self.options.megabytes, self.options.runs);
+        scaling::row(kind, &self.agent(), &self.folder.join("input"), &self.options.plugins, size)
     }
 
     fn tail(&self, row: Row) -> Result<Figures> {
@@ -261,6 +300,7 @@ fn floor(arguments: &[&str], paths: &[&Path]) -> Result<Command> {
     Ok(command)
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// An address of this machine where nobody listens.
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -15,7 +15,8 @@ pub struct Options {
     /// Interleaved runs; medians count
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Only these rows: json, plugins, nginx, cri, http, idle
+    /// Only these rows: json, plugins, nginx, cri, http, idle, recovery, files, chain, cores; and bytes, kafka (needs
+    /// `SAWLOG_TEST_KAFKA`), which nothing else measures
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }

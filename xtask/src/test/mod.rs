@@ -307,9 +307,29 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     let (local, cells): (Vec<String>, Vec<String>) =
         workspace::tests_below("tests/e2e/tests")?.into_iter().partition(|name| LOCAL.contains(&name.as_str()));
     tally += step("local", &[], &local, "3", 20)?;
+    tally += dead_sink(options, &variables)?;
     tally += step("services", &["sawlog-sinks", "sawlog-sources"], &cells, "1", 40)?;
     Ok(tally)
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
 const LOCAL: [&str; 8] = ["directory", "disks", "files", "http", "quiet", "reload_sources", "rotations", "table"];
+
+/// Memory, disk and the others' latency while a sink is dead. Latency is measured by `--full` alone: it needs a machine that does
+/// nothing else.
+fn dead_sink(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
+    workspace::build(&["sawlog", "sawlog-bench"])?;
+    let binaries = workspace::binaries()?;
+    let path = |name: &str| binaries.join(name).to_str().map(String::from).context("a path is not UTF-8");
+    let (seconds, megabytes) = if options.full { ("60", "10000") } else { ("0", "60") };
+    let mut command = vec![path("sawlog-bench")?, "isolation".to_string()];
+    let folder = path("dead-sink")?;
+    let given = [
+        ("--agent", path("sawlog")?),
+        ("--folder", folder),
+        ("--seconds", seconds.into()),
+        ("--megabytes", megabytes.into()),
+    ];
+    given.into_iter().for_each(|(name, value)| command.extend([name.to_string(), value]));
+    Step { name: "dead-sink".into(), command, minutes_max: 60 }.run(variables)
+}
