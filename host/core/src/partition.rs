@@ -61,7 +61,7 @@ impl Partition {
         }
     }
 
-    /// Steps lanes until the partition stops; the frontier lane and the furthest lane behind it take turns.
+    /// Steps lanes until the partition stops; the frontier lane and the furthest lane behind it that can go take turns.
     pub async fn run(mut self) -> PartitionStop {
         loop {
             match self.turn().await {
@@ -95,11 +95,14 @@ impl Partition {
         self.seat_sinks()?;
         let (mut went, mut later) = (false, false);
         self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
-        for index in self.order() {
+        for (turn, index) in self.order().enumerate() {
             match self.step(index).await? {
                 Step::Went => {
                     went = true;
                     self.spent_in_a_row = 0;
+                    if turn > 0 {
+                        break;
+                    }
                 }
                 Step::Later => later = true,
                 Step::Idle => {}
@@ -152,13 +155,11 @@ impl Partition {
         }
     }
 
-    /// The lane furthest on, then the one furthest behind.
-    fn order(&self) -> Vec<usize> {
-        match self.lanes.len() {
-            0 => Vec::new(),
-            1 => vec![0],
-            n => vec![0, n - 1],
-        }
+    /// The lane furthest on, then those behind it from the last on, of which the first that can go does: one that waits for a
+    /// dead sink keeps none before it.
+    fn order(&self) -> impl Iterator<Item = usize> + use<> {
+        let lanes = self.lanes.len();
+        (0..lanes.min(1)).chain((1..lanes).rev())
     }
 
     // ------------------------------------------------------------ who feeds whom
