@@ -57,7 +57,7 @@ const IMPURE: [&str; 10] =
 /// Packages that only some rooms may name; tests of others may, to look at a service with foreign eyes.
 const KNOWN_BY: [(&str, &[&str]); 3] = [
     ("wasmtime", &["sawlog-chain"]),
-    ("rdkafka", &["sawlog-kafka", "sawlog-e2e"]),
+    ("rdkafka", &["sawlog-kafka", "sawlog-e2e", "sawlog-bench"]),
     ("hdfs-native", &["sawlog-sinks", "sawlog-e2e"]),
 ];
 
