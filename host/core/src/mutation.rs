@@ -17,6 +17,7 @@ pub const NAMES: &[&str] = &[
     "dead_letter_after_cursor",
     "floor_ignores_snap",
     "joined_from_the_start",
+    "late_letter_dropped",
     "leave_keeps_buffer",
     "letters_posted_twice",
     "loss_not_durable",

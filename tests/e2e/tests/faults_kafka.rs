@@ -1,9 +1,22 @@
-//! A Kafka sink of the real binary whose broker says no: an unknown topic, a wrong password, no rights. Each is said with what mends it, holds up nobody else, and once it is mended every row is there once.
+//! A Kafka sink of the real binary whose broker says no: an unknown topic, a wrong password, no rights, a message that is too
+//! large. Each is said with what mends it, holds up nobody else, and once it is mended every row is there once.
 #![allow(clippy::unwrap_used)]
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use sawlog_e2e::feed::{Sender as _, plain};
 use sawlog_e2e::trial::{Trial, none};
 use sawlog_e2e::{read, service, unique};
+
+/// Every fiftieth line is longer than the topic allows.
+fn sometimes_long(number: u64) -> String {
+    let padding = if is_long(number) { "x".repeat(60_000) } else { String::new() };
+    format!("{{\"seq\":{number},\"padding\":\"{padding}\"}}")
+}
+
+fn is_long(number: u64) -> bool {
+    number % 50 == 7
+}
 
 fn sink(brokers: &str, topic: &str, cursors: &str, more: &str) -> String {
     format!(
@@ -72,4 +85,26 @@ fn a_secret_that_was_exchanged_is_read_again_by_a_reload() {
     trial.secret("kafka", "admin-secret").unwrap();
     trial.reload(&sink).unwrap();
     trial.exact(none, || read::kafka(&brokers, &topic)).unwrap();
+}
+
+#[test]
+fn messages_that_are_too_large_go_to_the_dead_letters_and_no_others() {
+    let Some(brokers) = service("kafka, messages too large", "SAWLOG_TEST_KAFKA") else { return };
+    let (topic, cursors) = (unique("narrow"), unique("cursors"));
+    read::make_topics(&brokers, &[(&cursors, 16, true)]).unwrap();
+    let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let narrow = NewTopic::new(&topic, 3, TopicReplication::Fixed(1)).set("max.message.bytes", "20000");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let made = runtime.block_on(admin.create_topics(&[narrow], &AdminOptions::new())).unwrap();
+    made.into_iter().for_each(|topic| drop(topic.unwrap()));
+    let mut trial = Trial::begin(sometimes_long, &sink(&brokers, &topic, &cursors, ", compression: none")).unwrap();
+    trial.feed.send(500).unwrap();
+    trial.kill().unwrap();
+    trial.feed.send(500).unwrap();
+    let trial = trial.exact(is_long, || read::kafka(&brokers, &topic)).unwrap();
+    for letter in trial.letter_texts().unwrap() {
+        let reason = letter["reason"].as_str().unwrap();
+        assert!(letter["sink"] == "out" && reason.contains("large"), "{letter}");
+        assert!(letter["position"].is_u64() && letter["source"] == "app", "its origin is there: {letter}");
+    }
 }

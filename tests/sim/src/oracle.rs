@@ -1,7 +1,7 @@
 //! What must be in the sinks at the end, computed from the durable record of decisions and the world's own files, and how
 //! that compares with what is there. It shares the plugin's pure functions with the chain, and nothing else with the core.
 
-use crate::plugin::{SimRow, State, routed};
+use crate::plugin::{SimRow, State, refuser, routed};
 use crate::ports::chain::{number_of, version_of};
 use crate::world::{Outside, RECORD_BYTES, SimFile, SimRecord};
 use sawlog_core::SinkId;
@@ -216,7 +216,8 @@ pub fn check_once(outside: &Outside, state: &JournalState) -> Vec<String> {
         // A source that was removed again is read to where it was planned.
         let planned = |f: &SimFile| state.generations.get(&f.generation).map_or(0, |known| known.planned.pos);
         for file in outside.files.iter().filter(|f| f.exists && !lossy.contains(&f.partition)) {
-            let good = file.records.iter().enumerate().filter(|(_, record)| !record.poison);
+            let refuses = |n: usize, r: &SimRecord| r.refused && refuser(n as u64 * RECORD_BYTES) == sink;
+            let good = file.records.iter().enumerate().filter(|(n, record)| !record.poison && !refuses(*n, record));
             for pos in good
                 .map(|(n, _)| n as u64 * RECORD_BYTES)
                 .filter(|pos| *pos < planned(file))
@@ -247,9 +248,9 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
         let none = Vec::new();
         let lost = d.lost.get(&id).unwrap_or(&none);
         let (expected, got, ordered) = match sink {
-            "log" => (alive.clone(), outside.log.clone(), true),
+            "log" => (alive.iter().filter(|r| !r.1.refused_by("log")).copied().collect(), outside.log.clone(), true),
             "documents" => (
-                alive.iter().filter(|r| !r.1.refused).copied().collect(),
+                alive.iter().filter(|r| !r.1.refused_by("documents")).copied().collect(),
                 outside.documents.values().copied().collect(),
                 false,
             ),
@@ -257,10 +258,11 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
             "dead" => (dead_letters(outside, &d, &all), appended(outside, sink), false),
             _ => (alive.clone(), objects(outside, sink), false),
         };
-        // Letters of the document store come by way of its own cursor: its losses excuse them too.
+        // Letters of sinks come by way of their own cursors: their losses excuse them too.
         let mut excused = lost.clone();
         if sink == "dead" {
-            excused.extend(d.lost.get(&SinkId::new("documents")).into_iter().flatten().cloned());
+            let of = |feeder: &&str| d.lost.get(&SinkId::new(feeder));
+            excused.extend(["documents", "log"].iter().filter_map(of).flatten().cloned());
         }
         let mut comparison = Comparison { outside, sink, lost: &excused, span: span.clone(), failures: &mut failures };
         comparison.compare(&expected, &got, ordered);
@@ -285,11 +287,13 @@ fn objects(outside: &Outside, sink: &str) -> Vec<SimRow> {
     outside.objects.iter().filter(|(key, _)| mine(key)).flat_map(|(_, rows)| rows.clone()).collect()
 }
 
-/// What plugins fail on, and what the document store refuses of its own.
+/// What plugins fail on, and what the document store and the log refuse, each of its own.
 fn dead_letters(outside: &Outside, d: &Decisions, all: &[Placed]) -> Vec<Placed> {
-    let none = Span::default();
-    let documents = d.spans.get(&SinkId::new("documents")).unwrap_or(&none);
-    let is_letter = |(n, row): &&Placed| row.dead || (row.refused && documents.holds(outside, row.partition, *n));
+    let refuses = |sink: &str, n: usize, row: &SimRow| {
+        let span = d.spans.get(&SinkId::new(sink));
+        row.refused_by(sink) && span.is_some_and(|span| span.holds(outside, row.partition, n))
+    };
+    let is_letter = |(n, row): &&Placed| row.dead || refuses("documents", *n, row) || refuses("log", *n, row);
     all.iter().filter(is_letter).copied().collect()
 }
 

@@ -2,7 +2,7 @@
 //! and the oracle share; and the rows that it makes.
 
 use crate::rng::mix;
-use crate::world::SimRecord;
+use crate::world::{RECORD_BYTES, SimRecord};
 use sawlog_record::id::{Generation, PartitionId};
 
 /// The number of the stateful component.
@@ -25,10 +25,22 @@ pub struct SimRow {
     pub content: u64,
     /// The PLAN's time.
     pub time: i64,
-    /// The document sink refuses it.
+    /// A sink refuses it.
     pub refused: bool,
     /// It is a dead letter.
     pub dead: bool,
+}
+
+impl SimRow {
+    /// Whether this sink never takes it.
+    pub fn refused_by(&self, sink: &str) -> bool {
+        self.refused && refuser(self.pos) == sink
+    }
+}
+
+/// Who refuses what is refused at this position: one half the document store, the other the log.
+pub fn refuser(pos: u64) -> &'static str {
+    if (pos / RECORD_BYTES).is_multiple_of(2) { "documents" } else { "log" }
 }
 
 /// State of the plugin.

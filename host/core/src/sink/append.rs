@@ -95,6 +95,7 @@ async fn commit(
     let facts = SinkFacts { file: Some(file), ..SinkFacts::default() };
     let mut records = vec![sink.cursor_record(&marks, Some(facts))];
     records.extend(posts.iter().map(feeder_cursor));
+    records.extend(DeadLetters::late_letters(&sink.journal.state(), &posts));
     // One record: letters without their feeder's cursor would come again.
     sink.journal.commit(vec![Record::Together(records)]).await?;
     sink.settled(&marks);

@@ -1,5 +1,9 @@
 //! Rows that a sink refuses: verdict first, then the letter, then the sink's cursor. The dead-letter sink keeps one cursor per
 //! (feeding sink, generation), in the same commit as the letters, so that a letter is there exactly once.
+//!
+//! A sink may refuse a row only after letters of its batch were posted, or of a larger batch in an earlier life: the cursor of its
+//! letters has passed it then. Such a verdict is journalled with a second one that says so, under [`DeadLetters::late`], and the
+//! commit that holds its letter with a third, under [`DeadLetters::late_posted`].
 
 use super::{Sink, Stop};
 use crate::SinkId;
@@ -7,8 +11,8 @@ use crate::journal::{JournalState, Judge, Record, Verdict};
 use crate::ports::Offer;
 use event_listener::Event;
 use sawlog_record::batch::{Output, Row};
-use sawlog_record::id::{Cursor, Generation};
-use std::collections::{BTreeMap, VecDeque};
+use sawlog_record::id::{Cursor, Generation, RowId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 /// One refused row on its way to the dead letters.
@@ -22,6 +26,35 @@ pub struct Letter {
     pub row: u32,
     /// The sink's own reason.
     pub reason: String,
+}
+
+impl Letter {
+    fn row_id(&self) -> RowId {
+        self.offer.output.batch.rows[self.row as usize].id
+    }
+
+    fn verdict(&self, judge: SinkId) -> Record {
+        let RowId { pos, slot, k } = self.row_id();
+        Record::Verdict(Verdict { generation: self.offer.generation, pos, slot, judge: Judge::Sink(judge, k) })
+    }
+
+    fn is_judged(&self, state: &JournalState, judge: &SinkId) -> bool {
+        let RowId { pos, slot, k } = self.row_id();
+        state.refused(judge, self.offer.generation, pos, slot, k)
+    }
+
+    /// Whether the dead-letter sink has it durably.
+    fn is_posted(&self, state: &JournalState) -> bool {
+        is_covered(state, &self.feeder, self.offer.generation, self.row_id())
+            && (!self.is_judged(state, &DeadLetters::late(&self.feeder))
+                || self.is_judged(state, &DeadLetters::late_posted(&self.feeder)))
+    }
+}
+
+/// Whether the cursor of a feeder's letters has passed this row.
+fn is_covered(state: &JournalState, feeder: &SinkId, generation: Generation, row: RowId) -> bool {
+    let cursors = state.cursors.get(&DeadLetters::feeder_cursor(feeder));
+    cursors.and_then(|c| c.get(&generation)).is_some_and(|mark| mark.cursor.covers(row))
 }
 
 /// Letters of one commit of a feeder: all or none become visible, and the feeder's cursor with them.
@@ -65,6 +98,23 @@ impl DeadLetters {
         id.as_str().starts_with(FEEDER)
     }
 
+    /// Under which id a verdict says that `feeder`'s letters had passed this row when it was refused.
+    fn late(feeder: &SinkId) -> SinkId {
+        SinkId::new(&format!("late<{feeder}"))
+    }
+
+    /// Under which id a verdict says that the letter of such a row is durable.
+    fn late_posted(feeder: &SinkId) -> SinkId {
+        SinkId::new(&format!("late_posted<{feeder}"))
+    }
+
+    /// What a commit of these posts journals besides the feeders' cursors.
+    pub(super) fn late_letters(state: &JournalState, posts: &[Post]) -> Vec<Record> {
+        let letters = posts.iter().flat_map(|post| &post.letters);
+        let late = letters.filter(|letter| letter.is_judged(state, &Self::late(&letter.feeder)));
+        late.map(|letter| letter.verdict(Self::late_posted(&letter.feeder))).collect()
+    }
+
     /// Hands letters over and waits until they are durable.
     async fn deliver(&self, feeder: SinkId, letters: Vec<Letter>, upto: BTreeMap<Generation, Cursor>) {
         let ticket = {
@@ -93,14 +143,11 @@ impl DeadLetters {
             return posts;
         }
         let mut given: BTreeMap<(SinkId, Generation), Cursor> = BTreeMap::new();
+        let mut out: BTreeSet<(SinkId, Generation, RowId)> = BTreeSet::new();
         for post in &mut posts {
             let feeder = Self::feeder_cursor(&post.feeder);
             post.letters.retain(|letter| {
-                let generation = letter.offer.generation;
-                let id = letter.offer.output.batch.rows[letter.row as usize].id;
-                let durable = state.cursors.get(&feeder).and_then(|c| c.get(&generation)).map(|m| m.cursor);
-                let have = durable.max(given.get(&(post.feeder.clone(), generation)).copied());
-                have.is_none_or(|have| !have.covers(id))
+                !letter.is_posted(state) && out.insert((post.feeder.clone(), letter.offer.generation, letter.row_id()))
             });
             for (generation, upto) in &mut post.upto {
                 let durable = state.cursors.get(&feeder).and_then(|c| c.get(generation)).map(|m| m.cursor);
@@ -157,15 +204,26 @@ impl Sink {
         letters
     }
 
-    /// Makes verdicts about these rows durable.
+    /// Makes verdicts about these rows durable. One whose letter the cursor of letters has passed already is marked first: the
+    /// mark alone means nothing.
     pub(super) async fn judge(&self, offers: &[Offer], rows: &BTreeMap<(usize, u32), String>) -> Result<(), Stop> {
-        let verdicts = rows.keys().filter_map(|(index, row)| {
-            let offer = offers.get(*index)?;
-            let id = offer.output.batch.rows.get(*row as usize)?.id;
-            let judge = Judge::Sink(self.id.clone(), id.k);
-            Some(Record::Verdict(Verdict { generation: offer.generation, pos: id.pos, slot: id.slot, judge }))
-        });
-        let verdicts: Vec<Record> = verdicts.collect();
+        let mut verdicts = Vec::new();
+        {
+            let state = self.journal.state();
+            for (index, row) in rows.keys() {
+                let Some(offer) = offers.get(*index) else { continue };
+                let Some(RowId { pos, slot, k }) = offer.output.batch.rows.get(*row as usize).map(|row| row.id) else {
+                    continue;
+                };
+                let generation = offer.generation;
+                let by = |judge| Record::Verdict(Verdict { generation, pos, slot, judge: Judge::Sink(judge, k) });
+                let is_late = is_covered(&state, &self.id, generation, RowId { pos, slot, k });
+                if is_late && !crate::mutation::on("late_letter_dropped") {
+                    verdicts.push(by(DeadLetters::late(&self.id)));
+                }
+                verdicts.push(by(self.id.clone()));
+            }
+        }
         if crate::mutation::on("verdict_not_durable") {
             self.journal.hint(verdicts);
             return Ok(());
@@ -180,8 +238,7 @@ impl Sink {
         let (new, upto) = {
             let state = self.journal.state();
             let have = |g| state.cursors.get(&feeder).and_then(|c| c.get(&g)).map(|m| m.cursor).unwrap_or_default();
-            let is_new = |l: &Letter| !have(l.offer.generation).covers(l.offer.output.batch.rows[l.row as usize].id);
-            let new: Vec<Letter> = letters.into_iter().filter(is_new).collect();
+            let new: Vec<Letter> = letters.into_iter().filter(|letter| !letter.is_posted(&state)).collect();
             // An earlier life may have posted a larger batch: a cursor never falls.
             let upto = offers.iter().map(|o| (o.generation, o.mark.cursor.max(have(o.generation))));
             (new, upto.collect::<BTreeMap<_, _>>())

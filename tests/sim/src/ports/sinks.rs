@@ -66,6 +66,14 @@ pub struct SimLog {
     pub epoch: std::sync::atomic::AtomicU64,
 }
 
+/// The last row that the log refuses.
+fn last_refused(offers: &[Offer]) -> Option<RefusedRow> {
+    let mut rows = offers.iter().enumerate().flat_map(|(at, of)| of.output.rows.iter().map(move |row| (at, of, *row)));
+    let is_refused = |of: &Offer, row: u32| row_of(of, &of.output.batch.rows[row as usize]).refused_by("log");
+    let (offer, _, row) = rows.rfind(|(_, of, row)| is_refused(of, *row))?;
+    Some(RefusedRow { offer, row, reason: "too large".into() })
+}
+
 fn commit(world: &World, epoch: u64, rows: Vec<SimRow>, marks: Vec<(Generation, Mark)>) -> bool {
     let mut outside = world.get();
     if outside.producer_epoch != epoch {
@@ -106,7 +114,14 @@ impl TransactionLog for SimLog {
         self.world.dawdle("log").await;
         let fault = self.world.draw_fault("log");
         self.world.gate().await;
+        // Of several rows that it never takes it names one at a time, the last first: a broker answers in an order of its own.
+        if let Some(refused) = last_refused(offers).filter(|_| fault == Fault::None) {
+            return Ok(vec![refused]);
+        }
         let rows: Vec<SimRow> = offers.iter().flat_map(rows_of).collect();
+        if rows.iter().any(|row| row.refused_by("log")) {
+            return Err(unknown());
+        }
         let epoch = self.epoch.load(std::sync::atomic::Ordering::Relaxed);
         match fault {
             Fault::Down => return Err(down()),
@@ -149,7 +164,7 @@ impl DocumentStore for SimDocuments {
         self.0.gate().await;
         let rows: Vec<SimRow> =
             items.iter().map(|(offer, i)| row_of(offer, &offer.output.batch.rows[*i as usize])).collect();
-        let good = |rows: &[SimRow]| rows.iter().filter(|r| !r.refused).copied().collect::<Vec<_>>();
+        let good = |rows: &[SimRow]| rows.iter().filter(|r| !r.refused_by("documents")).copied().collect::<Vec<_>>();
         match fault {
             Fault::Down => return Err(down()),
             Fault::Dropped | Fault::Conflict => return Err(unknown()),
@@ -163,7 +178,7 @@ impl DocumentStore for SimDocuments {
         let mut outcomes = Vec::new();
         for row in rows {
             let busy = self.0.get().faults && self.0.rng(|r| r.hits(50));
-            outcomes.push(match (busy, row.refused) {
+            outcomes.push(match (busy, row.refused_by("documents")) {
                 (true, _) => DocumentOutcome::Again("429".into()),
                 (false, true) => DocumentOutcome::Refused("400".into()),
                 (false, false) => {
