@@ -34,7 +34,7 @@ pub struct Options {
 
 /// Calls the plugin over and over and prints the best call.
 pub fn run(options: &Options) -> Result<ExitCode, PluginError> {
-    let loaded = Loaded::new(&options.loading)?;
+    let loaded = Loaded::new(&options.loading)?.unbounded();
     let plugin = loaded.plugin(options.config.clone(), options.files.as_deref())?;
     let path = &options.input;
     let text = std::fs::read_to_string(path).map_err(PluginError::io(path))?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sawlog_chain::{Allow, Engine, EngineLimits, Plugin, PluginConfig};
+use sawlog_chain::{Allow, Engine, EngineLimits, Plugin, PluginConfig, PluginLimits};
 
 use super::{Loading, PluginError, build};
 
@@ -10,6 +10,7 @@ use super::{Loading, PluginError, build};
 pub struct Loaded {
     engine: Engine,
     bytes: Vec<u8>,
+    limits: PluginLimits,
     allow: Allow,
     /// The file.
     pub path: PathBuf,
@@ -23,14 +24,21 @@ impl Loaded {
         let may = |word: &str| options.allow.iter().any(|one| one == word);
         let allow = Allow { state: may("state"), timers: may("timers"), kernels: may("kernels") };
         let engine = Engine::new(EngineLimits { instances_max: 8, ..EngineLimits::default() }, None)?;
-        Ok(Self { engine, bytes, allow, path })
+        Ok(Self { engine, bytes, limits: PluginLimits::default(), allow, path })
+    }
+
+    /// The same without a bound on what a call may cost: the host would cut a batch that costs too much, a measurement must not.
+    pub fn unbounded(mut self) -> Self {
+        self.limits.fuel_per_record = u64::MAX / 1_000; // rare calls get a multiple
+        self
     }
 
     /// The plugin, configured with `config_json`, with the files of `files` if there is such a folder.
     pub fn plugin(&self, config_json: String, files: Option<&Path>) -> Result<Plugin, PluginError> {
         let files = files.filter(|folder| folder.is_dir()).map(read_files).transpose()?.unwrap_or_default();
         let name = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let config = PluginConfig { config_json, files, allow: self.allow, ..PluginConfig::default() };
+        let config =
+            PluginConfig { config_json, files, allow: self.allow, limits: self.limits, ..PluginConfig::default() };
         Ok(self.engine.load(&name, &self.bytes, config)?)
     }
 }
