@@ -23,7 +23,7 @@ impl Loaded {
         let bytes = std::fs::read(&path).map_err(PluginError::io(&path))?;
         let may = |word: &str| options.allow.iter().any(|one| one == word);
         let allow = Allow { state: may("state"), timers: may("timers"), kernels: may("kernels") };
-        let engine = Engine::new(EngineLimits { instances_max: 8, ..EngineLimits::default() }, None)?;
+        let engine = Engine::new(EngineLimits { instances_max: 64, ..EngineLimits::default() }, None)?;
         Ok(Self { engine, bytes, limits: PluginLimits::default(), allow, path })
     }
 
