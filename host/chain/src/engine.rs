@@ -103,7 +103,7 @@ fn config(limits: EngineLimits) -> Config {
 }
 
 /// Core instances and tables of one component: the plugin, and the parts that language tools add (componentize-py: 38).
-const CORE_PARTS_MAX: u32 = 64;
+pub const CORE_PARTS_MAX: u32 = 64;
 
 fn pool(limits: EngineLimits) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();

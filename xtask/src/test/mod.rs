@@ -169,7 +169,7 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
         Ring::Tidy => tidy::check().map(|problems| Tally::of_check(problems == 0)),
         Ring::Format => each_workspace("format", &["fmt", "--all", "--check"], &["--color", "never"], variables),
         Ring::Lints => lints(variables),
-        Ring::Plugins => plugins_and_sdks(options, variables),
+        Ring::Plugins => plugins_and_sdks(variables),
         Ring::Unit => unit(variables),
         Ring::Simulation => simulation(options, variables),
         Ring::Services => with_services(options, services, variables),
@@ -178,10 +178,10 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
 }
 
 /// Builds the plugins, and runs the native tests of the SDKs that need no WASM.
-fn plugins_and_sdks(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
+fn plugins_and_sdks(variables: &BTreeMap<String, String>) -> Result<Tally> {
     let words = |command: &str| command.split(' ').map(String::from).collect();
-    let build: &[&str] = if options.full { &["plugins", "build", "--full"] } else { &["plugins", "build"] };
-    let mut tally = Step { name: "plugins".into(), command: this(build)?, minutes_max: 20 }.run(variables)?;
+    let build = this(&["plugins", "build"])?;
+    let mut tally = Step { name: "plugins".into(), command: build, minutes_max: 20 }.run(variables)?;
     let missing = tools::missing(&tools::FOR_GO);
     if missing.is_empty() {
         let command = words("go -C sdk/go test ./...");

@@ -109,11 +109,11 @@ impl ResourceLimiter for Guest {
     }
 
     fn tables(&self) -> usize {
-        8
+        crate::engine::CORE_PARTS_MAX as usize
     }
 
     fn instances(&self) -> usize {
-        16
+        crate::engine::CORE_PARTS_MAX as usize
     }
 }
 
