@@ -1,0 +1,181 @@
+//! Delivery that can't go on by itself, on the real binary: a sink that is down gives up what is beyond its budget and frees the
+//! queue, or is told to forget; a source skips; each costs what the ledger says, and nothing else.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod operator;
+
+use operator::{Agent, Node};
+use serde_json::Value;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+const LINES: u64 = 500;
+
+/// An address of this machine on which nobody listens.
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn line(node: &Node, sink: &str) -> Value {
+    let ledger = json(&node.verb(&["loss", "--format", "json"]).unwrap());
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    ledger["lines"].as_array().unwrap().iter().find(|line| line["sink"] == sink).cloned().unwrap_or_default()
+}
+
+fn head(here: &str) -> String {
+    format!(
+        "version: 1\nagent: {{ id: stuck }}\ndata_dir: {here}/data\napi: {{ listen: 127.0.0.1:0 }}\n\
+         telemetry: {{ metrics: 127.0.0.1:0 }}\ncheckpoint: {{ interval: 500ms }}\n"
+    )
+}
+
+/// A node with a file, a sink that takes it, and one that is down.
+fn node(port: u16) -> Node {
+    Node::of(|here| {
+        format!(
+            "{}sources:\n  app: {{ type: file, include: [{here}/logs/app.log] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [app], path: {here}/out.jsonl }}\n{}",
+            head(here),
+            dead(port, "")
+        )
+    })
+}
+
+fn dead(port: u16, more: &str) -> String {
+    format!(
+        "  dead: {{ type: elasticsearch, inputs: [app], endpoints: [\"http://127.0.0.1:{port}\"], index: logs, all: true{more} }}\n"
+    )
+}
+
+#[test]
+fn a_dead_sink_is_told_to_forget_and_the_ledger_has_what_it_cost() {
+    let port = closed_port();
+    let node = node(port);
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    let bytes = fs::metadata(node.folder().join("logs/app.log")).unwrap().len();
+    assert_eq!(line(&node, "dead")["behind"], bytes);
+
+    let unknown = node.verb(&["sink", "forget", "nobody"]).unwrap_err();
+    assert!(unknown.contains("no sink `nobody`") && unknown.contains("dead, dead_letter, out"), "{unknown}");
+    let said = node.verb(&["sink", "forget", "dead"]).unwrap();
+    assert!(said.contains(&format!("gives up {bytes} positions")), "{said}");
+    let check = |what: &str| {
+        let dead = line(&node, "dead");
+        assert_eq!(dead["lost_bytes"]["forgotten"], bytes, "{what}: {dead}");
+        assert_eq!((&dead["behind"], &dead["delivered"]), (&Value::from(0), &Value::from(0)), "{what}: {dead}");
+        assert_eq!(line(&node, "out")["delivered"], LINES, "{what}");
+        assert!(node.verb(&["loss"]).unwrap().contains("an operator said `sink forget dead`"), "{what}");
+    };
+    check("at once");
+    agent.kill();
+    check("of the dead agent's directory");
+    let mut again = node.start();
+    again.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    check("after a restart");
+    again.terminate();
+}
+
+#[test]
+fn a_sink_that_the_configuration_forgets_leaves_its_loss_in_the_ledger() {
+    let port = closed_port();
+    let node = node(port);
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    let bytes = line(&node, "dead")["behind"].as_u64().unwrap();
+    assert!(bytes > 0);
+    node.edit(|text| text.replace(&dead(port, ""), ""));
+    let refused = node.verb(&["reload"]).unwrap_err();
+    assert!(refused.contains("remove: { dead: drain }") && refused.contains("remove: { dead: forget }"), "{refused}");
+    node.edit(|text| format!("{}remove: {{ dead: forget }}\n", text.replace(&dead(port, ""), "")));
+    node.verb(&["reload"]).unwrap();
+    assert_eq!(line(&node, "dead")["lost_bytes"]["forgotten"], bytes);
+    agent.terminate();
+    assert_eq!(line(&node, "dead")["lost_bytes"]["forgotten"], bytes);
+}
+
+#[test]
+fn a_source_skips_to_its_end_and_goes_on_there() {
+    let node = node(closed_port());
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    let refused = node.verb(&["source", "seek", "app", "--to", "end"]).unwrap_err();
+    assert!(refused.contains("--accept-loss"), "{refused}");
+    let seek = |to: &str| node.verb(&["source", "seek", "app", "--to", to, "--accept-loss"]);
+    assert!(seek("oldest").unwrap_err().contains("from: oldest"));
+    assert!(seek("3").unwrap_err().contains("lies before"));
+    assert!(seek("99999999").unwrap_err().contains("--to end"));
+    assert!(seek("soon").unwrap_err().contains("neither a position nor `end`"));
+    assert!(seek("end").unwrap().contains("nothing is skipped"));
+    let partition = json(&node.verb(&["checkpoint", "show"]).unwrap())["sinks"]["out"][0]["partition"].clone();
+    let refused = node.verb(&["partition", "resume", partition.as_str().unwrap(), "--discard-state"]).unwrap_err();
+    assert!(refused.contains("has not stopped"), "{refused}");
+    agent.terminate();
+}
+
+/// Posts lines of about a kilobyte until `done`; how many were taken.
+fn post_until(address: &str, mut done: impl FnMut(u16, u64) -> bool) -> u64 {
+    let body = (0..200).map(|i| format!("{{\"n\":{i},\"pad\":\"{}\"}}\n", "x".repeat(1_000))).collect::<String>();
+    let mut taken = 0;
+    loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        taken += u64::from((200..300).contains(&status));
+        if done(status, taken) {
+            return taken;
+        }
+    }
+}
+
+/// An agent with a small queue before a sink that is down.
+fn crowded(policy: &str) -> (Node, Agent, String) {
+    let (port, http) = (closed_port(), closed_port());
+    let policy = format!(", {policy}");
+    let node = Node::of(|here| {
+        format!(
+            "{}limits: {{ disk: 256MiB }}\nsources:\n  app: {{ type: http, listen: \"127.0.0.1:{http}\", shards: 1 }}\nsinks:\n{}",
+            head(here),
+            dead(port, &policy)
+        )
+    });
+    let agent = node.start();
+    (node, agent, format!("127.0.0.1:{http}"))
+}
+
+#[test]
+fn a_full_queue_turns_senders_away_where_a_sink_blocks_and_is_freed_where_it_gives_up_the_oldest() {
+    let (_node, mut agent, address) = crowded("on_budget: block");
+    let taken = post_until(&address, |status, _| status == 503);
+    agent.terminate();
+
+    let (node, mut agent, address) = crowded("on_budget: drop_oldest");
+    let enough = taken * 2;
+    let mut refusals = 0;
+    post_until(&address, |status, taken| {
+        if status != 200 && status != 202 && status != 204 {
+            refusals += 1;
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert!(refusals < 600, "the queue is not freed: {}", node.verb(&["status"]).unwrap());
+        taken >= enough
+    });
+    let dead = line(&node, "dead");
+    assert!(dead["lost_bytes"]["budget"].as_u64().is_some_and(|lost| lost > 0), "{dead}");
+    assert_eq!(dead["delivered"], 0, "{dead}");
+    agent.terminate();
+}
