@@ -110,24 +110,30 @@ impl Inputs {
         Ok(())
     }
 
+    /// Lanes see what there is once the source can read it.
     async fn restore(&self) {
-        let mut known = Vec::new();
+        let (mut extents, mut handed) = (Vec::new(), Vec::new());
         {
             let state = self.journal.state();
-            let mut inputs = self.lock();
             for (generation, g) in state.generations.iter().filter(|(_, g)| g.source == self.id) {
-                inputs.partitions.entry(g.partition).or_default().generations.push(*generation);
                 let rescued = g.rescued.iter().map(|(_, hi)| *hi).max();
                 let vanished = rescued.is_some() || g.gone;
                 let extent = Extent { partition: g.partition, end: rescued.unwrap_or(0), ended: false, vanished };
-                inputs.extents.insert(*generation, extent);
+                extents.push((*generation, extent));
                 if !extent.vanished {
-                    known.push((*generation, g.partition, g.identity.clone(), state.replay_floor(*generation)));
+                    handed.push((*generation, g.partition, g.identity.clone(), state.replay_floor(*generation)));
                 }
             }
         }
+        self.source.restore(handed).await;
+        let mut known = self.lock();
+        for (generation, extent) in extents {
+            known.partitions.entry(extent.partition).or_default().generations.push(generation);
+            known.extents.insert(generation, extent);
+        }
+        known.partitions.values().for_each(|p| _ = p.changed.notify(usize::MAX));
+        drop(known);
         self.opened.notify(usize::MAX);
-        self.source.restore(known).await;
     }
 
     /// What could not be rescued before the source ended.

@@ -534,9 +534,12 @@ fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
         world.land_late();
     }
     let (life, mut executor) = Life::begin(world, &environment.desire);
-    let mut drained = false;
+    let (mut drained, mut since) = (false, None);
     let end = executor.run(world, 400_000, |_| {
-        drained = life.is_drained();
+        // For a moment it may seem so: what a source is about to find is nobody's yet.
+        let now = world.get().elapsed;
+        since = life.is_drained().then(|| since.unwrap_or(now));
+        drained = since.is_some_and(|since: Duration| now >= since + QUIET);
         drained
     });
     if !drained {
@@ -546,6 +549,9 @@ fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
     engine.iter().for_each(|engine| check_books(world, engine));
     engine
 }
+
+/// How long nothing must be left to do, in virtual time.
+const QUIET: Duration = Duration::from_millis(400);
 
 /// What each sink took since it began must have an outcome, record by record. Not where it lost input: a claim that was made
 /// before the loss goes on saying what it had promised.
