@@ -31,7 +31,7 @@ fn option(args: &[String], name: &str, default: u64) -> Option<u64> {
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     // Some mistakes show in one seed of several hundred only.
-    let usual = if args.first().is_some_and(|verb| verb == "mutations") { 4_000 } else { 200 };
+    let usual = if args.first().is_some_and(|verb| verb == "mutations") { 20_000 } else { 200 };
     let (Some(seeds), Some(from)) = (option(&args, "--seeds", usual), option(&args, "--from", 1)) else {
         return usage();
     };
