@@ -524,3 +524,22 @@ impl JournalState {
 fn is_fresh_start(planned: &Planned) -> bool {
     matches!(planned.entry, crate::plan::Entry::Reset { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_keeps_what_later_versions_added_and_one_without_it_is_read() {
+        let mut state = JournalState { time: 7, ..JournalState::default() };
+        let first_version = encode(&state);
+        assert_eq!(JournalState::decode(&first_version).unwrap(), state);
+        let said = Operator { time: 8, verb: "sink forget".into(), arguments: "out".into(), ranges: Vec::new() };
+        state.apply(&Record::Operator(said));
+        let (partition, from, to) = (PartitionId([1; 16]), EpochId([2; 16]), EpochId([3; 16]));
+        state.apply(&Record::Skew { partition, from, to });
+        let bytes = state.encode();
+        assert_eq!(JournalState::decode(&bytes).unwrap(), state);
+        assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");
+    }
+}
