@@ -436,7 +436,7 @@ impl Engine {
         };
         let has_planned = |shared: &Arc<Shared>| match shared.retired() {
             Some(_) => !shared.inputs.owes() && shared.is_settled(),
-            None => planned(shared) && !shared.is_holding(),
+            None => shared.inputs.has_begun() && planned(shared) && !shared.is_holding(),
         };
         self.shared().values().all(has_planned) && state.sinks().all(|sink| reload::is_delivered(&state, sink))
     }

@@ -39,6 +39,8 @@ struct Known {
     extents: BTreeMap<Generation, Extent>,
     partitions: BTreeMap<PartitionId, PartitionInput>,
     finished: bool,
+    /// Whether the source has what the journal knew of it.
+    begun: bool,
 }
 
 /// Input that was to be rescued, and could not be read until its source had to end. Whoever takes the source's place counts it
@@ -131,6 +133,7 @@ impl Inputs {
             known.partitions.entry(extent.partition).or_default().generations.push(generation);
             known.extents.insert(generation, extent);
         }
+        known.begun = true;
         known.partitions.values().for_each(|p| _ = p.changed.notify(usize::MAX));
         drop(known);
         self.opened.notify(usize::MAX);
@@ -260,6 +263,11 @@ impl Inputs {
     /// The lowest received time, unix nanoseconds, that records not yet planned may carry; `None` = that of their PLAN.
     pub fn oldest_unplanned(&self) -> Option<i64> {
         self.source.oldest_unplanned()
+    }
+
+    /// Whether the source has begun: before that nobody knows what there is to read.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.lock().begun
     }
 
     /// Whether more may still be announced of what a removed source has accepted.

@@ -200,7 +200,8 @@ impl Shared {
     /// Whether a removed source has planned all that it owes.
     pub(crate) fn is_settled(&self) -> bool {
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        self.inputs.partitions().0.iter().all(|p| settled.contains(p)) && !self.is_holding()
+        let is_settled = |partition| settled.contains(partition);
+        self.inputs.has_begun() && self.inputs.partitions().0.iter().all(is_settled) && !self.is_holding()
     }
 
     pub(crate) fn set_holding(&self, partition: PartitionId, holds: bool) {

@@ -31,7 +31,7 @@ fn option(args: &[String], name: &str, default: u64) -> Option<u64> {
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     // Some mistakes show in one seed of several hundred only.
-    let usual = if args.first().is_some_and(|verb| verb == "mutations") { 20_000 } else { 200 };
+    let usual = if args.first().is_some_and(|verb| verb == "mutations") { 1_000 } else { 200 };
     let (Some(seeds), Some(from)) = (option(&args, "--seeds", usual), option(&args, "--from", 1)) else {
         return usage();
     };
@@ -96,10 +96,15 @@ fn run_many(from: u64, seeds: u64) -> ExitCode {
 /// Seeds of a mutation that are run before it is asked whether one noticed.
 const SEEDS_AT_ONCE: u64 = 16;
 
+/// Mistakes that show only where two rare things meet, and how many times the usual number of seeds they get. For this one a sink
+/// must be replaced while its letters wait, and both its posts be taken at once.
+const RARE: [(&str, u64); 1] = [("letters_posted_twice", 5)];
+
 /// Plants each mistake in turn and looks for the first seed that the unchanged oracle fails on.
-fn mutations(from: u64, seeds: u64) -> ExitCode {
+fn mutations(from: u64, usual: u64) -> ExitCode {
     let mut missed = 0;
     for name in NAMES {
+        let seeds = usual * RARE.iter().find(|(rare, _)| rare == name).map_or(1, |(_, times)| *times);
         let mut caught = None;
         let mut next = from;
         while caught.is_none() && next < from + seeds {
