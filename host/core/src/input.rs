@@ -375,7 +375,8 @@ mod tests {
     use futures_util::FutureExt as _;
     use futures_util::future::BoxFuture;
     use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
 
     /// A journal that keeps nothing beyond this process.
     struct Forgetful;
@@ -466,6 +467,48 @@ mod tests {
             Ok(None)
         }
         async fn release(&self, _: Generation) {}
+    }
+
+    /// A source that takes its time to begin.
+    #[derive(Default)]
+    struct Slow(AtomicBool);
+
+    #[async_trait]
+    impl Source for Slow {
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+            let begins =
+                |_: &mut Context<'_>| if self.0.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending };
+            std::future::poll_fn(begins).await;
+        }
+        async fn event(&self) -> SourceEvent {
+            std::future::pending().await
+        }
+        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
+            Err(ReadError::Gone)
+        }
+        async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
+            Vec::new()
+        }
+        async fn trim(&self, _: Generation, _: u64) {}
+        async fn release(&self, _: Generation) {}
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_history_before_its_source_can_read_it() {
+        let clock = Arc::new(Waiting::default());
+        let journal = Journal::open(Arc::new(Forgetful), clock.clone()).now_or_never().unwrap().unwrap();
+        let (id, partition) = (SourceId::new("app"), PartitionId::derive("test", &[]));
+        let known = Record::Generation { generation: GONE, partition, source: id.clone(), identity: vec![], start: 0 };
+        journal.commit(vec![known]).now_or_never().unwrap().unwrap();
+        let source = Arc::new(Slow::default());
+        let inputs = Inputs::new(id, source.clone(), Arc::new(Stuck::default()), Arc::new(journal), clock);
+        let tasks = Tasks::default();
+        let mut run = Box::pin(inputs.run(false, &tasks));
+        assert!(run.as_mut().now_or_never().is_none());
+        assert!(!inputs.has_begun() && !inputs.knows(GONE) && inputs.partitions().0.is_empty());
+        source.0.store(true, Ordering::Relaxed);
+        assert!(run.as_mut().now_or_never().is_none());
+        assert!(inputs.has_begun() && inputs.knows(GONE) && inputs.partitions().0 == [partition]);
     }
 
     #[test]

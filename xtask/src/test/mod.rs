@@ -302,6 +302,7 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     };
     let mut contracts = workspace::tests_below("host/sinks/tests")?;
     contracts.extend(workspace::tests_below("host/kafka/tests")?);
+    // It is of the agent's own package: the agent is compiled with it.
     contracts.push("deploy".to_string());
     let mut tally = step("contracts", &["sawlog-e2e"], &contracts, "1", 30)?;
     let (local, cells): (Vec<String>, Vec<String>) =
@@ -318,7 +319,7 @@ const LOCAL: [&str; 8] = ["directory", "disks", "files", "http", "quiet", "reloa
 /// Memory, disk and the others' latency while a sink is dead. Latency is measured by `--full` alone: it needs a machine that does
 /// nothing else.
 fn dead_sink(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
-    workspace::build(&["sawlog", "sawlog-bench"])?;
+    workspace::build(&["sawlog-bench"])?;
     let binaries = workspace::binaries()?;
     let path = |name: &str| binaries.join(name).to_str().map(String::from).context("a path is not UTF-8");
     let (seconds, megabytes) = if options.full { ("60", "10000") } else { ("0", "60") };
