@@ -45,7 +45,8 @@ impl Default for Defaults {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Memory of the process.
+    /// Memory of the process. What sinks and plugins may take together is held against it when the configuration is read; the
+    /// running process is not held to it yet.
     pub memory: ByteSize,
     /// Disk below `data_dir`: the write-ahead queue and rescued files. The journal has a tenth of it as a reserve.
     pub disk: ByteSize,
