@@ -106,8 +106,11 @@ impl Scanner {
     }
 
     fn look_at_everything(&mut self) {
-        let look = scan::everything(&self.shared.options.names, &self.shared.roots);
-        self.watch.follow(&look.folders, look.links);
+        let mut look = scan::everything(&self.shared.options.names, &self.shared.roots);
+        // A file that appeared after its folder was read and before it was watched would wait for the next look at everything.
+        while self.watch.follow(&look.folders, look.links) && !self.shared.stop.load(Ordering::Acquire) {
+            look = scan::everything(&self.shared.options.names, &self.shared.roots);
+        }
         self.looked.note(&look.folders);
         self.report_refused(&look);
         let mut partitions = by_partition(look.found, &self.shared.lock());

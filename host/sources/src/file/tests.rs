@@ -34,6 +34,17 @@ fn new_files_and_new_lines_are_found_within_a_second() {
 }
 
 #[test]
+fn a_file_that_appears_between_the_first_look_and_the_watch_is_found() {
+    for microseconds in 0..40 {
+        let (_keep, app, mut follower) = fixture();
+        follower.start();
+        std::thread::sleep(Duration::from_micros(microseconds * 10));
+        append(&app, 0..3);
+        follower.until_lines(3);
+    }
+}
+
+#[test]
 fn a_rename_keeps_the_generation_and_the_new_file_is_another() {
     let (_keep, app, mut follower) = fixture();
     append(&app, 0..10);

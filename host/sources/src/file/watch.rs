@@ -61,9 +61,11 @@ impl Watch {
         Waker(self.wake.clone())
     }
 
-    /// Watches exactly `folders` from now on. `elsewhere` says that some files lie in other folders.
-    pub fn follow(&mut self, folders: &[PathBuf], elsewhere: bool) {
-        let Some(notices) = &self.notices else { return };
+    /// Watches exactly `folders` from now on. `elsewhere` says that some files lie in other folders. True where a folder was not
+    /// watched before: what changed in it between the look that found it and now was told to nobody, so look again.
+    #[must_use]
+    pub fn follow(&mut self, folders: &[PathBuf], elsewhere: bool) -> bool {
+        let Some(notices) = &self.notices else { return false };
         let wanted: BTreeSet<PathBuf> = folders.iter().cloned().collect();
         let flags = WatchFlags::CREATE
             | WatchFlags::DELETE
@@ -76,9 +78,11 @@ impl Watch {
             | WatchFlags::ONLYDIR
             | WatchFlags::EXCL_UNLINK;
         self.blind = elsewhere || folders.first().is_some_and(|folder| is_remote(folder));
+        let mut is_new = false;
         for folder in wanted.difference(&self.watched.clone()) {
             match inotify::add_watch(notices, folder, flags) {
                 Ok(number) => {
+                    is_new = true;
                     self.folders.insert(number, folder.clone());
                     self.watched.insert(folder.clone());
                 }
@@ -95,6 +99,7 @@ impl Watch {
             self.folders.remove(&number);
             self.watched.remove(&folder);
         }
+        is_new
     }
 
     /// Waits for changes, at most `timeout`.
