@@ -527,6 +527,8 @@ fn is_fresh_start(planned: &Planned) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
