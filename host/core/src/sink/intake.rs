@@ -145,7 +145,8 @@ impl Intake {
         inner.bytes += offer.output.batch.arena.len();
         inner.audit.book(&offer);
         inner.buffer.push_back(offer);
-        inner.full = inner.bytes >= self.limits.bytes_max || inner.buffer.len() >= self.limits.batches_max;
+        // Only `take` ends it, which says so: lanes that wait would not be told here.
+        inner.full |= inner.bytes >= self.limits.bytes_max || inner.buffer.len() >= self.limits.batches_max;
         drop(inner);
         self.offered.notify(usize::MAX);
         Accept::Taken
@@ -289,5 +290,56 @@ impl Intake {
     /// The partitions' seats, for status.
     pub fn seats(&self) -> BTreeMap<PartitionId, Seat> {
         self.lock().seats.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EpochId;
+    use futures_util::FutureExt as _;
+    use sawlog_record::batch::{Batch, Output};
+
+    fn intake(bytes_max: usize) -> Intake {
+        let limits = IntakeLimits { bytes_max, batches_max: 100 };
+        let intake = Intake::new(SinkId::new("out"), limits, Arc::default());
+        intake.reset(Marks::new(), None);
+        intake.lock().seats.insert(PartitionId([0; 16]), Seat { next: Place::default(), limit: None });
+        intake
+    }
+
+    fn offer(entry: u64, bytes: usize) -> Offer {
+        let generation = Generation([0; 16]);
+        let batch = Arc::new(Batch { arena: vec![0; bytes], ..Batch::new(generation) });
+        Offer {
+            partition: PartitionId([0; 16]),
+            source: SourceId::new("app"),
+            generation,
+            from: Place { entry, offset: 0 },
+            to: Place { entry: entry + 1, offset: 0 },
+            cursor_from: Cursor::at(entry),
+            mark: Mark { cursor: Cursor::at(entry + 1), ..Mark::default() },
+            records: 1,
+            received: 0,
+            time: 0,
+            epoch: EpochId([0; 16]),
+            output: Output { batch, rows: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn lanes_that_wait_are_told_of_room_also_where_one_was_late_with_its_batch() {
+        let intake = intake(100);
+        for entry in 0..10 {
+            assert_eq!(intake.accept(offer(entry, 10)), Accept::Taken);
+        }
+        assert!(intake.is_full());
+        let freed = intake.freed();
+        assert_eq!(intake.take(30).len(), 3);
+        // A lane that had asked before the sink was full hands over what it made meanwhile.
+        assert_eq!(intake.accept(offer(10, 10)), Accept::Taken);
+        assert!(!intake.has_room(), "a sink that was full has room from half on");
+        assert_eq!(intake.take(30).len(), 3);
+        assert!(intake.has_room() && freed.now_or_never().is_some());
     }
 }
