@@ -85,7 +85,7 @@ impl ClaimLog<'_> {
     ) -> Result<(), Stop> {
         let Some(part) = planned.clone().cut_to(Some(moved.from), Some(moved.to.cursor)) else { return Ok(()) };
         let (start, end) = (part.entry.start(), part.entry.end());
-        if part.entry.is_empty() && lost_end(run.claim, moved.generation, start).is_some() {
+        if part.entry.is_empty() && lost_end(&run.claim.lost, moved.generation, start).is_some() {
             return Ok(());
         }
         if let Entry::Flush { generation, at, component, now } = part.entry {
@@ -97,11 +97,11 @@ impl ClaimLog<'_> {
         }
         let mut at = start.pos;
         while at < end.pos {
-            if let Some(end) = lost_end(run.claim, moved.generation, Cursor::at(at)) {
-                at = end.pos;
+            if let Some(end) = lost_record_end(&run.claim.lost, moved.generation, at) {
+                at = end;
                 continue;
             }
-            let to = next_loss(run.claim, moved.generation, at).map_or(end.pos, |lost| lost.min(end.pos));
+            let to = next_loss(&run.claim.lost, moved.generation, at).map_or(end.pos, |lost| lost.min(end.pos));
             let input = match run.feeder.inputs.read(moved.generation, at, to, READ).await {
                 Ok(input) => input,
                 Err(ReadError::Gone) => return self.lose(&Moved { from: Cursor::at(at), ..moved.clone() }).await,
@@ -159,15 +159,25 @@ impl ClaimLog<'_> {
     }
 }
 
+/// What a claim says is lost: from one place of a generation to another.
+type Loss = (Generation, Cursor, Cursor);
+
 /// Where the loss ends that the claim says `cursor` lies in.
-fn lost_end(claim: &Claim, generation: Generation, cursor: Cursor) -> Option<Cursor> {
-    let holds = |(g, from, to): &&(Generation, Cursor, Cursor)| *g == generation && *from <= cursor && cursor < *to;
-    claim.lost.iter().find(holds).map(|(.., to)| *to)
+fn lost_end(lost: &[Loss], generation: Generation, cursor: Cursor) -> Option<Cursor> {
+    let holds = |(g, from, to): &&Loss| *g == generation && *from <= cursor && cursor < *to;
+    lost.iter().find(holds).map(|(.., to)| *to)
+}
+
+/// Where the loss ends in which the claim says the record at `pos` is. It stands behind every FLUSH of its place: a loss that ends
+/// among those is not its.
+fn lost_record_end(lost: &[Loss], generation: Generation, pos: u64) -> Option<u64> {
+    let holds = |(g, from, to): &&Loss| *g == generation && from.pos <= pos && pos < to.pos;
+    lost.iter().find(holds).map(|(.., to)| to.pos)
 }
 
 /// The first position behind `at` that the claim says is lost.
-fn next_loss(claim: &Claim, generation: Generation, at: u64) -> Option<u64> {
-    claim.lost.iter().filter(|(g, from, _)| *g == generation && from.pos > at).map(|(_, from, _)| from.pos).min()
+fn next_loss(lost: &[Loss], generation: Generation, at: u64) -> Option<u64> {
+    lost.iter().filter(|(g, from, _)| *g == generation && from.pos > at).map(|(_, from, _)| from.pos).min()
 }
 
 impl Run<'_> {
@@ -193,5 +203,22 @@ impl Run<'_> {
         });
         let poison = poison.collect();
         Context { partition: self.partition, time: part.time, poison, first_run: false, generous: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_ends_among_the_flushes_of_a_place_takes_not_the_record_behind_them() {
+        let g = Generation([1; 16]);
+        let at = |pos, slot| Cursor { pos, slot };
+        let lost = vec![(g, at(10, 0), at(30, 2)), (g, at(30, 2), at(30, 3)), (g, at(50, 1), at(60, 0))];
+        assert_eq!(lost_record_end(&lost, g, 20), Some(30));
+        assert_eq!(lost_record_end(&lost, g, 30), None);
+        assert_eq!(lost_end(&lost, g, at(30, 1)), Some(at(30, 2)));
+        assert_eq!(lost_record_end(&lost, g, 50), Some(60), "the record behind a FLUSH that was delivered");
+        assert_eq!((lost_record_end(&lost, g, 60), next_loss(&lost, g, 30)), (None, Some(50)));
     }
 }
