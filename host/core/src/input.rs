@@ -368,66 +368,14 @@ impl Inputs {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::fakes::{self, Nothing, Waiting};
     use crate::journal::{Epoch, Registration};
-    use crate::ports::{JournalStore, Journalled};
     use crate::{EpochId, SinkId};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use futures_util::future::BoxFuture;
     use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::task::{Context, Poll};
-
-    /// A journal that keeps nothing beyond this process.
-    struct Forgetful;
-
-    #[async_trait]
-    impl JournalStore for Forgetful {
-        async fn load(&self) -> Result<Journalled, JournalError> {
-            Ok(Journalled::default())
-        }
-        fn append(&self, _: Vec<Vec<u8>>, _: bool) -> BoxFuture<'static, Result<(), JournalError>> {
-            Box::pin(async { Ok(()) })
-        }
-        fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
-            Box::pin(async { Ok(()) })
-        }
-        async fn put_blob(&self, _: Vec<u8>) -> Result<[u8; 32], JournalError> {
-            Ok([0; 32])
-        }
-        async fn get_blob(&self, _: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
-            Ok(None)
-        }
-        async fn retain_blobs(&self, _: Vec<[u8; 32]>) -> Result<(), JournalError> {
-            Ok(())
-        }
-    }
-
-    /// Time passes by waiting only.
-    #[derive(Default)]
-    struct Waiting(AtomicU64);
-
-    #[async_trait]
-    impl Clock for Waiting {
-        fn now(&self) -> i64 {
-            0
-        }
-        fn elapsed(&self) -> Duration {
-            Duration::from_millis(self.0.load(Ordering::Relaxed))
-        }
-        async fn sleep(&self, duration: Duration) {
-            self.0.fetch_add(duration.as_millis() as u64, Ordering::Relaxed);
-            let mut polled = false;
-            std::future::poll_fn(|context| {
-                context.waker().wake_by_ref();
-                if std::mem::replace(&mut polled, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-            })
-            .await;
-        }
-        fn nonce(&self) -> u64 {
-            0
-        }
-    }
 
     const GONE: Generation = Generation([7; 16]);
 
@@ -458,17 +406,6 @@ mod tests {
         }
     }
 
-    #[async_trait]
-    impl RescueQueue for Stuck {
-        async fn put(&self, _: Input, _: u64, _: u64) -> Result<(), JournalError> {
-            Ok(())
-        }
-        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Option<Input>, JournalError> {
-            Ok(None)
-        }
-        async fn release(&self, _: Generation) {}
-    }
-
     /// A source that takes its time to begin.
     #[derive(Default)]
     struct Slow(AtomicBool);
@@ -496,12 +433,12 @@ mod tests {
     #[test]
     fn nobody_is_told_of_a_history_before_its_source_can_read_it() {
         let clock = Arc::new(Waiting::default());
-        let journal = Journal::open(Arc::new(Forgetful), clock.clone()).now_or_never().unwrap().unwrap();
+        let journal = fakes::journal(clock.clone());
         let (id, partition) = (SourceId::new("app"), PartitionId::derive("test", &[]));
         let known = Record::Generation { generation: GONE, partition, source: id.clone(), identity: vec![], start: 0 };
         journal.commit(vec![known]).now_or_never().unwrap().unwrap();
         let source = Arc::new(Slow::default());
-        let inputs = Inputs::new(id, source.clone(), Arc::new(Stuck::default()), Arc::new(journal), clock);
+        let inputs = Inputs::new(id, source.clone(), Arc::new(Nothing), journal, clock);
         let tasks = Tasks::default();
         let mut run = Box::pin(inputs.run(false, &tasks));
         assert!(run.as_mut().now_or_never().is_none());
@@ -514,20 +451,14 @@ mod tests {
     #[test]
     fn the_end_of_a_source_waits_for_a_rescue_only_so_long() {
         let clock = Arc::new(Waiting::default());
-        let journal = Journal::open(Arc::new(Forgetful), clock.clone()).now_or_never().unwrap().unwrap();
+        let journal = fakes::journal(clock.clone());
         let source = SourceId::new("app");
         let registration =
             Registration { starts: BTreeMap::new(), until: None, sources: BTreeSet::from([source.clone()]) };
         let sinks = BTreeMap::from([(SinkId::new("out"), registration)]);
         let epoch = Epoch { id: EpochId::derive(&[b"one"]), stateful: BTreeMap::new(), blobs: Vec::new(), sinks };
         journal.commit(vec![Record::Epoch(epoch)]).now_or_never().unwrap().unwrap();
-        let inputs = Inputs::new(
-            source,
-            Arc::new(Stuck::default()),
-            Arc::new(Stuck::default()),
-            Arc::new(journal),
-            clock.clone(),
-        );
+        let inputs = Inputs::new(source, Arc::new(Stuck::default()), Arc::new(Nothing), journal, clock.clone());
         let tasks = Tasks::default();
         let mut run = Box::pin(tasks.hold(inputs.run(false, &tasks)));
         for _ in 0..1_000 {

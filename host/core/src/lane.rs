@@ -428,9 +428,9 @@ impl Lane {
             self.fresh(shared, partition, before.unwrap_or(epoch))?;
             return Ok(true);
         };
-        let states = shared.blobs(&snap).await?;
+        let states = shared.blobs(partition, &snap).await?;
         self.fresh(shared, partition, snap.epoch)?;
-        let made_by = shared.journal.state().epoch_of(snap.epoch).map(|e| e.stateful.clone()).unwrap_or_default();
+        let made_by = shared.journal.state().stateful_of(snap.epoch, &shared.inputs.id);
         let present = shared.chain(partition, snap.epoch)?.stateful();
         // Where another configuration stands in for the one that made the state, its plugins take over what they can.
         let (same, other): (BTreeMap<_, _>, BTreeMap<_, _>) =

@@ -5,6 +5,8 @@
 pub mod budget;
 pub mod claims;
 pub mod engine;
+#[cfg(test)]
+mod fakes;
 pub mod identity;
 pub mod input;
 pub mod journal;

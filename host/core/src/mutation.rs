@@ -25,6 +25,7 @@ pub const NAMES: &[&str] = &[
     "plan_not_durable",
     "rescue_skipped",
     "state_kept_after_trap",
+    "stateful_by_number",
     "successor_beside",
     "verdict_not_durable",
     "wall_clock_time",

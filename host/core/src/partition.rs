@@ -66,18 +66,23 @@ impl Partition {
         loop {
             match self.turn().await {
                 Ok(()) => {}
-                Err(PartitionStop::MissingEpoch(missing)) if self.shared.tuning.accept_skew => {
-                    if let Err(stop) = self.accept_skew(missing).await {
-                        return stop;
+                Err(stop) => match &stop {
+                    PartitionStop::MissingEpoch { epoch, .. } if self.shared.tuning.accept_skew => {
+                        match self.accept_skew(*epoch).await {
+                            Ok(true) => {}
+                            Ok(false) => return stop,
+                            Err(failed) => return failed,
+                        }
                     }
-                }
-                Err(stop) => return stop,
+                    _ => return stop,
+                },
             }
         }
     }
 
-    /// By the configuration's own word: what was planned under one that is gone runs under the present one, from here on.
-    async fn accept_skew(&mut self, missing: EpochId) -> Result<(), PartitionStop> {
+    /// By the configuration's own word: what was planned under one that is gone runs under the present one, from here on. `false`
+    /// where the present one is what is missing.
+    async fn accept_skew(&mut self, missing: EpochId) -> Result<bool, PartitionStop> {
         let id = self.id;
         let (accepted, durable) = self.shared.journal.append_with(true, |state, now| {
             let is_new = state.runs_under(id, missing) == missing && state.epoch().is_some_and(|e| e.id != missing);
@@ -85,7 +90,7 @@ impl Partition {
         });
         self.shared.journal.checked(durable.await)?;
         self.lanes.clear();
-        if accepted { Ok(()) } else { Err(PartitionStop::MissingEpoch(missing)) }
+        Ok(accepted)
     }
 
     async fn turn(&mut self) -> Result<(), PartitionStop> {

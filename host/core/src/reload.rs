@@ -2,9 +2,8 @@
 //! the journal's state and the two configurations; the effect is one EPOCH record.
 
 use crate::budget;
-use crate::journal::{Epoch, JournalState, Record, Registration};
+use crate::journal::{Epoch, JournalState, Record, Registration, Stateful};
 use crate::operator;
-use crate::plan::ComponentId;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +23,7 @@ pub struct Wanted {
     /// Hash of everything that F depends on.
     pub id: EpochId,
     /// Digests of the stateful components.
-    pub stateful: BTreeMap<ComponentId, [u8; 32]>,
+    pub stateful: Stateful,
     /// Blobs that must be kept while an entry names the epoch.
     pub blobs: Vec<[u8; 32]>,
     /// Sinks by name, each with the sources whose records can reach it.
@@ -56,6 +55,9 @@ pub fn records(state: &JournalState, wanted: &Wanted, now: i64) -> Result<Vec<Re
     let mut records = Vec::new();
     for sink in &forgotten {
         records.extend(operator::forget(sink, budget::undelivered(state, sink, operator::FORGOTTEN), now));
+    }
+    if !epoch.stateful.is_empty() {
+        records.push(Record::Stateful { epoch: epoch.id, digests: wanted.stateful.clone() });
     }
     records.push(Record::Epoch(epoch));
     records.extend(forgotten.into_iter().map(|sink| Record::Removed { sink: sink.clone() }));
@@ -99,7 +101,8 @@ pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Re
     if old.is_some_and(|e| e.id == wanted.id && e.sinks == sinks) {
         return Ok(None);
     }
-    Ok(Some(Epoch { id: wanted.id, stateful: wanted.stateful.clone(), blobs: wanted.blobs.clone(), sinks }))
+    let stateful = wanted.stateful.values().flatten().map(|(component, digest)| (*component, *digest)).collect();
+    Ok(Some(Epoch { id: wanted.id, stateful, blobs: wanted.blobs.clone(), sinks }))
 }
 
 /// Whether the sink's durable cursors have reached every frontier, or the end of its drain.

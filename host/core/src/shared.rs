@@ -9,7 +9,7 @@ use crate::sink::{Feeder, Sink};
 use crate::status::Figures;
 use crate::stream::{NotAPrefix, Place, Stream};
 use crate::tasks::Tasks;
-use crate::{EpochId, SinkId};
+use crate::{EpochId, SinkId, SourceId};
 use event_listener::Event;
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,16 +66,33 @@ pub enum PartitionStop {
     },
     /// The configuration under which input was planned is not at hand.
     #[error(
-        "{0:?} is not at hand: restore `blobs` of the data directory, and start again; or run what it planned under the present \
-         configuration, with `sawlog partition resume --accept-skew`; until then this partition waits"
+        "source {source_id}: {epoch:?}, under which input of partition {partition} was planned, is not at hand; restore `blobs` of \
+         the data directory and start again, or run that input under the present configuration with \
+         `sawlog partition resume {partition} --accept-skew` (everywhere: `on_missing_epoch: accept_skew`); until then this \
+         partition waits"
     )]
-    MissingEpoch(EpochId),
+    MissingEpoch {
+        /// The configuration.
+        epoch: EpochId,
+        /// What can't go on.
+        partition: PartitionId,
+        /// Whose it is.
+        source_id: SourceId,
+    },
     /// Saved state is not at hand.
     #[error(
-        "saved state is not at hand: restore the data directory, and start again; or give up what needs it, with \
-         `sawlog partition resume --discard-state`; until then this partition waits"
+        "source {source_id}: the state of component {component} that was saved in partition {partition} is not at hand; restore \
+         `blobs` of the data directory and start again, or give up what needs it with \
+         `sawlog partition resume {partition} --discard-state`; until then this partition waits"
     )]
-    MissingState,
+    MissingState {
+        /// The component.
+        component: ComponentId,
+        /// What can't go on.
+        partition: PartitionId,
+        /// Whose it is.
+        source_id: SourceId,
+    },
     /// A plugin can't go on.
     #[error(transparent)]
     Chain(#[from] ChainFailure),
@@ -235,7 +252,8 @@ impl Shared {
 
     pub(crate) fn chain(&self, partition: PartitionId, epoch: EpochId) -> Result<Arc<dyn Chain>, PartitionStop> {
         let under = self.journal.state().runs_under(partition, epoch);
-        self.chains.chain(under, &self.inputs.id).ok_or(PartitionStop::MissingEpoch(epoch))
+        let source_id = self.inputs.id.clone();
+        self.chains.chain(under, &source_id).ok_or(PartitionStop::MissingEpoch { epoch, partition, source_id })
     }
 
     /// The decisions under which `[from, to]` of `generation` runs.
@@ -269,10 +287,11 @@ impl Shared {
             }
         }
         let old = old?;
+        let (before, after) = (state.stateful_of(old.id, &self.inputs.id), state.stateful_of(new.id, &self.inputs.id));
         let changed = |(c, digest): (&ComponentId, &[u8; 32])| {
-            (old.stateful.get(c) != Some(digest) && old.stateful.contains_key(c) && !done.contains(c)).then_some(*c)
+            before.get(c).is_some_and(|old| old != digest && !done.contains(c)).then_some(*c)
         };
-        let component = new.stateful.iter().find_map(changed)?;
+        let component = after.iter().find_map(changed)?;
         Some(Boundary { component, old: old.id, new: new.id, at: state.next_slot(partition)? })
     }
 
@@ -281,11 +300,16 @@ impl Shared {
         self.journal.state().partitions.get(&partition)?.snaps.get(&place).cloned()
     }
 
-    pub(crate) async fn blobs(&self, snap: &Snap) -> Result<BTreeMap<ComponentId, Vec<u8>>, PartitionStop> {
+    pub(crate) async fn blobs(
+        &self,
+        partition: PartitionId,
+        snap: &Snap,
+    ) -> Result<BTreeMap<ComponentId, Vec<u8>>, PartitionStop> {
         let mut states = BTreeMap::new();
         for (component, digest) in &snap.states {
-            let blob = self.journal.store().get_blob(*digest).await?.ok_or(PartitionStop::MissingState)?;
-            states.insert(*component, blob);
+            let (component, source_id) = (*component, self.inputs.id.clone());
+            let missing = PartitionStop::MissingState { component, partition, source_id };
+            states.insert(component, self.journal.store().get_blob(*digest).await?.ok_or(missing)?);
         }
         Ok(states)
     }

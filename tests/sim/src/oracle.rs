@@ -96,9 +96,10 @@ fn rows_of(
 ) -> Vec<Placed> {
     let mut rows = Vec::new();
     let Some(first) = stream.first() else { return rows };
-    let mut state = State::fresh(version_of(first.epoch));
+    let source = outside.files.iter().find(|f| f.partition == partition).map_or("", |f| f.source);
+    let mut state = State::fresh(version_of(first.epoch, source));
     for (number, planned) in stream.iter().enumerate() {
-        let (epoch, time, version) = (number_of(planned.epoch), planned.time, version_of(planned.epoch));
+        let (epoch, time, version) = (number_of(planned.epoch), planned.time, version_of(planned.epoch, source));
         let row = |generation, pos, slot, k, content, refused, dead| {
             (number, SimRow { partition, generation, pos, slot, k, content, time, refused, dead })
         };

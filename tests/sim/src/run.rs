@@ -64,7 +64,8 @@ impl Desire {
         let sinks = names.iter().map(fed).collect();
         let id = epoch_id(self.epoch);
         let remove = BTreeMap::from([(SinkId::new("second"), Removal::Drain)]);
-        let stateful = BTreeMap::from([(crate::plugin::COMPONENT, digest_of(version_of(id)))]);
+        let digests = |name| BTreeMap::from([(crate::plugin::COMPONENT, digest_of(version_of(id, name)))]);
+        let stateful = self.sources().into_iter().map(|name| (SourceId::new(name), digests(name))).collect();
         Wanted { id, stateful, blobs: Vec::new(), sinks, from_oldest: BTreeSet::new(), remove }
     }
 

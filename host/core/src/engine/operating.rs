@@ -35,7 +35,7 @@ impl Engine {
         };
         let missing = match self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get(&partition) {
             None => return refuse(format!("partition {partition} has not stopped: there is nothing to resume")),
-            Some(PartitionStop::MissingEpoch(epoch)) => Some(*epoch),
+            Some(PartitionStop::MissingEpoch { epoch, .. }) => Some(*epoch),
             Some(_) => None,
         };
         let (sinks, mut positions) = (shared.sinks(), 0);

@@ -4,8 +4,8 @@ mod losses;
 pub mod record;
 pub mod state;
 
-pub use record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Verdict};
-pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState};
+pub use record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
+pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState, Third};
 
 pub(crate) use losses::end_of;
 

@@ -72,7 +72,7 @@ pub struct Registration {
 pub struct Epoch {
     /// Hash of everything that F depends on.
     pub id: EpochId,
-    /// Digests of the stateful components, by number.
+    /// Digests of the stateful components of all sources, by number; [`Record::Stateful`] says whose they are.
     pub stateful: BTreeMap<ComponentId, [u8; 32]>,
     /// The blobs (resolved configuration, plugins, files) that must be kept while an entry names the epoch.
     pub blobs: Vec<[u8; 32]>,
@@ -202,7 +202,17 @@ pub enum Record {
         /// The one in its place.
         to: EpochId,
     },
+    /// The stateful components of a configuration, source by source: two sources may number different plugins alike.
+    Stateful {
+        /// Which configuration.
+        epoch: EpochId,
+        /// Digests by source and number.
+        digests: Stateful,
+    },
 }
+
+/// Digests of stateful components, by source and by their numbers there.
+pub type Stateful = BTreeMap<SourceId, BTreeMap<ComponentId, [u8; 32]>>;
 
 const VERSION: u8 = 1;
 

@@ -2,11 +2,11 @@
 //! the same records in the same order gives the same state, bit for bit.
 
 use super::record::{
-    DecodeError, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Verdict, decode_from, encode,
+    DecodeError, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict, decode_from, encode,
 };
 use crate::ledger::Counts;
 use crate::operator::Operator;
-use crate::plan::Planned;
+use crate::plan::{ComponentId, Planned};
 use crate::sink::DeadLetters;
 use crate::stream::{NotAPrefix, Place, Stream};
 use crate::{EpochId, SinkId, SourceId, mutation};
@@ -82,6 +82,9 @@ pub struct JournalState {
     /// What later versions added: it stands behind the rest in a snapshot, and one without it is read all the same.
     #[serde(skip)]
     pub later: Later,
+    /// What came after that, behind it in the same way.
+    #[serde(skip)]
+    pub third: Third,
 }
 
 /// What a snapshot of the first version does not hold.
@@ -93,21 +96,33 @@ pub struct Later {
     pub skews: BTreeMap<(PartitionId, EpochId), EpochId>,
 }
 
+/// What a snapshot of the second version does not hold.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Third {
+    /// The stateful components of each configuration.
+    pub stateful: BTreeMap<EpochId, Stateful>,
+}
+
 /// How many things that persons said are remembered.
 const OPERATORS_MAX: usize = 64;
 
 impl JournalState {
     /// The bytes of a snapshot.
     pub fn encode(&self) -> Vec<u8> {
-        let bytes = encode(self);
-        postcard::to_extend(&self.later, bytes).expect("writing to memory can't fail and the types serialise")
+        let bytes = postcard::to_extend(&self.later, encode(self));
+        let bytes = bytes.and_then(|bytes| postcard::to_extend(&self.third, bytes));
+        bytes.expect("writing to memory can't fail and the types serialise")
     }
 
     /// Reads what [`JournalState::encode`] wrote, in this or an older version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (mut state, rest): (Self, &[u8]) = decode_from(bytes)?;
         if !rest.is_empty() {
-            state.later = postcard::from_bytes(rest)?;
+            let (later, rest) = postcard::take_from_bytes(rest)?;
+            state.later = later;
+            if !rest.is_empty() {
+                state.third = postcard::from_bytes(rest)?;
+            }
         }
         Ok(state)
     }
@@ -166,6 +181,7 @@ impl JournalState {
             Record::Together(records) => records.iter().for_each(|one| self.apply(one)),
             Record::Dropped { generation } => self.apply_dropped(*generation),
             Record::Removed { sink } => self.apply_removed(sink),
+            Record::Stateful { epoch, digests } => _ = self.third.stateful.insert(*epoch, digests.clone()),
             Record::Skew { partition, from, to } => _ = self.later.skews.insert((*partition, *from), *to),
             Record::Operator(operator) => {
                 self.later.operators.push_back(operator.clone());
@@ -281,6 +297,15 @@ impl JournalState {
     /// The configuration with this id.
     pub fn epoch_of(&self, id: EpochId) -> Option<&Epoch> {
         self.epochs.iter().rev().find(|e| e.id == id)
+    }
+
+    /// Digests of the stateful components that records of `source` run through under a configuration.
+    pub fn stateful_of(&self, epoch: EpochId, source: &SourceId) -> BTreeMap<ComponentId, [u8; 32]> {
+        match self.third.stateful.get(&epoch).filter(|_| !mutation::on("stateful_by_number")) {
+            Some(digests) => digests.get(source).cloned().unwrap_or_default(),
+            // A journal of the second version does not tell sources apart.
+            None => self.epoch_of(epoch).map(|e| e.stateful.clone()).unwrap_or_default(),
+        }
     }
 
     fn registration(&self, sink: &SinkId) -> Option<&Registration> {
@@ -502,6 +527,8 @@ impl JournalState {
             index += 1;
             index - 1 == last || named.contains(&e.id)
         });
+        let kept: BTreeSet<EpochId> = self.epochs.iter().map(|e| e.id).collect();
+        self.third.stateful.retain(|epoch, _| kept.contains(epoch));
     }
 
     /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry. What a sink has given up and not
@@ -540,8 +567,26 @@ mod tests {
         state.apply(&Record::Operator(said));
         let (partition, from, to) = (PartitionId([1; 16]), EpochId([2; 16]), EpochId([3; 16]));
         state.apply(&Record::Skew { partition, from, to });
+        let second_version = postcard::to_extend(&state.later, encode(&state)).unwrap();
+        assert_eq!(JournalState::decode(&second_version).unwrap(), state);
+        let digests = Stateful::from([(SourceId::new("app"), BTreeMap::from([(1, [9; 32])]))]);
+        state.apply(&Record::Stateful { epoch: to, digests });
         let bytes = state.encode();
         assert_eq!(JournalState::decode(&bytes).unwrap(), state);
         assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");
+    }
+
+    #[test]
+    fn components_of_two_sources_with_one_number_are_told_apart() {
+        let (mut state, id) = (JournalState::default(), EpochId([3; 16]));
+        let (app, web) = (SourceId::new("app"), SourceId::new("web"));
+        let (first, second) = (BTreeMap::from([(2, [1; 32])]), BTreeMap::from([(2, [2; 32])]));
+        let union = second.clone();
+        state.apply(&Record::Epoch(Epoch { id, stateful: union.clone(), blobs: Vec::new(), sinks: BTreeMap::new() }));
+        assert_eq!(state.stateful_of(id, &app), union, "a journal of the second version");
+        let digests = Stateful::from([(app.clone(), first.clone()), (web.clone(), second.clone())]);
+        state.apply(&Record::Stateful { epoch: id, digests });
+        assert_eq!((state.stateful_of(id, &app), state.stateful_of(id, &web)), (first, second));
+        assert!(state.stateful_of(id, &SourceId::new("other")).is_empty());
     }
 }

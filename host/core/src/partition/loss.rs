@@ -23,13 +23,17 @@ impl Partition {
         let lane = self.lanes.remove(index);
         let others: Vec<Place> = self.lanes.iter().map(|other| other.place).collect();
         let end = known_state_after(&self.shared, self.id, lane.place, others).await?;
-        for id in lane.sinks {
+        for id in lane.sinks.clone() {
             let Some(sink) = self.shared.sink(&id) else { continue };
             let seat = {
                 let state = self.shared.journal.state();
                 sink.intake.seat(&state, self.id).map_err(|error| PartitionStop::Cursors { sink: id.clone(), error })?
             };
             let Some(seat) = seat else { continue };
+            // A sink that was moved ahead meanwhile needs nothing of what is gone, unless its state has to come from there.
+            if !self.leads_to(&lane, &seat) {
+                continue;
+            }
             let from = seat.next.max(lane.place);
             let to = seat.limit.map_or(end, |limit| limit.min(end));
             let parts = self.shared.stream(self.id, |stream| parts(stream, from, to, INPUT_GONE));
@@ -181,5 +185,82 @@ impl Part {
             epoch: self.planned.epoch,
             output: Output { batch: Arc::new(Batch::new(generation)), rows: Vec::new() },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::claims::Marks;
+    use crate::fakes::{self, Nothing, Waiting};
+    use crate::journal::{Epoch, Registration};
+    use crate::lane::Lane;
+    use crate::ports::{DocumentOutcome, DocumentStore, SinkError, SinkPort};
+    use crate::shared::Tuning;
+    use crate::{EpochId, SourceId};
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    struct Unused;
+
+    #[async_trait]
+    impl DocumentStore for Unused {
+        async fn create(&self, _: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
+            Ok(Vec::new())
+        }
+        async fn exists(&self, _: &Offer, _: u32) -> Result<bool, SinkError> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn a_sink_that_was_moved_ahead_loses_nothing_of_what_it_can_read() {
+        let (id, generation) = (PartitionId([1; 16]), Generation([2; 16]));
+        let (source, epoch) = (SourceId::new("app"), EpochId([3; 16]));
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        let names = ["behind", "ahead"].map(SinkId::new);
+        let fed = Registration { sources: BTreeSet::from([source.clone()]), ..Registration::default() };
+        let sinks = names.iter().map(|name| (name.clone(), fed.clone())).collect();
+        let entry = Entry::Range { generation, lo: 0, hi: 100 };
+        let begun = vec![
+            Record::Epoch(Epoch { id: epoch, stateful: BTreeMap::new(), blobs: Vec::new(), sinks }),
+            Record::Generation { generation, partition: id, source: source.clone(), identity: Vec::new(), start: 0 },
+            Record::Plan { entries: vec![(id, Planned { time: 1, epoch, entry })] },
+        ];
+        journal.commit(begun).now_or_never().unwrap().unwrap();
+        let inputs = fakes::inputs(&source, &journal, &clock);
+        let port = SinkPort::Documents(Arc::new(Unused));
+        let sinks =
+            names.clone().map(|name| (name.clone(), fakes::sink(name.as_str(), port.clone(), &journal, &clock)));
+        let at = |pos| Marks::from([(generation, Mark { cursor: Cursor::at(pos), ..Mark::default() })]);
+        sinks[0].1.intake.reset(at(20), None);
+        sinks[1].1.intake.reset(at(60), None);
+        let shared = Shared::new(
+            journal.clone(),
+            Arc::new(Nothing),
+            inputs,
+            clock,
+            Tuning::default(),
+            Arc::default(),
+            Arc::default(),
+            Arc::default(),
+            Arc::default(),
+            sinks.into(),
+        );
+        let mut partition = Partition::new(id, Arc::new(shared));
+        let place = Place { entry: 0, offset: 20 };
+        let mut lane = Lane::at(place, place, std::time::Duration::ZERO);
+        // The second one was here too, until it learnt that it had more.
+        lane.sinks.extend(names.clone());
+        partition.lanes.push(lane);
+        partition.lose(0).now_or_never().unwrap().unwrap();
+        let state = journal.state();
+        let whole = vec![(Cursor::at(20), Cursor::at(100), INPUT_GONE.to_owned())];
+        assert_eq!(state.losses_of(&names[0], generation), whole);
+        assert_eq!(state.losses_of(&names[1], generation), []);
     }
 }

@@ -41,9 +41,13 @@ fn refuse_lost_cursors(sink: &Sink, truth: &Marks) -> Result<(), Stop> {
         let at = truth.get(generation).map(|m| m.cursor).unwrap_or_else(|| state.start(&sink.id, *generation));
         if kept && at < hint.cursor {
             return Err(Stop(format!(
-                "sink {} lost data: its cursor of generation {generation} is at byte {} but byte {} was committed; \
-                 restore the cursor topic, or give the sink up with `remove: {{ NAME: forget }}`",
-                sink.id, at.pos, hint.cursor.pos
+                "sink {id} lost data: in source {} its cursor topic has position {} of generation {generation}, and position {} \
+                 was committed there; restore the cursor topic and start again, or give the sink up with \
+                 `remove: {{ {id}: forget }}`",
+                known.source,
+                at.pos,
+                hint.cursor.pos,
+                id = sink.id,
             )));
         }
     }

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sawlog_chain::pipeline::PipelineChain;
 use sawlog_chain::{Engine, Plugin};
-use sawlog_core::journal::Journal;
-use sawlog_core::plan::ComponentId;
+use sawlog_core::journal::{Journal, Stateful};
 use sawlog_core::ports::{Chain, Chains};
 use sawlog_core::{EpochId, SourceId};
 use serde::{Deserialize, Serialize};
@@ -34,8 +33,8 @@ struct Manifest {
 pub struct Epoch {
     /// Hash of everything that output depends on.
     pub id: EpochId,
-    /// Digests of stateful components, by number.
-    pub stateful: BTreeMap<ComponentId, [u8; 32]>,
+    /// Digests of stateful components.
+    pub stateful: Stateful,
     /// Blobs that must be kept while an entry names the epoch.
     pub blobs: Vec<[u8; 32]>,
     /// Its plugins, by the names that the configuration gives them.
@@ -49,15 +48,15 @@ impl Epoch {
         let id = id_of(config, bytes)?;
         let plugins = pipelines::load_plugins(config, bytes, engine, &id.0)?;
         let mut chains = BTreeMap::new();
-        let mut stateful = BTreeMap::new();
+        let mut stateful = Stateful::new();
         for name in config.sources.keys() {
             let chain = pipelines::build(config, name, fields.of(name), &plugins)?;
-            stateful.extend(chain.stateful());
+            stateful.insert(SourceId::new(name), chain.stateful());
             chains.insert(SourceId::new(name), chain);
         }
         match pipelines::build_replay(config, &plugins) {
             Ok(chain) => {
-                stateful.extend(chain.stateful());
+                stateful.insert(SourceId::new(replay::SOURCE), chain.stateful());
                 chains.insert(SourceId::new(replay::SOURCE), chain);
             }
             Err(error) => tracing::warn!(%error, "dead letters can't be replayed under this configuration"),

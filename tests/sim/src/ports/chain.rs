@@ -12,9 +12,13 @@ use sawlog_record::id::{Cursor, Generation, PartitionId, RowId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Which plugin version an epoch runs: the epoch's number is in its first bytes, and two epochs share a version.
-pub fn version_of(epoch: EpochId) -> u64 {
-    number_of(epoch) / 2
+/// Which plugin version an epoch runs for a source: the epoch's number is in its first bytes, and some epochs share a version. The
+/// second source has a plugin of its own under the same number.
+pub fn version_of(epoch: EpochId, source: &str) -> u64 {
+    match source {
+        "more" => 1_000 + number_of(epoch) / 3,
+        _ => number_of(epoch) / 2,
+    }
 }
 
 /// The number of an epoch.
@@ -38,14 +42,16 @@ pub fn digest_of(version: u64) -> [u8; 32] {
 pub struct SimChains(pub World);
 
 impl Chains for SimChains {
-    fn chain(&self, epoch: EpochId, _: &SourceId) -> Option<Arc<dyn Chain>> {
-        Some(Arc::new(SimChain { world: self.0.clone(), epoch }))
+    fn chain(&self, epoch: EpochId, source: &SourceId) -> Option<Arc<dyn Chain>> {
+        let version = version_of(epoch, source.as_str());
+        Some(Arc::new(SimChain { world: self.0.clone(), epoch, version }))
     }
 }
 
 struct SimChain {
     world: World,
     epoch: EpochId,
+    version: u64,
 }
 
 impl Chain for SimChain {
@@ -53,19 +59,21 @@ impl Chain for SimChain {
         Box::new(SimInstance {
             world: self.world.clone(),
             epoch: self.epoch,
+            version: self.version,
             partition,
-            state: State::fresh(version_of(self.epoch)),
+            state: State::fresh(self.version),
         })
     }
 
     fn stateful(&self) -> BTreeMap<u8, [u8; 32]> {
-        BTreeMap::from([(COMPONENT, digest_of(version_of(self.epoch)))])
+        BTreeMap::from([(COMPONENT, digest_of(self.version))])
     }
 }
 
 struct SimInstance {
     world: World,
     epoch: EpochId,
+    version: u64,
     partition: PartitionId,
     state: State,
 }
@@ -174,7 +182,7 @@ impl ChainInstance for SimInstance {
     async fn restore(&mut self, states: BTreeMap<u8, Vec<u8>>) -> Result<(), ChainFailure> {
         if let Some(bytes) = states.get(&COMPONENT) {
             self.state = State::load(bytes);
-            let want = version_of(self.epoch);
+            let want = self.version;
             if self.state.digest != want {
                 self.world.fail(format!("state of version {} restored into version {want}", self.state.digest));
             }
@@ -185,7 +193,7 @@ impl ChainInstance for SimInstance {
 
     async fn upgrade(&mut self, _: u8, old: Vec<u8>) -> Result<UpgradeOutcome, ChainFailure> {
         let mut old = State::load(&old);
-        let version = version_of(self.epoch);
+        let version = self.version;
         if !old.can_upgrade(version) {
             return Ok(UpgradeOutcome::Fresh);
         }

@@ -134,7 +134,11 @@ impl ClaimLog<'_> {
             match self.port.put_claim(self.next, claim).await {
                 Ok(PutOutcome::Created) => return true,
                 Ok(PutOutcome::Exists) => {
-                    let Some(there) = self.get(self.next).await else { continue };
+                    let Some(there) = self.get(self.next).await else {
+                        let hidden = format!("claim {} is said to exist and can't be read", self.next);
+                        self.sink.back_off(&SinkError::Unavailable(hidden)).await;
+                        continue;
+                    };
                     if there.attempt != claim.attempt && there.directory != claim.directory {
                         self.sink.note_twin(&there.directory);
                     }
@@ -163,5 +167,96 @@ impl ClaimLog<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::claims::{KnownVector, Marks};
+    use crate::fakes::{self, Waiting};
+    use crate::ports::{Clock as _, ObjectStore, SinkPort, Staging};
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Says that claims exist and does not show them.
+    #[derive(Default)]
+    struct Hiding(AtomicU32);
+
+    #[async_trait]
+    impl ObjectStore for Hiding {
+        fn stage(&self) -> Box<dyn Staging> {
+            unreachable!("nothing is staged")
+        }
+        fn data_key(&self, _: &str, _: u64, _: &str, _: usize) -> String {
+            String::new()
+        }
+        async fn put_claim(&self, _: u64, _: &Claim) -> Result<PutOutcome, SinkError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(PutOutcome::Exists)
+        }
+        async fn get_claim(&self, _: u64) -> Result<Option<Claim>, SinkError> {
+            Ok(None)
+        }
+        async fn list_claims(&self) -> Result<Vec<u64>, SinkError> {
+            Ok(Vec::new())
+        }
+        async fn delete_claim(&self, _: u64) -> Result<(), SinkError> {
+            Ok(())
+        }
+        async fn put_data(&self, _: &mut dyn Staging, _: &str, _: &str) -> Result<PutOutcome, SinkError> {
+            Ok(PutOutcome::Exists)
+        }
+        async fn exists(&self, _: &str) -> Result<bool, SinkError> {
+            Ok(false)
+        }
+        async fn publish_complete(&self, _: i64) -> Result<(), SinkError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_claim_that_exists_and_is_hidden_is_asked_for_with_pauses() {
+        let (clock, store) = (Arc::new(Waiting::default()), Arc::new(Hiding::default()));
+        let journal = fakes::journal(clock.clone());
+        let sink = fakes::sink("objects", SinkPort::Objects(store.clone()), &journal, &clock);
+        let log = ClaimLog {
+            sink: &sink,
+            port: store.as_ref(),
+            next: 1,
+            passed: Marks::new(),
+            known: KnownVector::default(),
+            closed: 0,
+            published: 0,
+            oldest: (1, None),
+            carried: Vec::new(),
+        };
+        let claim = Claim {
+            directory: String::new(),
+            attempt: "mine".to_owned(),
+            sink_epoch: String::new(),
+            moved: Vec::new(),
+            lost: Vec::new(),
+            plans: Vec::new(),
+            verdicts: Vec::new(),
+            keys: Vec::new(),
+            passed: 1,
+            vector: Vector::default(),
+            closed: 0,
+            floor: 0,
+            written: 0,
+            switch: None,
+        };
+        let mut claiming = Box::pin(log.claim(&claim));
+        for _ in 0..10 {
+            assert!(claiming.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(store.0.load(Ordering::Relaxed), 10, "one attempt a pause");
+        assert!(clock.elapsed() >= sink.tuning.backoff_min * 10, "{:?}", clock.elapsed());
+        assert_eq!(sink.status().failures_in_a_row, 10);
     }
 }

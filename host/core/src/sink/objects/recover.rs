@@ -71,9 +71,10 @@ impl ClaimLog<'_> {
         }
         let marks = self.known.resolve(&claim.vector).ok_or_else(|| {
             Stop(format!(
-                "claim {newest} of sink {} names the cursor vector of claim {:?}, which is gone: \
-                 restore the claim, or give the sink up with `remove: {{ NAME: forget }}`",
-                self.sink.id, claim.vector.since
+                "sink {id} lost data: its claim {newest} names the cursor vector of claim {}, which is gone from the destination; \
+                 restore that claim and start again, or give the sink up with `remove: {{ {id}: forget }}`",
+                claim.vector.since.unwrap_or_default(),
+                id = self.sink.id,
             ))
         })?;
         raise(&mut self.passed, marks);

@@ -1,0 +1,126 @@
+//! Ports for unit tests: a journal that remembers nothing, a clock that waiting turns, a source that has nothing.
+
+use crate::input::Inputs;
+use crate::journal::Journal;
+use crate::ports::{
+    Chain, Chains, Clock, JournalError, JournalStore, Journalled, ReadError, ReadLimits, RescueQueue, SinkPort, Source,
+    SourceEvent,
+};
+use crate::sink::{IntakeLimits, Sink, SinkIdentity, SinkTuning};
+use crate::{EpochId, SinkId, SourceId};
+use async_trait::async_trait;
+use event_listener::Event;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sawlog_record::batch::Input;
+use sawlog_record::id::{Generation, PartitionId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A journal that keeps nothing beyond this process.
+pub(crate) struct Forgetful;
+
+#[async_trait]
+impl JournalStore for Forgetful {
+    async fn load(&self) -> Result<Journalled, JournalError> {
+        Ok(Journalled::default())
+    }
+    fn append(&self, _: Vec<Vec<u8>>, _: bool) -> BoxFuture<'static, Result<(), JournalError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
+        Box::pin(async { Ok(()) })
+    }
+    async fn put_blob(&self, _: Vec<u8>) -> Result<[u8; 32], JournalError> {
+        Ok([0; 32])
+    }
+    async fn get_blob(&self, _: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
+        Ok(None)
+    }
+    async fn retain_blobs(&self, _: Vec<[u8; 32]>) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+/// Time passes by waiting only.
+#[derive(Default)]
+pub(crate) struct Waiting(AtomicU64);
+
+#[async_trait]
+impl Clock for Waiting {
+    fn now(&self) -> i64 {
+        0
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+    async fn sleep(&self, duration: Duration) {
+        self.0.fetch_add(duration.as_millis() as u64, Ordering::Relaxed);
+        let mut polled = false;
+        std::future::poll_fn(|context| {
+            context.waker().wake_by_ref();
+            if std::mem::replace(&mut polled, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+    fn nonce(&self) -> u64 {
+        0
+    }
+}
+
+/// An empty journal.
+#[allow(clippy::unwrap_used)]
+pub(crate) fn journal(clock: Arc<Waiting>) -> Arc<Journal> {
+    Arc::new(Journal::open(Arc::new(Forgetful), clock).now_or_never().unwrap().unwrap())
+}
+
+/// No source, no chain, and nothing that was rescued.
+pub(crate) struct Nothing;
+
+#[async_trait]
+impl Source for Nothing {
+    async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+    async fn event(&self) -> SourceEvent {
+        std::future::pending().await
+    }
+    async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
+        Err(ReadError::Gone)
+    }
+    async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
+        Vec::new()
+    }
+    async fn trim(&self, _: Generation, _: u64) {}
+    async fn release(&self, _: Generation) {}
+}
+
+#[async_trait]
+impl RescueQueue for Nothing {
+    async fn put(&self, _: Input, _: u64, _: u64) -> Result<(), JournalError> {
+        Ok(())
+    }
+    async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Option<Input>, JournalError> {
+        Ok(None)
+    }
+    async fn release(&self, _: Generation) {}
+}
+
+impl Chains for Nothing {
+    fn chain(&self, _: EpochId, _: &SourceId) -> Option<Arc<dyn Chain>> {
+        None
+    }
+}
+
+/// The input of a source that has nothing.
+pub(crate) fn inputs(id: &SourceId, journal: &Arc<Journal>, clock: &Arc<Waiting>) -> Arc<Inputs> {
+    Arc::new(Inputs::new(id.clone(), Arc::new(Nothing), Arc::new(Nothing), journal.clone(), clock.clone()))
+}
+
+/// A sink that has not begun.
+pub(crate) fn sink(name: &str, port: SinkPort, journal: &Arc<Journal>, clock: &Arc<Waiting>) -> Arc<Sink> {
+    let limits = IntakeLimits { bytes_max: 1_000, batches_max: 10 };
+    let (tuning, facts) = (SinkTuning::default(), SinkIdentity::default());
+    let (journal, clock) = (journal.clone(), clock.clone());
+    let reseated = Arc::new(Event::new());
+    Arc::new(Sink::new(SinkId::new(name), port, limits, tuning, facts, journal, clock, None, None, reseated))
+}
