@@ -12,6 +12,7 @@ pub mod input;
 pub mod journal;
 pub mod lane;
 pub mod ledger;
+pub mod moving;
 pub mod mutation;
 pub mod operator;
 pub mod partition;

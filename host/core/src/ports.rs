@@ -268,6 +268,13 @@ pub trait Chains: Send + Sync {
     fn chain(&self, epoch: EpochId, source: &SourceId) -> Option<Arc<dyn Chain>>;
 }
 
+/// Whether a partition that moves between agents is still this process's.
+#[async_trait]
+pub trait Ownership: Send + Sync {
+    /// Makes certain of it, by an effect that only the owner can have. An error: it is another's now, or nobody can say.
+    async fn confirm(&self) -> Result<(), JournalError>;
+}
+
 // ---------------------------------------------------------------- sinks
 
 /// Rows of one batch on their way to one sink, with the cursors that they move.

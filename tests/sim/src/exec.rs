@@ -61,21 +61,33 @@ impl Executor {
             if between(world) {
                 return End::Paused;
             }
-            self.take_spawned();
-            let ready: Vec<usize> = self.ready();
-            if ready.is_empty() {
+            if !self.step(world) {
                 if !world.pass_time() {
                     return End::Stuck;
                 }
                 continue;
             }
-            let index = ready[world.rng(|r| r.below(ready.len()))];
-            self.poll(index);
             if world.has_crashed() {
                 return End::Crashed;
             }
         }
         End::Paused
+    }
+
+    /// Polls one task that can go on; `false` where none can.
+    pub fn step(&mut self, world: &World) -> bool {
+        let ready = self.ready();
+        if ready.is_empty() {
+            return false;
+        }
+        let index = ready[world.rng(|r| r.below(ready.len()))];
+        self.poll(index);
+        true
+    }
+
+    /// Whether a task can go on.
+    pub fn can_step(&mut self) -> bool {
+        !self.ready().is_empty()
     }
 
     fn take_spawned(&mut self) {
@@ -84,7 +96,8 @@ impl Executor {
         }
     }
 
-    fn ready(&self) -> Vec<usize> {
+    fn ready(&mut self) -> Vec<usize> {
+        self.take_spawned();
         (0..self.tasks.len()).filter(|i| self.tasks[*i].ready.0.load(Ordering::Relaxed)).collect()
     }
 

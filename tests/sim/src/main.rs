@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod exec;
+mod moving;
 mod oracle;
 mod plugin;
 mod ports;

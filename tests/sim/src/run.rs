@@ -8,7 +8,7 @@ use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
 use crate::ports::sinks::{HOUR, SimAppend, SimDocuments, SimLog, SimObjects};
 use crate::ports::source::{SimRescue, SimSource};
-use crate::world::{SimFile, SimRecord, World};
+use crate::world::{Producer, SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
 use sawlog_core::budget::Budget;
@@ -78,7 +78,8 @@ impl Desire {
     }
 }
 
-struct SimSpawner(Spawned);
+/// Tasks of a simulated process.
+pub struct SimSpawner(pub Spawned);
 
 impl Spawner for SimSpawner {
     fn spawn(&self, _: Option<PartitionId>, task: BoxFuture<'static, ()>) {
@@ -215,7 +216,8 @@ fn routes(world: &World, journal: &Journal, desire: &Desire) -> Vec<Route> {
     routes
 }
 
-fn tuning(world: &World) -> Tuning {
+/// Limits of the main path.
+pub fn tuning(world: &World) -> Tuning {
     let stride = 40 + 40 * world.rng(|r| r.below(5)) as u64;
     Tuning {
         read: ReadLimits { bytes_max: 100, records_max: 5 },
@@ -239,29 +241,18 @@ fn sink(
     let world = world.clone();
     let drop_oldest = world.get().budgets.get(id.as_str()).copied();
     let port = match id.as_str() {
-        "log" => SinkPort::Transaction(Arc::new(SimLog { world, epoch: Default::default() })),
+        "log" => {
+            let producer = Producer { id: "log".into(), cursors: "log".into() };
+            SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
+        }
         "documents" => SinkPort::Documents(Arc::new(SimDocuments(world))),
-        "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects" })),
-        "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second" })),
+        "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects", log: "objects".into() })),
+        "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second", log: "second".into() })),
         "file" => SinkPort::Append(Arc::new(SimAppend { world, sink: "file" })),
         _ => SinkPort::Append(Arc::new(SimAppend { world, sink: "dead" })),
     };
-    let tuning = SinkTuning {
-        batch_bytes_max: 300,
-        batch_age_max: Duration::from_millis(10),
-        roll_bytes_max: 1500,
-        roll_age_max: Duration::from_millis(80),
-        paths_max: 5,
-        hour: Duration::from_nanos(HOUR.unsigned_abs()),
-        full_vector_every: 4,
-        claims_kept_min: 3,
-        claim_life: Duration::from_secs(10),
-        backoff_min: Duration::from_millis(5),
-        backoff_max: Duration::from_millis(100),
-        drop_refused: false,
-        drop_oldest,
-    };
-    let limits = IntakeLimits { bytes_max: 2_000, batches_max: 4 };
+    let tuning = SinkTuning { drop_oldest, ..sink_tuning() };
+    let limits = sink_limits();
     let facts = SinkIdentity { directory: "directory".into(), sink_epoch: "1".into() };
     let feeds_letters = id.as_str() == "dead";
     Arc::new(Sink::new(
@@ -276,6 +267,30 @@ fn sink(
         feeds_letters.then(|| letters.clone()),
         reseated.clone(),
     ))
+}
+
+/// When simulated sinks send.
+pub fn sink_tuning() -> SinkTuning {
+    SinkTuning {
+        batch_bytes_max: 300,
+        batch_age_max: Duration::from_millis(10),
+        roll_bytes_max: 1500,
+        roll_age_max: Duration::from_millis(80),
+        paths_max: 5,
+        hour: Duration::from_nanos(HOUR.unsigned_abs()),
+        full_vector_every: 4,
+        claims_kept_min: 3,
+        claim_life: Duration::from_secs(10),
+        backoff_min: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(100),
+        drop_refused: false,
+        drop_oldest: None,
+    }
+}
+
+/// How much simulated sinks hold.
+pub fn sink_limits() -> IntakeLimits {
+    IntakeLimits { bytes_max: 2_000, batches_max: 4 }
 }
 
 // ---------------------------------------------------------------- the environment
@@ -471,9 +486,12 @@ fn lose_directory(world: &World) {
     *outside.census.entry("lost_directory").or_default() += 1;
 }
 
-/// Runs `seed`.
+/// Runs `seed`: one of five has partitions that move between agents.
 pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     sawlog_core::mutation::plant(planted);
+    if seed % 5 == 3 {
+        return crate::moving::run(seed, planted, trace);
+    }
     let world = World::new(seed, planted, trace);
     let mut environment = Environment::new(&world);
     draw_budgets(&world, seed);
@@ -552,11 +570,11 @@ fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
 }
 
 /// How long nothing must be left to do, in virtual time.
-const QUIET: Duration = Duration::from_millis(400);
+pub const QUIET: Duration = Duration::from_millis(400);
 
 /// What each sink took since it began must have an outcome, record by record. Not where it lost input: a claim that was made
 /// before the loss goes on saying what it had promised.
-fn check_books(world: &World, engine: &Engine) {
+pub fn check_books(world: &World, engine: &Engine) {
     let state = engine.journal().state();
     for (id, sink) in engine.sinks() {
         let has_lost = state.losses.keys().any(|(who, _)| *who == id);

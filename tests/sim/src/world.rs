@@ -57,14 +57,42 @@ impl SimFile {
 /// An effect that lands later, perhaps after the crash of who sent it.
 #[derive(Clone, Debug)]
 pub enum Late {
-    /// A transaction's commit, by producer epoch.
-    Commit(u64, Vec<SimRow>, Vec<(Generation, Mark)>),
+    /// A transaction's commit, by producer and its epoch.
+    Commit(Producer, u64, Vec<SimRow>, Vec<(Generation, Mark)>),
     /// Documents.
     Documents(Vec<SimRow>),
-    /// A claim.
-    Claim(u64, Box<Claim>),
+    /// A claim of a log.
+    Claim(String, u64, Box<Claim>),
     /// A data object.
     Data(String, Vec<SimRow>),
+    /// A transaction of a journal in a topic, by partition and producer epoch.
+    Journal(PartitionId, u64, Vec<(u64, Vec<u8>)>),
+}
+
+/// Who writes transactions, and under which name its cursors lie.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Producer {
+    /// The transactional id.
+    pub id: String,
+    /// The name of its cursors.
+    pub cursors: String,
+}
+
+/// The journal of a partition that moves between agents, in its topic.
+#[derive(Default)]
+pub struct SimTopic {
+    /// Epoch of the producer that may write.
+    pub epoch: u64,
+    /// The newest snapshot.
+    pub snapshot: Option<Vec<u8>>,
+    /// Committed records that it does not replace, with their numbers.
+    pub records: Vec<(u64, Vec<u8>)>,
+    /// Number of the next record.
+    pub next: u64,
+    /// Content-addressed blobs.
+    pub blobs: BTreeMap<[u8; 32], Vec<u8>>,
+    /// Every committed record ever, for the oracle.
+    pub archive: Vec<Record>,
 }
 
 /// The journal's disk.
@@ -123,20 +151,22 @@ pub struct Outside {
     pub budgets: BTreeMap<&'static str, Budget>,
     /// Rescued ranges: (generation, lo, hi).
     pub rescued: Vec<(Generation, u64, u64)>,
-    /// Transactional log: producer epoch.
-    pub producer_epoch: u64,
+    /// Journals of partitions that move.
+    pub topics: BTreeMap<PartitionId, SimTopic>,
+    /// Transactional log: epochs of producers, by transactional id.
+    pub producers: BTreeMap<String, u64>,
     /// Transactional log: committed rows, in order.
     pub log: Vec<SimRow>,
-    /// Transactional log: committed cursors.
-    pub log_cursors: BTreeMap<Generation, Mark>,
+    /// Transactional log: committed cursors, by the name that they lie under.
+    pub log_cursors: BTreeMap<(String, Generation), Mark>,
     /// The cursors before the newest commit, which a reader without a barrier may see.
-    pub stale_cursors: BTreeMap<Generation, Mark>,
+    pub stale_cursors: BTreeMap<(String, Generation), Mark>,
     /// Document store, by identity.
     pub documents: BTreeMap<(i64, Generation, u64, u16, u32), SimRow>,
-    /// Object stores: claims by sink.
+    /// Object stores: claims by log.
     pub claims: BTreeMap<(String, u64), Claim>,
-    /// Object stores: the highest time below which the sink said that hours are closed.
-    pub complete: BTreeMap<&'static str, i64>,
+    /// Object stores: the highest time below which a log said that hours are closed.
+    pub complete: BTreeMap<String, i64>,
     /// Object stores: data by key.
     pub objects: BTreeMap<String, Vec<SimRow>>,
     /// Appended files, by sink and number: rows, of which so many are durable.
@@ -187,7 +217,8 @@ impl World {
             crowded: false,
             budgets: BTreeMap::new(),
             rescued: Vec::new(),
-            producer_epoch: 0,
+            topics: BTreeMap::new(),
+            producers: BTreeMap::new(),
             log: Vec::new(),
             log_cursors: BTreeMap::new(),
             stale_cursors: BTreeMap::new(),
@@ -242,6 +273,11 @@ impl World {
     /// Whether a crash was drawn.
     pub fn has_crashed(&self) -> bool {
         self.get().crashed
+    }
+
+    /// The crash that was drawn has been dealt with.
+    pub fn crash_over(&self) {
+        self.get().crashed = false;
     }
 
     /// A new process begins; timers and wakers of the old one are gone.

@@ -8,7 +8,6 @@ mod forget;
 mod former;
 pub mod groups;
 pub mod handle;
-mod owned;
 mod partition;
 mod parts;
 mod pipelines;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use event_listener::Event;
 use sawlog_core::engine::{Engine, Parts, Route};
 use sawlog_core::journal::Journal;
-use sawlog_core::ports::Clock;
+use sawlog_core::moving::{NothingToRescue, guard};
+use sawlog_core::ports::{Clock, Ownership};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_kafka::PartitionRef;
@@ -21,7 +22,6 @@ use sawlog_sources::kafka::group::{Floors, cluster};
 
 use super::epochs::Epoch;
 use super::groups::{Group, Plan};
-use super::owned::{NothingToRescue, guard};
 use super::parts::{tuning, wanted};
 use super::runtime::{Bounded, SystemClock};
 use super::{RunError, sinks};
@@ -145,6 +145,7 @@ fn open_sinks(
         .map(|name| (name.as_str().to_owned(), Arc::default()))
         .collect();
     let owner = hash("sawlog.moving", &[group_id.as_bytes(), group.name.as_bytes(), place.to_string().as_bytes()]);
+    let ownership: Arc<dyn Ownership> = store.clone();
     let mut made = BTreeMap::new();
     for id in names {
         let sink = &config.sinks[id.as_str()];
@@ -153,7 +154,7 @@ fn open_sinks(
             SinkIdentity { directory: super::parts::hex(&owner[..16]), sink_epoch: super::parts::sink_epoch(sink)? };
         let one = Sink::new(
             id.clone(),
-            guard(port, store),
+            guard(port, &ownership),
             sinks::limits(),
             sinks::tuning(sink),
             identity,

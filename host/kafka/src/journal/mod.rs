@@ -20,7 +20,7 @@ use crate::{Cluster, NewTopic, Worker};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use keeper::Keeper;
-use sawlog_core::ports::{JournalError, JournalStore, Journalled};
+use sawlog_core::ports::{JournalError, JournalStore, Journalled, Ownership};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -106,14 +106,6 @@ impl TopicJournal {
         self.failed.note(result)
     }
 
-    /// Whether this process still has the journal, made certain by a transaction.
-    ///
-    /// # Errors
-    /// It does not, or nobody can say: the journal has failed then.
-    pub async fn confirm(&self) -> Result<(), JournalError> {
-        self.on_thread(Keeper::confirm).await
-    }
-
     /// Resolves when the journal has failed.
     pub async fn failure(&self) -> JournalError {
         loop {
@@ -149,6 +141,14 @@ fn commit_waiting(keeper: &mut Keeper, queue: &Mutex<Waiting>, failed: &Failed) 
     for answer in answers {
         // Whoever asked may be gone.
         drop(answer.send(result.clone()));
+    }
+}
+
+#[async_trait]
+impl Ownership for TopicJournal {
+    /// By a transaction; the journal has failed where it does not go through.
+    async fn confirm(&self) -> Result<(), JournalError> {
+        self.on_thread(Keeper::confirm).await
     }
 }
 

@@ -4,6 +4,7 @@ pub mod chain;
 pub mod journal;
 pub mod sinks;
 pub mod source;
+pub mod topic;
 
 use crate::world::World;
 use async_trait::async_trait;

@@ -2,7 +2,7 @@
 //! its real counterpart shows: lost, late, doubled and dropped requests, conflicts, refused connections, long answers.
 
 use crate::plugin::SimRow;
-use crate::world::{Fault, Late, RECORD_BYTES, World};
+use crate::world::{Fault, Late, Producer, RECORD_BYTES, World};
 use async_trait::async_trait;
 use sawlog_core::claims::Claim;
 use sawlog_core::journal::Mark;
@@ -49,10 +49,11 @@ fn down() -> SinkError {
 /// A late effect takes effect, if it still may.
 pub fn land(world: &World, late: Late) {
     match late {
-        Late::Commit(epoch, rows, marks) => _ = commit(world, epoch, rows, marks),
+        Late::Commit(producer, epoch, rows, marks) => _ = commit(world, &producer, epoch, rows, marks),
         Late::Documents(rows) => rows.into_iter().for_each(|row| create(world, row)),
-        Late::Claim(number, claim) => _ = put_claim(world, "objects", number, *claim),
+        Late::Claim(log, number, claim) => _ = put_claim(world, &log, number, *claim),
         Late::Data(key, rows) => _ = put_data(world, key, rows),
+        Late::Journal(partition, epoch, records) => _ = super::topic::commit(world, partition, epoch, records),
     }
 }
 
@@ -62,6 +63,8 @@ pub fn land(world: &World, late: Late) {
 pub struct SimLog {
     /// The world.
     pub world: World,
+    /// Whose transactions these are.
+    pub producer: Producer,
     /// This life's producer epoch.
     pub epoch: std::sync::atomic::AtomicU64,
 }
@@ -74,14 +77,14 @@ fn last_refused(offers: &[Offer]) -> Option<RefusedRow> {
     Some(RefusedRow { offer, row, reason: "too large".into() })
 }
 
-fn commit(world: &World, epoch: u64, rows: Vec<SimRow>, marks: Vec<(Generation, Mark)>) -> bool {
+fn commit(world: &World, producer: &Producer, epoch: u64, rows: Vec<SimRow>, marks: Vec<(Generation, Mark)>) -> bool {
     let mut outside = world.get();
-    if outside.producer_epoch != epoch {
+    if outside.producers.get(&producer.id) != Some(&epoch) {
         return false;
     }
     outside.stale_cursors = outside.log_cursors.clone();
     outside.log.extend(rows);
-    outside.log_cursors.extend(marks);
+    outside.log_cursors.extend(marks.into_iter().map(|(g, mark)| ((producer.cursors.clone(), g), mark)));
     true
 }
 
@@ -95,14 +98,17 @@ impl TransactionLog for SimLog {
         self.world.gate().await;
         let epoch = {
             let mut outside = self.world.get();
-            outside.producer_epoch += 1;
-            outside.producer_epoch
+            let epoch = outside.producers.entry(self.producer.id.clone()).or_default();
+            *epoch += 1;
+            *epoch
         };
         self.epoch.store(epoch, std::sync::atomic::Ordering::Relaxed);
         self.world.gate().await;
         let outside = self.world.get();
         let skipped = outside.planted == Some("barrier_skipped");
-        Ok(if skipped { outside.stale_cursors.clone() } else { outside.log_cursors.clone() })
+        let cursors = if skipped { &outside.stale_cursors } else { &outside.log_cursors };
+        let mine = cursors.iter().filter(|((name, _), _)| *name == self.producer.cursors);
+        Ok(mine.map(|((_, g), mark)| (*g, mark.clone())).collect())
     }
 
     async fn commit(
@@ -127,14 +133,15 @@ impl TransactionLog for SimLog {
             Fault::Down => return Err(down()),
             Fault::Dropped | Fault::Conflict => return Err(unknown()),
             Fault::Late => {
-                self.world.get().late.push(Late::Commit(epoch, rows, marks.to_vec()));
+                self.world.get().late.push(Late::Commit(self.producer.clone(), epoch, rows, marks.to_vec()));
                 return Err(unknown());
             }
             Fault::None | Fault::LostReply | Fault::Duplicated => {}
         }
-        let committed = commit(&self.world, epoch, rows, marks.to_vec());
+        let committed = commit(&self.world, &self.producer, epoch, rows, marks.to_vec());
         if committed {
-            self.world.get().log_cursors.retain(|g, _| !forget.contains(g));
+            let mut outside = self.world.get();
+            outside.log_cursors.retain(|(name, g), _| *name != self.producer.cursors || !forget.contains(g));
         }
         self.world.gate().await;
         match (committed, fault) {
@@ -210,6 +217,8 @@ pub struct SimObjects {
     pub world: World,
     /// The sink's name.
     pub sink: &'static str,
+    /// The name of its claim log.
+    pub log: String,
 }
 
 /// Most paths of one simulated claim.
@@ -280,9 +289,9 @@ impl Staging for SimStaging {
     }
 }
 
-fn put_claim(world: &World, sink: &str, number: u64, claim: Claim) -> PutOutcome {
+fn put_claim(world: &World, log: &str, number: u64, claim: Claim) -> PutOutcome {
     let mut outside = world.get();
-    let key = (sink.to_owned(), number);
+    let key = (log.to_owned(), number);
     if outside.claims.contains_key(&key) {
         return PutOutcome::Exists;
     }
@@ -295,11 +304,11 @@ fn put_data(world: &World, key: String, rows: Vec<SimRow>) -> PutOutcome {
     if outside.objects.contains_key(&key) {
         return PutOutcome::Exists;
     }
-    // `<sink>/hour=<number>/…`: an hour that was said to be closed gets no object any more.
+    // `<log>/hour=<number>/…`: an hour that was said to be closed gets no object any more.
     let mut parts = key.split('/');
-    let (sink, hour) = (parts.next().unwrap_or_default(), parts.next().and_then(|path| path.strip_prefix("hour=")));
+    let (log, hour) = (parts.next().unwrap_or_default(), parts.next().and_then(|path| path.strip_prefix("hour=")));
     let end = hour.and_then(|hour| hour.parse::<i64>().ok()).map_or(i64::MAX, |hour| (hour + 1) * HOUR);
-    let closed = outside.complete.get(sink).copied().unwrap_or(i64::MIN);
+    let closed = outside.complete.get(log).copied().unwrap_or(i64::MIN);
     outside.objects.insert(key.clone(), rows);
     drop(outside);
     if end <= closed {
@@ -324,7 +333,7 @@ impl ObjectStore for SimObjects {
     }
 
     fn data_key(&self, path: &str, number: u64, attempt: &str, index: usize) -> String {
-        format!("{}/{path}/{number:020}-{attempt}-{index}", self.sink)
+        format!("{}/{path}/{number:020}-{attempt}-{index}", self.log)
     }
 
     async fn put_claim(&self, number: u64, claim: &Claim) -> Result<PutOutcome, SinkError> {
@@ -332,11 +341,11 @@ impl ObjectStore for SimObjects {
             Fault::Conflict => return Ok(PutOutcome::Conflict),
             Fault::Dropped => return Err(unknown()),
             Fault::Late if self.sink == "objects" => {
-                self.world.get().late.push(Late::Claim(number, Box::new(claim.clone())));
+                self.world.get().late.push(Late::Claim(self.log.clone(), number, Box::new(claim.clone())));
                 return Err(unknown());
             }
             Fault::LostReply => {
-                put_claim(&self.world, self.sink, number, claim.clone());
+                put_claim(&self.world, &self.log, number, claim.clone());
                 self.world.gate().await;
                 return Err(unknown());
             }
@@ -345,28 +354,28 @@ impl ObjectStore for SimObjects {
         self.world.count("claim");
         self.world.trace(|| {
             let moved: Vec<_> = claim.moved.iter().map(|m| (m.generation, m.from, m.to.cursor)).collect();
-            format!("{} claim {number} attempt {} moved {moved:?} passed {}", self.sink, claim.attempt, claim.passed)
+            format!("{} claim {number} attempt {} moved {moved:?} passed {}", self.log, claim.attempt, claim.passed)
         });
-        let outcome = put_claim(&self.world, self.sink, number, claim.clone());
+        let outcome = put_claim(&self.world, &self.log, number, claim.clone());
         self.world.gate().await;
         Ok(outcome)
     }
 
     async fn get_claim(&self, number: u64) -> Result<Option<Claim>, SinkError> {
         self.before().await?;
-        Ok(self.world.get().claims.get(&(self.sink.to_owned(), number)).cloned())
+        Ok(self.world.get().claims.get(&(self.log.clone(), number)).cloned())
     }
 
     async fn list_claims(&self) -> Result<Vec<u64>, SinkError> {
         self.before().await?;
-        self.world.trace(|| format!("{} lists claims", self.sink));
+        self.world.trace(|| format!("{} lists claims", self.log));
         let outside = self.world.get();
-        Ok(outside.claims.keys().filter(|(sink, _)| sink == self.sink).map(|(_, n)| *n).collect())
+        Ok(outside.claims.keys().filter(|(log, _)| *log == self.log).map(|(_, n)| *n).collect())
     }
 
     async fn delete_claim(&self, number: u64) -> Result<(), SinkError> {
         self.before().await?;
-        self.world.get().claims.remove(&(self.sink.to_owned(), number));
+        self.world.get().claims.remove(&(self.log.clone(), number));
         Ok(())
     }
 
@@ -412,11 +421,11 @@ impl ObjectStore for SimObjects {
         }
         {
             let mut outside = self.world.get();
-            let highest = outside.complete.entry(self.sink).or_insert(closed);
+            let highest = outside.complete.entry(self.log.clone()).or_insert(closed);
             *highest = (*highest).max(closed);
         }
         self.world.count("complete");
-        self.world.trace(|| format!("{} is complete below {closed}", self.sink));
+        self.world.trace(|| format!("{} is complete below {closed}", self.log));
         self.world.gate().await;
         Ok(())
     }

@@ -68,7 +68,7 @@ impl SimSource {
 }
 
 /// The records of `[from, …)`, at most `count`.
-fn input(world: &World, generation: Generation, from: u64, to: u64, count: usize) -> Option<Input> {
+pub(super) fn input(world: &World, generation: Generation, from: u64, to: u64, count: usize) -> Option<Input> {
     let outside = world.get();
     let file = outside.files.iter().find(|f| f.generation == generation)?;
     let mut input = Input { generation, arena: Vec::new(), records: Vec::new(), open: Vec::new() };
