@@ -3,6 +3,7 @@
 
 use crate::journal::{JournalState, Mark, Verdict};
 use crate::ledger::Counts;
+use crate::mutation;
 use crate::plan::Planned;
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -133,9 +134,7 @@ pub fn decisions(state: &JournalState, moved: &[Moved]) -> (Vec<(PartitionId, Pl
     for one in moved {
         let Some(partition) = state.partitions.get(&one.partition) else { continue };
         for (_, planned) in partition.stream.iter() {
-            let entry = &planned.entry;
-            let overlaps = entry.end() > one.from && entry.start() < one.to.cursor;
-            if entry.generation() == one.generation && overlaps {
+            if planned.entry.generation() == one.generation && is_within(planned, one) {
                 plans.push((one.partition, planned.clone()));
             }
         }
@@ -152,9 +151,51 @@ pub fn decisions(state: &JournalState, moved: &[Moved]) -> (Vec<(PartitionId, Pl
     (plans, verdicts)
 }
 
+/// Whether the claim moves any of the entry. A range begins behind the decisions at its first position; one that is not moved may
+/// not be durable yet, and a claim that named it would pass for another journal's once its writer is dead.
+fn is_within(planned: &Planned, one: &Moved) -> bool {
+    let (start, end) = (planned.entry.start(), planned.entry.end());
+    match mutation::on("claim_names_what_follows") {
+        true => end > one.from && start < one.to.cursor,
+        false => planned.clone().cut_to(Some(one.from), Some(one.to.cursor)).is_some(),
+    }
+}
+
 /// Adds a batch's own counts to a cumulative mark.
 pub fn advance(before: Option<&Mark>, batch: &Mark) -> Mark {
     let mut counts = before.map_or_else(Counts::default, |m| m.counts.clone());
     counts.add(&batch.counts);
     Mark { counts, ..batch.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EpochId;
+    use crate::journal::Record;
+    use crate::plan::Entry;
+
+    #[test]
+    fn a_claim_names_the_decisions_of_its_own_ranges_only() {
+        let (generation, partition) = (Generation([1; 16]), PartitionId([2; 16]));
+        let at = |pos, slot| Cursor { pos, slot };
+        let entries = [
+            Entry::Range { generation, lo: 0, hi: 30 },
+            Entry::Flush { generation, at: at(30, 0), component: 1, now: 5 },
+            Entry::Reset { generation, at: at(30, 1) },
+            Entry::Range { generation, lo: 30, hi: 80 },
+        ];
+        let planned = entries.map(|entry| (partition, Planned { time: 1, epoch: EpochId([3; 16]), entry }));
+        let mut state = JournalState::default();
+        state.apply(&Record::Plan { entries: planned.to_vec() });
+        let named = |from, to| {
+            let to = Mark { cursor: to, ..Mark::default() };
+            decisions(&state, &[Moved { generation, partition, from, to }]).0
+        };
+        assert_eq!(named(at(0, 0), at(30, 0)), planned[..1]);
+        assert_eq!(named(at(30, 0), at(30, 1)), planned[1..2]);
+        assert_eq!(named(at(30, 0), at(30, 2)), planned[1..3], "the range behind them is not moved");
+        assert_eq!(named(at(10, 0), at(40, 0)), planned[..4]);
+        assert_eq!(named(at(30, 2), at(80, 0)), planned[3..]);
+    }
 }

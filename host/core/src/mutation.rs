@@ -10,6 +10,7 @@ pub const NAMES: &[&str] = &[
     "barrier_skipped",
     "claim_after_data",
     "claim_lost_ignored",
+    "claim_names_what_follows",
     "claim_without_adoption",
     "closed_forgotten",
     "complete_before_keys",
