@@ -401,7 +401,12 @@ impl Group {
             }
         }
         if ready.is_empty() {
-            let waits = |agent: &Agent| agent.shares.values().any(|share| matches!(share, Share::Waits(_)));
+            let waits = |agent: &Agent| {
+                agent.shares.values().any(|share| match share {
+                    Share::Waits(_) => true,
+                    Share::Open(held) => held.has_failed(),
+                })
+            };
             let passed = self.world.pass_time();
             if !passed && self.agents.iter().any(waits) {
                 self.world.get().elapsed += BACK_OFF;
