@@ -97,9 +97,9 @@ fn run_many(from: u64, seeds: u64) -> ExitCode {
 /// Seeds of a mutation that are run before it is asked whether one noticed.
 const SEEDS_AT_ONCE: u64 = 16;
 
-/// Mistakes that show only where two rare things meet, and how many times the usual number of seeds they get. For this one a sink
-/// must be replaced while its letters wait, and both its posts be taken at once.
-const RARE: [(&str, u64); 1] = [("letters_posted_twice", 5)];
+/// Mistakes that show only where two rare things meet, and how many times the usual number of seeds they get: a sink is replaced
+/// while its letters wait, and both its posts are taken at once; a writer dies between its claim and a PLAN that the claim names.
+const RARE: [(&str, u64); 2] = [("letters_posted_twice", 5), ("claim_names_what_follows", 5)];
 
 /// Plants each mistake in turn and looks for the first seed that the unchanged oracle fails on.
 fn mutations(from: u64, usual: u64) -> ExitCode {
