@@ -9,6 +9,7 @@ mod plugin;
 mod ports;
 mod rng;
 mod run;
+mod tuning;
 mod world;
 
 use sawlog_core::mutation::NAMES;

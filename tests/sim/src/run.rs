@@ -6,18 +6,18 @@ use crate::oracle;
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
-use crate::ports::sinks::{HOUR, SimAppend, SimDocuments, SimLog, SimObjects};
+use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects};
 use crate::ports::source::{SimRescue, SimSource};
+use crate::tuning::{sink_limits, sink_tuning, tuning};
 use crate::world::{Producer, SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
 use sawlog_core::budget::Budget;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner};
 use sawlog_core::journal::Journal;
-use sawlog_core::ports::{Clock, ReadLimits, SinkPort};
+use sawlog_core::ports::{Clock, SinkPort};
 use sawlog_core::reload::{Removal, Wanted};
-use sawlog_core::shared::Tuning;
-use sawlog_core::sink::{DeadLetters, IntakeLimits, Sink, SinkIdentity, SinkTuning};
+use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,20 +216,6 @@ fn routes(world: &World, journal: &Journal, desire: &Desire) -> Vec<Route> {
     routes
 }
 
-/// Limits of the main path.
-pub fn tuning(world: &World) -> Tuning {
-    let stride = 40 + 40 * world.rng(|r| r.below(5)) as u64;
-    Tuning {
-        read: ReadLimits { bytes_max: 100, records_max: 5 },
-        stride_bytes_max: stride,
-        patience: Duration::from_millis(30),
-        idle_timeout: Duration::from_millis(150),
-        retry: Duration::from_millis(20),
-        accept_skew: false,
-        budget_look: Duration::from_millis(60),
-    }
-}
-
 fn sink(
     world: &World,
     id: &SinkId,
@@ -267,30 +253,6 @@ fn sink(
         feeds_letters.then(|| letters.clone()),
         reseated.clone(),
     ))
-}
-
-/// When simulated sinks send.
-pub fn sink_tuning() -> SinkTuning {
-    SinkTuning {
-        batch_bytes_max: 300,
-        batch_age_max: Duration::from_millis(10),
-        roll_bytes_max: 1500,
-        roll_age_max: Duration::from_millis(80),
-        paths_max: 5,
-        hour: Duration::from_nanos(HOUR.unsigned_abs()),
-        full_vector_every: 4,
-        claims_kept_min: 3,
-        claim_life: Duration::from_secs(10),
-        backoff_min: Duration::from_millis(5),
-        backoff_max: Duration::from_millis(100),
-        drop_refused: false,
-        drop_oldest: None,
-    }
-}
-
-/// How much simulated sinks hold.
-pub fn sink_limits() -> IntakeLimits {
-    IntakeLimits { bytes_max: 2_000, batches_max: 4 }
 }
 
 // ---------------------------------------------------------------- the environment
