@@ -1,5 +1,5 @@
-//! Isolation: three sinks at half of what they can take together; then one of them goes down, refusing connections or hanging,
-//! and the others' latency is held against what it was while all were well. The memory that a dead sink costs while a lot of
+//! Isolation: three sinks at half of what they can take together; then one of them goes down, refusing connections or hanging, or
+//! comes back and catches up, and the others' latency is held against what it was while all were well. The memory that a dead sink costs while a lot of
 //! input passes it is measured too. Afterwards the dead sink comes back and must get every record exactly once.
 
 use std::fs::{self, File};
@@ -65,16 +65,16 @@ fn isolation(options: &Options) -> Result<()> {
     println!("| third sink | file p50 | p99 | documents p50 | p99 |\n|---|---|---|---|---|");
     let mut usual = None;
     let mut broken = Vec::new();
-    for health in [Health::Well, Health::Refuses, Health::Hangs] {
-        let others = Phase::begin(options)?.run(rate, health, Duration::from_secs(options.seconds))?;
+    for third in [Third::Is(Health::Well), Third::Is(Health::Refuses), Third::Is(Health::Hangs), Third::Rejoins] {
+        let others = Phase::begin(options)?.run(rate, third, Duration::from_secs(options.seconds))?;
         let [file, documents] = others;
         let ms = |value: f64| format!("{:.0} ms", value * 1e3);
-        println!("| {health:?} | {} | {} | {} | {} |", ms(file.0), ms(file.1), ms(documents.0), ms(documents.1));
+        println!("| {third:?} | {} | {} | {} | {} |", ms(file.0), ms(file.1), ms(documents.0), ms(documents.1));
         let usual = *usual.get_or_insert(others);
         for ((name, now), before) in ["file", "documents"].iter().zip(others).zip(usual) {
             if now.1 > before.1 * RATIO_MAX {
                 broken.push(format!(
-                    "{name}: p99 {} while the third {health:?}, {} while it is well",
+                    "{name}: p99 {} while the third {third:?}, {} while it is well",
                     ms(now.1),
                     ms(before.1)
                 ));
@@ -96,6 +96,15 @@ fn calibrate(options: &Options) -> Result<f64> {
     let took = begin.elapsed().as_secs_f64();
     running.end()?;
     Ok(bytes as f64 / took)
+}
+
+/// The sink that fails while the others are measured.
+#[derive(Clone, Copy, Debug)]
+enum Third {
+    /// It is so all the while.
+    Is(Health),
+    /// It was down for as long as it is measured, is back, and catches up.
+    Rejoins,
 }
 
 /// Three sinks, fresh.
@@ -140,12 +149,19 @@ impl Phase {
         self.folder.join("app.log")
     }
 
-    /// Latencies (p50, p99) of the file and of the second store while the third is as `health` says.
-    fn run(self, rate: f64, health: Health, length: Duration) -> Result<[(f64, f64); 2]> {
+    /// Latencies (p50, p99) of the file and of the second store while the third is as `third` says.
+    fn run(self, rate: f64, third: Third, length: Duration) -> Result<[(f64, f64); 2]> {
         let running = self.agent().start()?;
         let feed = Feed::start(&self.input(), rate)?;
         thread::sleep(WARM_UP);
-        self.third.set(health);
+        match third {
+            Third::Is(health) => self.third.set(health),
+            Third::Rejoins => {
+                self.third.set(Health::Refuses);
+                thread::sleep(length);
+                self.third.set(Health::Well);
+            }
+        }
         let from = probe::now();
         thread::sleep(length);
         let to = probe::now();

@@ -35,7 +35,7 @@ pub enum CheckpointError {
     /// The journal has used up its quota and its reserve.
     #[error(
         "the journal holds {bytes} bytes, its quota is {quota_bytes} and its reserve {reserve_bytes}; find the sink that \
-         holds it back (`sawlog checkpoint show`) or raise limits.journal"
+         holds it back (`sawlog checkpoint show`) or raise `limits.disk`"
     )]
     Full {
         /// Bytes of records since the oldest segment.

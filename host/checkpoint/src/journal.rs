@@ -1,11 +1,13 @@
 //! The core's journal over a log and numbered checkpoints. It decides nothing about delivery.
 
 use crate::error::CheckpointError;
+use crate::reserve::Reserve;
 use crate::snapshot::Snapshot;
 use crate::{blobs, snapshot};
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use sawlog_core::pace::Pressure;
 use sawlog_core::ports::{JournalError, JournalStore, Journalled};
 use sawlog_log::{
     Commits, Disk, DiskError, DiskThread, Drive, Gather, Log, LogOptions, Lsn, OnFull, Reader, SharedLog,
@@ -27,31 +29,29 @@ pub struct JournalOptions {
     pub keep: usize,
     /// Size of a log segment, in bytes.
     pub segment_bytes: u64,
-    /// Bytes of records that may lie in the log before [`DiskJournal::pressure`] says so.
+    /// Bytes of records that may lie in the log before its [`Pressure`] says so.
     pub quota_bytes: u64,
     /// Bytes beyond the quota that are still accepted, so that cursors get through and relieve it; space for them is taken
     /// in advance.
     pub reserve_bytes: u64,
+    /// Bytes kept free for the next checkpoint, at least: on a full disk one must be written before anything can be trimmed.
+    pub checkpoint_reserve_bytes: u64,
     /// Random name for a journal that is made now; see [`sawlog_log::random_incarnation`].
     pub incarnation_if_new: [u8; 16],
 }
 
 impl JournalOptions {
-    /// Three checkpoints, segments of 4 MiB, 256 MiB and a reserve of 8 MiB.
+    /// Three checkpoints, segments of 4 MiB, 256 MiB and reserves of 8 MiB and of 1 MiB.
     pub fn new(incarnation_if_new: [u8; 16]) -> Self {
-        Self { keep: 3, segment_bytes: 4 << 20, quota_bytes: 256 << 20, reserve_bytes: 8 << 20, incarnation_if_new }
+        Self {
+            keep: 3,
+            segment_bytes: 4 << 20,
+            quota_bytes: 256 << 20,
+            reserve_bytes: 8 << 20,
+            checkpoint_reserve_bytes: 1 << 20,
+            incarnation_if_new,
+        }
     }
-}
-
-/// How much of its quota the journal uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pressure {
-    /// Below half.
-    Low,
-    /// Half and more: strides get longer.
-    Half,
-    /// Nine tenths and more: the sinks' budget policies act.
-    High,
 }
 
 /// A checkpoint on the disk.
@@ -77,6 +77,10 @@ pub struct DiskJournal {
     hold: bool,
     /// A checkpoint waits for space.
     holding: Arc<AtomicBool>,
+    /// Bytes of the spare segments that the log has while the disk is not full.
+    spare_bytes: u64,
+    /// Room for the next checkpoint.
+    reserve: Arc<Reserve>,
     /// The newest checkpoint: its number and address.
     newest: Arc<Mutex<Option<(u64, Lsn)>>>,
 }
@@ -90,6 +94,7 @@ impl DiskJournal {
         let mut log_options = LogOptions::new(options.incarnation_if_new);
         log_options.segment_bytes = options.segment_bytes;
         log_options.spare_segments = (options.reserve_bytes.div_ceil(options.segment_bytes)).max(1) as usize;
+        let spare_bytes = log_options.spare_segments as u64 * options.segment_bytes;
         let (log, opening) = Log::open(disk.clone(), JOURNAL_DIR, log_options, |_, _| {})?;
         let newest = newest_checkpoint(&*disk)?;
         check_fit(newest.as_ref(), &opening)?;
@@ -98,6 +103,8 @@ impl DiskJournal {
         let reader = log.reader();
         let log = SharedLog::start(log, drive, Gather::default(), OnFull::Hold, "sawlog-journal").map_err(thread)?;
         let files = Arc::new(DiskThread::start(drive, "sawlog-ckpt").map_err(thread)?);
+        let reserve = Reserve::new(options.checkpoint_reserve_bytes);
+        reserve.refill(&*disk, newest.as_ref().map_or(0, |snapshot| snapshot.state.len() as u64))?;
         let newest = Arc::new(Mutex::new(newest.map(|snapshot| (snapshot.number, snapshot.lsn))));
         Ok(Self {
             disk,
@@ -108,17 +115,15 @@ impl DiskJournal {
             incarnation: opening.incarnation,
             hold: drive == Drive::Thread,
             holding: Arc::default(),
+            spare_bytes,
+            reserve: Arc::new(reserve),
             newest,
         })
     }
 
-    /// How much of its quota the journal uses.
-    pub fn pressure(&self) -> Pressure {
-        match self.reader.kept_bytes().saturating_mul(10) / self.options.quota_bytes.max(1) {
-            0..=4 => Pressure::Low,
-            5..=8 => Pressure::Half,
-            _ => Pressure::High,
-        }
+    /// Whether a full disk has taken a part of the reserve that can't be had again: what is left is for cursors.
+    pub fn is_on_reserve(&self) -> bool {
+        self.reader.spare_bytes() < self.spare_bytes || self.reserve.is_used()
     }
 
     /// Bytes that the journal's log takes on the disk, spare segments included.
@@ -216,6 +221,7 @@ fn write_checkpoint(
     disk: &dyn Disk,
     newest: &Mutex<Option<(u64, Lsn)>>,
     keep: usize,
+    reserve: &Reserve,
     snapshot: &mut Snapshot,
 ) -> Result<Lsn, CheckpointError> {
     let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,9 +230,18 @@ fn write_checkpoint(
         return Ok(lsn);
     }
     snapshot.number = number + 1;
-    snapshot.write(disk)?;
+    match snapshot.write(disk) {
+        Err(DiskError::NoSpace { .. }) => {
+            // Older ones may go for it, and what was kept free for it.
+            snapshot::prune(disk, 1)?;
+            reserve.release(disk)?;
+            snapshot.write(disk)?;
+        }
+        written => written?,
+    }
     *newest = Some((snapshot.number, snapshot.lsn));
     snapshot::prune(disk, keep)?;
+    reserve.refill(disk, snapshot.state.len() as u64)?;
     Ok(snapshot.lsn)
 }
 
@@ -297,18 +312,29 @@ impl JournalStore for DiskJournal {
         let barrier = self.log.append(Vec::new(), true);
         let (disk, newest, files) = (self.disk.clone(), self.newest.clone(), self.files.clone());
         let (log, keep, incarnation, hold) = (self.log.clone(), self.options.keep, self.incarnation, self.hold);
-        let holding = self.holding.clone();
+        let (holding, reserve) = (self.holding.clone(), self.reserve.clone());
         async move {
             let lsn = barrier.await.map_err(told)?.end;
             let mut snapshot = Snapshot { number: 0, lsn, incarnation, state };
             let floor = files.call(move || {
-                hold_while_full(hold, &holding, || write_checkpoint(&*disk, &newest, keep, &mut snapshot))
+                hold_while_full(hold, &holding, || write_checkpoint(&*disk, &newest, keep, &reserve, &mut snapshot))
             });
             let floor = floor.await.map_err(told)?;
             log.trim(floor.map_err(told)?).await.map_err(told)?;
             Ok(())
         }
         .boxed()
+    }
+
+    fn pressure(&self) -> Pressure {
+        if self.is_holding() || self.reader.spare_bytes() < self.spare_bytes {
+            return Pressure::High;
+        }
+        match self.reader.kept_bytes().saturating_mul(10) / self.options.quota_bytes.max(1) {
+            0..=4 => Pressure::Low,
+            5..=8 => Pressure::Half,
+            _ => Pressure::High,
+        }
     }
 
     async fn put_blob(&self, bytes: Vec<u8>) -> Result<[u8; 32], JournalError> {

@@ -8,7 +8,7 @@
 //! ├── lock            held by flock for life; holds the pid, for the error message of whoever comes second
 //! ├── identity/uuid   the directory's own name, 32 hexadecimal digits
 //! ├── journal/        a sawlog-log: every record since the newest checkpoint, and as much before as fills its segment
-//! ├── checkpoints/    <number, 10 digits>.ckpt: snapshots, the newest `keep` of them
+//! ├── checkpoints/    <number, 10 digits>.ckpt: snapshots, the newest `keep` of them; `reserve` keeps space for the next
 //! └── blobs/          <64 hexadecimal digits>: plugin code, configurations, plugin state, named by their BLAKE3 digest
 //! ```
 //!
@@ -27,8 +27,9 @@ mod blobs;
 mod dir;
 mod error;
 mod journal;
+mod reserve;
 mod snapshot;
 
 pub use dir::{DataDir, LOCK_FILE};
 pub use error::CheckpointError;
-pub use journal::{CheckpointInfo, DiskJournal, JournalOptions, Pressure, set_aside};
+pub use journal::{CheckpointInfo, DiskJournal, JournalOptions, set_aside};

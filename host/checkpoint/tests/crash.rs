@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use futures_util::FutureExt as _;
-use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions, Pressure, set_aside};
+use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions, set_aside};
+use sawlog_core::pace::Pressure;
 use sawlog_core::ports::{JournalStore, Journalled};
 use sawlog_log::Drive;
 use sawlog_log::sim::SimDisk;
@@ -14,6 +15,7 @@ fn options() -> JournalOptions {
     let mut options = JournalOptions::new([1; 16]);
     options.segment_bytes = 2048;
     options.reserve_bytes = 2048;
+    options.checkpoint_reserve_bytes = 4096;
     options.keep = 2;
     options
 }

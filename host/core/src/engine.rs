@@ -9,7 +9,7 @@ use crate::journal::{Journal, JournalState, Record};
 use crate::partition::Partition;
 use crate::ports::{Chains, Clock, JournalError, RescueQueue, Source};
 use crate::reload;
-use crate::shared::{PartitionStop, Shared, Tuning};
+use crate::shared::{Common, PartitionStop, Shared, Tuning};
 use crate::sink::Sink;
 use crate::status::Checkpoints;
 use crate::{EpochId, SinkId, SourceId, mutation};
@@ -71,6 +71,8 @@ pub struct Parts {
     pub reseated: Arc<Event>,
     /// Limits of the main path.
     pub tuning: Tuning,
+    /// What engines of one process share.
+    pub common: Common,
     /// Between two checkpoints.
     pub checkpoint_interval: Duration,
     /// Starts tasks.
@@ -98,6 +100,7 @@ struct Ground {
     rescue: Arc<dyn RescueQueue>,
     reseated: Arc<Event>,
     tuning: Tuning,
+    common: Common,
     planning: Arc<AtomicBool>,
     checkpoint: Arc<AtomicU64>,
     blobs: Arc<futures_util::lock::Mutex<()>>,
@@ -114,6 +117,7 @@ impl Ground {
             Arc::new(inputs),
             clock,
             self.tuning,
+            self.common.clone(),
             self.reseated.clone(),
             self.planning.clone(),
             self.checkpoint.clone(),
@@ -137,6 +141,7 @@ impl Engine {
                 rescue: parts.rescue,
                 reseated: parts.reseated,
                 tuning: parts.tuning,
+                common: parts.common,
                 planning: Arc::new(AtomicBool::new(true)),
                 checkpoint: Arc::default(),
                 blobs: Arc::default(),

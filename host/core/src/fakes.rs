@@ -118,7 +118,7 @@ pub(crate) fn inputs(id: &SourceId, journal: &Arc<Journal>, clock: &Arc<Waiting>
 
 /// A sink that has not begun.
 pub(crate) fn sink(name: &str, port: SinkPort, journal: &Arc<Journal>, clock: &Arc<Waiting>) -> Arc<Sink> {
-    let limits = IntakeLimits { bytes_max: 1_000, batches_max: 10 };
+    let limits = IntakeLimits { memory: crate::memory::Share::new(1_000), batches_max: 10 };
     let (tuning, facts) = (SinkTuning::default(), SinkIdentity::default());
     let (journal, clock) = (journal.clone(), clock.clone());
     let reseated = Arc::new(Event::new());

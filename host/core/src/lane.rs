@@ -8,6 +8,7 @@
 //! sinks deliver nor of how lanes are given sinks: that is [`crate::partition`].
 
 use crate::journal::{Journal, Judge, Mark, Record, Verdict};
+use crate::memory::Hold;
 use crate::mutation;
 use crate::plan::{ComponentId, Entry, Planned, UpgradeOutcome};
 use crate::ports::{Applied, ChainFailure, ChainInstance, Offer, ReadError, ReadLimits};
@@ -26,13 +27,20 @@ pub struct Lane {
     pub(crate) sinks: BTreeSet<SinkId>,
     pub(crate) instance: Option<(EpochId, Box<dyn ChainInstance>)>,
     /// Read at the frontier before it was planned, with where each begins; run after.
-    ahead: VecDeque<(u64, Input)>,
+    ahead: VecDeque<Ahead>,
     /// State of components whose UPGRADE comes next in the stream.
     pending: BTreeMap<ComponentId, Vec<u8>>,
     /// When this lane last planned input.
     planned_at: Duration,
     /// Where the frontier was when this process met the partition.
     first_life: Place,
+}
+
+/// A batch as it was read, and the memory that it holds until it is handed over.
+struct Ahead {
+    begins: u64,
+    input: Input,
+    held: Hold,
 }
 
 /// What a step did.
@@ -44,6 +52,10 @@ pub enum Step {
     Idle,
     /// Input could not be read just now: step again after a pause.
     Later,
+    /// There is no room in memory to read into: step again when there is.
+    Crowded,
+    /// The journal is short of room: step again then, or when it has room where that can't be told.
+    Paced(Option<Duration>),
     /// The input is gone for good: the sinks of this lane lose it.
     Lost,
     /// The instance is spent: state is to be restored.
@@ -136,14 +148,26 @@ impl Lane {
         (generation, lo): (Generation, u64),
         (epoch, present): (EpochId, EpochId),
     ) -> Result<Step, PartitionStop> {
+        let now = shared.clock.elapsed();
+        match shared.pause_between_plans().map(|pause| self.planned_at + pause) {
+            Some(free_at) if free_at <= now => {}
+            free_at => return Ok(Step::Paced(free_at)),
+        }
         let end = shared.inputs.readable(partition).iter().find(|(g, _)| *g == generation).map_or(lo, |(_, e)| *e);
         self.ahead.clear();
         let mut hi = lo;
         while hi < end && hi - lo < shared.tuning.stride_bytes_max {
-            match shared.inputs.read(generation, hi, end, shared.tuning.read).await {
+            let Some(mut held) = shared.common.memory.take(READING * shared.read_limits().bytes_max as u64) else {
+                if hi > lo {
+                    break;
+                }
+                return Ok(Step::Crowded);
+            };
+            match shared.inputs.read(generation, hi, end, shared.read_limits()).await {
                 Ok(input) => {
                     let next = input.records.last().map_or(hi, |r| r.end);
-                    self.ahead.push_back((hi, input));
+                    held.settle(READING * input.memory_bytes() as u64);
+                    self.ahead.push_back(Ahead { begins: hi, input, held });
                     hi = next;
                 }
                 Err(ReadError::Gone) => hi = end,
@@ -152,8 +176,9 @@ impl Lane {
             }
         }
         self.planned_at = shared.clock.elapsed();
+        shared.common.catch_up.note_frontier(self.planned_at);
         let step = self.append(shared, partition, Entry::Range { generation, lo, hi }, epoch, present).await?;
-        for (_, input) in &self.ahead {
+        for Ahead { input, .. } in &self.ahead {
             shared.figures().planned(input.records.len(), input.arena.len());
         }
         Ok(step)
@@ -246,8 +271,9 @@ impl Lane {
             Some(cut) if cut.entry == self.place.entry => hi.min(lo + cut.offset),
             _ => hi,
         };
-        let input = match self.input(shared, generation, from, to).await {
-            Ok(input) => input,
+        let Ahead { input, held, .. } = match self.input(shared, generation, from, to).await {
+            Ok(Some(ahead)) => ahead,
+            Ok(None) => return Ok(Step::Crowded),
             Err(ReadError::Gone) => return Ok(Step::Lost),
             Err(ReadError::Unavailable(_)) => return Ok(Step::Later),
         };
@@ -265,6 +291,8 @@ impl Lane {
                 let place = Place { entry: self.place.entry, offset: end - lo };
                 let place = if end == hi { Place { entry: place.entry + 1, offset: 0 } } else { place };
                 self.offer(shared, partition, planned, place, (Cursor::at(from), mark), (intook, applied));
+                // From here on it counts as the sinks'.
+                drop(held);
                 Ok(Step::Went)
             }
             Err(failure) => self.judge(shared, generation, failure).await,
@@ -297,16 +325,31 @@ impl Lane {
         Ok(Step::Went)
     }
 
-    /// The batch that was read ahead, or the same bytes again.
-    async fn input(&mut self, shared: &Shared, generation: Generation, from: u64, to: u64) -> Result<Input, ReadError> {
-        if let Some((begins, input)) = self.ahead.pop_front() {
-            let fits = input.records.last().is_some_and(|r| r.end <= to);
-            if input.generation == generation && begins == from && fits {
-                return Ok(input);
+    /// The batch that was read ahead, or the same bytes again; `None` where there is no room for them.
+    async fn input(
+        &mut self,
+        shared: &Shared,
+        generation: Generation,
+        from: u64,
+        to: u64,
+    ) -> Result<Option<Ahead>, ReadError> {
+        if let Some(ahead) = self.ahead.pop_front() {
+            let fits = ahead.input.records.last().is_some_and(|r| r.end <= to);
+            if ahead.input.generation == generation && ahead.begins == from && fits {
+                return Ok(Some(ahead));
             }
             self.ahead.clear();
         }
-        shared.inputs.read(generation, from, to, shared.tuning.read).await
+        let limits = shared.read_limits();
+        let Some(mut held) = shared.common.memory.take(READING * limits.bytes_max as u64) else { return Ok(None) };
+        let input = shared.inputs.read(generation, from, to, limits).await?;
+        held.settle(READING * input.memory_bytes() as u64);
+        Ok(Some(Ahead { begins: from, input, held }))
+    }
+
+    /// Gives up what was read ahead: it is planned, and can be read again.
+    pub(crate) fn forget_ahead(&mut self) {
+        self.ahead.clear();
     }
 
     /// Poison gets a verdict, durable before its effect; then the batch runs again on restored state.
@@ -486,6 +529,9 @@ fn next_unplanned(shared: &Shared, partition: PartitionId) -> Option<(Generation
     };
     readable.into_iter().find_map(unplanned)
 }
+
+/// What a batch takes in memory until it is handed over, as a multiple of what was read: rows and fields are made of it.
+const READING: u64 = 2;
 
 /// How much one read brings, by default.
 pub const READ: ReadLimits = ReadLimits { bytes_max: 512 << 10, records_max: 8_192 };

@@ -10,12 +10,12 @@ use crate::mutation;
 use crate::operator;
 use crate::shared::{PartitionStop, Shared};
 use crate::sink::Seat;
-use crate::status::Lanes;
+use crate::status::{HeldUp, Lanes};
 use crate::stream::Place;
 use event_listener::EventListener;
 use futures_util::future::{select, select_all};
 use sawlog_record::id::PartitionId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct Partition {
     counted: BTreeMap<SinkId, Duration>,
     /// A sink wants input here and has no room for it.
     starved: bool,
+    /// Since when lanes are held up, by what.
+    held_up: BTreeMap<HeldUp, Duration>,
     first_life: Place,
     saved: (u64, Place),
     /// Lanes as they were counted last.
@@ -54,6 +56,7 @@ impl Partition {
             waiting: BTreeMap::new(),
             counted: BTreeMap::new(),
             starved: false,
+            held_up: BTreeMap::new(),
             first_life,
             saved,
             told: Lanes::default(),
@@ -96,12 +99,19 @@ impl Partition {
     async fn turn(&mut self) -> Result<(), PartitionStop> {
         let input = self.shared.inputs.changed(self.id);
         let reseated = self.shared.reseated.listen();
-        let freed: Vec<EventListener> = self.shared.sinks().iter().map(|s| s.intake.freed()).collect();
+        let mut freed: Vec<EventListener> = self.shared.sinks().iter().map(|s| s.intake.freed()).collect();
+        let memory = self.shared.common.memory.freed();
         self.seat_sinks()?;
         let (mut went, mut later) = (false, false);
+        let (mut held_up, mut free_at) = (BTreeSet::new(), None);
         self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
         for (turn, index) in self.order().enumerate() {
-            match self.step(index).await? {
+            if let Some(until) = self.rests_until(index) {
+                held_up.insert(HeldUp::CatchUp);
+                free_at = free_at.into_iter().chain([until]).min();
+                continue;
+            }
+            match self.timed_step(index).await? {
                 Step::Went => {
                     went = true;
                     self.spent_in_a_row = 0;
@@ -110,6 +120,15 @@ impl Partition {
                     }
                 }
                 Step::Later => later = true,
+                Step::Crowded => {
+                    held_up.insert(HeldUp::Memory);
+                    later = true;
+                }
+                Step::Paced(until) => {
+                    held_up.insert(HeldUp::Journal);
+                    later = true;
+                    free_at = until;
+                }
                 Step::Idle => {}
                 Step::Lost => {
                     self.lose(index).await?;
@@ -117,21 +136,10 @@ impl Partition {
                     break;
                 }
                 Step::Spent => {
-                    // State is restored by beginning again where it was saved; sinks keep their seats.
-                    let place = self.lanes[index].place;
-                    if self.shared.journal.state().is_unreachable(self.id, place) {
-                        // The last entry stays in the stream though nobody needs it: a claim that names it comes too late.
-                        self.lose(index).await?;
-                        went = true;
-                        break;
-                    }
-                    self.spent_in_a_row += 1;
-                    match self.spent_in_a_row < SPENT_MAX {
-                        true => went = true,
-                        false => later = true,
-                    }
-                    if !mutation::on("state_kept_after_trap") {
-                        self.lanes.remove(index);
+                    let (goes_on, is_gone) = self.begin_again(index).await?;
+                    went |= goes_on;
+                    later |= !goes_on;
+                    if is_gone {
                         break;
                     }
                 }
@@ -140,13 +148,36 @@ impl Partition {
         self.merge();
         self.tell_lanes();
         self.shared.set_holding(self.id, self.lanes.iter().any(Lane::holds_back));
+        self.count_hold_ups(&held_up);
         if went {
             return Ok(());
         }
         let timed = later || !self.waiting.is_empty() || self.lanes.iter().any(Lane::holds_back);
-        let freed = if self.waiting.is_empty() && !self.starved { Vec::new() } else { freed };
-        wait(&self.shared, input, reseated, freed, timed).await;
+        if self.waiting.is_empty() && !self.starved {
+            freed.clear();
+        }
+        freed.extend(held_up.contains(&HeldUp::Memory).then_some(memory));
+        let (now, retry) = (self.shared.clock.elapsed(), self.shared.tuning.retry);
+        let pauses = [timed.then_some(retry), free_at.map(|at| at.saturating_sub(now).min(retry))];
+        wait(&self.shared, input, reseated, freed, pauses.into_iter().flatten().min()).await;
         Ok(())
+    }
+
+    /// State is restored by beginning again where it was saved; sinks keep their seats. Tells whether to go on at once, and whether
+    /// the lane is gone.
+    async fn begin_again(&mut self, index: usize) -> Result<(bool, bool), PartitionStop> {
+        let place = self.lanes[index].place;
+        if self.shared.journal.state().is_unreachable(self.id, place) {
+            // The last entry stays in the stream though nobody needs it: a claim that names it comes too late.
+            self.lose(index).await?;
+            return Ok((true, true));
+        }
+        self.spent_in_a_row += 1;
+        let is_gone = !mutation::on("state_kept_after_trap");
+        if is_gone {
+            self.lanes.remove(index);
+        }
+        Ok((self.spent_in_a_row < SPENT_MAX, is_gone))
     }
 
     /// Counts the lanes, where they are others than at the last count.
@@ -239,7 +270,13 @@ impl Partition {
     // ------------------------------------------------------------ stepping
 
     async fn step(&mut self, index: usize) -> Result<Step, PartitionStop> {
-        let Some(cut) = self.clear_way(index)? else { return Ok(Step::Idle) };
+        let Some(cut) = self.clear_way(index)? else {
+            // What it has read may be read again; somebody else may have nothing else to do.
+            if self.shared.common.memory.is_crowded() {
+                self.lanes[index].forget_ahead();
+            }
+            return Ok(Step::Idle);
+        };
         let id = self.id;
         let shared = self.shared.clone();
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(Step::Idle) };
@@ -302,6 +339,38 @@ impl Partition {
         }
     }
 
+    /// Until when the lane leaves the workers to lanes at the frontier; `None` for one that is there, or has run all but the
+    /// newest entry.
+    fn rests_until(&self, index: usize) -> Option<Duration> {
+        let catch_up = &self.shared.common.catch_up;
+        self.is_behind(index).then(|| catch_up.rests_until(self.shared.clock.elapsed())).flatten()
+    }
+
+    fn is_behind(&self, index: usize) -> bool {
+        let frontier = self.shared.stream(self.id, crate::stream::Stream::frontier);
+        self.lanes.get(index).is_some_and(|lane| lane.place.entry + 1 < frontier.entry)
+    }
+
+    /// A step, which is counted where the lane is behind the frontier.
+    async fn timed_step(&mut self, index: usize) -> Result<Step, PartitionStop> {
+        let (is_behind, began) = (self.is_behind(index), self.shared.clock.elapsed());
+        let step = self.step(index).await?;
+        if is_behind && step == Step::Went {
+            let now = self.shared.clock.elapsed();
+            self.shared.common.catch_up.note_behind(now, now.saturating_sub(began));
+        }
+        Ok(step)
+    }
+
+    /// Adds the time since the last look to what held lanes up then.
+    fn count_hold_ups(&mut self, held_up: &BTreeSet<HeldUp>) {
+        let now = self.shared.clock.elapsed();
+        for (by, since) in std::mem::take(&mut self.held_up) {
+            self.shared.figures().held_up(by, now.saturating_sub(since));
+        }
+        self.held_up = held_up.iter().map(|by| (*by, now)).collect();
+    }
+
     /// Saves the state of the lane at the frontier once for each checkpoint.
     async fn save(&mut self, index: usize) -> Result<(), PartitionStop> {
         let number = self.shared.checkpoint_number();
@@ -321,11 +390,17 @@ impl Partition {
 }
 
 /// Until something that a turn looks at may have changed, or a pause is over.
-async fn wait(shared: &Shared, input: EventListener, reseated: EventListener, freed: Vec<EventListener>, timed: bool) {
+async fn wait(
+    shared: &Shared,
+    input: EventListener,
+    reseated: EventListener,
+    freed: Vec<EventListener>,
+    pause: Option<Duration>,
+) {
     let sleep = async {
-        match timed {
-            true => shared.clock.sleep(shared.tuning.retry).await,
-            false => std::future::pending().await,
+        match pause {
+            Some(pause) => shared.clock.sleep(pause).await,
+            None => std::future::pending().await,
         }
     };
     let sleep = pin!(sleep);

@@ -4,6 +4,7 @@
 use crate::claims::Claim;
 use crate::journal::Mark;
 use crate::ledger::Counts;
+use crate::pace::Pressure;
 use crate::plan::{ComponentId, UpgradeOutcome};
 use crate::sink::Letter;
 use crate::stream::Place;
@@ -62,6 +63,10 @@ pub trait JournalStore: Send + Sync {
     async fn get_blob(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError>;
     /// Deletes every blob that is not in `keep`.
     async fn retain_blobs(&self, keep: Vec<[u8; 32]>) -> Result<(), JournalError>;
+    /// How much of its room it uses.
+    fn pressure(&self) -> Pressure {
+        Pressure::Low
+    }
 }
 
 // ---------------------------------------------------------------- sources

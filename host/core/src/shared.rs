@@ -3,6 +3,8 @@
 
 use crate::input::Inputs;
 use crate::journal::{Journal, Record, Snap};
+use crate::memory::Pool;
+use crate::pace::{self, CatchUp};
 use crate::plan::{ComponentId, Entry, Planned};
 use crate::ports::{Chain, ChainFailure, Chains, Clock, Context, JournalError, ReadLimits};
 use crate::sink::{Feeder, Sink};
@@ -32,9 +34,17 @@ pub struct Tuning {
     pub retry: Duration,
     /// Whether what was planned under a configuration that is gone runs under the present one, without asking.
     pub accept_skew: bool,
-    /// Between two looks at how far sinks are behind.
+    /// Between two looks at how far sinks are behind, and at the journal's room.
     pub budget_look: Duration,
+    /// So many entries that sinks may still need are usual; beyond them strides get longer.
+    pub entries_calm: u64,
 }
+
+/// So many reads are to find room in memory at once.
+const READS_AT_ONCE: u64 = 16;
+
+/// A read is not made smaller than this for want of memory, bytes.
+const READ_BYTES_MIN: usize = 64 << 10;
 
 impl Default for Tuning {
     fn default() -> Self {
@@ -46,6 +56,7 @@ impl Default for Tuning {
             retry: Duration::from_millis(200),
             accept_skew: false,
             budget_look: Duration::from_secs(1),
+            entries_calm: 65_536,
         }
     }
 }
@@ -107,6 +118,22 @@ pub(crate) struct Boundary {
     pub(crate) at: (Generation, Cursor),
 }
 
+/// What all engines of a process take their part of.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Room in memory for what lanes read.
+    pub memory: Arc<Pool>,
+    /// The workers' time that lanes behind the frontier may take.
+    pub catch_up: Arc<CatchUp>,
+}
+
+impl Default for Common {
+    /// No limits.
+    fn default() -> Self {
+        Self { memory: Pool::unbounded(), catch_up: Arc::new(CatchUp::new(100, u32::MAX)) }
+    }
+}
+
 /// Everything that the lanes of one source share.
 pub struct Shared {
     /// The journal.
@@ -119,6 +146,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Limits.
     pub tuning: Tuning,
+    /// What all engines of the process share.
+    pub common: Common,
     /// Some sink's seats changed.
     pub reseated: Arc<Event>,
     /// Whether lanes at the frontier plan what they read; off once the process is to end.
@@ -148,6 +177,7 @@ impl Shared {
         inputs: Arc<Inputs>,
         clock: Arc<dyn Clock>,
         tuning: Tuning,
+        common: Common,
         reseated: Arc<Event>,
         planning: Arc<AtomicBool>,
         checkpoint: Arc<AtomicU64>,
@@ -162,6 +192,7 @@ impl Shared {
             inputs,
             clock,
             tuning,
+            common,
             reseated,
             planning,
             checkpoint,
@@ -173,6 +204,17 @@ impl Shared {
             figures: Figures::default(),
             blobs,
         }
+    }
+
+    /// How much one read brings, where memory is short less than usual: several lanes are to read at once.
+    pub(crate) fn read_limits(&self) -> ReadLimits {
+        let share = usize::try_from(self.common.memory.bytes_max() / READS_AT_ONCE).unwrap_or(usize::MAX);
+        ReadLimits { bytes_max: self.tuning.read.bytes_max.min(share.max(READ_BYTES_MIN)), ..self.tuning.read }
+    }
+
+    /// How long a partition waits between two PLANs; `None`: until the journal has room.
+    pub(crate) fn pause_between_plans(&self) -> Option<Duration> {
+        pace::pause_between_plans(self.journal.pressure(), self.journal.kept_entries(), self.tuning.entries_calm)
     }
 
     /// What was read and what kept it waiting.
@@ -325,7 +367,9 @@ impl Shared {
         let guard = self.blobs.lock().await;
         let mut states = BTreeMap::new();
         for (component, bytes) in blobs {
-            states.insert(component, self.journal.store().put_blob(bytes).await?);
+            // A disk without room for it stops nothing: the older saved state stays good, and the next checkpoint tries again.
+            let Ok(digest) = self.journal.store().put_blob(bytes).await else { return Ok(()) };
+            states.insert(component, digest);
         }
         self.journal.hint(vec![Record::Snap { partition, snap: Snap { after, states, epoch } }]);
         drop(guard);

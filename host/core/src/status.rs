@@ -106,7 +106,30 @@ pub struct Figures {
     records: AtomicU64,
     bytes: AtomicU64,
     waited: Mutex<BTreeMap<SinkId, Duration>>,
+    held_up: Mutex<BTreeMap<HeldUp, Duration>>,
     lanes: Mutex<BTreeMap<PartitionId, Lanes>>,
+}
+
+/// What keeps lanes from going on, other than a sink.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum HeldUp {
+    /// No room in memory to read into.
+    Memory,
+    /// The journal is short of room.
+    Journal,
+    /// Lanes behind the frontier have had their part of the workers.
+    CatchUp,
+}
+
+impl HeldUp {
+    /// The word for it, in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Journal => "journal",
+            Self::CatchUp => "catch_up",
+        }
+    }
 }
 
 /// Lanes of a partition, or of a source.
@@ -137,6 +160,16 @@ impl Figures {
     pub fn waited(&self, sink: &SinkId, time: Duration) {
         let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner);
         *waited.entry(sink.clone()).or_default() += time;
+    }
+
+    /// A partition was held up by something that is no sink.
+    pub fn held_up(&self, by: HeldUp, time: Duration) {
+        *self.held_up.lock().unwrap_or_else(PoisonError::into_inner).entry(by).or_default() += time;
+    }
+
+    /// How long partitions were held up, by what; several add up.
+    pub fn hold_ups(&self) -> BTreeMap<HeldUp, Duration> {
+        self.held_up.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A partition has these lanes now.

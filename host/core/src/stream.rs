@@ -63,6 +63,16 @@ impl Stream {
         self.entries.push_back(planned);
     }
 
+    /// How many entries are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Kept entries with their numbers.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Planned)> {
         self.entries.iter().enumerate().map(|(i, p)| (self.base + i as u64, p))

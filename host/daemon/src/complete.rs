@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sawlog_core::memory::Share;
 use sawlog_core::ports::SinkError;
 use sawlog_record::time::{HOUR, write_rfc3339};
 use sawlog_sinks::object::{LogHours, OpenError, Owner, closed_hours};
@@ -55,7 +56,7 @@ pub fn ask(config: &Config, agent: &str, question: &Question) -> Result<Answer, 
             continue;
         }
         let data_dir = config.sections.data_dir.clone();
-        let owner = Owner { agent: agent.to_owned(), sink: name.clone(), data_dir };
+        let owner = Owner { agent: agent.to_owned(), sink: name.clone(), data_dir, stage: Share::new(usize::MAX) };
         let Some(blobs) = sink.options.blobs(&owner) else { continue };
         stores.push((name.clone(), blobs.map_err(|e| CompleteError::Open(name.clone(), e))?));
     }

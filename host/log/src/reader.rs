@@ -114,6 +114,11 @@ impl Reader {
         self.durable() - self.first()
     }
 
+    /// Bytes of files that wait to become segments.
+    pub fn spare_bytes(&self) -> u64 {
+        self.view.spare_bytes.load(Ordering::Acquire)
+    }
+
     /// Bytes that the log takes on the disk, spare files included.
     pub fn disk_bytes(&self) -> u64 {
         let segments = self.view.list().iter().map(|segment| segment.file_bytes).sum::<u64>();

@@ -44,6 +44,13 @@ pub struct Input {
     pub open: Vec<u64>,
 }
 
+impl Input {
+    /// Memory that it takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.arena.capacity() + self.records.capacity() * size_of::<InputRecord>()
+    }
+}
+
 /// One input record: a line, several joined lines, a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InputRecord {
@@ -179,6 +186,12 @@ impl Batch {
         Self { generation, arena: Vec::new(), rows: Vec::new(), fields: Vec::new() }
     }
 
+    /// Memory that it takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let tables = self.rows.capacity() * size_of::<Row>() + self.fields.capacity() * size_of::<Field>();
+        self.arena.capacity() + tables
+    }
+
     /// Fields of `row`.
     pub fn fields_of(&self, row: &Row) -> &[Field] {
         &self.fields[row.fields_start as usize..(row.fields_start + row.fields_len) as usize]
@@ -223,6 +236,11 @@ pub struct Output {
 }
 
 impl Output {
+    /// Memory that it takes, in bytes: all of the batch, which whoever holds it keeps from going.
+    pub fn memory_bytes(&self) -> usize {
+        self.batch.memory_bytes() + self.rows.capacity() * size_of::<u32>()
+    }
+
     /// The rows of this sink.
     pub fn iter(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().map(|i| &self.batch.rows[*i as usize])

@@ -175,6 +175,73 @@ fn a_full_disk_turns_posts_away_and_keeps_what_it_acknowledged() {
 }
 
 #[test]
+fn a_disk_that_stays_full_still_takes_cursors_and_checkpoints_so_that_what_is_delivered_makes_room() {
+    const TEST: &str =
+        "a_disk_that_stays_full_still_takes_cursors_and_checkpoints_so_that_what_is_delivered_makes_room";
+    if service(TEST, "SAWLOG_TEST_BINARY").is_none() || !is_inside(TEST).unwrap() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().display();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = format!(
+        "version: 1\nagent: {{ id: cramped }}\ndata_dir: {here}/data\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
+         sources:\n  web: {{ type: http, listen: \"127.0.0.1:{port}\", decode: ndjson, shards: 1 }}\n\
+         sinks:\n  lake: {{ type: file, inputs: [web], path: \"{here}/lake/dt={{received_time:%Y-%m-%d}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}\n"
+    );
+    std::fs::write(folder.path().join("sawlog.yaml"), config).unwrap();
+    let disk = Disk::mount(&folder.path().join("data"), DISK_MIB).unwrap();
+    // The sink is down, so that nothing is trimmed.
+    std::fs::write(folder.path().join("lake"), "in the way").unwrap();
+    let mut agent = Agent::start(folder.path()).unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    Posts::new(url.clone()).send(50).unwrap();
+    disk.fill().unwrap();
+    let padding = "x".repeat(500_000);
+    let mut sent = 50u64;
+    let mut post = |max: Duration| {
+        let until = std::time::Instant::now() + max;
+        loop {
+            let body = format!("{{\"seq\":{sent},\"padding\":\"{padding}\"}}\n");
+            let request = minreq::post(&url).with_header("Content-Type", "application/x-ndjson").with_timeout(20);
+            match request.with_body(body).send().unwrap().status_code {
+                200 => {
+                    sent += 1;
+                    return Some(sent);
+                }
+                503 if std::time::Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+                503 => return None,
+                other => panic!("answered {other}"),
+            }
+        }
+    };
+    let mut taken = 0;
+    while post(Duration::ZERO).is_some() {
+        taken += 1;
+        assert!(taken < 400, "200 MB went onto a full disk of {DISK_MIB}");
+    }
+    // Nobody frees a byte: the sink comes back, and what it has taken makes room for more than the disk ever held.
+    std::fs::remove_file(folder.path().join("lake")).unwrap();
+    for _ in 0..2 * u64::from(DISK_MIB) {
+        post(WAIT_MAX).unwrap();
+    }
+    let sent = post(WAIT_MAX).unwrap();
+    let rows = || read::folder(&folder.path().join("lake")).unwrap_or_default();
+    agent.wait_until("every acknowledged row", WAIT_MAX, || Ok(rows().len() as u64 >= sent)).unwrap();
+    assert_eq!(compare(&rows(), &(0..sent).collect::<Vec<_>>()), (0, 0, 0), "{}", agent.log_tail());
+    control(&rows(), sent).unwrap();
+    println!("{taken} posts of 500 kB were taken before the first was refused, {} after", sent - 50 - taken);
+    agent.kill().unwrap();
+    disk.free().unwrap();
+    let agent = Agent::start(folder.path()).unwrap();
+    assert_eq!(compare(&rows(), &(0..sent).collect::<Vec<_>>()), (0, 0, 0));
+    agent.terminate().unwrap();
+}
+
+/// Size of the disk that stays full.
+const DISK_MIB: u32 = 72;
+
+#[test]
 fn a_read_only_data_directory_is_said_and_nothing_is_lost() {
     const TEST: &str = "a_read_only_data_directory_is_said_and_nothing_is_lost";
     if service(TEST, "SAWLOG_TEST_BINARY").is_none() || !is_inside(TEST).unwrap() {

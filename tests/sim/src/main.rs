@@ -4,6 +4,7 @@
 
 mod exec;
 mod moving;
+mod narrow;
 mod oracle;
 mod plugin;
 mod ports;

@@ -4,6 +4,7 @@
 //! journals fail. At the end the checker of the single node looks at each partition.
 
 use crate::exec::{Executor, Spawned};
+use crate::narrow;
 use crate::oracle;
 use crate::plugin::{COMPONENT, SimRow};
 use crate::ports::SimClock;
@@ -129,7 +130,7 @@ fn sink(
     (store, journal, clock): (&Arc<SimTopicJournal>, &Arc<Journal>, &Arc<dyn Clock>),
     reseated: &Arc<Event>,
 ) -> Arc<Sink> {
-    let world = world.clone();
+    let (world, limits) = (world.clone(), sink_limits(world));
     let by_agent = world.get().planted == Some("producer_by_agent");
     let log = format!("{name}@{number}");
     let port = match name {
@@ -147,18 +148,7 @@ fn sink(
     let facts = SinkIdentity { directory: format!("moving {number}"), sink_epoch: "1".into() };
     let (journal, clock) = (journal.clone(), clock.clone());
     let port = guard(port, &owner);
-    Arc::new(Sink::new(
-        SinkId::new(name),
-        port,
-        sink_limits(),
-        tuning,
-        facts,
-        journal,
-        clock,
-        None,
-        None,
-        reseated.clone(),
-    ))
+    Arc::new(Sink::new(SinkId::new(name), port, limits, tuning, facts, journal, clock, None, None, reseated.clone()))
 }
 
 impl Held {
@@ -214,6 +204,7 @@ async fn start(
         sinks,
         reseated,
         tuning: tuning(world),
+        common: narrow::common(world),
         checkpoint_interval: Duration::from_millis(300),
         spawner: Arc::new(SimSpawner(tasks)),
     };
@@ -525,6 +516,8 @@ impl Group {
 /// Runs `seed`.
 pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let world = World::new(seed, planted, trace);
+    // What moves between agents is trouble enough.
+    world.get().narrow = false;
     let mut group = Group::new(&world);
     let mut polls = 0;
     while polls < POLLS || (group.deaths < DEATHS_MIN && polls < 10 * POLLS) {

@@ -2,6 +2,7 @@
 //! removes files, breaks sinks, turns clocks and reloads the configuration; then healing, draining, and the oracle.
 
 use crate::exec::{End, Executor, Spawned};
+use crate::narrow;
 use crate::oracle;
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
@@ -130,6 +131,7 @@ impl Life {
                 sinks,
                 reseated,
                 tuning: tuning(&world),
+                common: narrow::common(&world),
                 checkpoint_interval: Duration::from_millis(300),
                 spawner: Arc::new(SimSpawner(spawned)),
             };
@@ -224,7 +226,7 @@ fn sink(
     letters: &Arc<DeadLetters>,
     reseated: &Arc<Event>,
 ) -> Arc<Sink> {
-    let world = world.clone();
+    let (world, limits) = (world.clone(), sink_limits(world));
     let drop_oldest = world.get().budgets.get(id.as_str()).copied();
     let port = match id.as_str() {
         "log" => {
@@ -238,7 +240,6 @@ fn sink(
         _ => SinkPort::Append(Arc::new(SimAppend { world, sink: "dead" })),
     };
     let tuning = SinkTuning { drop_oldest, ..sink_tuning() };
-    let limits = sink_limits();
     let facts = SinkIdentity { directory: "directory".into(), sink_epoch: "1".into() };
     let feeds_letters = id.as_str() == "dead";
     Arc::new(Sink::new(

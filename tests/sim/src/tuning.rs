@@ -1,5 +1,6 @@
 //! Times and limits of simulated agents: small, so that a run of seconds sees what takes a day.
 
+use crate::narrow;
 use crate::ports::sinks::HOUR;
 use crate::world::World;
 use sawlog_core::ports::ReadLimits;
@@ -18,6 +19,7 @@ pub fn tuning(world: &World) -> Tuning {
         retry: Duration::from_millis(20),
         accept_skew: false,
         budget_look: Duration::from_millis(60),
+        entries_calm: narrow::entries_calm(world),
     }
 }
 
@@ -41,6 +43,6 @@ pub fn sink_tuning() -> SinkTuning {
 }
 
 /// How much simulated sinks hold.
-pub fn sink_limits() -> IntakeLimits {
-    IntakeLimits { bytes_max: 2_000, batches_max: 4 }
+pub fn sink_limits(world: &World) -> IntakeLimits {
+    IntakeLimits { memory: narrow::intake(world), batches_max: 4 }
 }

@@ -147,6 +147,8 @@ pub struct Outside {
     pub keeps_all: bool,
     /// The second source has no room for more input.
     pub crowded: bool,
+    /// Memory, workers and the journal's room are short, so that lanes wait for them too.
+    pub narrow: bool,
     /// What sinks give up when they fall behind; the others wait.
     pub budgets: BTreeMap<&'static str, Budget>,
     /// Rescued ranges: (generation, lo, hi).
@@ -215,6 +217,7 @@ impl World {
             trimmed: BTreeMap::new(),
             keeps_all: false,
             crowded: false,
+            narrow: crate::narrow::is_narrow(seed),
             budgets: BTreeMap::new(),
             rescued: Vec::new(),
             topics: BTreeMap::new(),

@@ -5,6 +5,7 @@ use super::Engine;
 use crate::budget::{self, Budget, Stand};
 use crate::journal::{JournalState, Record};
 use crate::mutation;
+use crate::pace::Pressure;
 use crate::ports::JournalError;
 use crate::sink::Sink;
 use crate::{SinkId, SourceId};
@@ -17,6 +18,11 @@ impl Engine {
         loop {
             self.ground.clock.sleep(self.ground.tuning.budget_look).await;
             if self.enforce_budgets().await.is_err() {
+                return;
+            }
+            // A checkpoint takes the place of all that lies in the journal: one that is short of room gets it at once.
+            let is_short = self.ground.journal.pressure() != Pressure::Low;
+            if is_short && self.keep_checkpoint().await.is_err() {
                 return;
             }
         }

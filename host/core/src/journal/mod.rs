@@ -1,18 +1,22 @@
 //! The journal as the core uses it: the state in memory, and the port that makes records durable in the same order.
 
+mod dropped;
 mod losses;
 pub mod record;
 pub mod state;
 
+pub use dropped::{DROPPED_MAX, Dropped};
 pub use record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
 pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState, Third};
 
 pub(crate) use losses::end_of;
 
 use crate::mutation;
+use crate::pace::Pressure;
 use crate::ports::{Clock, JournalError, JournalStore};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a journal can't be opened.
@@ -31,9 +35,16 @@ pub struct Journal {
     store: Arc<dyn JournalStore>,
     clock: Arc<dyn Clock>,
     state: Mutex<JournalState>,
+    /// Entries that some sink still needed when it was last trimmed.
+    kept_entries: AtomicU64,
     /// The first failure; after it nothing is taken any more.
     failed: Mutex<Option<JournalError>>,
     failure: Event,
+}
+
+/// How many entries all streams keep.
+fn entries(state: &JournalState) -> u64 {
+    state.partitions.values().map(|known| known.stream.len() as u64).sum()
 }
 
 impl Journal {
@@ -47,7 +58,15 @@ impl Journal {
         for bytes in &loaded.records {
             state.apply(&record::decode(bytes)?);
         }
-        Ok(Self { store, clock, state: Mutex::new(state), failed: Mutex::new(None), failure: Event::new() })
+        let kept_entries = AtomicU64::new(entries(&state));
+        Ok(Self {
+            store,
+            clock,
+            state: Mutex::new(state),
+            kept_entries,
+            failed: Mutex::new(None),
+            failure: Event::new(),
+        })
     }
 
     /// Reads the state. The guard must not live across an await.
@@ -58,6 +77,16 @@ impl Journal {
     /// The blob store and the raw log.
     pub fn store(&self) -> &Arc<dyn JournalStore> {
         &self.store
+    }
+
+    /// How much of its room it uses.
+    pub fn pressure(&self) -> Pressure {
+        self.store.pressure()
+    }
+
+    /// Entries that some sink still needed at the last checkpoint.
+    pub fn kept_entries(&self) -> u64 {
+        self.kept_entries.load(Ordering::Relaxed)
     }
 
     /// Appends what `make` derives from the present state; nothing else is appended between. The order is fixed when this
@@ -125,6 +154,7 @@ impl Journal {
         let (durable, blobs) = {
             let mut state = self.state();
             state.trim();
+            self.kept_entries.store(entries(&state), Ordering::Relaxed);
             (self.store.snapshot(state.encode()), state.blobs())
         };
         self.checked(durable.await)?;

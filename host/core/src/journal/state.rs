@@ -1,6 +1,7 @@
 //! The state that the journal's records add up to, and the questions that recovery and retention ask of it. Pure: applying
 //! the same records in the same order gives the same state, bit for bit.
 
+use super::dropped::Dropped;
 use super::record::{
     DecodeError, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict, decode_from, encode,
 };
@@ -76,7 +77,7 @@ pub struct JournalState {
     /// Counted losses that their sinks may not have committed yet.
     pub losses: BTreeMap<(SinkId, Generation), Vec<LostRange>>,
     /// Generations whose cursors were dropped: what sinks still hold of them is to be forgotten, not believed.
-    pub dropped: BTreeSet<Generation>,
+    pub dropped: Dropped,
     /// Counts of dropped generations, and of sinks that are gone, by sink and source.
     pub base_counts: BTreeMap<(SinkId, SourceId), Counts>,
     /// What later versions added: it stands behind the rest in a snapshot, and one without it is read all the same.
@@ -110,19 +111,24 @@ impl JournalState {
     /// The bytes of a snapshot.
     pub fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_extend(&self.later, encode(self));
-        let bytes = bytes.and_then(|bytes| postcard::to_extend(&self.third, bytes));
+        let tails = (&self.third, self.dropped.in_order());
+        let bytes = bytes.and_then(|bytes| postcard::to_extend(&tails, bytes));
         bytes.expect("writing to memory can't fail and the types serialise")
     }
 
     /// Reads what [`JournalState::encode`] wrote, in this or an older version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (mut state, rest): (Self, &[u8]) = decode_from(bytes)?;
+        state.dropped.order_by_id();
+        if rest.is_empty() {
+            return Ok(state);
+        }
+        let (later, rest) = postcard::take_from_bytes(rest)?;
+        state.later = later;
         if !rest.is_empty() {
-            let (later, rest) = postcard::take_from_bytes(rest)?;
-            state.later = later;
-            if !rest.is_empty() {
-                state.third = postcard::from_bytes(rest)?;
-            }
+            let (third, rest) = postcard::take_from_bytes(rest)?;
+            state.third = third;
+            state.dropped.set_order(rest)?;
         }
         Ok(state)
     }
@@ -571,6 +577,7 @@ mod tests {
         assert_eq!(JournalState::decode(&second_version).unwrap(), state);
         let digests = Stateful::from([(SourceId::new("app"), BTreeMap::from([(1, [9; 32])]))]);
         state.apply(&Record::Stateful { epoch: to, digests });
+        state.dropped.insert(Generation([4; 16]));
         let bytes = state.encode();
         assert_eq!(JournalState::decode(&bytes).unwrap(), state);
         assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");

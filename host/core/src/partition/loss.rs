@@ -245,6 +245,7 @@ mod tests {
             inputs,
             clock,
             Tuning::default(),
+            crate::shared::Common::default(),
             Arc::default(),
             Arc::default(),
             Arc::default(),

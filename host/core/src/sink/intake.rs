@@ -4,6 +4,7 @@
 use super::audit::{Audit, Books, Delivered};
 use crate::claims::Marks;
 use crate::journal::{JournalState, LostRange, Mark, end_of};
+use crate::memory::{Member, Share};
 use crate::ports::Offer;
 use crate::stream::{NotAPrefix, Place};
 use crate::{SinkId, SourceId, mutation};
@@ -13,10 +14,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How much a sink may hold in memory beyond what it has sealed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct IntakeLimits {
-    /// Buffered input bytes at which the sink is full; it takes again at half.
-    pub bytes_max: usize,
+    /// Memory of buffered batches at which the sink is full; it takes again at half. Divided among all sinks of that name.
+    pub memory: Arc<Share>,
     /// Buffered batches at which the sink is full.
     pub batches_max: usize,
 }
@@ -64,6 +65,8 @@ struct Inner {
     seats: BTreeMap<PartitionId, Seat>,
     buffer: VecDeque<Offer>,
     bytes: usize,
+    /// What the buffered batches take in memory, bytes.
+    memory: usize,
     full: bool,
     stopped: Option<String>,
     audit: Audit,
@@ -72,7 +75,8 @@ struct Inner {
 /// The receiving side of one sink.
 pub struct Intake {
     sink: SinkId,
-    limits: IntakeLimits,
+    memory: Member,
+    batches_max: usize,
     inner: Mutex<Inner>,
     offered: Event,
     freed: Event,
@@ -84,7 +88,9 @@ impl Intake {
     /// An intake that takes nothing until [`Intake::reset`].
     /// `reseated` is notified whenever lanes must look where this sink stands.
     pub fn new(sink: SinkId, limits: IntakeLimits, reseated: Arc<Event>) -> Self {
-        Self { sink, limits, inner: Mutex::default(), offered: Event::new(), freed: Event::new(), reseated }
+        let IntakeLimits { memory, batches_max } = limits;
+        let (memory, inner) = (memory.join(), Mutex::default());
+        Self { sink, memory, batches_max, inner, offered: Event::new(), freed: Event::new(), reseated }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -143,10 +149,11 @@ impl Intake {
         inner.seats.insert(offer.partition, Seat { next: offer.to, ..seat });
         inner.taken.insert(offer.generation, offer.mark.cursor);
         inner.bytes += offer.output.batch.arena.len();
+        inner.memory += offer.output.memory_bytes();
         inner.audit.book(&offer);
         inner.buffer.push_back(offer);
         // Only `take` ends it, which says so: lanes that wait would not be told here.
-        inner.full |= inner.bytes >= self.limits.bytes_max || inner.buffer.len() >= self.limits.batches_max;
+        inner.full |= inner.memory >= self.memory.bytes_max() || inner.buffer.len() >= self.batches_max;
         drop(inner);
         self.offered.notify(usize::MAX);
         Accept::Taken
@@ -185,7 +192,7 @@ impl Intake {
         let mut inner = self.lock();
         if !mutation::on("leave_keeps_buffer") {
             inner.buffer.clear();
-            inner.bytes = 0;
+            (inner.bytes, inner.memory) = (0, 0);
         }
         inner.seats.clear();
         inner.taken.clear();
@@ -205,7 +212,7 @@ impl Intake {
         inner.audit.close();
         if !mutation::on("leave_keeps_buffer") {
             inner.buffer.clear();
-            inner.bytes = 0;
+            (inner.bytes, inner.memory) = (0, 0);
         }
         inner.seats.clear();
         drop(inner);
@@ -218,7 +225,7 @@ impl Intake {
         let mut inner = self.lock();
         inner.stopped = Some(reason);
         inner.buffer.clear();
-        inner.bytes = 0;
+        (inner.bytes, inner.memory) = (0, 0);
         drop(inner);
         self.freed.notify(usize::MAX);
         self.reseated.notify(usize::MAX);
@@ -236,22 +243,29 @@ impl Intake {
         (inner.buffer.len(), inner.bytes)
     }
 
+    /// Memory that buffered batches take, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.lock().memory
+    }
+
     /// Takes buffered batches up to `bytes_max` (at least one); empty where there is none.
     pub fn take(&self, bytes_max: usize) -> Vec<Offer> {
         let mut inner = self.lock();
         let mut taken: Vec<Offer> = Vec::new();
         let mut bytes = 0;
         while let Some(offer) = inner.buffer.front() {
-            let size = offer.output.batch.arena.len();
+            let (size, memory) = (offer.output.batch.arena.len(), offer.output.memory_bytes());
             if !taken.is_empty() && bytes + size > bytes_max {
                 break;
             }
             bytes += size;
+            inner.memory = inner.memory.saturating_sub(memory);
             taken.extend(inner.buffer.pop_front());
         }
         inner.bytes = inner.bytes.saturating_sub(bytes);
-        let freed =
-            inner.full && inner.bytes * 2 <= self.limits.bytes_max && inner.buffer.len() * 2 <= self.limits.batches_max;
+        let half = inner.memory * 2 <= self.memory.bytes_max() && inner.buffer.len() * 2 <= self.batches_max;
+        // The share may have become smaller than any one batch.
+        let freed = inner.full && (half || inner.buffer.is_empty());
         if freed {
             inner.full = false;
         }
@@ -301,7 +315,7 @@ mod tests {
     use sawlog_record::batch::{Batch, Output};
 
     fn intake(bytes_max: usize) -> Intake {
-        let limits = IntakeLimits { bytes_max, batches_max: 100 };
+        let limits = IntakeLimits { memory: Share::new(bytes_max), batches_max: 100 };
         let intake = Intake::new(SinkId::new("out"), limits, Arc::default());
         intake.reset(Marks::new(), None);
         intake.lock().seats.insert(PartitionId([0; 16]), Seat { next: Place::default(), limit: None });
@@ -341,5 +355,21 @@ mod tests {
         assert!(!intake.has_room(), "a sink that was full has room from half on");
         assert_eq!(intake.take(30).len(), 3);
         assert!(intake.has_room() && freed.now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_share_that_shrinks_below_one_batch_still_passes_one_at_a_time() {
+        let share = Share::new(100);
+        let limits = IntakeLimits { memory: share.clone(), batches_max: 100 };
+        let intake = Intake { memory: limits.memory.join(), ..intake(1) };
+        share.set_bytes_max(10);
+        for entry in 0..3 {
+            assert!(intake.has_room());
+            assert_eq!(intake.accept(offer(entry, 50)), Accept::Taken);
+            assert!(intake.is_full() && intake.memory_bytes() >= 50);
+            let freed = intake.freed();
+            assert_eq!(intake.take(1).len(), 1);
+            assert!(freed.now_or_never().is_some());
+        }
     }
 }

@@ -277,7 +277,7 @@ impl Sink {
         Record::Cursor { sink: self.id.clone(), marks, facts }
     }
 
-    /// Waits for batches: until there is enough, until `batch_age_max` has passed since the batch before was taken, or until a
+    /// Waits for batches: until there is enough or no more would be taken, until `batch_age_max` has passed since the batch before was taken, or until a
     /// flush is asked for. So what comes after a quiet while goes at once, and nothing waits longer than that age.
     async fn next_offers(&self) -> Vec<Offer> {
         loop {
@@ -295,7 +295,9 @@ impl Sink {
         loop {
             let (offered, flush) = (self.intake.offered(), self.flush.listen());
             let now = self.clock.elapsed();
-            if self.intake.backlog().1 >= self.tuning.batch_bytes_max || self.flushes() || now >= deadline {
+            // A full intake takes nothing that a batch could wait for.
+            let is_enough = self.intake.backlog().1 >= self.tuning.batch_bytes_max || self.intake.is_full();
+            if is_enough || self.flushes() || now >= deadline {
                 *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
                 return self.intake.take(self.tuning.batch_bytes_max);
             }

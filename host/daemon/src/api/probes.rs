@@ -70,6 +70,9 @@ pub fn readiness(handle: &Handle) -> Readiness {
         reasons.push(agent("disk_full", "the journal waits for space below `data_dir`; free some"));
     }
     let mut degraded: Vec<Reason> = Vec::new();
+    if handle.store.is_on_reserve() && !handle.store.is_holding() {
+        degraded.push(agent("disk_full", "the journal lives on its reserve below `data_dir`; free some space"));
+    }
     for engine in handle.engines() {
         degraded.extend(engine.sinks().values().filter_map(|sink| sink_trouble(sink)));
         degraded.extend(engine.stopped().into_iter().map(|(partition, detail)| Reason {

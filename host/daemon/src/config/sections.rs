@@ -45,14 +45,17 @@ impl Default for Defaults {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Memory of the process. What sinks and plugins may take together is held against it when the configuration is read; the
-    /// running process is not held to it yet.
+    /// Memory of the process. It is divided among all that waits: the batches of each sink, input that is read and not handed
+    /// over, requests that are being taken. Whoever has used up its part waits, and nothing is dropped for it; where the process
+    /// comes near the limit all the same, everybody gets less. What sinks and plugins may take together is held against it when
+    /// the configuration is read.
     pub memory: ByteSize,
-    /// Disk below `data_dir`: the write-ahead queue and rescued files. The journal has a tenth of it as a reserve.
+    /// Disk below `data_dir`: the write-ahead queue and rescued files. The journal has a tenth of it, and no less than 32MiB.
     pub disk: ByteSize,
     /// Worker threads; as many as the process may use cores where none is given.
     pub cpu: Option<f64>,
-    /// Part of a worker that lanes behind the frontier may take, in percent. Not in effect yet.
+    /// Part of the workers' time that lanes behind the frontier (of sinks that were down, or are slow) may take together while
+    /// others plan what comes, in percent.
     pub catch_up_cpu: u8,
 }
 

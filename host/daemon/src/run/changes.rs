@@ -37,7 +37,6 @@ pub fn waiting(started: &Sections, now: &Sections) -> Vec<&'static str> {
     let (limits, api, telemetry) =
         ((&started.limits, &now.limits), (&started.api, &now.api), (&started.telemetry, &now.telemetry));
     let differs = [
-        ("limits.memory", limits.0.memory != limits.1.memory),
         ("limits.disk", limits.0.disk != limits.1.disk),
         ("limits.cpu", limits.0.cpu != limits.1.cpu),
         ("api.listen", api.0.listen != api.1.listen),

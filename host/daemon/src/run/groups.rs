@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use sawlog_core::SinkId;
+use sawlog_core::shared::Common;
 use sawlog_core::sink::{Flow, Observer};
+use sawlog_core::status::HeldUp;
 use sawlog_kafka::PartitionRef;
 use sawlog_kafka::journal::TopicJournal;
 use sawlog_sources::kafka::config::KafkaSource;
@@ -21,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::epochs::{Epoch, Epochs};
 use super::figures::Figures;
+use super::memory::Memory;
 use super::partition::Running;
 use super::pipelines::PluginBytes;
 use super::slots::Slots;
@@ -60,6 +63,10 @@ pub struct Base {
     pub plugins: sawlog_chain::Engine,
     /// Fields of each source's rows.
     pub fields: Slots,
+    /// What all engines share.
+    pub common: Common,
+    /// The budget of memory.
+    pub memory: Arc<Memory>,
     /// What `run` was asked for.
     pub options: Options,
     /// Who hears of delivered batches.
@@ -84,6 +91,8 @@ pub struct Departed {
     pub received: (u64, u64),
     /// How long lanes waited, by sink.
     pub waited: BTreeMap<SinkId, Duration>,
+    /// How long lanes waited, by what else held them up.
+    pub held_up: BTreeMap<HeldUp, Duration>,
     /// What each sink took.
     pub flows: BTreeMap<SinkId, Flow>,
     /// Failures of each sink by kind.
@@ -97,6 +106,9 @@ impl Departed {
             self.received = (self.received.0 + records, self.received.1 + bytes);
             for (sink, time) in shared.figures().backpressure() {
                 *self.waited.entry(sink).or_default() += time;
+            }
+            for (by, time) in shared.figures().hold_ups() {
+                *self.held_up.entry(by).or_default() += time;
             }
         }
         for (id, sink) in partition.engine.sinks() {

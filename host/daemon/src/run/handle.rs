@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::figures::Figures;
 use super::groups::Groups;
+use super::memory::Memory;
 use super::parts::Running;
 use super::reload::Taken;
 use crate::config::Config;
@@ -62,6 +63,8 @@ pub struct Handle {
     pub groups: Arc<Groups>,
     /// The journal on the disk.
     pub store: Arc<DiskJournal>,
+    /// The budget of memory.
+    pub memory: Arc<Memory>,
     /// The agent's id.
     pub agent: String,
     /// The data directory's own name, 32 hexadecimal digits.
@@ -103,6 +106,7 @@ impl Handle {
             engine: running.engine.clone(),
             groups: running.groups.clone(),
             store: running.store.clone(),
+            memory: running.memory.clone(),
             agent,
             directory,
             config_path,

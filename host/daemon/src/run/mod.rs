@@ -8,6 +8,7 @@ mod forget;
 mod former;
 pub mod groups;
 pub mod handle;
+pub mod memory;
 mod partition;
 mod parts;
 mod pipelines;

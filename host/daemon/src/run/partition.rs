@@ -91,6 +91,7 @@ impl Running {
             sinks,
             reseated,
             tuning: tuning(&plan.config),
+            common: base.common.clone(),
             checkpoint_interval: plan.config.sections.checkpoint.interval.as_duration(),
             spawner: tasks.0.clone(),
         };
@@ -149,13 +150,14 @@ fn open_sinks(
     let mut made = BTreeMap::new();
     for id in names {
         let sink = &config.sinks[id.as_str()];
-        let port = sinks::open_moving(id.as_str(), sink, group_id, place, &group.base.data_dir)?;
+        let shares = group.base.memory.sink(id.as_str());
+        let port = sinks::open_moving(id.as_str(), sink, group_id, place, &group.base.data_dir, &shares)?;
         let identity =
             SinkIdentity { directory: super::parts::hex(&owner[..16]), sink_epoch: super::parts::sink_epoch(sink)? };
         let one = Sink::new(
             id.clone(),
             guard(port, &ownership),
-            sinks::limits(),
+            sinks::limits(&shares),
             sinks::tuning(sink),
             identity,
             journal.clone(),

@@ -12,9 +12,10 @@ use sawlog_chain::EngineLimits;
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
 use sawlog_core::journal::{Journal, OpenError};
+use sawlog_core::pace::CatchUp;
 use sawlog_core::ports::{Clock, JournalError};
 use sawlog_core::reload::{Removal, Wanted};
-use sawlog_core::shared::Tuning;
+use sawlog_core::shared::{Common, Tuning};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_log::{Drive, random_incarnation};
@@ -27,10 +28,11 @@ use super::changes::{self, Certificates};
 use super::epochs::{Epoch, Epochs};
 use super::figures::Figures;
 use super::former;
+use super::memory::Memory;
 use super::pipelines::PluginBytes;
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
-use super::{LOOK, Options, groups, replay, sinks, sources};
+use super::{LOOK, Options, groups, replay, runtime, sinks, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::config::files::Files;
 use crate::config::references::Machine;
@@ -92,6 +94,7 @@ pub(super) struct Ground {
     directory: DataDir,
     pub(super) journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
+    memory: Arc<Memory>,
     reseated: Arc<Event>,
     /// The ways to the sinks that take dead letters.
     letters: Mutex<BTreeMap<String, Arc<DeadLetters>>>,
@@ -113,14 +116,15 @@ impl Ground {
     /// The sink `name` of `config`, which has not begun.
     pub(super) fn sink(&self, config: &Config, name: &str) -> Result<Arc<Sink>, RunError> {
         let sink = &config.sinks[name];
-        let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir)?;
+        let shares = self.memory.sink(name);
+        let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir, &shares)?;
         let identity = SinkIdentity { directory: hex(&self.directory.uuid()), sink_epoch: sink_epoch(sink)? };
         let to = sink.dead_letter.as_ref().map(|to| self.letters(to));
         let letters = config.is_dead_letter_sink(name).then(|| self.letters(name));
         Ok(Arc::new(Sink::new(
             SinkId::new(name),
             port,
-            sinks::limits(),
+            sinks::limits(&shares),
             sinks::tuning(sink),
             identity,
             self.journal.clone(),
@@ -150,6 +154,9 @@ pub struct Running {
     pub groups: Arc<groups::Groups>,
     /// The journal on the disk.
     pub store: Arc<DiskJournal>,
+    /// The budget of memory.
+    pub memory: Arc<Memory>,
+    pub(super) common: Common,
     pub(super) config: Config,
     /// What the process was started with.
     pub(super) started: Sections,
@@ -186,24 +193,21 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let fields = Slots::default();
     let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
     let bytes = plugin_bytes(&config)?;
-    let mut epoch = Epoch::build(&config, &bytes, &plugins, &fields)?;
-    epoch.store(&files, &bytes, &journal).await?;
-    let epochs = Arc::new(Epochs::default());
-    epochs.add(&epoch);
-    let (former, failures) = epochs.restore(&journal, &plugins, &fields).await;
-    for failure in failures {
-        tracing::error!(failure, "an older configuration is not at hand; partitions that need it stop");
-    }
+    let (epoch, epochs, former) = open_epochs(&config, (&files, &bytes), &journal, (&plugins, &fields)).await?;
 
+    let memory = Memory::new(&config);
+    tokio::spawn(memory.clone().keep());
+    let common = common(&config, &memory);
     let owner = sources::Owner {
         agent: agent.clone(),
         data_dir,
         disk: directory.disk(),
         queue_bytes_max: config.sections.limits.disk.as_bytes() / 2,
+        requests: memory.requests.clone(),
         run: options,
     };
-    let ground =
-        Ground { agent, directory, journal, clock, reseated: Arc::new(Event::new()), letters: Mutex::default() };
+    let (reseated, letters) = (Arc::new(Event::new()), Mutex::default());
+    let ground = Ground { agent, directory, journal, clock, memory: memory.clone(), reseated, letters };
     let sinks = ground.sinks(&former, &config)?;
     let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;
@@ -217,6 +221,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         sinks,
         reseated: ground.reseated.clone(),
         tuning: tuning(&config),
+        common: common.clone(),
         checkpoint_interval: config.sections.checkpoint.interval.as_duration(),
         spawner: Arc::new(RuntimeSpawner(tokio::runtime::Handle::current())),
     };
@@ -224,11 +229,16 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let loaded = epoch.plugins.clone();
     let certificates = changes::certificates(&config);
     let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
-    let groups = Arc::new(groups::Groups::join(base(&ground, &owner, (&epochs, &plugins, &fields), options), plan)?);
+    let groups = Arc::new(groups::Groups::join(
+        base(&ground, &owner, (&epochs, &plugins, &fields), (options, common.clone())),
+        plan,
+    )?);
     Ok(Running {
         engine,
         groups,
         store,
+        memory,
+        common,
         started: config.sections.clone(),
         config,
         certificates,
@@ -241,6 +251,24 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         loaded,
         replay,
     })
+}
+
+/// Keeps the configuration's own epoch, and brings back those of former ones that something still needs.
+async fn open_epochs(
+    config: &Config,
+    (files, bytes): (&Files, &PluginBytes),
+    journal: &Arc<Journal>,
+    (plugins, fields): (&sawlog_chain::Engine, &Slots),
+) -> Result<(Epoch, Arc<Epochs>, former::Former), RunError> {
+    let mut epoch = Epoch::build(config, bytes, plugins, fields)?;
+    epoch.store(files, bytes, journal).await?;
+    let epochs = Arc::new(Epochs::default());
+    epochs.add(&epoch);
+    let (former, failures) = epochs.restore(journal, plugins, fields).await;
+    for failure in failures {
+        tracing::error!(failure, "an older configuration is not at hand; partitions that need it stop");
+    }
+    Ok((epoch, epochs, former))
 }
 
 /// Opens the node's own sources, and those of former configurations that still owe.
@@ -270,7 +298,7 @@ fn base(
     ground: &Ground,
     owner: &sources::Owner,
     (epochs, plugins, fields): (&Arc<Epochs>, &sawlog_chain::Engine, &Slots),
-    options: Options,
+    (options, common): (Options, Common),
 ) -> groups::Base {
     groups::Base {
         agent: ground.agent.clone(),
@@ -278,6 +306,8 @@ fn base(
         epochs: epochs.clone(),
         plugins: plugins.clone(),
         fields: fields.clone(),
+        memory: ground.memory.clone(),
+        common,
         options,
         observer: OnceLock::new(),
         ending: AtomicBool::new(false),
@@ -302,10 +332,14 @@ async fn open_journal(
 ) -> Result<(Arc<DiskJournal>, Arc<Journal>), RunError> {
     let mut options = JournalOptions::new(random_incarnation()?);
     options.keep = config.sections.checkpoint.keep as usize;
+    options.quota_bytes = (config.sections.limits.disk.as_bytes() / 10).max(JOURNAL_BYTES_MIN);
     let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
     let journal = Arc::new(Journal::open(store.clone(), clock).await?);
     Ok((store, journal))
 }
+
+/// The journal has a tenth of `limits.disk`, and no less than this.
+const JOURNAL_BYTES_MIN: u64 = 32 << 20;
 
 async fn open_rescue(directory: &DataDir, journal: &Journal) -> Result<Arc<Rescue>, RunError> {
     let options = RescueOptions::new(random_incarnation()?);
@@ -318,7 +352,20 @@ async fn open_rescue(directory: &DataDir, journal: &Journal) -> Result<Arc<Rescu
 /// Limits and ways of the main path.
 pub(super) fn tuning(config: &Config) -> Tuning {
     let accept_skew = config.sections.on_missing_epoch == config::sections::OnMissingEpoch::AcceptSkew;
-    Tuning { accept_skew, ..Tuning::default() }
+    let entries_calm = config.sections.limits.memory.as_bytes() / ENTRIES_PART / ENTRY_BYTES;
+    Tuning { accept_skew, entries_calm, ..Tuning::default() }
+}
+
+/// What one entry of a stream takes in memory and as it is written to a checkpoint, bytes.
+const ENTRY_BYTES: u64 = 256;
+/// The part of `limits.memory` that entries may take before strides get longer.
+const ENTRIES_PART: u64 = 32;
+
+/// What all engines of this process share.
+fn common(config: &Config, memory: &Memory) -> Common {
+    let workers = u32::try_from(runtime::workers(config)).unwrap_or(u32::MAX);
+    let catch_up = Arc::new(CatchUp::new(config.sections.limits.catch_up_cpu, workers));
+    Common { memory: memory.lanes.clone(), catch_up }
 }
 
 /// What delivery depends on in a configuration.

@@ -100,6 +100,8 @@ impl Running {
     /// config changes it.
     fn take_sections(&self, config: &Config) {
         self.engine.set_checkpoint_interval(config.sections.checkpoint.interval.as_duration());
+        self.memory.take(config);
+        self.common.catch_up.set_percent(config.sections.limits.catch_up_cpu);
         let level = config.sections.telemetry.log.level;
         if level != self.config.sections.telemetry.log.level
             && let Err(error) = own_log::set_level(level)

@@ -14,10 +14,15 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 
 /// Workers for the main path, as many as `limits.cpu` or the machine gives.
-pub fn build(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+pub fn workers(config: &Config) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = config.sections.limits.cpu.map_or(cores, |cpu| cpu.ceil() as usize).clamp(1, 256);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name("sawlog").build()
+    config.sections.limits.cpu.map_or(cores, |cpu| cpu.ceil() as usize).clamp(1, 256)
+}
+
+/// The workers.
+pub fn build(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+    let builder = &mut tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(workers(config)).enable_all().thread_name("sawlog").build()
 }
 
 /// The machine's clock.

@@ -19,10 +19,9 @@ use sawlog_sinks::registry::SinkOptions;
 use sawlog_sinks::{blackhole, console, file, hdfs, kafka, s3};
 
 use super::RunError;
+use super::memory::SinkShares;
 use crate::config::validated::Sink;
 
-/// Memory for batches that a sink has taken and not sealed, in bytes.
-const INTAKE_BYTES_MAX: usize = 16 << 20;
 /// Batches that a sink may have taken and not sealed: small ones cost more than their bytes.
 const INTAKE_BATCHES_MAX: usize = 1_024;
 
@@ -30,9 +29,14 @@ const INTAKE_BATCHES_MAX: usize = 1_024;
 const HDFS_CLAIM_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The port of a sink that has not begun.
-pub fn open(name: &str, sink: &Sink, agent: &str, data_dir: &Path) -> Result<SinkPort, RunError> {
+pub fn open(name: &str, sink: &Sink, agent: &str, data_dir: &Path, shares: &SinkShares) -> Result<SinkPort, RunError> {
     let refuse = |reason: String| RunError::Component { name: name.to_owned(), reason };
-    let owner = Owner { agent: agent.to_owned(), sink: name.to_owned(), data_dir: data_dir.to_owned() };
+    let owner = Owner {
+        agent: agent.to_owned(),
+        sink: name.to_owned(),
+        data_dir: data_dir.to_owned(),
+        stage: shares.stage.clone(),
+    };
     let mut common = sink.common.clone();
     common.provenance = Some(sink.provenance);
     let provenance = sink.provenance;
@@ -62,6 +66,7 @@ pub fn open_moving(
     group: &str,
     place: &PartitionRef,
     data_dir: &Path,
+    shares: &SinkShares,
 ) -> Result<SinkPort, RunError> {
     let mut sink = sink.clone();
     if let SinkOptions::File(options) = &mut sink.options
@@ -73,12 +78,12 @@ pub fn open_moving(
         options.path = NameTemplate::parse(&path)
             .map_err(|e| RunError::Component { name: name.to_owned(), reason: format!("{path}: {e}") })?;
     }
-    open(&format!("{name}.{place}"), &sink, group, data_dir)
+    open(&format!("{name}.{place}"), &sink, group, data_dir, shares)
 }
 
 /// How much a sink takes before it is full.
-pub fn limits() -> IntakeLimits {
-    IntakeLimits { bytes_max: INTAKE_BYTES_MAX, batches_max: INTAKE_BATCHES_MAX }
+pub fn limits(shares: &SinkShares) -> IntakeLimits {
+    IntakeLimits { memory: shares.intake.clone(), batches_max: INTAKE_BATCHES_MAX }
 }
 
 /// When a sink sends.

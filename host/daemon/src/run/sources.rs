@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sawlog_chain::pipeline::FieldsOf;
+use sawlog_core::memory::Pool;
 use sawlog_core::ports::Source;
 use sawlog_log::{Disk, Drive, random_incarnation};
 use sawlog_queue::{Queue, QueueOptions};
@@ -28,6 +29,8 @@ use super::{Options, RunError};
 
 /// What a packed file may unpack to, at most.
 const UNPACKED_MAX: ByteSize = ByteSize::gib(16);
+/// The field with the path of a row's file.
+const PATH_FIELD: &str = "log.file.path";
 /// Lines of one record where the config gives no number.
 const LINES_MAX: u32 = 1_000;
 
@@ -41,6 +44,8 @@ pub struct Owner {
     pub disk: Arc<dyn Disk>,
     /// Room for the queue of pushed input, bytes.
     pub queue_bytes_max: u64,
+    /// Room in memory for requests that are being taken.
+    pub requests: Arc<Pool>,
     /// What this run is to do.
     pub run: Options,
 }
@@ -81,9 +86,14 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner, retired: bool) -
             let source = Arc::new(FileSource::new(options, true).map_err(|e| refuse(e.to_string()))?);
             let fields_of = Arc::downgrade(&source);
             let streams = file.kubernetes == sawlog_sources::file::config::Kubernetes::Auto;
+            let is_named = file.path_field;
             let fields: FieldsOf = Arc::new(move |partition| {
-                let fields = fields_of.upgrade().map(|source| source.fields(partition)).unwrap_or_default();
-                decode::Source { streams: streams && !fields.is_empty(), fields }
+                let Some(source) = fields_of.upgrade() else { return decode::Source::default() };
+                let mut fields = source.fields(partition);
+                let streams = streams && !fields.is_empty();
+                let name = source.partition_name(partition).filter(|_| is_named);
+                fields.extend(name.map(|name| (PATH_FIELD.to_owned(), name.display().to_string())));
+                decode::Source { streams, fields }
             });
             Ok(Opened { figures: Figures::File(Arc::downgrade(&source)), source, fields })
         }
@@ -100,7 +110,8 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner, retired: bool) -
             if retired {
                 http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
             }
-            let source = HttpIntake::open(&http, &owner.agent, name, requests).map_err(|e| refuse(e.to_string()))?;
+            let source = HttpIntake::open(&http, &owner.agent, name, requests, owner.requests.clone())
+                .map_err(|e| refuse(e.to_string()))?;
             if !retired {
                 tracing::info!(source = name, address = %source.local_addr(), "listening");
             }

@@ -16,6 +16,7 @@ use crate::control::loss::{Ledger, of_agent};
 use crate::run::Handle;
 use crate::run::figures::Figures;
 use crate::run::handle::{Fed, Reading};
+use crate::run::memory::{self, Held};
 
 /// How old a sample may be for whoever did not ask for a fresh one.
 const AGE_MAX: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ pub struct SourceSample {
     pub received: (u64, u64),
     /// Seconds that its lanes waited, by sink.
     pub waited: BTreeMap<String, f64>,
+    /// Seconds that its lanes waited, by what else held them up.
+    pub held_up: BTreeMap<&'static str, f64>,
     /// Its lanes.
     pub lanes: Lanes,
     /// Its own figures.
@@ -54,6 +57,8 @@ pub struct SinkSample {
     pub stopped: bool,
     /// Batches and bytes that it holds.
     pub backlog: (usize, usize),
+    /// What they take in memory, bytes.
+    pub memory_bytes: usize,
     /// What it took, by source.
     pub flows: BTreeMap<String, Flow>,
 }
@@ -82,6 +87,8 @@ pub struct Sample {
     pub ready: bool,
     /// Resident memory of the process, in bytes.
     pub resident_bytes: u64,
+    /// What is held of the budget for it.
+    pub memory: Held,
     /// Seconds since the start.
     pub uptime: f64,
 }
@@ -133,7 +140,8 @@ fn take(handle: &Handle) -> Sample {
         stopped_partitions: handle.engines().iter().map(|engine| engine.stopped().len()).sum(),
         reloads: (reloads.taken, reloads.refused, since.map_or(0.0, |since| since.as_secs_f64())),
         ready: probes::readiness(handle).ready,
-        resident_bytes: resident_bytes(),
+        resident_bytes: memory::resident_bytes(),
+        memory: handle.memory.held(),
         uptime: handle.started.elapsed().as_secs_f64(),
     }
 }
@@ -150,6 +158,7 @@ fn sources(handle: &Handle) -> Vec<SourceSample> {
             progress: Progress::default(),
             received: (0, 0),
             waited: BTreeMap::new(),
+            held_up: BTreeMap::new(),
             lanes: Lanes::default(),
             figures: figures.get(&name).cloned(),
             name,
@@ -158,6 +167,7 @@ fn sources(handle: &Handle) -> Vec<SourceSample> {
             sample.received = departed.received;
             let waited = departed.waited.iter().map(|(sink, time)| (sink.to_string(), time.as_secs_f64()));
             sample.waited = waited.collect();
+            sample.held_up = departed.held_up.iter().map(|(by, time)| (by.as_str(), time.as_secs_f64())).collect();
         }
         for (engine, shared) in engines {
             sample.progress.add(progress(&engine.journal().state(), &shared.inputs));
@@ -166,6 +176,9 @@ fn sources(handle: &Handle) -> Vec<SourceSample> {
             sample.lanes.add(shared.figures().lanes());
             for (sink, time) in shared.figures().backpressure() {
                 *sample.waited.entry(sink.to_string()).or_default() += time.as_secs_f64();
+            }
+            for (by, time) in shared.figures().hold_ups() {
+                *sample.held_up.entry(by.as_str()).or_default() += time.as_secs_f64();
             }
         }
         sample
@@ -185,6 +198,7 @@ fn sinks(handle: &Handle) -> Vec<SinkSample> {
             status,
             stopped: engines.iter().any(|(_, sink)| sink.intake.stopped().is_some()),
             backlog: (0, 0),
+            memory_bytes: 0,
             flows: BTreeMap::new(),
         };
         for (source, departed) in &departed {
@@ -198,6 +212,7 @@ fn sinks(handle: &Handle) -> Vec<SinkSample> {
         for (engine, sink) in engines {
             let (batches, bytes) = sink.intake.backlog();
             sample.backlog = (sample.backlog.0 + batches, sample.backlog.1 + bytes);
+            sample.memory_bytes += sink.intake.memory_bytes();
             for (source, books) in sink.intake.books(&engine.journal().state()) {
                 sample.flows.entry(source.to_string()).or_default().add(books.flow);
             }
@@ -205,11 +220,4 @@ fn sinks(handle: &Handle) -> Vec<SinkSample> {
         sample
     };
     handle.sinks().into_iter().map(one).collect()
-}
-
-/// From the kernel's own account, in pages of 4 KiB; 0 where it is not to be had.
-fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }

@@ -214,7 +214,7 @@ pub const ROWS: &[Row] = &[
         "s",
         Counter,
         "component_id, cause",
-        "Seconds that lanes of a source have waited, by the sink that was full, and that a sink has waited for the one that takes its dead letters; waits of several partitions add up.",
+        "Seconds that lanes of a source have waited, by the sink that was full or by what else held them up (`memory`: their part of `limits.memory` is used up; `journal`: it is short of room, or a sink that is down keeps much of it; `catch_up`: lanes behind the frontier had their part of the workers), and that a sink has waited for the one that takes its dead letters; waits of several partitions add up.",
         backpressure
     ),
     row!(
@@ -341,10 +341,15 @@ pub const ROWS: &[Row] = &[
         |s| one(s.reloads.2)
     ),
     row!("sawlog.ready", "", Gauge, "", "1 where `/readyz` answers 200.", |s| one(f64::from(u8::from(s.ready)))),
-    row!("sawlog.memory", "By", Gauge, "subsystem", "Resident memory: `process`.", |s| vec![point(
-        s.resident_bytes as f64,
-        [("subsystem", "process")]
-    )]),
+    row!(
+        "sawlog.memory",
+        "By",
+        Gauge,
+        "subsystem",
+        "Memory: resident of the whole `process`, and what is held of `limits.memory` by `lanes` (read and not handed over), `sinks` (batches that wait; one that several sinks wait for counts for each) and `requests` (pushed, not yet stored).",
+        memory
+    ),
+    row!("sawlog.memory.limit", "By", Gauge, "", "`limits.memory`.", |s| one(s.memory.limit as f64)),
     row!("sawlog.uptime", "s", Gauge, "", "Seconds since the agent started.", |s| one(s.uptime)),
     row!("sawlog.build_info", "", Gauge, "version", "1, with the version that runs.", |_| vec![point(
         1.0,
@@ -509,10 +514,25 @@ fn lanes(sample: &Sample) -> Vec<Point> {
     sample.sources.iter().flat_map(of_source).collect()
 }
 
+fn memory(sample: &Sample) -> Vec<Point> {
+    let sinks: usize = sample.sinks.iter().map(|sink| sink.memory_bytes).sum();
+    let held = sample.memory;
+    let parts = [
+        ("process", sample.resident_bytes),
+        ("lanes", held.lanes),
+        ("sinks", sinks as u64),
+        ("requests", held.requests),
+    ];
+    parts.into_iter().map(|(name, bytes)| point(bytes as f64, [("subsystem", name)])).collect()
+}
+
 fn backpressure(sample: &Sample) -> Vec<Point> {
     let of_source = |source: &SourceSample| {
         let waited = source.waited.iter();
-        waited.map(|(sink, time)| point(*time, [("component_id", &source.name), ("cause", sink)])).collect::<Vec<_>>()
+        let waited = waited.map(|(sink, time)| point(*time, [("component_id", &source.name), ("cause", sink)]));
+        let held_up = source.held_up.iter();
+        let held_up = held_up.map(|(by, time)| point(*time, [("component_id", source.name.as_str()), ("cause", by)]));
+        waited.chain(held_up).collect::<Vec<_>>()
     };
     let of_sink = |sink: &SinkSample| {
         let letters = sink.dead_letter.as_ref().filter(|_| !sink.status.waited_for_letters.is_zero())?;

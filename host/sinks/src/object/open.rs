@@ -4,6 +4,7 @@ use super::{NewEncoder, StageOptions, keys::safe};
 use crate::format::{FormatError, RowWriter, encoder};
 use crate::hdfs::ClusterError;
 use crate::s3::ClientError;
+use sawlog_core::memory::Share;
 use sawlog_record::template::{Template, TemplateError, Values};
 use sawlog_settings::component::{Provenance, SinkCommon};
 use sawlog_settings::format::{Column, ObjectFormat};
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Whose sink it is, and where its agent keeps what is its own.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Owner {
     /// The agent's id.
     pub agent: String,
@@ -19,6 +20,8 @@ pub struct Owner {
     pub sink: String,
     /// The agent's data directory.
     pub data_dir: PathBuf,
+    /// Memory for open objects of all sinks of this name, where `stage_memory` is not less.
+    pub stage: Arc<Share>,
 }
 
 /// Why a sink can't be made of its options. `sawlog validate` finds the same.
@@ -79,12 +82,14 @@ impl Owner {
         new_encoder: NewEncoder,
         memory_bytes_max: u64,
     ) -> StageOptions {
+        let memory_bytes_max = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
         StageOptions {
             agent: self.agent.clone(),
             path,
             paths_max: paths_max as usize,
             new_encoder,
-            memory_bytes_max: usize::try_from(memory_bytes_max).unwrap_or(usize::MAX),
+            memory_bytes_max,
+            memory: Arc::new(self.stage.join()),
             spill_folder: self.data_dir.join("stage").join(safe(&self.sink)),
         }
     }

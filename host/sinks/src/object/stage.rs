@@ -4,6 +4,7 @@
 use super::Body;
 use crate::format::{Encoder, FormatError, Provenance};
 use bytes::Bytes;
+use sawlog_core::memory::Member;
 use sawlog_core::ports::{Offer, SinkError, Staging};
 use sawlog_record::batch::{Batch, Output};
 use sawlog_record::template::{Rendering, Template};
@@ -31,6 +32,8 @@ pub struct StageOptions {
     pub new_encoder: NewEncoder,
     /// Encoded bytes of all open objects above which the largest go to disk.
     pub memory_bytes_max: usize,
+    /// The same for all sinks of this name together, whatever is less.
+    pub memory: Arc<Member>,
     /// Where they go; made where it is missing.
     pub spill_folder: PathBuf,
 }
@@ -133,7 +136,8 @@ impl Stage {
     /// Moves the largest objects to disk until half of the memory is free. What was moved stays moved where it fails.
     fn make_room(&mut self) -> Result<(), SinkError> {
         let in_memory: usize = self.objects.values().map(Object::in_memory).sum();
-        if in_memory <= self.options.memory_bytes_max {
+        let bytes_max = self.options.memory_bytes_max.min(self.options.memory.bytes_max());
+        if in_memory <= bytes_max {
             return Ok(());
         }
         let mut by_size: Vec<(usize, &mut Object)> =
@@ -141,7 +145,7 @@ impl Stage {
         by_size.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
         let mut left = in_memory;
         for (_, object) in by_size {
-            if left <= self.options.memory_bytes_max / 2 {
+            if left <= bytes_max / 2 {
                 break;
             }
             let before = object.in_memory();

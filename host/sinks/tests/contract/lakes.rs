@@ -1,6 +1,7 @@
 //! The stores under test, each below a root of its own, and eyes that look at them without the code under test where they can.
 
 use crate::rows::encoders;
+use sawlog_core::memory::Share;
 use sawlog_record::template::{Template, Values};
 use sawlog_settings::Secret;
 use sawlog_settings::format::ObjectFormat;
@@ -9,6 +10,7 @@ use sawlog_sinks::hdfs::{Cluster, HdfsOptions};
 use sawlog_sinks::object::{Blobs, Keys, Lake, StageOptions};
 use sawlog_sinks::s3::{Bucket, S3Options, StaticCredentials};
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Keys of the sink under test.
@@ -24,6 +26,7 @@ pub fn lake<B: Blobs>(blobs: B, spill: &Path, memory_bytes_max: usize) -> Lake<B
         paths_max: 4,
         new_encoder: encoders(ObjectFormat::JsonLines),
         memory_bytes_max,
+        memory: Arc::new(Share::new(usize::MAX).join()),
         spill_folder: spill.to_owned(),
     };
     Lake::new(blobs, keys(), options)

@@ -3,10 +3,12 @@
 use crate::lakes::{folder, keys, lake};
 use crate::rows::{HOUR, NEW_YEAR, encoders, json_lines, offer};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use sawlog_core::memory::Share;
 use sawlog_core::ports::{ObjectStore, Offer, SinkError};
 use sawlog_record::template::{Template, Values};
 use sawlog_settings::format::ObjectFormat;
 use sawlog_sinks::object::{Blobs, Lake, StageOptions};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 #[tokio::test]
@@ -123,6 +125,7 @@ async fn a_path_that_is_named_is_there_also_without_rows() {
             paths_max: 4,
             new_encoder: encoders(format),
             memory_bytes_max: 1 << 20,
+            memory: Arc::new(Share::new(usize::MAX).join()),
             spill_folder: at.path().join("stage"),
         };
         let lake = Lake::new(folder(&at), keys(), options);

@@ -96,6 +96,10 @@ pub struct FileSource {
     /// Whether namespace, pod, container and stream become members of each record.
     #[serde(default)]
     pub kubernetes: Kubernetes,
+    /// Whether every row gets the path of its file as `log.file.path`: the live name, also after a rotation; below
+    /// `/var/log/pods` the container's folder.
+    #[serde(default)]
+    pub path_field: bool,
     /// Longest line. A longer one is cut, marked and counted.
     #[serde(default = "line_bytes_max")]
     pub line_bytes_max: ByteSize,

@@ -36,6 +36,7 @@ use config::HttpSource as HttpOptions;
 use figures::Figures;
 use queue::{Accepted, RequestQueue, Submission, Trouble};
 use request::{Desk, now};
+use sawlog_core::memory::Pool;
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
@@ -101,7 +102,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl HttpIntake {
-    /// The source `name` of `agent`, behind `queue`. It listens at once; requests are served from [`Source::restore`] on, which is
+    /// The source `name` of `agent`, behind `queue`; requests that are being taken hold their part of `memory`. It listens at once; requests are served from [`Source::restore`] on, which is
     /// called on the tokio runtime that is to serve them.
     ///
     /// # Errors
@@ -111,6 +112,7 @@ impl HttpIntake {
         agent: &str,
         name: &str,
         queue: Arc<dyn RequestQueue>,
+        memory: Arc<Pool>,
     ) -> Result<Self, OpenError> {
         let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
         let listen_error = |error| OpenError::Listen { address: options.listen, error };
@@ -118,7 +120,10 @@ impl HttpIntake {
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let options = HttpOptions { listen: address, ..options.clone() };
-        Ok(Self { closed: Mutex::new(Some(Closed { listener, tls })), ..Self::behind(options, agent, name, queue)? })
+        Ok(Self {
+            closed: Mutex::new(Some(Closed { listener, tls })),
+            ..Self::behind(options, agent, name, queue, memory)?
+        })
     }
 
     /// The same without an address: what it reads is put into its queue by [`HttpIntake::put`].
@@ -126,10 +131,16 @@ impl HttpIntake {
     /// # Errors
     /// The queue does not tell what its shards are.
     pub fn unserved(agent: &str, name: &str, queue: Arc<dyn RequestQueue>) -> Result<Self, Trouble> {
-        Self::behind(HttpOptions::at(SocketAddr::from(([127, 0, 0, 1], 0))), agent, name, queue)
+        Self::behind(HttpOptions::at(SocketAddr::from(([127, 0, 0, 1], 0))), agent, name, queue, Pool::unbounded())
     }
 
-    fn behind(options: HttpOptions, agent: &str, name: &str, queue: Arc<dyn RequestQueue>) -> Result<Self, Trouble> {
+    fn behind(
+        options: HttpOptions,
+        agent: &str,
+        name: &str,
+        queue: Arc<dyn RequestQueue>,
+        memory: Arc<Pool>,
+    ) -> Result<Self, Trouble> {
         let shard = |shard| {
             let identity = Identity { shard, incarnation: queue.incarnation(shard)? };
             Ok(Shard::new(identity, agent, name))
@@ -141,6 +152,7 @@ impl HttpIntake {
             options,
             arrivals: Arrivals::new(queue.shards()),
             queue,
+            memory,
             grown: tokio::sync::Notify::new(),
             figures: Figures::default(),
         };

@@ -16,6 +16,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, EXPECT};
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode, Version};
+use sawlog_core::memory::{Hold, Pool};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -25,6 +26,10 @@ use tokio::time::timeout;
 const INLINE_BYTES_MAX: usize = 16 << 10;
 /// How long a refused client may go on sending before it is answered.
 const PASS_OVER_TIME: Duration = Duration::from_secs(2);
+/// How long a request waits for room in memory before it is refused.
+const CROWDED_TIME: Duration = Duration::from_secs(2);
+/// A body takes memory as it was sent, and once more as records.
+const COPIES: u64 = 2;
 
 /// What requests need: shared by all connections.
 pub struct Desk {
@@ -34,6 +39,8 @@ pub struct Desk {
     pub access: Access,
     /// Where requests go.
     pub queue: Arc<dyn RequestQueue>,
+    /// Room in memory for those that are being taken.
+    pub memory: Arc<Pool>,
     /// Their accept times.
     pub arrivals: Arrivals,
     /// Something was stored.
@@ -79,27 +86,49 @@ impl Desk {
         let limits = &self.options.limits;
         let room = self.queue.reserve(head.text_bytes_max(head.sent_bytes_max, limits) + 1).map_err(refusal)?;
         let key = head.key.clone();
-        let payload = self.payload(head, body).await?;
+        // One whose size is not told holds what it grows by.
+        let mut held = self.hold(body.size_hint().exact().unwrap_or(0)).await?;
+        let sent = self.sent(&head, body, &mut held).await?;
+        let (payload, held) = self.payload(head, sent, held).await?;
         if payload.records > 0 {
             let submission = Submission { accepted: 0, principal, key, form: FORM_LINES, body: payload.lines };
             let stored = self.store(room, submission).await.map_err(refusal)?;
             self.figures.taken(payload.records, stored.repeated);
         }
+        drop(held);
         Ok(payload.records)
     }
 
-    async fn payload(&self, head: Head, body: &mut Incoming) -> Result<Payload, Refusal> {
+    /// Room in memory for a body of so many bytes. Who holds some never waits for more: all would wait for each other.
+    async fn hold(&self, bytes: u64) -> Result<Hold, Refusal> {
+        let waiting = async {
+            loop {
+                let freed = self.memory.freed();
+                if let Some(held) = self.memory.take(bytes.saturating_mul(COPIES)) {
+                    return held;
+                }
+                freed.await;
+            }
+        };
+        timeout(CROWDED_TIME, waiting).await.map_err(|_| crowded())
+    }
+
+    async fn sent(&self, head: &Head, body: &mut Incoming, held: &mut Hold) -> Result<Vec<u8>, Refusal> {
         let limits = &self.options.limits;
-        let reading = timeout(limits.body_time.as_duration(), self.whole(body, head.sent_bytes_max));
-        let sent = reading.await.map_err(|_| {
+        let reading = timeout(limits.body_time.as_duration(), self.whole(body, head.sent_bytes_max, held));
+        reading.await.map_err(|_| {
             let error = format!("the body was not there after {}; send smaller requests", limits.body_time);
             Refusal::new(StatusCode::REQUEST_TIMEOUT, error)
-        })??;
+        })?
+    }
+
+    async fn payload(&self, head: Head, sent: Vec<u8>, mut held: Hold) -> Result<(Payload, Hold), Refusal> {
+        let limits = &self.options.limits;
         let bytes_max = head.text_bytes_max(sent.len(), limits);
         if bytes_max <= INLINE_BYTES_MAX {
-            return check(&head, sent, bytes_max);
+            return Ok((check(&head, sent, bytes_max, &mut held)?, held));
         }
-        let checking = tokio::task::spawn_blocking(move || check(&head, sent, bytes_max));
+        let checking = tokio::task::spawn_blocking(move || Ok((check(&head, sent, bytes_max, &mut held)?, held)));
         checking.await.map_err(|error| refusal(Trouble::Unavailable(error.to_string())))?
     }
 
@@ -126,7 +155,7 @@ impl Desk {
         self.grown.notify_one();
     }
 
-    async fn whole(&self, body: &mut Incoming, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    async fn whole(&self, body: &mut Incoming, bytes_max: usize, held: &mut Hold) -> Result<Vec<u8>, Refusal> {
         let mut whole = Vec::new();
         while let Some(frame) = body.frame().await {
             let broken = |error: hyper::Error| {
@@ -137,6 +166,10 @@ impl Desk {
                 return Err(too_large(&self.options.limits));
             }
             whole.extend_from_slice(&data);
+            let beyond = (COPIES * whole.len() as u64).saturating_sub(held.bytes());
+            if beyond > 0 && !held.grow(beyond) {
+                return Err(crowded());
+            }
         }
         Ok(whole)
     }
@@ -158,9 +191,15 @@ async fn pass_over(body: &mut Incoming, bytes_max: usize) {
     }
 }
 
-fn check(head: &Head, sent: Vec<u8>, bytes_max: usize) -> Result<Payload, Refusal> {
-    let text = unpack(head.coding, sent, bytes_max).map_err(|error| {
+fn crowded() -> Refusal {
+    let error = "the memory for requests is used up; send it again later, or raise `limits.memory`";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
+}
+
+fn check(head: &Head, sent: Vec<u8>, bytes_max: usize, held: &mut Hold) -> Result<Payload, Refusal> {
+    let text = unpack(head.coding, sent, bytes_max, |more| held.grow(COPIES * more as u64)).map_err(|error| {
         let status = match error {
+            UnpackError::Crowded => return crowded(),
             UnpackError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             UnpackError::Damaged { .. } => StatusCode::BAD_REQUEST,
         };

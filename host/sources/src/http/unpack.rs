@@ -26,6 +26,9 @@ pub enum UnpackError {
         /// The limit in bytes: the lower one of the size's and the ratio's.
         bytes_max: usize,
     },
+    /// There is no room in memory for what it becomes.
+    #[error("the memory for requests is used up")]
+    Crowded,
     /// It is no such stream, or cut short.
     #[error("the body is no whole {coding} stream: {error}; compress it again")]
     Damaged {
@@ -36,21 +39,31 @@ pub enum UnpackError {
     },
 }
 
-/// `packed` without its coding, if that has at most `bytes_max` bytes.
-pub fn unpack(coding: Coding, packed: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, UnpackError> {
+/// `packed` without its coding, if that has at most `bytes_max` bytes. `has_room` is asked for each piece that it grows by.
+pub fn unpack(
+    coding: Coding,
+    packed: Vec<u8>,
+    bytes_max: usize,
+    has_room: impl FnMut(usize) -> bool,
+) -> Result<Vec<u8>, UnpackError> {
     match coding {
         Coding::Identity => Ok(packed),
-        Coding::Gzip => drain(flate2::read::MultiGzDecoder::new(&packed[..]), "gzip", bytes_max),
+        Coding::Gzip => drain(flate2::read::MultiGzDecoder::new(&packed[..]), "gzip", bytes_max, has_room),
         Coding::Zstd => {
             let damaged = |error| UnpackError::Damaged { coding: "zstd", error };
             let mut decoder = zstd::stream::read::Decoder::with_buffer(&packed[..]).map_err(damaged)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
-            drain(decoder, "zstd", bytes_max)
+            drain(decoder, "zstd", bytes_max, has_room)
         }
     }
 }
 
-fn drain(mut from: impl Read, coding: &'static str, bytes_max: usize) -> Result<Vec<u8>, UnpackError> {
+fn drain(
+    mut from: impl Read,
+    coding: &'static str,
+    bytes_max: usize,
+    mut has_room: impl FnMut(usize) -> bool,
+) -> Result<Vec<u8>, UnpackError> {
     let (mut out, mut step) = (Vec::new(), vec![0; STEP_BYTES]);
     loop {
         let read = from.read(&mut step).map_err(|error| UnpackError::Damaged { coding, error })?;
@@ -59,6 +72,9 @@ fn drain(mut from: impl Read, coding: &'static str, bytes_max: usize) -> Result<
         }
         if out.len() + read > bytes_max {
             return Err(UnpackError::TooLarge { bytes_max });
+        }
+        if !has_room(read) {
+            return Err(UnpackError::Crowded);
         }
         out.extend_from_slice(&step[..read]);
     }

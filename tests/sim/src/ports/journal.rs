@@ -1,11 +1,13 @@
 //! The journal's disk: records are written at once and durable at the next fsync; a crash keeps a random prefix of what was
 //! written since.
 
+use crate::narrow;
 use crate::world::World;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sawlog_core::journal::Record;
 use sawlog_core::journal::record::decode;
+use sawlog_core::pace::Pressure;
 use sawlog_core::ports::{JournalError, JournalStore, Journalled};
 use std::future::poll_fn;
 use std::task::Poll;
@@ -104,6 +106,10 @@ impl JournalStore for SimJournalStore {
             world.gate().await;
             Ok(())
         })
+    }
+
+    fn pressure(&self) -> Pressure {
+        narrow::pressure(&self.0)
     }
 
     async fn put_blob(&self, bytes: Vec<u8>) -> Result<[u8; 32], JournalError> {

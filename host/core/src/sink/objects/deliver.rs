@@ -65,6 +65,10 @@ impl ClaimLog<'_> {
             if is_full || is_due {
                 return open;
             }
+            // A full intake says nothing until more of it is taken.
+            if self.sink.intake.backlog().0 > 0 {
+                continue;
+            }
             // Idle, it looks twice a minute whether an hour is over.
             let wait = age.map_or(tuning.hour / IDLE_LOOKS, |age| tuning.roll_age_max.saturating_sub(age));
             let wait = pin!(self.sink.clock.sleep(wait.max(Duration::from_millis(1))));

@@ -123,7 +123,8 @@ impl ClaimLog<'_> {
             for offer in self.sink.intake.take(self.sink.tuning.batch_bytes_max) {
                 self.stage(&mut open, offer, claim.floor).await;
             }
-            if self.reached(&limits)? {
+            // A full intake says nothing until more of it is taken.
+            if self.reached(&limits)? || self.sink.intake.backlog().0 > 0 {
                 continue;
             }
             offered.await;

@@ -115,7 +115,11 @@ async fn a_taken_address_and_unreadable_certificates_are_told() {
     let queue = StandIn::empty(1, QUOTA_BYTES);
     let source = begun(&options(), &queue).await;
     let taken = HttpOptions { listen: source.local_addr(), ..options() };
-    let error = |options: &HttpOptions| HttpIntake::open(options, "a", "s", queue.clone()).err().map(|e| e.to_string());
+    let error = |options: &HttpOptions| {
+        HttpIntake::open(options, "a", "s", queue.clone(), sawlog_core::memory::Pool::unbounded())
+            .err()
+            .map(|e| e.to_string())
+    };
     assert!(error(&taken).is_some_and(|error| error.contains("choose a free port")));
     let tls = Some(TlsServer { cert: "/nowhere.pem".into(), key: "/nowhere.pem".into(), client_ca: None });
     let told = error(&HttpOptions { tls, ..options() });

@@ -74,7 +74,9 @@ async fn what_the_journal_knows_is_not_opened_again_and_what_is_lost_is_said_to_
     let read = source.read(*generation, 0, *end, LIMITS).await.unwrap();
     let floor = read.records[0].end;
     assert!(read.records.iter().all(|record| record.received > 0));
-    let source = HttpIntake::open(&options(), "agent-1", "push", queue.reopened()).unwrap();
+    let source =
+        HttpIntake::open(&options(), "agent-1", "push", queue.reopened(), sawlog_core::memory::Pool::unbounded())
+            .unwrap();
     let lost = Generation([9; 16]);
     let known = (*generation, *partition, identity.clone(), floor);
     source.restore(vec![known, (lost, *partition, Vec::new(), 0)]).await;

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use sawlog_core::memory::Pool;
 use sawlog_core::ports::{ReadLimits, Source, SourceEvent};
 use sawlog_record::batch::InputRecord;
 use sawlog_record::id::Generation;
@@ -33,7 +34,7 @@ fn options() -> HttpOptions {
 
 /// A source that serves.
 async fn begun(options: &HttpOptions, queue: &Arc<Handle>) -> Arc<HttpIntake> {
-    let source = Arc::new(HttpIntake::open(options, "agent-1", "push", queue.clone()).unwrap());
+    let source = Arc::new(HttpIntake::open(options, "agent-1", "push", queue.clone(), Pool::unbounded()).unwrap());
     source.restore(Vec::new()).await;
     source
 }
