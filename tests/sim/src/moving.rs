@@ -144,7 +144,8 @@ fn sink(
     };
     let owner: Arc<dyn Ownership> = store.clone();
     // There is no dead-letter sink that moves: refused rows are dropped, and counted.
-    let tuning = SinkTuning { drop_refused: true, ..sink_tuning() };
+    // Claims outlive whoever is frozen, however clocks jump meanwhile.
+    let tuning = SinkTuning { drop_refused: true, claim_life: Duration::from_secs(86_400), ..sink_tuning() };
     let facts = SinkIdentity { directory: format!("moving {number}"), sink_epoch: "1".into() };
     let (journal, clock) = (journal.clone(), clock.clone());
     let port = guard(port, &owner);
