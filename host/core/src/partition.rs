@@ -204,7 +204,7 @@ impl Partition {
     fn seat_sinks(&mut self) -> Result<(), PartitionStop> {
         self.starved = false;
         for sink in self.shared.sinks() {
-            loss::pass_losses(&self.shared, self.id, &sink)?;
+            self.starved |= !loss::pass_losses(&self.shared, self.id, &sink)?;
             let seat = {
                 let state = self.shared.journal.state();
                 sink.intake

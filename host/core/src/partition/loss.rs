@@ -46,20 +46,23 @@ impl Partition {
     }
 }
 
-/// Moves `sink` over what it has given up, where it stands at the beginning of that.
-pub(super) fn pass_losses(shared: &Shared, id: PartitionId, sink: &Sink) -> Result<(), PartitionStop> {
-    let is_due = |state: &JournalState| state.has_losses(&sink.id) && sink.intake.has_room() && !sink.is_giving_up();
+/// Moves `sink` over what it has given up, where it stands at the beginning of that. `false` where it has no room for that now:
+/// whoever asks waits until it has, also where nothing else is left to feed.
+pub(super) fn pass_losses(shared: &Shared, id: PartitionId, sink: &Sink) -> Result<bool, PartitionStop> {
     loop {
         let part = {
             let state = shared.journal.state();
-            if !is_due(&state) {
-                return Ok(());
+            if !state.has_losses(&sink.id) || sink.is_giving_up() {
+                return Ok(true);
             }
             next_loss(&state, id, sink).map_err(|error| PartitionStop::Cursors { sink: sink.id.clone(), error })?
         };
-        let Some(part) = part else { return Ok(()) };
+        let Some(part) = part else { return Ok(true) };
+        if !sink.intake.has_room() {
+            return Ok(false);
+        }
         if sink.intake.accept(part.offer(id, shared)) == Accept::NotHere {
-            return Ok(());
+            return Ok(true);
         }
     }
 }
