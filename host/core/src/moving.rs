@@ -45,6 +45,10 @@ impl<P: ?Sized> Owned<P> {
 
 #[async_trait]
 impl TransactionLog for Owned<dyn TransactionLog> {
+    async fn place(&self) -> Result<String, SinkError> {
+        self.port.place().await
+    }
+
     /// After the fencing, not before: who is not the owner any more may have fenced the new one, and sends nothing then.
     async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
         let marks = self.port.recover().await?;
@@ -64,6 +68,10 @@ impl TransactionLog for Owned<dyn TransactionLog> {
 
 #[async_trait]
 impl ObjectStore for Owned<dyn ObjectStore> {
+    async fn place(&self) -> Result<String, SinkError> {
+        self.port.place().await
+    }
+
     fn stage(&self) -> Box<dyn Staging> {
         self.port.stage()
     }
@@ -112,6 +120,10 @@ struct LeftBehind(Arc<dyn AppendFile>);
 
 #[async_trait]
 impl AppendFile for LeftBehind {
+    async fn place(&self) -> Result<String, SinkError> {
+        self.0.place().await
+    }
+
     async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError> {
         match self.0.recover(state).await {
             Err(SinkError::Refused(_)) if state.is_some() => self.0.recover(None).await,

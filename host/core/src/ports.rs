@@ -338,6 +338,9 @@ pub enum SinkError {
 /// A log that commits rows and cursors in one transaction (Kafka).
 #[async_trait]
 pub trait TransactionLog: Send + Sync {
+    /// The place that it delivers to, in words that differ for places that differ: also in what says where each row goes there, and
+    /// what it looks like.
+    async fn place(&self) -> Result<String, SinkError>;
     /// Fences older producers of this sink, lets their transactions end, and reads the committed cursors behind a barrier.
     async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError>;
     /// One transaction: the rows of all offers, then the cursors, then commit. `forget` names generations whose cursors go.
@@ -375,6 +378,9 @@ pub enum DocumentOutcome {
 /// A store where writing the same id twice is harmless (Elasticsearch).
 #[async_trait]
 pub trait DocumentStore: Send + Sync {
+    /// The place that it delivers to, in words that differ for places that differ: also in what says where each row goes there, and
+    /// what it looks like.
+    async fn place(&self) -> Result<String, SinkError>;
     /// Creates documents; one outcome per item, in order. An error means that every item's outcome is unknown.
     async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError>;
     /// Whether the document of this row exists.
@@ -415,6 +421,9 @@ pub trait Staging: Send {
 /// A store of immutable objects with put-if-absent (S3, HDFS, a folder).
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
+    /// The place that it delivers to, in words that differ for places that differ: also in what says where each row goes there, and
+    /// what it looks like.
+    async fn place(&self) -> Result<String, SinkError>;
     /// An empty staging area.
     fn stage(&self) -> Box<dyn Staging>;
     /// The data key of the `index`-th path of a claim.
@@ -438,6 +447,9 @@ pub trait ObjectStore: Send + Sync {
 /// One growing local file whose durable length the journal holds.
 #[async_trait]
 pub trait AppendFile: Send + Sync {
+    /// The place that it delivers to, in words that differ for places that differ: also in what says where each row goes there, and
+    /// what it looks like.
+    async fn place(&self) -> Result<String, SinkError>;
     /// Cuts the file back to the journalled `(number, length)`; `None` = nothing was ever journalled.
     async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError>;
     /// Appends the rows of all offers, then the letters, and makes them durable; the new `(number, length)`.
@@ -465,4 +477,23 @@ pub enum SinkPort {
     Objects(Arc<dyn ObjectStore>),
     /// Journalled length.
     Append(Arc<dyn AppendFile>),
+}
+
+impl SinkPort {
+    /// The place that it delivers to.
+    pub async fn place(&self) -> Result<String, SinkError> {
+        match self {
+            Self::Transaction(port) => port.place().await,
+            Self::Documents(port) => port.place().await,
+            Self::Objects(port) => port.place().await,
+            Self::Append(port) => port.place().await,
+        }
+    }
+}
+
+/// Sinks as former configurations had them.
+pub trait FormerSinks: Send + Sync {
+    /// The port of `sink` under the configuration of which [`crate::sink::SinkIdentity::config`] was the bytes; why not, in a
+    /// sentence for a person. Opens no connection yet.
+    fn open(&self, sink: &SinkId, config: &[u8]) -> Result<SinkPort, String>;
 }

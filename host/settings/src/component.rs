@@ -288,6 +288,8 @@ pub trait DescribeSink {
     fn rights(&self) -> Vec<String>;
     /// What readers of the destination must do.
     fn readers(&self) -> Vec<String>;
+    /// Where rows lie and what they look like there, as far as the options say: where that changes, the sink switches.
+    fn place(&self) -> String;
     /// The order that readers can count on.
     fn ordering(&self) -> &'static str;
     /// Memory that open objects and batches may take, in bytes.

@@ -10,5 +10,6 @@ pub mod hdfs;
 pub mod kafka;
 mod names;
 pub mod object;
+mod place;
 pub mod registry;
 pub mod s3;

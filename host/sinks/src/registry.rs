@@ -44,6 +44,31 @@ impl SinkOptions {
 }
 
 impl SinkOptions {
+    /// What becomes of rows where the sink's place changes, and what its readers must do, in a sentence.
+    pub fn switching(&self) -> &'static str {
+        match self {
+            Self::Kafka(_) => {
+                "the transaction under way ends at the old cluster, and everything behind it goes to the new one; read the old one \
+                 to its end, then the new one"
+            }
+            Self::Elasticsearch(_) => {
+                "what is planned so far goes to the old place, everything behind it to the new one; search both"
+            }
+            Self::S3(_) | Self::Hdfs(_) => {
+                "the claims under way end at the old place, and everything behind them goes to the new one; read both, hours that \
+                 the old one calls complete there alone"
+            }
+            Self::File(sink) if sink.is_lake() => {
+                "the claims under way end at the old place, and everything behind them goes to the new one; read both, hours that \
+                 the old one calls complete there alone"
+            }
+            Self::File(_) => {
+                "the old file gets its final name, and everything behind it goes to the new place; read both"
+            }
+            Self::Console(_) | Self::Blackhole(_) => "everything from now on goes to the new place",
+        }
+    }
+
     /// The store of a sink that keeps a claim log there; `None` for all others. Opens no connection yet.
     pub fn blobs(&self, owner: &Owner) -> Option<Result<Box<dyn Blobs>, OpenError>> {
         match self {

@@ -19,7 +19,7 @@ use event_listener::Event;
 use sawlog_core::engine::{Engine, Parts, Route};
 use sawlog_core::journal::Journal;
 use sawlog_core::moving::{NothingToRescue, guard};
-use sawlog_core::ports::{Clock, Ownership, SinkPort};
+use sawlog_core::ports::{Clock, FormerSinks, Ownership, SinkPort};
 use sawlog_core::reload::Wanted;
 use sawlog_core::sink::{Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{SinkId, SourceId};
@@ -122,6 +122,15 @@ fn wanted(epoch: u64) -> Wanted {
     }
 }
 
+/// Sinks of partitions that move stay where they are.
+struct Nowhere;
+
+impl FormerSinks for Nowhere {
+    fn open(&self, sink: &SinkId, _: &[u8]) -> Result<SinkPort, String> {
+        Err(format!("{sink} was never anywhere else"))
+    }
+}
+
 /// A sink under the partition's own name.
 fn sink(
     world: &World,
@@ -139,17 +148,19 @@ fn sink(
             let producer = Producer { id, cursors: log };
             SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
         }
-        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world))),
+        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, 0))),
         _ => SinkPort::Objects(Arc::new(SimObjects { world, sink: name, log })),
     };
     let owner: Arc<dyn Ownership> = store.clone();
     // There is no dead-letter sink that moves: refused rows are dropped, and counted.
     // Claims outlive whoever is frozen, however clocks jump meanwhile.
     let tuning = SinkTuning { drop_refused: true, claim_life: Duration::from_secs(86_400), ..sink_tuning() };
-    let facts = SinkIdentity { directory: format!("moving {number}"), sink_epoch: "1".into() };
+    let directory = format!("moving {number}");
+    let facts = SinkIdentity { directory, sink_epoch: "1".into(), ..SinkIdentity::default() };
+    let (id, former, reseated) = (SinkId::new(name), Arc::new(Nowhere), reseated.clone());
     let (journal, clock) = (journal.clone(), clock.clone());
     let port = guard(port, &owner);
-    Arc::new(Sink::new(SinkId::new(name), port, limits, tuning, facts, journal, clock, None, None, reseated.clone()))
+    Arc::new(Sink::new(id, port, limits, tuning, facts, former, journal, clock, None, None, reseated))
 }
 
 impl Held {

@@ -3,6 +3,7 @@
 
 use crate::plugin::{SimRow, State, refuser, routed};
 use crate::ports::chain::{number_of, version_of};
+use crate::ports::sinks::sink_of;
 use crate::world::{Outside, RECORD_BYTES, SimFile, SimRecord};
 use sawlog_core::SinkId;
 use sawlog_core::journal::{JournalState, Judge, Record};
@@ -255,7 +256,12 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
                 outside.documents.values().copied().collect(),
                 false,
             ),
-            "file" => (alive.iter().filter(|r| routed(r.1.content)).copied().collect(), appended(outside, sink), true),
+            "file" => (
+                alive.iter().filter(|r| routed(r.1.content)).copied().collect(),
+                appended(outside, sink),
+                // Which of two places came first is not written in them.
+                !outside.appended.iter().any(|((of, _), (rows, _))| of.as_str() == "file~1" && !rows.is_empty()),
+            ),
             "dead" => (dead_letters(outside, &d, &all), appended(outside, sink), false),
             _ => (alive.clone(), objects(outside, sink), false),
         };
@@ -280,11 +286,11 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
 }
 
 fn appended(outside: &Outside, sink: &str) -> Vec<SimRow> {
-    outside.appended.iter().filter(|((s, _), _)| s == sink).flat_map(|(_, (rows, _))| rows.clone()).collect()
+    outside.appended.iter().filter(|((of, _), _)| sink_of(of) == sink).flat_map(|(_, (rows, _))| rows.clone()).collect()
 }
 
 fn objects(outside: &Outside, sink: &str) -> Vec<SimRow> {
-    let mine = |key: &String| key.starts_with(&format!("{sink}/"));
+    let mine = |key: &String| sink_of(key.split('/').next().unwrap_or_default()) == sink;
     outside.objects.iter().filter(|(key, _)| mine(key)).flat_map(|(_, rows)| rows.clone()).collect()
 }
 

@@ -7,7 +7,7 @@ use crate::oracle;
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
-use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects};
+use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects, store};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::tuning::{sink_limits, sink_tuning, tuning};
 use crate::world::{Producer, SimFile, SimRecord, World};
@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use sawlog_core::budget::Budget;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner};
 use sawlog_core::journal::Journal;
-use sawlog_core::ports::{Clock, SinkPort};
+use sawlog_core::ports::{Clock, FormerSinks, SinkPort};
 use sawlog_core::reload::{Removal, Wanted};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{EpochId, SinkId, SourceId};
@@ -46,11 +46,17 @@ struct Desire {
     file_joined: bool,
     /// What is begun anew in the running process, as if its settings had changed.
     anew: BTreeSet<&'static str>,
+    /// Sinks that deliver at the second of their places.
+    elsewhere: BTreeSet<&'static str>,
 }
 
 impl Desire {
     fn sources(&self) -> BTreeSet<&'static str> {
         if self.more { ["files", "more"].into() } else { ["files"].into() }
+    }
+
+    fn place(&self, sink: &SinkId) -> usize {
+        usize::from(self.elsewhere.contains(sink.as_str()))
     }
 
     fn wanted(&self) -> Wanted {
@@ -119,7 +125,8 @@ impl Life {
             let wanted = desire.wanted();
             let known: BTreeSet<SinkId> =
                 journal.state().sinks().cloned().chain(wanted.sinks.keys().cloned()).collect();
-            let make = |id: &SinkId| (id.clone(), sink(&world, id, &journal, &clock, &letters, &reseated));
+            let place = |id: &SinkId| desire.place(id);
+            let make = |id: &SinkId| (id.clone(), sink(&world, (id, place(id)), &journal, &clock, &letters, &reseated));
             let sinks: BTreeMap<SinkId, Arc<Sink>> = known.iter().map(make).collect();
             let routes = routes(&world, &journal, &desire);
             let parts = Parts {
@@ -152,12 +159,17 @@ impl Life {
             if desire.epoch < newest.epoch {
                 return;
             }
+            let has_moved = |id: &SinkId| newest.place(id) != desire.place(id);
+            let moved: BTreeSet<SinkId> = engine.sinks().into_keys().filter(has_moved).collect();
+            moved.iter().for_each(|_| world.count("switch"));
             *newest = desire;
             let (wanted, anew) = (newest.wanted(), std::mem::take(&mut newest.anew));
             let have = engine.sinks();
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
-            let new = wanted.sinks.keys().filter(|id| !have.contains_key(*id) || anew.contains(id.as_str()));
-            let sinks = new.map(|id| sink(&world, id, engine.journal(), &clock, &letters, &reseated)).collect();
+            let is_new = |id: &&SinkId| !have.contains_key(*id) || anew.contains(id.as_str()) || moved.contains(*id);
+            let place = |id: &SinkId| newest.place(id);
+            let make = |id: &SinkId| sink(&world, (id, place(id)), engine.journal(), &clock, &letters, &reseated);
+            let sinks = wanted.sinks.keys().filter(is_new).map(make).collect();
             let mut routes = Vec::new();
             for name in newest.sources() {
                 if running.contains(name) && !anew.contains(name) {
@@ -183,12 +195,13 @@ impl Life {
         let (world, letters, reseated) = (self.world.clone(), self.letters.clone(), self.reseated.clone());
         let one_by_one = self.desire.clone();
         self.spawned.push(Box::pin(async move {
-            let _guard = one_by_one.lock().await;
+            let guard = one_by_one.lock().await;
+            let place = guard.0.place(&id);
             // A journal that fails is a crash, which the world draws for itself.
             let Ok(Some(_)) = engine.forget(&id).await else { return };
             world.count("forgot");
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
-            engine.replace_sink(sink(&world, &id, engine.journal(), &clock, &letters, &reseated)).await;
+            engine.replace_sink(sink(&world, (&id, place), engine.journal(), &clock, &letters, &reseated)).await;
         }));
     }
 
@@ -218,29 +231,45 @@ fn routes(world: &World, journal: &Journal, desire: &Desire) -> Vec<Route> {
     routes
 }
 
+/// The port of a sink at one of its places.
+fn port(world: &World, sink: &str, place: usize) -> SinkPort {
+    let world = world.clone();
+    match sink {
+        "log" => {
+            let producer = Producer { id: store("log", place), cursors: store("log", place) };
+            SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
+        }
+        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, place))),
+        "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects", log: store("objects", place) })),
+        "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second", log: store("second", place) })),
+        "file" => SinkPort::Append(Arc::new(SimAppend { world, sink: "file", place })),
+        _ => SinkPort::Append(Arc::new(SimAppend { world, sink: "dead", place })),
+    }
+}
+
+/// The only thing that a configuration says of a sink here is its place.
+struct SimFormer(World);
+
+impl FormerSinks for SimFormer {
+    fn open(&self, sink: &SinkId, config: &[u8]) -> Result<SinkPort, String> {
+        Ok(port(&self.0, sink.as_str(), usize::from(config[0])))
+    }
+}
+
 fn sink(
     world: &World,
-    id: &SinkId,
+    (id, place): (&SinkId, usize),
     journal: &Arc<Journal>,
     clock: &Arc<dyn Clock>,
     letters: &Arc<DeadLetters>,
     reseated: &Arc<Event>,
 ) -> Arc<Sink> {
-    let (world, limits) = (world.clone(), sink_limits(world));
+    let limits = sink_limits(world);
     let drop_oldest = world.get().budgets.get(id.as_str()).copied();
-    let port = match id.as_str() {
-        "log" => {
-            let producer = Producer { id: "log".into(), cursors: "log".into() };
-            SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
-        }
-        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world))),
-        "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects", log: "objects".into() })),
-        "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second", log: "second".into() })),
-        "file" => SinkPort::Append(Arc::new(SimAppend { world, sink: "file" })),
-        _ => SinkPort::Append(Arc::new(SimAppend { world, sink: "dead" })),
-    };
+    let port = port(world, id.as_str(), place);
     let tuning = SinkTuning { drop_oldest, ..sink_tuning() };
-    let facts = SinkIdentity { directory: "directory".into(), sink_epoch: "1".into() };
+    let config = Arc::new(vec![place as u8]);
+    let facts = SinkIdentity { directory: "directory".into(), sink_epoch: "1".into(), config };
     let feeds_letters = id.as_str() == "dead";
     Arc::new(Sink::new(
         id.clone(),
@@ -248,6 +277,7 @@ fn sink(
         limits,
         tuning,
         facts,
+        Arc::new(SimFormer(world.clone())),
         journal.clone(),
         clock.clone(),
         (!feeds_letters).then(|| letters.clone()),
@@ -267,14 +297,17 @@ struct Environment {
     desire: Desire,
     /// A person has a sink forget what it owes.
     forgets: bool,
+    /// Places of sinks change in the configuration.
+    moves: bool,
 }
 
 impl Environment {
     fn new(world: &World) -> Self {
         let partitions = 3 + world.rng(|r| r.below(2));
         let (more, file_joined) = (world.rng(|r| r.hits(500)), false);
-        let desire = Desire { epoch: 2, second: None, more, file_joined, anew: BTreeSet::new() };
-        let environment = Self { partitions, records_max: 220, written: 0, desire, forgets: false };
+        let desire =
+            Desire { epoch: 2, second: None, more, file_joined, anew: BTreeSet::new(), elsewhere: BTreeSet::new() };
+        let environment = Self { partitions, records_max: 220, written: 0, desire, forgets: false, moves: false };
         world.get().sources = environment.desire.sources();
         (0..partitions).for_each(|p| new_file(world, p));
         environment
@@ -297,6 +330,7 @@ impl Environment {
             27..28 => return self.change(world),
             28..30 => toggle_crowded(world),
             30..31 => self.forgets = world.rng(|r| r.hits(300)),
+            31..33 if self.moves => return self.switch(world),
             _ => {}
         }
         false
@@ -328,6 +362,18 @@ impl Environment {
             new_file(world, partition);
             world.count("rotation");
         }
+    }
+
+    /// Some sinks are to deliver at their other place.
+    fn switch(&mut self, world: &World) -> bool {
+        self.desire.anew.clear();
+        for sink in ["log", "documents", "objects", "second", "file", "dead"] {
+            if world.rng(|r| r.hits(400)) && !self.desire.elsewhere.remove(sink) {
+                self.desire.elsewhere.insert(sink);
+            }
+        }
+        self.desire.epoch += 1;
+        true
     }
 
     fn change(&mut self, world: &World) -> bool {
@@ -462,6 +508,8 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     // One seed of eight loses its data directory on the way, with the agent's id kept.
     let loses_at = seed.is_multiple_of(8).then(|| 2 + world.rng(|r| r.below(lives - 4)));
     world.get().keeps_all = loses_at.is_some();
+    // With a lost directory nothing is promised where places change too.
+    environment.moves = loses_at.is_none() && seed.is_multiple_of(2);
     for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);
         let polls = 600 + world.rng(|r| r.below(2_500));

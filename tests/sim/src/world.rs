@@ -59,8 +59,8 @@ impl SimFile {
 pub enum Late {
     /// A transaction's commit, by producer and its epoch.
     Commit(Producer, u64, Vec<SimRow>, Vec<(Generation, Mark)>),
-    /// Documents.
-    Documents(Vec<SimRow>),
+    /// Documents at a place.
+    Documents(usize, Vec<SimRow>),
     /// A claim of a log.
     Claim(String, u64, Box<Claim>),
     /// A data object.
@@ -163,15 +163,15 @@ pub struct Outside {
     pub log_cursors: BTreeMap<(String, Generation), Mark>,
     /// The cursors before the newest commit, which a reader without a barrier may see.
     pub stale_cursors: BTreeMap<(String, Generation), Mark>,
-    /// Document store, by identity.
-    pub documents: BTreeMap<(i64, Generation, u64, u16, u32), SimRow>,
+    /// Document store, by place and identity.
+    pub documents: BTreeMap<(usize, i64, Generation, u64, u16, u32), SimRow>,
     /// Object stores: claims by log.
     pub claims: BTreeMap<(String, u64), Claim>,
     /// Object stores: the highest time below which a log said that hours are closed.
     pub complete: BTreeMap<String, i64>,
     /// Object stores: data by key.
     pub objects: BTreeMap<String, Vec<SimRow>>,
-    /// Appended files, by sink and number: rows, of which so many are durable.
+    /// Appended files, by store and number: rows, of which so many are durable.
     pub appended: BTreeMap<(String, u64), (Vec<SimRow>, usize)>,
     /// Present number of each appended file.
     pub append_number: BTreeMap<String, u64>,

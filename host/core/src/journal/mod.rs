@@ -6,7 +6,7 @@ pub mod record;
 pub mod state;
 
 pub use dropped::{DROPPED_MAX, Dropped};
-pub use record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
+pub use record::{Destination, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
 pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState, Third};
 
 pub(crate) use losses::end_of;
@@ -40,6 +40,8 @@ pub struct Journal {
     /// The first failure; after it nothing is taken any more.
     failed: Mutex<Option<JournalError>>,
     failure: Event,
+    /// Held from a blob's storing until a record names it, and while blobs that none names are dropped.
+    naming: futures_util::lock::Mutex<()>,
 }
 
 /// How many entries all streams keep.
@@ -66,6 +68,7 @@ impl Journal {
             kept_entries,
             failed: Mutex::new(None),
             failure: Event::new(),
+            naming: futures_util::lock::Mutex::new(()),
         })
     }
 
@@ -117,6 +120,19 @@ impl Journal {
         self.checked(durable.await)
     }
 
+    /// Stores a blob and appends the records that name it by its digest.
+    pub async fn commit_naming(
+        &self,
+        blob: Vec<u8>,
+        records: impl FnOnce([u8; 32]) -> Vec<Record>,
+    ) -> Result<(), JournalError> {
+        let naming = self.naming.lock().await;
+        let digest = self.checked(self.store.put_blob(blob).await)?;
+        let ((), durable) = self.append_with(true, |_, _| (records(digest), ()));
+        drop(naming);
+        self.checked(durable.await)
+    }
+
     /// Appends records that may become durable later; for hints only.
     pub fn hint(&self, records: Vec<Record>) {
         let ((), durable) = self.append_with(false, |_, _| (records, ()));
@@ -124,7 +140,7 @@ impl Journal {
     }
 
     /// Remembers the first failure.
-    pub fn checked(&self, result: Result<(), JournalError>) -> Result<(), JournalError> {
+    pub fn checked<T>(&self, result: Result<T, JournalError>) -> Result<T, JournalError> {
         if let Err(error) = &result {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert_with(|| error.clone());
@@ -151,6 +167,7 @@ impl Journal {
 
     /// Writes a snapshot of the trimmed state and drops what it replaces.
     pub async fn checkpoint(&self) -> Result<(), JournalError> {
+        let _naming = self.naming.lock().await;
         let (durable, blobs) = {
             let mut state = self.state();
             state.trim();

@@ -80,6 +80,15 @@ pub struct Epoch {
     pub sinks: BTreeMap<SinkId, Registration>,
 }
 
+/// Where a sink delivers, and the configuration that leads there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Destination {
+    /// The place, as the sink names it.
+    pub place: String,
+    /// Digest of the blob with the configuration under which the sink delivers there.
+    pub config: [u8; 32],
+}
+
 /// How far a sink's claim log or file got; hints only speed recovery up where the sink itself holds the truth.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SinkFacts {
@@ -87,8 +96,8 @@ pub struct SinkFacts {
     pub next_claim: Option<u64>,
     /// The appended file: its number and durable length in bytes.
     pub file: Option<(u64, u64)>,
-    /// The destination that is written to, as the sink names it.
-    pub destination: Option<String>,
+    /// Where it delivers.
+    pub destination: Option<Destination>,
     /// Some of its cursors were made along the streams of another journal (a lost directory, a restored backup, a twin): they
     /// need not be a prefix of ours.
     pub adopted: bool,

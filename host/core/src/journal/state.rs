@@ -549,7 +549,8 @@ impl JournalState {
     /// Digests of all blobs that something kept names.
     pub fn blobs(&self) -> BTreeSet<[u8; 32]> {
         let snaps = self.partitions.values().flat_map(|p| p.snaps.values()).flat_map(|s| s.states.values().copied());
-        snaps.chain(self.epochs.iter().flat_map(|e| e.blobs.iter().copied())).collect()
+        let destinations = self.facts.values().filter_map(|facts| Some(facts.destination.as_ref()?.config));
+        snaps.chain(self.epochs.iter().flat_map(|e| e.blobs.iter().copied())).chain(destinations).collect()
     }
 }
 

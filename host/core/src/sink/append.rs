@@ -2,9 +2,10 @@
 //! file back to the journalled length. The dead-letter sink is one of these, and takes other sinks' letters in the same commit.
 
 use super::letters::{DeadLetters, Letter, Post};
-use super::{Sink, Stop};
+use super::{Sink, Stop, retrying};
 use crate::claims::Marks;
 use crate::journal::{Mark, Record, SinkFacts};
+use crate::mutation;
 use crate::ports::{AppendFile, Offer};
 use futures_util::future::{Either, select};
 use sawlog_record::id::Generation;
@@ -33,6 +34,21 @@ async fn next_or_due(sink: &Sink, port: &dyn AppendFile) -> (Vec<Offer>, Vec<Pos
         Either::Left((next, _)) => next,
         Either::Right(_) => Default::default(),
     }
+}
+
+/// Gives the file its final name where the sink leaves, and learns which one it is to append to where it goes on.
+pub(super) async fn switch(
+    sink: &Sink,
+    old: &dyn AppendFile,
+    new: &dyn AppendFile,
+) -> Result<(Marks, SinkFacts), Stop> {
+    if !mutation::on("file_left_uncut") {
+        recover(sink, old).await?;
+        roll(sink, old).await?;
+    }
+    old.close().await;
+    let file = retrying!(sink, new.recover(None));
+    Ok((Marks::new(), SinkFacts { file: Some(file), ..SinkFacts::default() }))
 }
 
 fn file_state(sink: &Sink) -> Option<(u64, u64)> {

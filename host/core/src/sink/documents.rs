@@ -1,34 +1,73 @@
 //! Sinks where writing an id twice is harmless (delivery.md §4.2): every item is tried until it is done or refused, and the
 //! cursor is journalled after that. Only items that failed are tried again.
 
-use super::{Sink, Stop};
+use super::{Limits, Sink, Stop};
+use crate::claims::Marks;
 use crate::mutation;
 use crate::ports::{DocumentOutcome, DocumentStore, Offer, SinkError};
+use crate::stream::Place;
+use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) async fn run(sink: &Sink, port: &dyn DocumentStore) -> Result<(), Stop> {
     let mut truth = sink.journalled();
     sink.intake.reset(truth.clone(), None);
     loop {
-        let mut offers = sink.next_offers().await;
-        if offers.is_empty() {
-            continue;
-        }
-        let known = sink.split_refused(&mut offers, &BTreeMap::new());
-        if mutation::on("cursor_before_ack") {
-            let marks = Sink::moved(&truth, &offers);
-            sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
-        }
-        let mut letters = known;
-        letters.extend(deliver(sink, port, &mut offers).await?);
-        letters.sort_by_key(|l| (l.offer.from, l.offer.output.batch.rows[l.row as usize].id));
-        sink.post(letters, &offers).await;
-        let marks = Sink::moved(&truth, &offers);
-        sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
-        sink.settled(&marks);
-        truth.extend(marks);
-        sink.succeeded();
+        let offers = sink.next_offers().await;
+        commit(sink, port, &mut truth, offers).await?;
     }
+}
+
+/// Delivers everything that is planned so far to a place that the sink leaves: nobody knows what of it was sent there and not
+/// answered, and nothing was sent that was not planned.
+pub(super) async fn finish(sink: &Sink, port: &dyn DocumentStore) -> Result<Marks, Stop> {
+    let mut truth = sink.journalled();
+    if mutation::on("documents_left_under_way") {
+        return Ok(truth);
+    }
+    let ends = planned(sink);
+    sink.intake.reset(truth.clone(), Some(Limits { ends: ends.clone(), lost: None }));
+    while !sink.has_reached(&ends)? || sink.intake.backlog().0 > 0 {
+        let offered = sink.intake.offered();
+        let offers = sink.intake.take(sink.tuning.batch_bytes_max);
+        if offers.is_empty() && !sink.has_reached(&ends)? {
+            offered.await;
+        }
+        commit(sink, port, &mut truth, offers).await?;
+    }
+    Ok(truth)
+}
+
+/// Up to where each partition is planned for the sink.
+fn planned(sink: &Sink) -> BTreeMap<PartitionId, Place> {
+    let state = sink.journal.state();
+    let mine = state.partitions.iter().filter(|(partition, _)| state.sinks_of(**partition).any(|id| *id == sink.id));
+    let end = |partition: &PartitionId, frontier: Place| match state.end_of_drain(&sink.id, *partition) {
+        Some(end) => end.min(frontier),
+        None => frontier,
+    };
+    mine.map(|(partition, known)| (*partition, end(partition, known.stream.frontier()))).collect()
+}
+
+async fn commit(sink: &Sink, port: &dyn DocumentStore, truth: &mut Marks, mut offers: Vec<Offer>) -> Result<(), Stop> {
+    if offers.is_empty() {
+        return Ok(());
+    }
+    let known = sink.split_refused(&mut offers, &BTreeMap::new());
+    if mutation::on("cursor_before_ack") {
+        let marks = Sink::moved(truth, &offers);
+        sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
+    }
+    let mut letters = known;
+    letters.extend(deliver(sink, port, &mut offers).await?);
+    letters.sort_by_key(|l| (l.offer.from, l.offer.output.batch.rows[l.row as usize].id));
+    sink.post(letters, &offers).await;
+    let marks = Sink::moved(truth, &offers);
+    sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
+    sink.settled(&marks);
+    truth.extend(marks);
+    sink.succeeded();
+    Ok(())
 }
 
 /// Sends every row until it is done or refused; gives the refused ones back as letters.

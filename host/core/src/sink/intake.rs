@@ -46,13 +46,13 @@ pub struct Seat {
     pub limit: Option<Place>,
 }
 
-/// The only ranges that a sink takes while it makes again what a claim says.
+/// The only ranges that a sink takes while it makes again what a claim says, or finishes what it began elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// How far each partition is fed; the others are not.
     pub ends: BTreeMap<PartitionId, Place>,
-    /// What was lost by the claim's own word, and nothing else is passed over.
-    pub lost: Vec<(Generation, Cursor, Cursor)>,
+    /// What was lost by the claim's own word, and nothing else is passed over; `None`: what the journal says.
+    pub lost: Option<Vec<(Generation, Cursor, Cursor)>>,
 }
 
 #[derive(Default)]
@@ -136,6 +136,11 @@ impl Intake {
     /// Hands a batch over; room is asked for before a batch is made, so the limit is passed by what is being made at most. Exactly one lane feeds a seat, because only a batch that begins at the seat is taken.
     pub fn accept(&self, offer: Offer) -> Accept {
         let mut inner = self.lock();
+        // What was taken before it stopped is dropped: a batch behind that would leave a gap, which a task that has not ended yet
+        // could still commit.
+        if inner.stopped.is_some() {
+            return Accept::NotHere;
+        }
         let Some(seat) = inner.seats.get(&offer.partition).copied() else { return Accept::NotHere };
         // Cursors of a life whose directory was lost may lie ahead of what has just been planned.
         let have = inner.truth.as_ref().and_then(|t| t.get(&offer.generation)).map(|mark| mark.cursor);
@@ -168,11 +173,11 @@ impl Intake {
 
     /// Where the loss ends in which `cursor` lies, for what the sink does now: by the journal, or by the claim that is made again.
     pub fn lost_end(&self, state: &JournalState, generation: Generation, cursor: Cursor) -> Option<Cursor> {
-        match &self.lock().limits {
+        match self.lock().limits.as_ref().and_then(|limits| limits.lost.as_ref()) {
             None => state.lost_end(&self.sink, generation, cursor),
             Some(_) if mutation::on("claim_lost_ignored") => None,
-            Some(limits) => {
-                let mine = limits.lost.iter().filter(|(g, ..)| *g == generation);
+            Some(lost) => {
+                let mine = lost.iter().filter(|(g, ..)| *g == generation);
                 let ranges: Vec<LostRange> = mine.map(|(_, from, to)| (*from, *to, String::new())).collect();
                 end_of(&ranges, cursor)
             }

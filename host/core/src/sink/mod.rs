@@ -8,6 +8,7 @@ pub mod intake;
 mod letters;
 mod objects;
 mod status;
+mod switch;
 mod transaction;
 
 pub use audit::{Books, Delivered, Flow, Observer};
@@ -19,16 +20,30 @@ use crate::budget::Budget;
 use crate::claims::{Marks, advance};
 use crate::input::Inputs;
 use crate::journal::{Journal, Mark, Record, SinkFacts};
-use crate::ports::{Chains, Clock, Offer, SinkPort};
+use crate::ports::{Chains, Clock, FormerSinks, Offer, SinkPort};
+use crate::stream::Place;
 use crate::tasks::Tasks;
 use crate::{SinkId, SourceId};
 use event_listener::Event;
 use futures_util::future::select;
-use sawlog_record::id::Generation;
+use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+/// Calls until it succeeds, with pauses between.
+macro_rules! retrying {
+    ($sink:expr, $call:expr) => {
+        loop {
+            match $call.await {
+                Ok(value) => break value,
+                Err(error) => $sink.back_off(&error).await,
+            }
+        }
+    };
+}
+use retrying;
 
 /// When a sink sends what it has taken.
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +110,9 @@ pub struct Sink {
     dead_letters: Option<Arc<DeadLetters>>,
     /// Letters that other sinks hand to this one, where it is the dead-letter sink.
     letters: Option<Arc<DeadLetters>>,
-    /// The data directory's id and the digest of destination, path and format settings.
     facts: SinkIdentity,
+    /// Opens the place that it leaves.
+    former: Arc<dyn FormerSinks>,
     /// The sources that feed it.
     feeders: Mutex<BTreeMap<SourceId, Feeder>>,
     status: Mutex<SinkStatus>,
@@ -119,13 +135,15 @@ pub(crate) struct Feeder {
     pub(crate) chains: Arc<dyn Chains>,
 }
 
-/// What a claim says of its writer.
+/// What a sink says of itself in claims and in the journal.
 #[derive(Clone, Debug, Default)]
 pub struct SinkIdentity {
     /// Id of the data directory.
     pub directory: String,
     /// Hash of the sink's destination, path and format settings.
     pub sink_epoch: String,
+    /// The configuration that names its place; kept until the sink delivers elsewhere, see [`FormerSinks`].
+    pub config: Arc<Vec<u8>>,
 }
 
 impl Sink {
@@ -137,6 +155,7 @@ impl Sink {
         limits: IntakeLimits,
         tuning: SinkTuning,
         facts: SinkIdentity,
+        former: Arc<dyn FormerSinks>,
         journal: Arc<Journal>,
         clock: Arc<dyn Clock>,
         dead_letters: Option<Arc<DeadLetters>>,
@@ -153,6 +172,7 @@ impl Sink {
             dead_letters,
             letters,
             facts,
+            former,
             feeders: Mutex::default(),
             status: Mutex::default(),
             observer: OnceLock::new(),
@@ -180,14 +200,18 @@ impl Sink {
     }
 
     async fn deliver(&self) {
-        let ended = match &self.port {
+        if let Err(stop) = self.arrive_and_deliver().await {
+            self.intake.stop(stop.0);
+        }
+    }
+
+    async fn arrive_and_deliver(&self) -> Result<(), Stop> {
+        switch::arrive(self).await?;
+        match &self.port {
             SinkPort::Transaction(port) => transaction::run(self, port.as_ref()).await,
             SinkPort::Documents(port) => documents::run(self, port.as_ref()).await,
             SinkPort::Objects(port) => objects::run(self, port.as_ref()).await,
             SinkPort::Append(port) => append::run(self, port.as_ref()).await,
-        };
-        if let Err(stop) = ended {
-            self.intake.stop(stop.0);
         }
     }
 
@@ -238,7 +262,7 @@ impl Sink {
             let planned = |g: &Generation| state.generations.get(g).map(|known| known.planned);
             let beyond = |(g, mark): (&Generation, &Mark)| planned(g).is_none_or(|planned| mark.cursor > planned);
             // A first commit whose hint was lost looks the same, and is none the worse for it.
-            let is_new = !state.cursors.contains_key(&self.id) && !truth.is_empty();
+            let is_new = state.cursors.get(&self.id).is_none_or(Marks::is_empty) && !truth.is_empty();
             !is_known && (is_new || truth.iter().filter(|(g, _)| !state.dropped.contains(g)).any(beyond))
         };
         if is_foreign {
@@ -250,6 +274,18 @@ impl Sink {
     /// The durable cursors by the journal.
     fn journalled(&self) -> Marks {
         self.journal.state().cursors.get(&self.id).cloned().unwrap_or_default()
+    }
+
+    /// Whether it has taken everything up to every end; where there is nothing left to feed, nobody offers anything.
+    fn has_reached(&self, ends: &BTreeMap<PartitionId, Place>) -> Result<bool, Stop> {
+        let state = self.journal.state();
+        for (partition, end) in ends {
+            let seat = self.intake.seat(&state, *partition);
+            if seat.map_err(|e| Stop(format!("sink {}: {e}", self.id)))?.is_none_or(|seat| seat.next < *end) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The cursors after `offers`, and of those only the ones that moved.

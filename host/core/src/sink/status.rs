@@ -40,6 +40,8 @@ pub struct SinkStatus {
     pub twins: u64,
     /// The name of the last one's data directory.
     pub twin: Option<String>,
+    /// The place that it leaves and the one that it goes to, while what is under way to the first is finished there.
+    pub switching: Option<(String, String)>,
 }
 
 impl SinkStatus {
@@ -63,6 +65,7 @@ impl SinkStatus {
         worse.waited_for_letters += other.waited_for_letters;
         worse.last_error = worse.last_error.or(other.last_error);
         worse.last_kind = worse.last_kind.or(other.last_kind);
+        worse.switching = worse.switching.or(other.switching);
         Self { recovered, waiting_for_letters, ..worse }
     }
 }

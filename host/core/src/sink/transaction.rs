@@ -1,8 +1,10 @@
 //! Sinks that commit rows and cursors in one transaction (delivery.md §4.1): fence and barrier, read the cursors, then
 //! commit; after any doubt the same again. Everything taken but not committed is dropped and fed anew from the cursors.
 
-use super::{Sink, Stop};
+use super::{Sink, Stop, retrying};
 use crate::claims::Marks;
+use crate::journal::SinkFacts;
+use crate::mutation;
 use crate::ports::{Offer, TransactionLog};
 use std::collections::BTreeMap;
 
@@ -15,18 +17,36 @@ pub(super) async fn run(sink: &Sink, port: &dyn TransactionLog) -> Result<(), St
 }
 
 async fn recover(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> {
+    let truth = finish(sink, port).await?;
+    sink.intake.reset(truth.clone(), None);
+    sink.succeeded();
+    Ok(truth)
+}
+
+/// Ends whatever transaction is under way, either way, and learns what is committed.
+pub(super) async fn finish(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> {
+    let truth = retrying!(sink, port.recover());
+    refuse_lost_cursors(sink, &truth)?;
+    sink.adopt(&truth).await?;
+    let marks: Vec<_> = truth.iter().map(|(g, m)| (*g, m.clone())).collect();
+    sink.journal.hint(vec![sink.cursor_record(&marks, None)]);
+    Ok(truth)
+}
+
+/// The first transaction at a place where the sink goes on: its cursors alone, none of them lower than what is there.
+pub(super) async fn carry(sink: &Sink, port: &dyn TransactionLog, marks: Marks) -> (Marks, SinkFacts) {
+    let mut marks = marks;
     loop {
-        match port.recover().await {
-            Ok(truth) => {
-                refuse_lost_cursors(sink, &truth)?;
-                sink.adopt(&truth).await?;
-                let marks: Vec<_> = truth.iter().map(|(g, m)| (*g, m.clone())).collect();
-                sink.journal.hint(vec![sink.cursor_record(&marks, None)]);
-                sink.intake.reset(truth.clone(), None);
-                sink.succeeded();
-                return Ok(truth);
-            }
-            Err(error) => sink.back_off(&error).await,
+        let there = retrying!(sink, port.recover());
+        sink.raise_known(&mut marks, there.clone());
+        let lacking: Vec<_> = marks.iter().filter(|(g, mark)| there.get(*g) != Some(*mark)).collect();
+        let lacking: Vec<_> = lacking.into_iter().map(|(g, mark)| (*g, mark.clone())).collect();
+        if lacking.is_empty() || mutation::on("cursors_left_behind") {
+            return (marks, SinkFacts::default());
+        }
+        // What became of it is read, not believed.
+        if let Err(error) = port.commit(&[], &lacking, &[]).await {
+            sink.back_off(&error).await;
         }
     }
 }
@@ -52,6 +72,14 @@ fn refuse_lost_cursors(sink: &Sink, truth: &Marks) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// A sink that was at this place before, under the same name, goes on with these cursors. `None` where it never was.
+pub(super) async fn begin_again(sink: &Sink, port: &dyn TransactionLog, marks: &Marks) -> Option<(Marks, SinkFacts)> {
+    if retrying!(sink, port.recover()).is_empty() {
+        return None;
+    }
+    Some(carry(sink, port, marks.clone()).await)
 }
 
 /// One transaction; `false` where its outcome is unknown and the cursors must be learnt anew.

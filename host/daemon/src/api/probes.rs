@@ -100,6 +100,11 @@ pub fn sink_trouble(sink: &Sink) -> Option<Reason> {
     let error = status.last_error.clone().unwrap_or_default();
     let (what, detail) = if let Some(reason) = sink.intake.stopped() {
         ("stopped", reason)
+    } else if let Some((from, to)) = &status.switching {
+        let why = if error.is_empty() { String::new() } else { format!("; the last failure: {error}") };
+        let from =
+            format!("it switches from {from} to {to}, and what is under way ends at the first before anything goes on");
+        ("switching", from + &why)
     } else if status.waiting_for_letters {
         ("waiting_for_dead_letters", "refused rows wait for the dead-letter sink, which is full or down".to_owned())
     } else if status.circuit() != Circuit::Closed && status.last_kind == Some("refused") {

@@ -9,16 +9,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::config::sections::Sections;
 use crate::config::validated::{Sink, Source};
-
-/// Options of sinks that say where rows are and what they look like there: what was sent under the old ones and not answered yet
-/// could not be found under the new ones.
-const FIXED: &[(&str, &[&str])] = &[
-    ("kafka", &["cursor_topic"]),
-    ("elasticsearch", &["index", "target", "id", "event_time_bounds", "indexes_max"]),
-    ("s3", &["bucket", "prefix", "endpoint", "format", "columns"]),
-    ("hdfs", &["url", "path", "format", "columns"]),
-    ("file", &["path", "format", "columns"]),
-];
+use sawlog_sinks::registry::SinkOptions;
 
 /// What becomes of components with the same name in both configurations.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,6 +18,8 @@ pub struct Changes {
     pub sinks: Vec<String>,
     /// Sources whose settings changed.
     pub sources: Vec<String>,
+    /// Which sinks deliver elsewhere from now on, and what that asks of readers, in sentences.
+    pub switches: Vec<String>,
 }
 
 /// Contents of the certificate files that each component names, as digests.
@@ -58,7 +51,8 @@ pub fn between(old: &Config, new: &Config, certificates: (&Certificates, &Certif
     let same_files = |name: &String| certificates.0.get(name) == certificates.1.get(name);
     for (name, sink) in &new.sinks {
         let Some(before) = old.sinks.get(name) else { continue };
-        check_place(name, before, sink)?;
+        check_type(name, before.r#type, sink.r#type)?;
+        changes.switches.extend(switch(name, before, sink)?);
         let inputs = before.inputs.clone();
         if *before != (Sink { inputs, ..sink.clone() }) || !same_files(name) {
             changes.sinks.push(name.clone());
@@ -84,18 +78,21 @@ fn check_type(name: &str, before: &str, now: &str) -> Result<(), String> {
     }
 }
 
-fn check_place(name: &str, before: &Sink, now: &Sink) -> Result<(), String> {
-    check_type(name, before.r#type, now.r#type)?;
-    let options = |sink: &Sink| serde_json::to_value(&sink.options).unwrap_or_default();
-    let (old, new) = (options(before), options(now));
-    let fixed = FIXED.iter().find(|(kind, _)| *kind == now.r#type).map_or(&[][..], |(_, keys)| keys);
-    match fixed.iter().find(|key| old.get(**key) != new.get(**key)) {
-        None => Ok(()),
-        Some(key) => Err(format!(
-            "sink {name}: `{key}` changed, which moves the sink to another place: what is under way to the old one could not \
-             be found there; add a sink of another name, and say `remove: {{ {name}: drain }}` for this one"
-        )),
+/// What a changed place means; `None` where it is the same.
+fn switch(name: &str, before: &Sink, now: &Sink) -> Result<Option<String>, String> {
+    let (old, new) = (before.options.describe().place(), now.options.describe().place());
+    if old == new {
+        return Ok(None);
     }
+    if let (SinkOptions::File(before), SinkOptions::File(now)) = (&before.options, &now.options)
+        && before.is_lake() != now.is_lake()
+    {
+        return Err(format!(
+            "sink {name}: an appended file does not become a lake, nor a lake an appended file; give the new one another name, and \
+             say `remove: {{ {name}: drain }}` for this one"
+        ));
+    }
+    Ok(Some(format!("{name} switches from {old} to {new}: {}", now.options.switching())))
 }
 
 /// Reads what the components' certificate files hold now. A file that can't be read counts as empty: who opens it complains.

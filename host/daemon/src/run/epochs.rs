@@ -84,6 +84,21 @@ impl Epoch {
     }
 }
 
+/// A configuration without its plugins, as sinks keep it while they leave the place that it names.
+pub fn pack(files: &Files) -> Result<Vec<u8>, RunError> {
+    let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
+    let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins: BTreeMap::new() };
+    Ok(serde_json::to_vec(&manifest)?)
+}
+
+/// Reads what [`pack`] wrote; why it can't be read, in a sentence.
+pub fn unpack(packed: &[u8]) -> Result<Config, String> {
+    let manifest: Manifest = serde_json::from_slice(packed).map_err(|error| error.to_string())?;
+    let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
+    let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
+    loaded.config.ok_or_else(|| crate::diagnostics::text(&loaded.complaints, &loaded.files))
+}
+
 /// The id of the epoch that a configuration with these plugins is. Addresses and credentials don't belong to it.
 fn id_of(config: &Config, bytes: &PluginBytes) -> Result<EpochId, RunError> {
     let inputs: BTreeMap<&String, _> = config.sinks.iter().map(|(name, sink)| (name, &sink.inputs)).collect();

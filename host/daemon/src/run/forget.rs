@@ -17,7 +17,7 @@ impl Running {
             ));
         }
         // Made first: what can't be opened again is not ended.
-        let anew = self.ground.sink(&self.config, name).map_err(|error| error.to_string())?;
+        let anew = self.ground.sink(&self.config, name, self.ground.packed()).map_err(|error| error.to_string())?;
         let id = SinkId::new(name);
         let mut positions = 0;
         for engine in

@@ -10,7 +10,7 @@ use event_listener::Event;
 use sawlog_core::engine::{Engine, Parts, Route};
 use sawlog_core::journal::Journal;
 use sawlog_core::moving::{NothingToRescue, guard};
-use sawlog_core::ports::{Clock, Ownership};
+use sawlog_core::ports::{Clock, FormerSinks, Ownership};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_kafka::PartitionRef;
@@ -147,19 +147,33 @@ fn open_sinks(
         .collect();
     let owner = hash("sawlog.moving", &[group_id.as_bytes(), group.name.as_bytes(), place.to_string().as_bytes()]);
     let ownership: Arc<dyn Ownership> = store.clone();
+    let packed = Arc::new(super::epochs::pack(&plan.files)?);
+    let former: Arc<dyn FormerSinks> = {
+        let (group_id, place, ownership) = (group_id.clone(), place.clone(), ownership.clone());
+        let (data_dir, memory) = (group.base.data_dir.clone(), group.base.memory.clone());
+        let open = move |name: &str, sink: &crate::config::validated::Sink| {
+            let port = sinks::open_moving(name, sink, &group_id, &place, &data_dir, &memory.sink(name))?;
+            Ok(guard(port, &ownership))
+        };
+        Arc::new(sinks::Former { open })
+    };
     let mut made = BTreeMap::new();
     for id in names {
         let sink = &config.sinks[id.as_str()];
         let shares = group.base.memory.sink(id.as_str());
         let port = sinks::open_moving(id.as_str(), sink, group_id, place, &group.base.data_dir, &shares)?;
-        let identity =
-            SinkIdentity { directory: super::parts::hex(&owner[..16]), sink_epoch: super::parts::sink_epoch(sink)? };
+        let identity = SinkIdentity {
+            directory: super::parts::hex(&owner[..16]),
+            sink_epoch: super::parts::sink_epoch(sink)?,
+            config: packed.clone(),
+        };
         let one = Sink::new(
             id.clone(),
             guard(port, &ownership),
             sinks::limits(&shares),
             sinks::tuning(sink),
             identity,
+            former.clone(),
             journal.clone(),
             clock.clone(),
             sink.dead_letter.as_ref().and_then(|to| letters.get(to)).cloned(),

@@ -13,7 +13,7 @@ use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
 use sawlog_core::journal::{Journal, OpenError};
 use sawlog_core::pace::CatchUp;
-use sawlog_core::ports::{Clock, JournalError};
+use sawlog_core::ports::{Clock, FormerSinks, JournalError};
 use sawlog_core::reload::{Removal, Wanted};
 use sawlog_core::shared::{Common, Tuning};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
@@ -25,7 +25,7 @@ use sawlog_sources::http::HttpIntake;
 use thiserror::Error;
 
 use super::changes::{self, Certificates};
-use super::epochs::{Epoch, Epochs};
+use super::epochs::{self, Epoch, Epochs};
 use super::figures::Figures;
 use super::former;
 use super::memory::Memory;
@@ -96,6 +96,8 @@ pub(super) struct Ground {
     clock: Arc<dyn Clock>,
     memory: Arc<Memory>,
     reseated: Arc<Event>,
+    /// The configuration that runs, packed for its sinks.
+    packed: Mutex<Arc<Vec<u8>>>,
     /// The ways to the sinks that take dead letters.
     letters: Mutex<BTreeMap<String, Arc<DeadLetters>>>,
 }
@@ -106,19 +108,45 @@ impl Ground {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
     }
 
-    /// All sinks of a configuration, and those of former ones that still owe.
-    fn sinks(&self, former: &former::Former, config: &Config) -> Result<BTreeMap<SinkId, Arc<Sink>>, RunError> {
-        let named = config.sinks.keys().map(|name| (name.clone(), config));
-        let all = named.chain(former::sinks(&self.journal, former, config));
-        all.map(|(name, config)| Ok((SinkId::new(&name), self.sink(config, &name)?))).collect()
+    /// From now on this configuration runs.
+    pub(super) fn take(&self, packed: Arc<Vec<u8>>) {
+        *self.packed.lock().unwrap_or_else(PoisonError::into_inner) = packed;
     }
 
-    /// The sink `name` of `config`, which has not begun.
-    pub(super) fn sink(&self, config: &Config, name: &str) -> Result<Arc<Sink>, RunError> {
+    /// The configuration that runs, as its sinks keep it.
+    pub(super) fn packed(&self) -> Arc<Vec<u8>> {
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the places that sinks leave.
+    fn former(&self, data_dir: &Path) -> Arc<dyn FormerSinks> {
+        let (agent, data_dir, memory) = (self.agent.clone(), data_dir.to_owned(), self.memory.clone());
+        let open = move |name: &str, sink: &config::validated::Sink| {
+            sinks::open(name, sink, &agent, &data_dir, &memory.sink(name))
+        };
+        Arc::new(sinks::Former { open })
+    }
+
+    /// All sinks of a configuration, and those of former ones that still owe.
+    fn sinks(&self, former: &former::Former, config: &Config) -> Result<BTreeMap<SinkId, Arc<Sink>>, RunError> {
+        let named = config.sinks.keys().map(|name| (name.clone(), config, self.packed()));
+        // What drains stays where it is: the configuration that led there is kept already.
+        let draining = former::sinks(&self.journal, former, config).into_iter();
+        let draining = draining.map(|(name, config)| (name, config, Arc::default()));
+        let made = named.chain(draining).map(|(name, config, packed)| {
+            let sink = self.sink(config, &name, packed)?;
+            Ok((SinkId::new(&name), sink))
+        });
+        made.collect()
+    }
+
+    /// The sink `name` of `config`, which has not begun; `packed` is what leads to its place again, see [`epochs::pack`].
+    pub(super) fn sink(&self, config: &Config, name: &str, packed: Arc<Vec<u8>>) -> Result<Arc<Sink>, RunError> {
         let sink = &config.sinks[name];
         let shares = self.memory.sink(name);
         let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir, &shares)?;
-        let identity = SinkIdentity { directory: hex(&self.directory.uuid()), sink_epoch: sink_epoch(sink)? };
+        let identity =
+            SinkIdentity { directory: hex(&self.directory.uuid()), sink_epoch: sink_epoch(sink)?, config: packed };
         let to = sink.dead_letter.as_ref().map(|to| self.letters(to));
         let letters = config.is_dead_letter_sink(name).then(|| self.letters(name));
         Ok(Arc::new(Sink::new(
@@ -127,6 +155,7 @@ impl Ground {
             sinks::limits(&shares),
             sinks::tuning(sink),
             identity,
+            self.former(&config.sections.data_dir),
             self.journal.clone(),
             self.clock.clone(),
             to,
@@ -206,8 +235,9 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         requests: memory.requests.clone(),
         run: options,
     };
-    let (reseated, letters) = (Arc::new(Event::new()), Mutex::default());
-    let ground = Ground { agent, directory, journal, clock, memory: memory.clone(), reseated, letters };
+    let (reseated, packed) = (Arc::new(Event::new()), Mutex::new(Arc::new(epochs::pack(&files)?)));
+    let (memory_of_sinks, letters) = (memory.clone(), Mutex::default());
+    let ground = Ground { agent, directory, journal, clock, memory: memory_of_sinks, reseated, packed, letters };
     let sinks = ground.sinks(&former, &config)?;
     let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;

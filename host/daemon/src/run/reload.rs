@@ -13,7 +13,7 @@ use sawlog_sources::http::config::HttpSource;
 use sawlog_sources::registry::SourceOptions;
 
 use super::changes::{self, Changes};
-use super::epochs::Epoch;
+use super::epochs::{self, Epoch};
 use super::parts::{Running, plugin_bytes, wanted};
 use super::{groups, replay, sources};
 use crate::config::references::Machine;
@@ -59,7 +59,8 @@ impl Running {
         let wanted = wanted(&config, &epoch);
         // Refused here, it is refused before anything is touched; asked again when it is journalled.
         reload::decide(&self.ground.journal.state(), &wanted).map_err(|e| e.to_string())?;
-        let sinks = self.new_sinks(&config, &changes)?;
+        let packed = Arc::new(epochs::pack(&loaded.files).map_err(|e| e.to_string())?);
+        let sinks = self.new_sinks(&config, &changes, &packed)?;
         check_certificates(&config, &changes)?;
         let drained = self.groups.drain_what_goes(&config, self.grace()).await?;
         let routes = match self.new_sources(&config, &changes).await {
@@ -87,6 +88,7 @@ impl Running {
             tracing::error!(%error, "the configuration could not be kept below `data_dir`; reload it again");
         }
         self.take_sections(&config);
+        self.ground.take(packed);
         let waiting = changes::waiting(&self.started, &config.sections);
         (self.config, self.certificates, self.loaded) = (config.clone(), certificates, epoch.plugins.clone());
         self.groups.take(groups::Plan { config: config.clone(), files: loaded.files, bytes, epoch });
@@ -110,9 +112,9 @@ impl Running {
         }
     }
 
-    fn new_sinks(&self, config: &Config, changes: &Changes) -> Result<Vec<Arc<Sink>>, String> {
+    fn new_sinks(&self, config: &Config, changes: &Changes, packed: &Arc<Vec<u8>>) -> Result<Vec<Arc<Sink>>, String> {
         let added = config.sinks.keys().filter(|name| !self.config.sinks.contains_key(*name));
-        let made = added.chain(&changes.sinks).map(|name| self.ground.sink(config, name));
+        let made = added.chain(&changes.sinks).map(|name| self.ground.sink(config, name, packed.clone()));
         made.collect::<Result<_, _>>().map_err(|e| e.to_string())
     }
 
@@ -228,5 +230,8 @@ fn describe(old: &Config, new: &Config, changes: &Changes) -> String {
         new.sources.contains_key(name) || new.sinks.contains_key(name)
     });
     let anew: Vec<String> = changes.sources.iter().chain(&changes.sinks).cloned().collect();
-    format!("added [{}], removed [{}], begun anew [{}]", added.join(", "), removed.join(", "), anew.join(", "))
+    let done =
+        format!("added [{}], removed [{}], begun anew [{}]", added.join(", "), removed.join(", "), anew.join(", "));
+    let switches = changes.switches.iter().map(|switch| format!("; {switch}"));
+    std::iter::once(done).chain(switches).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sawlog_core::SinkId;
 use sawlog_core::budget::Budget;
-use sawlog_core::ports::SinkPort;
+use sawlog_core::ports::{FormerSinks, SinkPort};
 use sawlog_core::sink::{IntakeLimits, SinkTuning};
 use sawlog_kafka::PartitionRef;
 use sawlog_settings::checked::NameTemplate;
@@ -18,8 +18,8 @@ use sawlog_sinks::object::Owner;
 use sawlog_sinks::registry::SinkOptions;
 use sawlog_sinks::{blackhole, console, file, hdfs, kafka, s3};
 
-use super::RunError;
 use super::memory::SinkShares;
+use super::{RunError, epochs};
 use crate::config::validated::Sink;
 
 /// Batches that a sink may have taken and not sealed: small ones cost more than their bytes.
@@ -79,6 +79,23 @@ pub fn open_moving(
             .map_err(|e| RunError::Component { name: name.to_owned(), reason: format!("{path}: {e}") })?;
     }
     open(&format!("{name}.{place}"), &sink, group, data_dir, shares)
+}
+
+/// Sinks as former configurations had them.
+pub struct Former<Open> {
+    /// Opens a sink of a configuration.
+    pub open: Open,
+}
+
+impl<Open> FormerSinks for Former<Open>
+where
+    Open: Fn(&str, &Sink) -> Result<SinkPort, RunError> + Send + Sync,
+{
+    fn open(&self, id: &SinkId, packed: &[u8]) -> Result<SinkPort, String> {
+        let config = epochs::unpack(packed)?;
+        let sink = config.sinks.get(id.as_str()).ok_or_else(|| "its configuration names no such sink".to_owned())?;
+        (self.open)(id.as_str(), sink).map_err(|error| error.to_string())
+    }
 }
 
 /// How much a sink takes before it is full.

@@ -31,6 +31,10 @@ impl DescribeSink for BlackholeSink {
         Vec::new()
     }
 
+    fn place(&self) -> String {
+        "nowhere".to_owned()
+    }
+
     fn ordering(&self) -> &'static str {
         "none"
     }

@@ -59,6 +59,10 @@ impl DescribeSink for ConsoleSink {
         Vec::new()
     }
 
+    fn place(&self) -> String {
+        "the console".to_owned()
+    }
+
     fn ordering(&self) -> &'static str {
         "per source partition"
     }

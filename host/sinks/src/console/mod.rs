@@ -73,6 +73,10 @@ fn escape(text: &str, out: &mut Vec<u8>) {
 
 #[async_trait]
 impl AppendFile for Console {
+    async fn place(&self) -> Result<String, SinkError> {
+        Ok("the console".to_owned())
+    }
+
     async fn recover(&self, _: Option<(u64, u64)>) -> Result<(u64, u64), SinkError> {
         Ok((0, 0))
     }

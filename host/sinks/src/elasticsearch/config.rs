@@ -116,6 +116,12 @@ fn request_timeout() -> Period {
 }
 
 impl ElasticsearchSink {
+    /// The indexes that it writes to, and how documents get there.
+    pub(super) fn indexes(&self) -> String {
+        let rest = (self.target, self.id, &self.event_time_bounds, self.indexes_max);
+        format!("index {} ({})", self.index.as_str(), crate::place::digest(&rest))
+    }
+
     /// Why a repeat would be seen, and how to mend it; `None` where ids are deterministic and indexes concrete.
     fn repeats_show(&self) -> Option<&'static str> {
         match (self.target, self.id) {
@@ -179,6 +185,10 @@ impl DescribeSink for ElasticsearchSink {
 
     fn readers(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn place(&self) -> String {
+        format!("{} at {}", self.indexes(), self.endpoints.join(", "))
     }
 
     fn ordering(&self) -> &'static str {

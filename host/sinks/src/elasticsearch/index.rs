@@ -56,6 +56,14 @@ fn check(name: &str) -> Option<&'static str> {
     (!name.bytes().all(allowed)).then_some("it holds lower case letters, digits and . - _ + @ only")
 }
 
+/// The id of the cluster that answered; `None` where it does not say.
+pub fn cluster(answer: &Answer) -> Option<String> {
+    let body: Value = serde_json::from_slice(&answer.body).ok()?;
+    // Servers without a cluster yet call it `_na_`.
+    let id = body.get("cluster_uuid")?.as_str().filter(|id| *id != "_na_")?;
+    (answer.status == 200).then(|| id.to_owned())
+}
+
 /// What stands behind a name.
 #[derive(PartialEq, Eq, Debug)]
 pub enum IndexState {

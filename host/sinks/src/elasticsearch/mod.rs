@@ -55,6 +55,8 @@ pub struct ElasticsearchDocuments {
     /// Indexes that were seen to be concrete and durable.
     verified: Mutex<BTreeSet<String>>,
     exactly_once: bool,
+    /// The indexes that it writes to, and its addresses, as people name them.
+    place: (String, String),
     /// What the server or a proxy before it takes, bytes; learnt from 413.
     request_bytes_max: AtomicUsize,
     activity: Arc<Activity>,
@@ -80,6 +82,7 @@ impl ElasticsearchDocuments {
             encoder: Mutex::new(Encoder::new(names, agent, provenance, with_ids)),
             verified: Mutex::default(),
             exactly_once,
+            place: (options.indexes(), options.endpoints.join(", ")),
             request_bytes_max: AtomicUsize::new(usize::MAX),
             activity,
         })
@@ -173,6 +176,19 @@ fn halves(range: Range<usize>) -> [Range<usize>; 2] {
 
 #[async_trait]
 impl DocumentStore for ElasticsearchDocuments {
+    /// Which cluster it is, it tells those who may ask; for others its addresses stand for it.
+    async fn place(&self) -> Result<String, SinkError> {
+        let (indexes, addresses) = &self.place;
+        let answer = self.client.get("", &[]).await?;
+        if matches!(answer.status, 429 | 500..) {
+            return Err(SinkError::Unavailable(read_error(&answer).words));
+        }
+        Ok(match index::cluster(&answer) {
+            Some(cluster) => format!("{indexes} of Elasticsearch cluster {cluster}"),
+            None => format!("{indexes} at {addresses}"),
+        })
+    }
+
     async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
         let documents = self.encode(items)?;
         self.verify(documents.indexes()).await?;

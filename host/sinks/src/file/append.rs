@@ -43,6 +43,8 @@ pub struct AppendOptions {
     pub roll_age: Duration,
     /// Most bytes of all files of this sink together; what comes then waits.
     pub total_bytes_max: Option<u64>,
+    /// The target, as people name it.
+    pub place: String,
 }
 
 /// The file.
@@ -99,6 +101,10 @@ impl AppendedFile {
 
 #[async_trait]
 impl AppendFile for AppendedFile {
+    async fn place(&self) -> Result<String, SinkError> {
+        Ok(self.inner.options.place.clone())
+    }
+
     async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError> {
         self.on_disk(move |inner| inner.recover(state)).await
     }

@@ -121,6 +121,10 @@ impl DescribeSink for FileSink {
         }
     }
 
+    fn place(&self) -> String {
+        crate::place::objects(self.path.as_str(), self.format, &self.columns)
+    }
+
     fn ordering(&self) -> &'static str {
         "per source partition within a file"
     }

@@ -14,7 +14,7 @@ pub use written::{Unreadable, Written};
 use crate::object::{Blobs, Encoding, Keys, Lake, OpenError, Owner, below};
 use config::FileSink;
 use sawlog_core::ports::SinkPort;
-use sawlog_settings::component::{Provenance, SinkCommon};
+use sawlog_settings::component::{DescribeSink as _, Provenance, SinkCommon};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub fn open(options: &FileSink, common: &SinkCommon, owner: &Owner) -> Result<Si
         let keys = Keys::new(&owner.agent, &owner.sink, extension);
         let folder = Folder::new(on_disk(options.root(), owner), &keys);
         let stage = owner.stage(template, options.paths_max, new_encoder, options.stage_memory.as_bytes());
-        return Ok(SinkPort::Objects(Arc::new(Lake::new(folder, keys, stage))));
+        return Ok(SinkPort::Objects(Arc::new(Lake::new(folder, keys, stage, options.place()))));
     }
     let folder = || AppendTarget::Folder(on_disk(&options.path, owner));
     Ok(SinkPort::Append(Arc::new(AppendedFile::new(AppendOptions {
@@ -40,6 +40,7 @@ pub fn open(options: &FileSink, common: &SinkCommon, owner: &Owner) -> Result<Si
         roll_bytes: options.roll.size.as_bytes(),
         roll_age: options.roll.age.as_duration(),
         total_bytes_max: options.max_size.map(|size| size.as_bytes()),
+        place: options.place(),
     }))))
 }
 

@@ -104,6 +104,11 @@ impl DescribeSink for HdfsSink {
         vec!["skip names that begin with `_` (Hive, Spark and Trino do)".to_owned()]
     }
 
+    fn place(&self) -> String {
+        let (url, path) = (self.url.trim_end_matches('/'), self.path.as_str());
+        crate::place::objects(&format!("{url}{path}"), self.format, &self.columns)
+    }
+
     fn ordering(&self) -> &'static str {
         "per source partition within a file"
     }

@@ -9,7 +9,7 @@ pub use cluster::{Cluster, ClusterError, HdfsOptions};
 use crate::object::{Blobs, Encoding, Keys, Lake, OpenError, Owner, below};
 use config::HdfsSink;
 use sawlog_core::ports::SinkPort;
-use sawlog_settings::component::{Provenance, SinkCommon};
+use sawlog_settings::component::{DescribeSink as _, Provenance, SinkCommon};
 use std::sync::Arc;
 
 /// The sink that `options` describe. Opens no connection yet.
@@ -24,7 +24,7 @@ pub fn open(options: &HdfsSink, common: &SinkCommon, owner: &Owner) -> Result<Si
         new_encoder,
         options.stage_memory.as_bytes(),
     );
-    Ok(SinkPort::Objects(Arc::new(Lake::new(cluster, keys, stage))))
+    Ok(SinkPort::Objects(Arc::new(Lake::new(cluster, keys, stage, options.place()))))
 }
 
 /// The files below the sink's root. Opens no connection yet.

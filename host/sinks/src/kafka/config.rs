@@ -117,6 +117,10 @@ impl DescribeSink for KafkaSink {
         vec!["consume with isolation.level=read_committed".to_owned()]
     }
 
+    fn place(&self) -> String {
+        format!("brokers {}, cursors in {}", self.brokers.join(", "), self.cursor_topic)
+    }
+
     fn ordering(&self) -> &'static str {
         "per source partition and message key"
     }

@@ -86,6 +86,10 @@ pub fn connection(options: &KafkaSink, owner: &Owner) -> Connection {
 
 #[async_trait]
 impl TransactionLog for KafkaTransactions {
+    async fn place(&self) -> Result<String, SinkError> {
+        self.worker.run(|session| session.place()).await.map_err(|gone| SinkError::Refused(gone.to_string()))?
+    }
+
     async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
         self.worker.run(Session::recover).await.map_err(|gone| SinkError::Refused(gone.to_string()))?
     }

@@ -170,6 +170,12 @@ impl Session {
         })
     }
 
+    /// Where its cursors lie: topics belong to what is planned, brokers are addresses.
+    pub(super) fn place(&self) -> Result<String, SinkError> {
+        let cluster = self.cluster.id(ASK_TIMEOUT).map_err(Halt::from)?;
+        Ok(format!("Kafka cluster {cluster}, cursors in {}", self.settings.cursor_topic))
+    }
+
     /// Fences, commits a barrier, and reads the cursors before it.
     pub(super) fn recover(&mut self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
         self.producer = None;

@@ -14,13 +14,14 @@ pub struct Lake<B> {
     blobs: B,
     keys: Keys,
     options: Arc<StageOptions>,
+    place: String,
     prepared: OnceCell<()>,
 }
 
 impl<B: Blobs> Lake<B> {
-    /// A lake that has not looked at its store yet; it does so when recovery first lists the claims.
-    pub fn new(blobs: B, keys: Keys, options: StageOptions) -> Self {
-        Self { blobs, keys, options: Arc::new(options), prepared: OnceCell::new() }
+    /// A lake at `place`, as people name it, that has not looked at its store yet; it does so when recovery first lists the claims.
+    pub fn new(blobs: B, keys: Keys, options: StageOptions, place: String) -> Self {
+        Self { blobs, keys, options: Arc::new(options), place, prepared: OnceCell::new() }
     }
 
     /// The store below.
@@ -35,6 +36,10 @@ impl<B: Blobs> Lake<B> {
 
 #[async_trait]
 impl<B: Blobs> ObjectStore for Lake<B> {
+    async fn place(&self) -> Result<String, SinkError> {
+        Ok(self.place.clone())
+    }
+
     fn stage(&self) -> Box<dyn Staging> {
         Box::new(Stage::new(self.options.clone()))
     }

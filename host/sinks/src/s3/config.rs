@@ -151,6 +151,10 @@ impl DescribeSink for S3Sink {
         vec!["skip names that begin with `_` (Hive, Spark and Trino do)".to_owned()]
     }
 
+    fn place(&self) -> String {
+        crate::place::objects(&format!("s3://{}/{}", self.bucket, self.prefix.as_str()), self.format, &self.columns)
+    }
+
     fn ordering(&self) -> &'static str {
         "per source partition within an object"
     }

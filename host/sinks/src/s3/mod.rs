@@ -10,7 +10,7 @@ pub use client::{ClientError, S3Options, StaticCredentials};
 use crate::object::{Blobs, Encoding, Keys, Lake, OpenError, Owner, below};
 use config::{ConditionalPut, S3Sink};
 use sawlog_core::ports::SinkPort;
-use sawlog_settings::component::{Provenance, SinkCommon};
+use sawlog_settings::component::{DescribeSink as _, Provenance, SinkCommon};
 use std::sync::Arc;
 
 /// The sink that `options` describe. Reads PEM files; opens no connection yet.
@@ -25,7 +25,7 @@ pub fn open(options: &S3Sink, common: &SinkCommon, owner: &Owner) -> Result<Sink
         new_encoder,
         options.stage_memory.as_bytes(),
     );
-    Ok(SinkPort::Objects(Arc::new(Lake::new(bucket, keys, stage))))
+    Ok(SinkPort::Objects(Arc::new(Lake::new(bucket, keys, stage, options.place()))))
 }
 
 /// The objects below the sink's root. Reads PEM files; opens no connection yet.

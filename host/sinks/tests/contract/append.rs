@@ -22,6 +22,7 @@ fn options(target: AppendTarget, format: ObjectFormat) -> AppendOptions {
         roll_bytes: 100,
         roll_age: Duration::from_secs(3600),
         total_bytes_max: None,
+        place: "here".into(),
     }
 }
 

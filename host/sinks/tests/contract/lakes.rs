@@ -29,7 +29,7 @@ pub fn lake<B: Blobs>(blobs: B, spill: &Path, memory_bytes_max: usize) -> Lake<B
         memory: Arc::new(Share::new(usize::MAX).join()),
         spill_folder: spill.to_owned(),
     };
-    Lake::new(blobs, keys(), options)
+    Lake::new(blobs, keys(), options, "here".into())
 }
 
 /// A name that no other run uses.

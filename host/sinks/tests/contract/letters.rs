@@ -23,6 +23,7 @@ async fn a_letter_names_who_refused_what_and_why() {
         roll_bytes: 1 << 20,
         roll_age: Duration::from_secs(300),
         total_bytes_max: None,
+        place: "here".into(),
     });
     file.recover(None).await.unwrap();
     let offer = offer(40, &[("fine", NEW_YEAR), ("a \"bad\" one", NEW_YEAR)]);

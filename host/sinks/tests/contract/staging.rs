@@ -128,7 +128,7 @@ async fn a_path_that_is_named_is_there_also_without_rows() {
             memory: Arc::new(Share::new(usize::MAX).join()),
             spill_folder: at.path().join("stage"),
         };
-        let lake = Lake::new(folder(&at), keys(), options);
+        let lake = Lake::new(folder(&at), keys(), options, "here".into());
         let mut staging = lake.stage();
         staging.restrict(&["hour=00".into(), "hour=01".into()]);
         staging.add(&offer(0, &[("a", NEW_YEAR)]), 0).unwrap();

@@ -61,6 +61,7 @@ fn appended(disk: &Path) -> AppendedFile {
         roll_bytes: 1 << 20,
         roll_age: Duration::from_secs(300),
         total_bytes_max: None,
+        place: "here".into(),
     })
 }
 

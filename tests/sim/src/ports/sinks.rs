@@ -38,6 +38,24 @@ fn rows_of(offer: &Offer) -> impl Iterator<Item = SimRow> + '_ {
     offer.output.iter().map(|row| row_of(offer, row))
 }
 
+/// The name of a sink's store at one of its places.
+pub fn store(sink: &str, place: usize) -> String {
+    if place == 0 { sink.to_owned() } else { format!("{sink}~{place}") }
+}
+
+/// The sink whose store this is.
+pub fn sink_of(store: &str) -> &str {
+    store.split('~').next().unwrap_or_default()
+}
+
+/// A server that is asked which one it is.
+fn named(world: &World, sink: &'static str, place: String) -> Result<String, SinkError> {
+    match world.draw_fault(sink) {
+        Fault::Down => Err(down()),
+        _ => Ok(place),
+    }
+}
+
 fn unknown() -> SinkError {
     SinkError::Unknown("simulated time-out".into())
 }
@@ -50,7 +68,7 @@ fn down() -> SinkError {
 pub fn land(world: &World, late: Late) {
     match late {
         Late::Commit(producer, epoch, rows, marks) => _ = commit(world, &producer, epoch, rows, marks),
-        Late::Documents(rows) => rows.into_iter().for_each(|row| create(world, row)),
+        Late::Documents(place, rows) => rows.into_iter().for_each(|row| create(world, place, row)),
         Late::Claim(log, number, claim) => _ = put_claim(world, &log, number, *claim),
         Late::Data(key, rows) => _ = put_data(world, key, rows),
         Late::Journal(partition, epoch, records) => _ = super::topic::commit(world, partition, epoch, records),
@@ -90,6 +108,10 @@ fn commit(world: &World, producer: &Producer, epoch: u64, rows: Vec<SimRow>, mar
 
 #[async_trait]
 impl TransactionLog for SimLog {
+    async fn place(&self) -> Result<String, SinkError> {
+        named(&self.world, "log", self.producer.cursors.clone())
+    }
+
     async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
         self.world.dawdle("log").await;
         if self.world.draw_fault("log") == Fault::Down {
@@ -155,16 +177,20 @@ impl TransactionLog for SimLog {
 // ---------------------------------------------------------------- document store
 
 /// The document store.
-pub struct SimDocuments(pub World);
+pub struct SimDocuments(pub World, pub usize);
 
-fn create(world: &World, row: SimRow) {
-    let id = (row.time / HOUR, row.generation, row.pos, row.slot, row.k);
+fn create(world: &World, place: usize, row: SimRow) {
+    let id = (place, row.time / HOUR, row.generation, row.pos, row.slot, row.k);
     world.trace(|| format!("document {:?} {} {} {} content {}", row.generation, row.pos, row.slot, row.k, row.content));
     world.get().documents.entry(id).or_insert(row);
 }
 
 #[async_trait]
 impl DocumentStore for SimDocuments {
+    async fn place(&self) -> Result<String, SinkError> {
+        named(&self.0, "documents", store("documents", self.1))
+    }
+
     async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
         self.0.dawdle("documents").await;
         let fault = self.0.draw_fault("documents");
@@ -176,10 +202,10 @@ impl DocumentStore for SimDocuments {
             Fault::Down => return Err(down()),
             Fault::Dropped | Fault::Conflict => return Err(unknown()),
             Fault::Late => {
-                self.0.get().late.push(Late::Documents(good(&rows)));
+                self.0.get().late.push(Late::Documents(self.1, good(&rows)));
                 return Err(unknown());
             }
-            Fault::Duplicated => self.0.get().late.push(Late::Documents(good(&rows))),
+            Fault::Duplicated => self.0.get().late.push(Late::Documents(self.1, good(&rows))),
             Fault::None | Fault::LostReply => {}
         }
         let mut outcomes = Vec::new();
@@ -189,7 +215,7 @@ impl DocumentStore for SimDocuments {
                 (true, _) => DocumentOutcome::Again("429".into()),
                 (false, true) => DocumentOutcome::Refused("400".into()),
                 (false, false) => {
-                    create(&self.0, row);
+                    create(&self.0, self.1, row);
                     DocumentOutcome::Done
                 }
             });
@@ -204,7 +230,7 @@ impl DocumentStore for SimDocuments {
             return Err(down());
         }
         let row = row_of(offer, &offer.output.batch.rows[row as usize]);
-        let id = (row.time / HOUR, row.generation, row.pos, row.slot, row.k);
+        let id = (self.1, row.time / HOUR, row.generation, row.pos, row.slot, row.k);
         Ok(self.0.get().documents.contains_key(&id))
     }
 }
@@ -304,11 +330,13 @@ fn put_data(world: &World, key: String, rows: Vec<SimRow>) -> PutOutcome {
     if outside.objects.contains_key(&key) {
         return PutOutcome::Exists;
     }
-    // `<log>/hour=<number>/…`: an hour that was said to be closed gets no object any more.
+    // `<log>/hour=<number>/…`: an hour that was said to be closed gets no object any more, at none of
+    // the sink's places.
     let mut parts = key.split('/');
     let (log, hour) = (parts.next().unwrap_or_default(), parts.next().and_then(|path| path.strip_prefix("hour=")));
     let end = hour.and_then(|hour| hour.parse::<i64>().ok()).map_or(i64::MAX, |hour| (hour + 1) * HOUR);
-    let closed = outside.complete.get(log).copied().unwrap_or(i64::MIN);
+    let places = outside.complete.iter().filter(|(other, _)| sink_of(other) == sink_of(log));
+    let closed = places.map(|(_, closed)| *closed).max().unwrap_or(i64::MIN);
     outside.objects.insert(key.clone(), rows);
     drop(outside);
     if end <= closed {
@@ -328,6 +356,10 @@ impl SimObjects {
 
 #[async_trait]
 impl ObjectStore for SimObjects {
+    async fn place(&self) -> Result<String, SinkError> {
+        Ok(self.log.clone())
+    }
+
     fn stage(&self) -> Box<dyn Staging> {
         Box::new(SimStaging::default())
     }
@@ -439,19 +471,38 @@ pub struct SimAppend {
     pub world: World,
     /// The sink's name.
     pub sink: &'static str,
+    /// Which of its places.
+    pub place: usize,
+}
+
+impl SimAppend {
+    fn store(&self) -> String {
+        store(self.sink, self.place)
+    }
 }
 
 #[async_trait]
 impl AppendFile for SimAppend {
+    async fn place(&self) -> Result<String, SinkError> {
+        Ok(self.store())
+    }
+
     async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError> {
         self.world.gate().await;
         let (number, len) = {
             let mut outside = self.world.get();
-            let (number, len) = state.unwrap_or((0, 0));
-            let present = outside.append_number.get(self.sink).copied().unwrap_or(0);
+            let present = outside.append_number.get(&self.store()).copied().unwrap_or(0);
+            // Who never was here before, or comes back, begins behind everything that is here.
+            let held = outside.appended.get(&(self.store(), present)).is_some_and(|file| !file.0.is_empty());
+            let fresh = present + u64::from(held);
+            if state.is_none() {
+                outside.append_number.insert(self.store(), fresh);
+            }
+            let (number, len) = state.unwrap_or((fresh, 0));
+            let present = outside.append_number.get(&self.store()).copied().unwrap_or(0);
             // The final name of `number` exists: the roll happened before the journal heard of it.
             let (number, len) = if present > number { (number + 1, 0) } else { (number, len) };
-            let file = outside.appended.entry((self.sink.to_owned(), number)).or_default();
+            let file = outside.appended.entry((self.store(), number)).or_default();
             file.0.truncate(len as usize);
             file.1 = len as usize;
             let is_short = file.0.len() < len as usize;
@@ -470,10 +521,10 @@ impl AppendFile for SimAppend {
         self.world.gate().await;
         let mut rows: Vec<SimRow> = offers.iter().flat_map(rows_of).collect();
         rows.extend(letters.iter().map(|l| row_of(&l.offer, &l.offer.output.batch.rows[l.row as usize])));
-        let number = self.world.get().append_number.get(self.sink).copied().unwrap_or(0);
+        let number = self.world.get().append_number.get(&self.store()).copied().unwrap_or(0);
         let torn = self.world.get().faults && self.world.rng(|r| r.hits(30));
         let keep = if torn { self.world.rng(|r| r.below(rows.len() + 1)) } else { rows.len() };
-        self.world.get().appended.entry((self.sink.to_owned(), number)).or_default().0.extend_from_slice(&rows[..keep]);
+        self.world.get().appended.entry((self.store(), number)).or_default().0.extend_from_slice(&rows[..keep]);
         if torn {
             self.world.count("torn_append");
             return Err(SinkError::Unavailable("no space left".into()));
@@ -481,7 +532,7 @@ impl AppendFile for SimAppend {
         self.world.gate().await;
         let len = {
             let mut outside = self.world.get();
-            let file = outside.appended.entry((self.sink.to_owned(), number)).or_default();
+            let file = outside.appended.entry((self.store(), number)).or_default();
             file.1 = file.0.len();
             file.1
         };
@@ -497,7 +548,7 @@ impl AppendFile for SimAppend {
         self.world.gate().await;
         let number = {
             let mut outside = self.world.get();
-            let number = outside.append_number.entry(self.sink.to_owned()).or_default();
+            let number = outside.append_number.entry(self.store()).or_default();
             *number += 1;
             *number
         };

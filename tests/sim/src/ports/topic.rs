@@ -226,7 +226,7 @@ impl JournalStore for SimTopicJournal {
     }
 
     async fn put_blob(&self, bytes: Vec<u8>) -> Result<[u8; 32], JournalError> {
-        let digest = sawlog_record::id::hash("blob", &[&bytes]);
+        let digest = *blake3::hash(&bytes).as_bytes();
         self.parts().transact(|topic| _ = topic.blobs.insert(digest, bytes)).await?;
         Ok(digest)
     }

@@ -11,25 +11,15 @@ mod foreign;
 mod hours;
 mod recover;
 mod retain;
+mod vector;
 
-use super::{Sink, Stop};
+use super::{Sink, Stop, retrying};
 use crate::claims::{Claim, KnownVector, Marks, raise};
 use crate::journal::SinkFacts;
 use crate::ports::{ObjectStore, Offer, Staging};
 use std::time::Duration;
 
-/// Calls until it succeeds, with pauses between.
-macro_rules! retrying {
-    ($sink:expr, $call:expr) => {
-        loop {
-            match $call.await {
-                Ok(value) => break value,
-                Err(error) => $sink.back_off(&error).await,
-            }
-        }
-    };
-}
-use retrying;
+pub(super) use vector::{begin_again, switch};
 
 /// One life of a claim log.
 struct ClaimLog<'a> {
@@ -58,17 +48,7 @@ struct Open {
 }
 
 pub(super) async fn run(sink: &Sink, port: &dyn ObjectStore) -> Result<(), Stop> {
-    let mut log = ClaimLog {
-        sink,
-        port,
-        next: 1,
-        passed: Marks::new(),
-        known: KnownVector::default(),
-        closed: 0,
-        published: i64::MIN,
-        oldest: (1, None),
-        carried: Vec::new(),
-    };
+    let mut log = ClaimLog::new(sink, port);
     loop {
         log.recover().await?;
         log.deliver().await?;
@@ -76,7 +56,21 @@ pub(super) async fn run(sink: &Sink, port: &dyn ObjectStore) -> Result<(), Stop>
     }
 }
 
-impl ClaimLog<'_> {
+impl<'a> ClaimLog<'a> {
+    fn new(sink: &'a Sink, port: &'a dyn ObjectStore) -> Self {
+        Self {
+            sink,
+            port,
+            next: 1,
+            passed: Marks::new(),
+            known: KnownVector::default(),
+            closed: 0,
+            published: i64::MIN,
+            oldest: (1, None),
+            carried: Vec::new(),
+        }
+    }
+
     fn pass(&mut self, claim: &Claim) {
         raise(&mut self.passed, claim.moved.iter().map(|m| (m.generation, m.to.clone())));
         if claim.switch.is_some() {

@@ -14,8 +14,17 @@ use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl ClaimLog<'_> {
-    /// Walks the claims from the larger of the hint and the newest claim's `passed`, and makes what is missing.
+    /// Learns where the log ends, and takes rows from there on.
     pub(super) async fn recover(&mut self) -> Result<(), Stop> {
+        self.walk().await?;
+        self.sink.adopt(&self.passed).await?;
+        self.sink.intake.reset(self.passed.clone(), None);
+        self.sink.succeeded();
+        Ok(())
+    }
+
+    /// Walks the claims from the larger of the hint and the newest claim's `passed`, and makes what is missing.
+    pub(super) async fn walk(&mut self) -> Result<(), Stop> {
         self.passed = self.sink.journalled();
         self.carried.clear();
         let hint = self.sink.journal.state().facts.get(&self.sink.id).and_then(|f| f.next_claim);
@@ -33,9 +42,6 @@ impl ClaimLog<'_> {
         while let Some(claim) = self.get(self.next).await {
             self.adopt(claim).await?;
         }
-        self.sink.adopt(&self.passed).await?;
-        self.sink.intake.reset(self.passed.clone(), None);
-        self.sink.succeeded();
         Ok(())
     }
 
@@ -46,8 +52,7 @@ impl ClaimLog<'_> {
             None => Ok(()),
             Some(hint) => Err(Stop(format!(
                 "sink {} lost data: claim {} was written and the newest that is there is {newest}; restore what was deleted at the \
-                 destination; where the destination was changed, change it back, or give the sink a new name and drain the old one; \
-                 or give the sink up with `remove: {{ {}: forget }}`",
+                 destination; or give the sink up with `remove: {{ {}: forget }}`",
                 self.sink.id,
                 hint - 1,
                 self.sink.id
@@ -113,18 +118,18 @@ impl ClaimLog<'_> {
     /// Has the claim's ranges fed again, exactly, and writes the keys that are missing.
     async fn make(&self, claim: &mut Claim, missing: &[(String, String)]) -> Result<(), Stop> {
         let limits = self.ends_of(claim)?;
-        let again = Limits { ends: limits.clone(), lost: claim.lost.clone() };
+        let again = Limits { ends: limits.clone(), lost: Some(claim.lost.clone()) };
         self.sink.intake.reset(self.passed.clone(), Some(again));
         let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
         let paths: Vec<String> = claim.keys.iter().map(|(path, _)| path.clone()).collect();
         open.staging.restrict(&paths);
-        while !self.reached(&limits)? || self.sink.intake.backlog().0 > 0 {
+        while !self.sink.has_reached(&limits)? || self.sink.intake.backlog().0 > 0 {
             let offered = self.sink.intake.offered();
             for offer in self.sink.intake.take(self.sink.tuning.batch_bytes_max) {
                 self.stage(&mut open, offer, claim.floor).await;
             }
             // A full intake says nothing until more of it is taken.
-            if self.reached(&limits)? || self.sink.intake.backlog().0 > 0 {
+            if self.sink.has_reached(&limits)? || self.sink.intake.backlog().0 > 0 {
                 continue;
             }
             offered.await;
@@ -180,18 +185,6 @@ impl ClaimLog<'_> {
         }
         self.put_data(open, missing).await;
         Ok(())
-    }
-
-    /// Whether the sink stands at every end; where there is nothing left to feed, nobody offers anything.
-    fn reached(&self, limits: &BTreeMap<PartitionId, Place>) -> Result<bool, Stop> {
-        let state = self.sink.journal.state();
-        for (partition, end) in limits {
-            let seat = self.sink.intake.seat(&state, *partition);
-            if seat.map_err(|e| Stop(format!("sink {}: {e}", self.sink.id)))?.is_none_or(|seat| seat.next < *end) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// Where the claim ends in each partition that it moves.

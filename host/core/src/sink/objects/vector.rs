@@ -1,0 +1,115 @@
+//! Vector claims (delivery.md §4.7): a log that goes on elsewhere begins there with every cursor, one above the newest claim that
+//! is listed. So its number is taken from whatever request of an earlier stay is still under way, and nothing below is ever looked
+//! at again.
+
+use super::{ClaimLog, retrying};
+use crate::claims::{Claim, Marks, Vector};
+use crate::journal::SinkFacts;
+use crate::mutation;
+use crate::ports::{ObjectStore, PutOutcome, SinkError};
+use crate::sink::{Sink, Stop};
+
+/// Finishes the old log and begins the new one behind it: the cursors, and what SWITCH says of the new log.
+pub(in crate::sink) async fn switch(
+    sink: &Sink,
+    old: &dyn ObjectStore,
+    new: &dyn ObjectStore,
+) -> Result<(Marks, SinkFacts), Stop> {
+    let mut log = ClaimLog::new(sink, old);
+    if mutation::on("switch_before_passed") {
+        log.passed = sink.journalled();
+    } else {
+        log.walk().await?;
+    }
+    log.publish().await;
+    sink.intake.close();
+    let mut there = ClaimLog { passed: log.passed, closed: log.closed, ..ClaimLog::new(sink, new) };
+    let (marks, facts) = there.begin().await;
+    sink.adopt(&marks).await?;
+    Ok((marks, facts))
+}
+
+/// A sink that was at this place before, under the same name: it goes on behind everything that it claimed then, with these
+/// cursors. `None` where it never was.
+pub(in crate::sink) async fn begin_again(
+    sink: &Sink,
+    port: &dyn ObjectStore,
+    marks: &Marks,
+) -> Option<(Marks, SinkFacts)> {
+    if retrying!(sink, port.list_claims()).is_empty() {
+        return None;
+    }
+    let mut log = ClaimLog { passed: marks.clone(), ..ClaimLog::new(sink, port) };
+    Some(log.begin().await)
+}
+
+impl ClaimLog<'_> {
+    async fn begin(&mut self) -> (Marks, SinkFacts) {
+        self.put_vector().await;
+        let facts = SinkFacts { next_claim: Some(self.next + 1), ..SinkFacts::default() };
+        (std::mem::take(&mut self.passed), facts)
+    }
+
+    /// Writes the vector claim; `next` is its number then. One that says the same, of an attempt whose answer was lost, is as good.
+    async fn put_vector(&mut self) {
+        loop {
+            let newest = retrying!(self.sink, self.port.list_claims()).last().copied();
+            self.next = newest.map_or(1, |newest| newest + 1);
+            if mutation::on("vector_skipped") {
+                self.next -= 1;
+                return;
+            }
+            if let Some(newest) = newest
+                && let Some(claim) = self.get(newest).await
+                && self.learns(newest, &claim)
+            {
+                self.next = newest;
+                return;
+            }
+            let claim = self.vector();
+            match self.port.put_claim(self.next, &claim).await {
+                Ok(PutOutcome::Created) => return,
+                // Perhaps it is this one: the next look tells.
+                Ok(PutOutcome::Exists) => {}
+                Ok(PutOutcome::Conflict) => {
+                    let conflict = "conflict with a concurrent request".to_owned();
+                    self.sink.back_off(&SinkError::Unavailable(conflict)).await;
+                }
+                Err(error) => self.sink.back_off(&error).await,
+            }
+        }
+    }
+
+    /// Raises what it knows to what the newest claim there says; tells whether that is a vector claim of this switch.
+    fn learns(&mut self, number: u64, claim: &Claim) -> bool {
+        self.known.learn(number, &claim.vector);
+        self.closed = self.closed.max(claim.closed);
+        let there = self.known.resolve(&claim.vector).unwrap_or_default();
+        let is_mine = claim.switch.is_some() && claim.directory == self.sink.facts.directory;
+        if is_mine && mutation::on("stale_vector_taken") {
+            self.passed = there;
+            return true;
+        }
+        self.sink.raise_known(&mut self.passed, there.clone());
+        is_mine && there == self.passed
+    }
+
+    fn vector(&self) -> Claim {
+        Claim {
+            directory: self.sink.facts.directory.clone(),
+            attempt: format!("{:016x}", self.sink.clock.nonce()),
+            sink_epoch: self.sink.facts.sink_epoch.clone(),
+            moved: Vec::new(),
+            lost: Vec::new(),
+            plans: Vec::new(),
+            verdicts: Vec::new(),
+            keys: Vec::new(),
+            passed: self.next,
+            vector: Vector { since: None, marks: self.passed.iter().map(|(g, mark)| (*g, mark.clone())).collect() },
+            closed: self.closed,
+            floor: self.closed,
+            written: self.sink.clock.now(),
+            switch: Some(self.sink.facts.sink_epoch.clone()),
+        }
+    }
+}
