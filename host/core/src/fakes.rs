@@ -3,8 +3,8 @@
 use crate::input::Inputs;
 use crate::journal::Journal;
 use crate::ports::{
-    Chain, Chains, Clock, JournalError, JournalStore, Journalled, ReadError, ReadLimits, RescueQueue, SinkPort, Source,
-    SourceEvent,
+    Chain, Chains, Clock, FormerSinks, JournalError, JournalStore, Journalled, ReadError, ReadLimits, RescueQueue,
+    SinkPort, Source, SourceEvent,
 };
 use crate::sink::{IntakeLimits, Sink, SinkIdentity, SinkTuning};
 use crate::{EpochId, SinkId, SourceId};
@@ -105,6 +105,12 @@ impl RescueQueue for Nothing {
     async fn release(&self, _: Generation) {}
 }
 
+impl FormerSinks for Nothing {
+    fn open(&self, sink: &SinkId, _: &[u8]) -> Result<SinkPort, String> {
+        Err(format!("{sink} was nowhere else"))
+    }
+}
+
 impl Chains for Nothing {
     fn chain(&self, _: EpochId, _: &SourceId) -> Option<Arc<dyn Chain>> {
         None
@@ -122,5 +128,6 @@ pub(crate) fn sink(name: &str, port: SinkPort, journal: &Arc<Journal>, clock: &A
     let (tuning, facts) = (SinkTuning::default(), SinkIdentity::default());
     let (journal, clock) = (journal.clone(), clock.clone());
     let reseated = Arc::new(Event::new());
-    Arc::new(Sink::new(SinkId::new(name), port, limits, tuning, facts, journal, clock, None, None, reseated))
+    let (id, former) = (SinkId::new(name), Arc::new(Nothing));
+    Arc::new(Sink::new(id, port, limits, tuning, facts, former, journal, clock, None, None, reseated))
 }

@@ -211,6 +211,9 @@ mod tests {
 
     #[async_trait]
     impl DocumentStore for Unused {
+        async fn place(&self) -> Result<String, SinkError> {
+            Ok("here".to_owned())
+        }
         async fn create(&self, _: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
             Ok(Vec::new())
         }

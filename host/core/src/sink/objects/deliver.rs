@@ -193,6 +193,9 @@ mod tests {
 
     #[async_trait]
     impl ObjectStore for Hiding {
+        async fn place(&self) -> Result<String, SinkError> {
+            Ok("here".to_owned())
+        }
         fn stage(&self) -> Box<dyn Staging> {
             unreachable!("nothing is staged")
         }
