@@ -6,6 +6,7 @@ mod exec;
 mod moving;
 mod narrow;
 mod oracle;
+mod places;
 mod plugin;
 mod ports;
 mod rng;

@@ -4,19 +4,19 @@
 use crate::exec::{End, Executor, Spawned};
 use crate::narrow;
 use crate::oracle;
+use crate::places::{SimFormer, port};
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
-use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects, store};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::tuning::{sink_limits, sink_tuning, tuning};
-use crate::world::{Producer, SimFile, SimRecord, World};
+use crate::world::{SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
 use sawlog_core::budget::Budget;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner};
 use sawlog_core::journal::Journal;
-use sawlog_core::ports::{Clock, FormerSinks, SinkPort};
+use sawlog_core::ports::Clock;
 use sawlog_core::reload::{Removal, Wanted};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{EpochId, SinkId, SourceId};
@@ -229,31 +229,6 @@ fn routes(world: &World, journal: &Journal, desire: &Desire) -> Vec<Route> {
         routes.push(route(world, "more", state.epoch().map(|e| e.id)));
     }
     routes
-}
-
-/// The port of a sink at one of its places.
-fn port(world: &World, sink: &str, place: usize) -> SinkPort {
-    let world = world.clone();
-    match sink {
-        "log" => {
-            let producer = Producer { id: store("log", place), cursors: store("log", place) };
-            SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
-        }
-        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, place))),
-        "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects", log: store("objects", place) })),
-        "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second", log: store("second", place) })),
-        "file" => SinkPort::Append(Arc::new(SimAppend { world, sink: "file", place })),
-        _ => SinkPort::Append(Arc::new(SimAppend { world, sink: "dead", place })),
-    }
-}
-
-/// The only thing that a configuration says of a sink here is its place.
-struct SimFormer(World);
-
-impl FormerSinks for SimFormer {
-    fn open(&self, sink: &SinkId, config: &[u8]) -> Result<SinkPort, String> {
-        Ok(port(&self.0, sink.as_str(), usize::from(config[0])))
-    }
 }
 
 fn sink(

@@ -165,6 +165,11 @@ impl Ground {
     }
 }
 
+/// The configuration of these files, as its sinks keep it.
+fn packed(files: &Files) -> Result<Mutex<Arc<Vec<u8>>>, RunError> {
+    Ok(Mutex::new(Arc::new(epochs::pack(files)?)))
+}
+
 /// What of a sink's options its claims depend on.
 pub(super) fn sink_epoch(sink: &crate::config::validated::Sink) -> Result<String, RunError> {
     Ok(hex(&sawlog_record::id::hash("sawlog.sink", &[&serde_json::to_vec(&sink.options)?])[..8]))
@@ -235,9 +240,8 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         requests: memory.requests.clone(),
         run: options,
     };
-    let (reseated, packed) = (Arc::new(Event::new()), Mutex::new(Arc::new(epochs::pack(&files)?)));
-    let (memory_of_sinks, letters) = (memory.clone(), Mutex::default());
-    let ground = Ground { agent, directory, journal, clock, memory: memory_of_sinks, reseated, packed, letters };
+    let (reseated, packed, letters) = (Arc::new(Event::new()), packed(&files)?, Mutex::default());
+    let ground = Ground { agent, directory, journal, clock, memory: memory.clone(), reseated, packed, letters };
     let sinks = ground.sinks(&former, &config)?;
     let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;

@@ -1,0 +1,32 @@
+//! The two places that each simulated sink may deliver to, and the port of a sink at each.
+
+use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects, store};
+use crate::world::{Producer, World};
+use sawlog_core::SinkId;
+use sawlog_core::ports::{FormerSinks, SinkPort};
+use std::sync::Arc;
+
+/// The port of a sink at one of its places.
+pub fn port(world: &World, sink: &str, place: usize) -> SinkPort {
+    let world = world.clone();
+    match sink {
+        "log" => {
+            let producer = Producer { id: store("log", place), cursors: store("log", place) };
+            SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
+        }
+        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, place))),
+        "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects", log: store("objects", place) })),
+        "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second", log: store("second", place) })),
+        "file" => SinkPort::Append(Arc::new(SimAppend { world, sink: "file", place })),
+        _ => SinkPort::Append(Arc::new(SimAppend { world, sink: "dead", place })),
+    }
+}
+
+/// The only thing that a configuration says of a sink here is its place.
+pub struct SimFormer(pub World);
+
+impl FormerSinks for SimFormer {
+    fn open(&self, sink: &SinkId, config: &[u8]) -> Result<SinkPort, String> {
+        Ok(port(&self.0, sink.as_str(), usize::from(config[0])))
+    }
+}
