@@ -62,6 +62,24 @@ fn every_kind_of_misbehaviour_costs_exactly_its_own_record() {
         ("nan", "bad_output"),
         ("huge", "bad_output"),
         ("swell", "bad_output"),
+        ("bad-drop", "bad_output"),
+        ("bad-fate", "bad_output"),
+        ("long-reason", "bad_output"),
+        ("twice", "bad_output"),
+        ("stray-rows", "bad_output"),
+        ("far-offsets", "bad_output"),
+        ("no-offsets", "bad_output"),
+        ("long-mask", "bad_output"),
+        ("line-break", "bad_output"),
+        ("deep-json", "bad_output"),
+        ("bad-json-number", "bad_output"),
+        ("long-name", "bad_output"),
+        ("no-name", "bad_output"),
+        ("bad-times", "bad_output"),
+        ("few-times", "bad_output"),
+        ("rename-own", "bad_output"),
+        ("remove-own", "bad_output"),
+        ("set-own", "bad_output"),
     ];
     for (word, code) in ways {
         let mut runner = Runner::new(plugin.clone(), Leniency::Usual);
@@ -71,6 +89,33 @@ fn every_kind_of_misbehaviour_costs_exactly_its_own_record() {
         assert_eq!(poison, [(1, code)], "{word}: {:?}", outcome.poison);
         let covered: u32 = outcome.parts.iter().map(|p| p.end - p.start).sum();
         assert_eq!((covered, seen(&mut runner)), (3, 5), "{word}");
+    }
+}
+
+/// What a plugin says of itself is bounded and no fault; and work just below the limit is none either.
+#[test]
+fn floods_of_lines_and_series_are_bounded_and_slow_records_are_taken() {
+    let mut runner = Runner::new(hostile(), Leniency::Usual);
+    for word in ["log-flood", "series", "slow"] {
+        assert_eq!(run(&mut runner, &["good", word, "good"]).poison, [], "{word}");
+    }
+    let told = runner.take_telemetry();
+    assert_eq!((told.lines.len(), told.counters.len(), seen(&mut runner)), (16, 100, 6));
+    assert_eq!(told.suppressed, (900 - 16) + (900 - 100));
+}
+
+#[test]
+fn a_plugin_that_fails_at_its_snapshot_keeps_its_state_and_goes_on() {
+    let component = support::component("hostile");
+    for (config_json, code) in [(r#"{"a":"shy"}"#, "trap"), (r#"{"a":"bloated"}"#, "memory")] {
+        let plugin = support::engine().load("hostile", &component, config(config_json, ALLOW)).unwrap();
+        let mut runner = Runner::new(plugin, Leniency::Usual);
+        run(&mut runner, &["good", "good"]);
+        let failure = runner.snapshot().unwrap().unwrap_err();
+        assert_eq!(failure.code(), code, "{failure:?}");
+        assert_eq!(run(&mut runner, &["good", "trap", "good"]).poison.len(), 1);
+        let flushed = format!("{:?}", runner.flush(3).unwrap().unwrap());
+        assert!(flushed.contains("Integer(4)"), "{config_json}: {flushed}");
     }
 }
 
@@ -119,7 +164,10 @@ fn a_runner_goes_on_from_a_snapshot_and_a_refused_one_stops_it() {
     let stubborn = support::engine().load("hostile", &component, config(r#"{"a":"stubborn"}"#, ALLOW)).unwrap();
     let refused = Runner::restored(stubborn.clone(), Leniency::Usual, state.clone()).unwrap_err();
     assert!(matches!(refused, RunError::Restore(CallFailure::Rejected(_))), "{refused}");
-    assert!(Runner::upgraded(stubborn, Leniency::Usual, 0, state).is_err());
+    assert!(Runner::upgraded(stubborn, Leniency::Usual, 0, state.clone()).is_err());
+    let fragile = support::engine().load("hostile", &component, config(r#"{"a":"fragile"}"#, ALLOW)).unwrap();
+    let refused = Runner::restored(fragile, Leniency::Usual, state).unwrap_err();
+    assert!(matches!(refused, RunError::Restore(CallFailure::Trap(_))), "{refused}");
 }
 
 #[test]

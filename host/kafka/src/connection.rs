@@ -1,9 +1,9 @@
 //! How a cluster is reached, as librdkafka settings. It opens nothing.
 
-use crate::{ClientError, Trouble};
+use crate::ClientError;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use sawlog_settings::connection::{Sasl, SaslMechanism, TlsClient};
+use sawlog_settings::connection::{Sasl, TlsClient};
 
 /// How a cluster is reached.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -54,7 +54,6 @@ impl Connection {
             .set("allow.auto.create.topics", "false")
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "5000");
-        self.refuse_what_was_not_built()?;
         let security = match (&self.tls, &self.sasl) {
             (None, None) => "plaintext",
             (None, Some(_)) => "sasl_plaintext",
@@ -75,14 +74,5 @@ impl Connection {
             }
         }
         Ok(settings)
-    }
-
-    fn refuse_what_was_not_built(&self) -> Result<(), ClientError> {
-        let scram = self.sasl.as_ref().is_some_and(|sasl| sasl.mechanism != SaslMechanism::Plain);
-        if cfg!(feature = "kafka-tls") || (self.tls.is_none() && !scram) {
-            return Ok(());
-        }
-        let reason = "this build has neither TLS nor SCRAM for Kafka; use a build with the feature `kafka-tls`";
-        Err(ClientError::new("connection to kafka", Trouble::Refused, reason))
     }
 }

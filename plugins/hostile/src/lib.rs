@@ -3,7 +3,7 @@
 
 use sawlog_plugin::bindings::types::{Column, Edit, Update};
 use sawlog_plugin::{
-    Batch, Config, Edits, Emitted, FieldValue, LogRecord, Registration, Row, Stateful, Transform, host,
+    Batch, Config, Edits, Emitted, Fate, FieldValue, LogRecord, Registration, Row, Stateful, Transform, host,
 };
 
 /// The plugin.
@@ -17,6 +17,12 @@ pub struct Hostile {
     batchy: bool,
     /// Forgets in its snapshots what it has seen.
     forgetful: bool,
+    /// Traps when it is asked for a snapshot.
+    shy: bool,
+    /// Gives snapshots of more memory than it may have.
+    bloated: bool,
+    /// Traps when it is restored.
+    fragile: bool,
     hoard: Vec<Vec<u8>>,
 }
 
@@ -62,6 +68,12 @@ impl Hostile {
                 edits.add(row.index(), 0, record(&[("wasi", FieldValue::Text(text))]));
             }
             "reject" => return Err("as asked".into()),
+            // Sixteen lines a call are kept, a hundred series; the rest is counted.
+            "log-flood" => (0..900).for_each(|line| host::log(host::Level::Error, &format!("line {line}"))),
+            "series" => (0..900).for_each(|series| host::count(&format!("series {series}"), 1)),
+            "slow" => drop(std::hint::black_box((0..400_000u64).fold(1, |a: u64, b| std::hint::black_box(a ^ b)))),
+            "bad-drop" => edits.decide(row.index(), Fate::Drop(9)),
+            "bad-fate" => edits.decide(row.index(), Fate::Route(9)),
             "bad-offsets" => garbage.push(update(index, "x", |c| c.offsets = vec![0, 4])),
             "falling-offsets" => garbage.push(update(index, "x", |c| c.offsets = vec![5, 5])),
             "bad-utf8" => garbage.push(update(index, "x", |c| c.data[0] = 0xff)),
@@ -69,6 +81,31 @@ impl Hostile {
             "bad-record" => garbage.push(update(index, "$record", |c| *c = column(&["[1]"]))),
             "read-only" => garbage.push(update(index, "$rid", |_| {})),
             "bad-row" => garbage.push(update(u32::MAX, "x", |_| {})),
+            "twice" => garbage.push(update(index, "x", |c| *c = column(&["a", "b"]))),
+            "stray-rows" => garbage.push(Edit::Update(Update {
+                field: "x".into(),
+                rows: vec![index, index],
+                values: column(&["a", "b"]),
+            })),
+            "far-offsets" => garbage.push(update(index, "x", |c| c.offsets = vec![0, u32::MAX])),
+            "no-offsets" => garbage.push(update(index, "x", |c| c.offsets.clear())),
+            "long-mask" => garbage.push(update(index, "x", |c| c.present = vec![1, 1])),
+            "line-break" => garbage.push(update(index, "x", |c| (*c, c.json) = (column(&["[1,\n2]"]), vec![1]))),
+            "deep-json" => garbage.push(update(index, "x", |c| {
+                *c = column(&[&("[".repeat(50_000) + &"]".repeat(50_000))]);
+                c.json = vec![1];
+            })),
+            "long-name" => garbage.push(update(index, &"x".repeat(1 << 20), |_| {})),
+            "no-name" => garbage.push(update(index, "", |_| {})),
+            "bad-times" => edits.set_times(vec![u32::MAX], vec![0]),
+            "few-times" => edits.set_times(vec![index], Vec::new()),
+            "rename-own" => edits.rename("do", "$rid"),
+            "remove-own" => edits.remove("$rid"),
+            "set-own" => edits.set_all("$source", "mine"),
+            "long-reason" => edits.decide(row.index(), Fate::Dead("x".repeat(1 << 20))),
+            "bad-json-number" => {
+                edits.add(row.index(), 0, record(&[("n", FieldValue::Json("1e".into()))]));
+            }
             "bad-path" => garbage.push(update(index, "a..b", |_| {})),
             "bad-parent" => edits.add(u32::MAX as usize, 0, record(&[])),
             "bad-route" => edits.add(row.index(), 9, record(&[])),
@@ -113,6 +150,9 @@ impl Transform for Hostile {
             sleepy: has("sleepy"),
             batchy: has("batchy"),
             forgetful: has("forgetful"),
+            shy: has("shy"),
+            bloated: has("bloated"),
+            fragile: has("fragile"),
             hoard: Vec::new(),
         };
         Ok((plugin, registration))
@@ -140,11 +180,16 @@ impl Transform for Hostile {
 
 impl Stateful for Hostile {
     fn snapshot(&self) -> Vec<u8> {
+        assert!(!self.shy, "as asked");
+        if self.bloated {
+            return vec![1; 64 << 20];
+        }
         let seen = if self.forgetful { 0 } else { self.seen };
         seen.to_le_bytes().to_vec()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), String> {
+        assert!(!self.fragile, "as asked");
         if self.stubborn {
             return Err("as asked".into());
         }

@@ -1,6 +1,7 @@
-//! A certificate for 127.0.0.1 and the authority that signed it, made once by the JDK's own `keytool`, for servers that speak TLS.
-//! They are for tests on this machine: the password of the key store is no secret.
+//! A certificate for 127.0.0.1, one for a client, and the authority that signed both, made once by the JDK's own `keytool`, for
+//! servers that speak TLS. They are for tests on this machine: the password of the key stores is no secret.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,8 +15,22 @@ pub const STORE_PASSWORD: &str = "sawlog-test";
 /// How long the certificates are good for; the cache folder keeps them.
 const DAYS: &str = "3650";
 
+/// `keytool` writes no private key as PEM, the library that it stands on does: arguments are the store, its password, the alias.
+const KEY_AS_PEM: &str = r#"
+class KeyAsPem {
+    public static void main(String[] arguments) throws Exception {
+        var password = arguments[1].toCharArray();
+        var key = java.security.KeyStore.getInstance(new java.io.File(arguments[0]), password).getKey(arguments[2], password);
+        var text = java.util.Base64.getMimeEncoder(64, "\n".getBytes()).encodeToString(key.getEncoded());
+        System.out.println("-----BEGIN PRIVATE KEY-----\n" + text + "\n-----END PRIVATE KEY-----");
+    }
+}
+"#;
+
 /// The files.
 pub struct Certificates {
+    /// The folder with all of them; a client finds `authority.pem`, `client.pem` and `client-key.pem` there.
+    pub folder: PathBuf,
     /// Key and certificate of a server on 127.0.0.1, PKCS #12.
     pub server: PathBuf,
     /// The authority's certificate, PEM.
@@ -24,8 +39,8 @@ pub struct Certificates {
 
 /// Makes them, unless the cache folder has them.
 pub fn made(java: &Java) -> Result<Certificates> {
-    let folder = provision::once("certificates-1", |new| make(java, new))?;
-    Ok(Certificates { server: folder.join("server.p12"), authority: folder.join("authority.pem") })
+    let folder = provision::once("certificates-2", |new| make(java, new))?;
+    Ok(Certificates { server: folder.join("server.p12"), authority: folder.join("authority.pem"), folder })
 }
 
 fn make(java: &Java, folder: &Path) -> Result<()> {
@@ -45,11 +60,21 @@ fn make(java: &Java, folder: &Path) -> Result<()> {
     };
     keytool("authority.p12", [pair("authority", "CN=Sawlog test authority"), words(&["-ext", "bc:c"])].concat())?;
     keytool("authority.p12", words(&["-exportcert", "-rfc", "-alias", "authority", "-file", "authority.pem"]))?;
-    keytool("server.p12", pair("server", "CN=127.0.0.1"))?;
-    keytool("server.p12", words(&["-certreq", "-alias", "server", "-file", "request.pem"]))?;
-    let sign = ["-gencert", "-alias", "authority", "-rfc", "-infile", "request.pem", "-outfile", "server.pem"];
-    let names = ["-ext", "san=ip:127.0.0.1,dns:localhost", "-ext", "eku=serverAuth", "-validity", DAYS];
-    keytool("authority.p12", words(&[&sign[..], &names[..]].concat()))?;
-    keytool("server.p12", words(&["-importcert", "-noprompt", "-alias", "authority", "-file", "authority.pem"]))?;
-    keytool("server.p12", words(&["-importcert", "-noprompt", "-alias", "server", "-file", "server.pem"]))
+    let server = ["-ext", "san=ip:127.0.0.1,dns:localhost", "-ext", "eku=serverAuth"];
+    let client = ["-ext", "eku=clientAuth"];
+    for (alias, name, names) in [("server", "CN=127.0.0.1", &server[..]), ("client", "CN=client", &client[..])] {
+        let (store, signed) = (format!("{alias}.p12"), format!("{alias}.pem"));
+        keytool(&store, pair(alias, name))?;
+        keytool(&store, words(&["-certreq", "-alias", alias, "-file", "request.pem"]))?;
+        let sign = ["-gencert", "-alias", "authority", "-rfc", "-infile", "request.pem", "-outfile", &signed];
+        keytool("authority.p12", words(&[&sign[..], names, &["-validity", DAYS]].concat()))?;
+        keytool(&store, words(&["-importcert", "-noprompt", "-alias", "authority", "-file", "authority.pem"]))?;
+        keytool(&store, words(&["-importcert", "-noprompt", "-alias", alias, "-file", &signed]))?;
+    }
+    fs::write(folder.join("KeyAsPem.java"), KEY_AS_PEM)?;
+    let mut export = Command::new(java.program("java"));
+    export.args(["KeyAsPem.java", "client.p12", STORE_PASSWORD, "client"]).current_dir(folder);
+    let output = export.output().context("cannot run java")?;
+    ensure!(output.status.success(), "the client's key: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(fs::write(folder.join("client-key.pem"), output.stdout)?)
 }

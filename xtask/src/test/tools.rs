@@ -15,7 +15,7 @@ pub struct Tool {
 }
 
 /// What compiling the workspace and the plugins needs.
-pub const FOR_RUST: [Tool; 6] = [
+pub const FOR_RUST: [Tool; 7] = [
     Tool {
         name: "rustup",
         ask: &["rustup", "--version"],
@@ -39,6 +39,12 @@ pub const FOR_RUST: [Tool; 6] = [
         ask: &["c++", "--version"],
         version_min: (0, 0),
         remedy: "Debian: apt-get install g++",
+    },
+    Tool {
+        name: "perl with its standard modules",
+        ask: &["perl", "-MFindBin", "-MIPC::Cmd", "-e", "printf '%vd', $^V"],
+        version_min: (5, 10),
+        remedy: "Debian: apt-get install perl; Kafka's TLS is compiled with it",
     },
     Tool { name: "cmake", ask: &["cmake", "--version"], version_min: (3, 10), remedy: "Debian: apt-get install cmake" },
     Tool {
