@@ -133,6 +133,11 @@ impl Journal {
         self.checked(durable.await)
     }
 
+    /// Waits until everything that was appended is durable, also what nobody waits for any more.
+    pub async fn settle(&self) -> Result<(), JournalError> {
+        self.commit(vec![Record::Together(Vec::new())]).await
+    }
+
     /// Appends records that may become durable later; for hints only.
     pub fn hint(&self, records: Vec<Record>) {
         let ((), durable) = self.append_with(false, |_, _| (records, ()));

@@ -144,3 +144,93 @@ async fn roll(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> {
     sink.journal.commit(vec![sink.cursor_record(&[], Some(facts))]).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::fakes::{self, Waiting};
+    use crate::journal::Journal;
+    use crate::ports::{JournalError, JournalStore, Journalled, SinkError, SinkPort};
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    /// A journal on a disk that syncs nothing until it is told to.
+    #[derive(Default)]
+    struct Slow(Arc<AtomicBool>);
+
+    #[async_trait]
+    impl JournalStore for Slow {
+        async fn load(&self) -> Result<Journalled, JournalError> {
+            Ok(Journalled::default())
+        }
+        fn append(&self, _: Vec<Vec<u8>>, _: bool) -> BoxFuture<'static, Result<(), JournalError>> {
+            let syncs = self.0.clone();
+            Box::pin(std::future::poll_fn(move |_| match syncs.load(Ordering::Relaxed) {
+                true => std::task::Poll::Ready(Ok(())),
+                false => std::task::Poll::Pending,
+            }))
+        }
+        fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
+            Box::pin(async { Ok(()) })
+        }
+        async fn put_blob(&self, _: Vec<u8>) -> Result<[u8; 32], JournalError> {
+            Ok([0; 32])
+        }
+        async fn get_blob(&self, _: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
+            Ok(None)
+        }
+        async fn retain_blobs(&self, _: Vec<[u8; 32]>) -> Result<(), JournalError> {
+            Ok(())
+        }
+    }
+
+    /// Notes what it is cut back to.
+    #[derive(Default)]
+    struct Cut(Mutex<Vec<Option<(u64, u64)>>>);
+
+    #[async_trait]
+    impl AppendFile for Cut {
+        async fn place(&self) -> Result<String, SinkError> {
+            Ok("here".to_owned())
+        }
+        async fn recover(&self, state: Option<(u64, u64)>) -> Result<(u64, u64), SinkError> {
+            self.0.lock().unwrap().push(state);
+            Ok(state.unwrap_or_default())
+        }
+        async fn append(&self, _: &[Offer], _: &[Letter]) -> Result<(u64, u64), SinkError> {
+            Err(SinkError::Unavailable("nothing is appended".to_owned()))
+        }
+        fn due(&self) -> bool {
+            false
+        }
+        async fn roll(&self) -> Result<(u64, u64), SinkError> {
+            Err(SinkError::Unavailable("nothing is rolled".to_owned()))
+        }
+        async fn close(&self) {}
+    }
+
+    #[test]
+    fn a_successor_touches_no_file_on_the_word_of_a_record_that_is_not_durable() {
+        let (clock, store) = (Arc::new(Waiting::default()), Slow::default());
+        let syncs = store.0.clone();
+        let journal = Journal::open(Arc::new(store), clock.clone()).now_or_never().unwrap().unwrap();
+        let (journal, port) = (Arc::new(journal), Arc::new(Cut::default()));
+        let sink = fakes::sink("file", SinkPort::Append(port.clone()), &journal, &clock);
+        // Who was there before has appended up to here, and ended while it waited for the disk.
+        let facts = SinkFacts { file: Some((0, 20)), ..SinkFacts::default() };
+        let ended = journal.commit(vec![sink.cursor_record(&[], Some(facts))]).now_or_never();
+        assert!(ended.is_none(), "it was not durable");
+
+        let mut running = Box::pin(sink.run());
+        assert!(running.as_mut().now_or_never().is_none());
+        assert!(port.0.lock().unwrap().is_empty(), "a crash now would take the record back");
+        syncs.store(true, Ordering::Relaxed);
+        assert!(running.as_mut().now_or_never().is_none());
+        assert_eq!(*port.0.lock().unwrap(), [Some((0, 20))]);
+    }
+}

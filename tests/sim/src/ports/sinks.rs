@@ -507,6 +507,7 @@ impl AppendFile for SimAppend {
             file.1 = len as usize;
             let is_short = file.0.len() < len as usize;
             drop(outside);
+            self.world.trace(|| format!("{} recovers {state:?}: {number} {len}", self.store()));
             if is_short {
                 self.world.fail(format!("file {} is shorter than journalled", self.sink));
             }
@@ -523,6 +524,7 @@ impl AppendFile for SimAppend {
         rows.extend(letters.iter().map(|l| row_of(&l.offer, &l.offer.output.batch.rows[l.row as usize])));
         let number = self.world.get().append_number.get(&self.store()).copied().unwrap_or(0);
         let torn = self.world.get().faults && self.world.rng(|r| r.hits(30));
+        self.world.trace(|| format!("{} appends to {number}: {} rows, torn {torn}", self.store(), rows.len()));
         let keep = if torn { self.world.rng(|r| r.below(rows.len() + 1)) } else { rows.len() };
         self.world.get().appended.entry((self.store(), number)).or_default().0.extend_from_slice(&rows[..keep]);
         if torn {
@@ -553,6 +555,7 @@ impl AppendFile for SimAppend {
             *number
         };
         self.world.count("roll");
+        self.world.trace(|| format!("{} rolls to {number}", self.store()));
         self.world.gate().await;
         Ok((number, 0))
     }

@@ -12,10 +12,10 @@ use crate::ports::{Applied, ChainFailure, ChainInstance, Context, Offer, ReadErr
 use crate::sink::{Feeder, Stop};
 use crate::stream::Place;
 use sawlog_record::id::{Cursor, Generation, PartitionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long a source may take to find a history again that a claim names, before it counts as lost.
+/// How long sources may take to find the histories again that a claim names, before those that are missing count as lost.
 const FIND_TIME_MAX: Duration = Duration::from_secs(60);
 /// Between two looks.
 const FIND_PAUSE: Duration = Duration::from_millis(100);
@@ -42,11 +42,16 @@ impl ClaimLog<'_> {
         let paths: Vec<String> = claim.keys.iter().map(|(path, _)| path.clone()).collect();
         open.staging.restrict(&paths);
         let mut runs: BTreeMap<PartitionId, Run<'_>> = BTreeMap::new();
+        let (until, mut gone) = (self.sink.clock.elapsed() + FIND_TIME_MAX, BTreeSet::new());
         for (partition, planned) in &claim.plans {
             let generation = planned.entry.generation();
             let Some(moved) = claim.moved.iter().find(|m| m.generation == generation) else { continue };
-            let Some(feeder) = self.find(generation).await else {
+            if gone.contains(&generation) {
+                continue;
+            }
+            let Some(feeder) = self.find(generation, until).await else {
                 self.lose(moved).await?;
+                gone.insert(generation);
                 continue;
             };
             let instances = BTreeMap::new();
@@ -56,9 +61,8 @@ impl ClaimLog<'_> {
         self.put_made(&mut open, claim, missing).await
     }
 
-    /// The source that reads `generation`, once it has found it.
-    async fn find(&self, generation: Generation) -> Option<Feeder> {
-        let until = self.sink.clock.elapsed() + FIND_TIME_MAX;
+    /// The source that reads `generation`, once it has found it; `None` where `until`, of the clock's elapsed time, passes before.
+    async fn find(&self, generation: Generation, until: Duration) -> Option<Feeder> {
         loop {
             let found = self.sink.feeders().into_values().find(|feeder| feeder.inputs.knows(generation));
             if found.is_some() || self.sink.clock.elapsed() >= until {
