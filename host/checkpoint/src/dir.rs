@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 /// The file that is locked.
 pub const LOCK_FILE: &str = "lock";
-const IDENTITY_DIR: &str = "identity";
+/// Folder of the directory's own name.
+pub(crate) const IDENTITY_DIR: &str = "identity";
 const UUID_FILE: &str = "uuid";
 
 /// A data directory that this process holds. The lock ends with the value, or with the process however it dies.

@@ -18,9 +18,9 @@ pub enum CheckpointError {
     },
     /// The journal cannot be read back; nothing was changed.
     #[error(
-        "the journal is damaged: {what}; nothing was changed. Keep a copy of the directory, then \
-         start with an empty `data_dir`: Kafka and object sinks go on from the cursors that they keep themselves; \
-         pushed records that were not delivered are lost, and other sinks may get records again"
+        "the journal is damaged: {what}; nothing was changed. Begin again with the newest backup: `sawlog checkpoint restore \
+         --from backup`, or where there is none with the cursors that Kafka and object sinks keep: `sawlog checkpoint restore \
+         --from sinks`. Either keeps the damaged journal in a folder beside, and says what it costs"
     )]
     Corrupt {
         /// Where, what was found there, what was expected.

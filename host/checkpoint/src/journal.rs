@@ -1,5 +1,6 @@
 //! The core's journal over a log and numbered checkpoints. It decides nothing about delivery.
 
+use crate::dir::IDENTITY_DIR;
 use crate::error::CheckpointError;
 use crate::reserve::Reserve;
 use crate::snapshot::Snapshot;
@@ -266,7 +267,8 @@ fn hold_while_full<T>(
 }
 
 /// Moves a damaged journal and its checkpoints out of the way, to the folder `damaged/<n>` whose name is returned, so that a
-/// new one can be opened and given a restored snapshot. Blobs stay: they prove themselves by their digest. Nothing is deleted.
+/// new one can be opened and given a restored snapshot. Blobs stay: they prove themselves by their digest. The directory's own name
+/// goes with the journal: what was claimed under it was claimed by another life. Nothing is deleted.
 pub fn set_aside(disk: &dyn Disk) -> Result<String, CheckpointError> {
     let mut number = 1;
     let target = loop {
@@ -278,8 +280,12 @@ pub fn set_aside(disk: &dyn Disk) -> Result<String, CheckpointError> {
         }
     };
     disk.create_dir(&target)?;
-    for dir in [snapshot::DIR, JOURNAL_DIR] {
-        for name in disk.list(dir)? {
+    for dir in [snapshot::DIR, JOURNAL_DIR, IDENTITY_DIR] {
+        let names = match disk.list(dir) {
+            Err(DiskError::NotFound { .. }) => continue,
+            names => names?,
+        };
+        for name in names {
             disk.rename(&format!("{dir}/{name}"), &format!("{target}/{dir}-{name}"))?;
         }
         disk.sync_dir(&target)?;

@@ -23,6 +23,7 @@
 //!
 //! The state replaces every record whose frame lies below `LSN` in the journal of that incarnation.
 
+pub mod backup;
 mod blobs;
 mod dir;
 mod error;

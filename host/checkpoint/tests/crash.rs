@@ -164,7 +164,7 @@ async fn damage_refuses_to_open_and_names_the_way_out() {
     let refused = |disk: &SimDisk| {
         let error = DiskJournal::open(Arc::new(disk.clone()), options(), Drive::Inline).err().unwrap();
         assert!(matches!(error, CheckpointError::Corrupt { .. }), "{error}");
-        assert!(error.to_string().contains("start with an empty `data_dir`"), "{error}");
+        assert!(error.to_string().contains("sawlog checkpoint restore --from"), "{error}");
     };
     let segment = "journal/0000000001-0000000000000000.seg";
     disk.flip_bit(segment, 600 * 8).unwrap();

@@ -190,7 +190,11 @@ impl Engine {
         );
         let follow = async move {
             // A failed journal is noticed by whoever runs the engine, through `Engine::failure`.
-            drop(shared.tasks.hold(shared.inputs.run(closes, &shared.tasks)).await);
+            let run = async {
+                let Some(held) = shared.tasks.until_ending(shared.held()).await else { return Ok(()) };
+                shared.inputs.run(closes, held, &shared.tasks).await
+            };
+            drop(shared.tasks.hold(run).await);
         };
         self.spawner.spawn(None, Box::pin(follow));
     }

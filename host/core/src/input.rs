@@ -2,6 +2,7 @@
 //! them, from the rescue queue. It follows the sources' events; it decides rescue and nothing else.
 
 use crate::SourceId;
+use crate::identity::Held;
 use crate::journal::{Journal, JournalState, Record};
 use crate::mutation;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
@@ -101,7 +102,10 @@ impl Inputs {
 
     /// Hands the source what the journal knows, then follows its events until the journal fails or `tasks` end: never in the
     /// middle of an event, so that what is being rescued is, if it can be read within [`RESCUE_AT_END_MAX`]. One that `closes` takes nothing new.
-    pub(crate) async fn run(&self, closes: bool, tasks: &Tasks) -> Result<(), JournalError> {
+    pub(crate) async fn run(&self, closes: bool, held: Held, tasks: &Tasks) -> Result<(), JournalError> {
+        if self.recognises() {
+            self.source.hold(held).await;
+        }
         self.restore().await;
         if closes {
             self.source.close().await;
@@ -268,6 +272,11 @@ impl Inputs {
     /// Whether the source has begun: before that nobody knows what there is to read.
     pub(crate) fn has_begun(&self) -> bool {
         self.lock().begun
+    }
+
+    /// Whether the source finds generations again by the cursors that sinks hold.
+    pub(crate) fn recognises(&self) -> bool {
+        self.source.recognises()
     }
 
     /// Whether more may still be announced of what a removed source has accepted.
@@ -440,7 +449,7 @@ mod tests {
         let source = Arc::new(Slow::default());
         let inputs = Inputs::new(id, source.clone(), Arc::new(Nothing), journal, clock);
         let tasks = Tasks::default();
-        let mut run = Box::pin(inputs.run(false, &tasks));
+        let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
         assert!(run.as_mut().now_or_never().is_none());
         assert!(!inputs.has_begun() && !inputs.knows(GONE) && inputs.partitions().0.is_empty());
         source.0.store(true, Ordering::Relaxed);
@@ -460,7 +469,7 @@ mod tests {
         journal.commit(vec![Record::Epoch(epoch)]).now_or_never().unwrap().unwrap();
         let inputs = Inputs::new(source, Arc::new(Stuck::default()), Arc::new(Nothing), journal, clock.clone());
         let tasks = Tasks::default();
-        let mut run = Box::pin(tasks.hold(inputs.run(false, &tasks)));
+        let mut run = Box::pin(tasks.hold(inputs.run(false, Held::default(), &tasks)));
         for _ in 0..1_000 {
             assert!(run.as_mut().now_or_never().is_none(), "while the source lives it is tried again");
         }

@@ -318,7 +318,8 @@ impl Lane {
                 Err(failure) => return self.judge(shared, generation, failure).await,
             }
         }
-        let mark = Mark { cursor: planned.entry.end(), ..Mark::default() };
+        let anchor = shared.inputs.anchor(generation, at.pos).await;
+        let mark = Mark { cursor: planned.entry.end(), anchor, ..Mark::default() };
         let nothing = Intook { records: 0, received: planned.time };
         let end = Place { entry: self.place.entry + 1, offset: 0 };
         self.offer(shared, partition, planned, end, (at, mark), (nothing, applied));

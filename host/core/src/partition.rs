@@ -101,7 +101,7 @@ impl Partition {
         let reseated = self.shared.reseated.listen();
         let mut freed: Vec<EventListener> = self.shared.sinks().iter().map(|s| s.intake.freed()).collect();
         let memory = self.shared.common.memory.freed();
-        self.seat_sinks()?;
+        self.seat_sinks().await?;
         let (mut went, mut later) = (false, false);
         let (mut held_up, mut free_at) = (BTreeSet::new(), None);
         self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
@@ -201,10 +201,10 @@ impl Partition {
     // ------------------------------------------------------------ who feeds whom
 
     /// Gives every sink that wants input the lane that stands where it stands, or one that begins where its state was saved.
-    fn seat_sinks(&mut self) -> Result<(), PartitionStop> {
+    async fn seat_sinks(&mut self) -> Result<(), PartitionStop> {
         self.starved = false;
         for sink in self.shared.sinks() {
-            self.starved |= !loss::pass_losses(&self.shared, self.id, &sink)?;
+            self.starved |= !loss::pass_losses(&self.shared, self.id, &sink).await?;
             let seat = {
                 let state = self.shared.journal.state();
                 sink.intake

@@ -2,6 +2,7 @@
 //! crashes before and after each. Implementations execute calls and decide nothing about delivery.
 
 use crate::claims::Claim;
+use crate::identity::Held;
 use crate::journal::Mark;
 use crate::ledger::Counts;
 use crate::pace::Pressure;
@@ -147,6 +148,13 @@ pub enum ReadError {
 pub trait Source: Send + Sync {
     /// Hands back what the journal knows: every generation with its identity and replay floor. Called once, first.
     async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>);
+    /// Whether its generations are found again by the cursors that sinks hold: then [`Source::hold`] comes before
+    /// [`Source::restore`].
+    fn recognises(&self) -> bool {
+        false
+    }
+    /// What sinks hold of generations that the journal does not know.
+    async fn hold(&self, _held: Held) {}
     /// The next event; pending while there is none. One caller at a time.
     async fn event(&self) -> SourceEvent;
     /// Consecutive records of `generation` from exactly `from`, none ending above `to`. At least one record.

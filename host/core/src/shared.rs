@@ -1,6 +1,7 @@
 //! What all lanes of one source share: journal, chains, input, sinks, clock; and the small questions that the main path asks
 //! of them.
 
+use crate::identity::Held;
 use crate::input::Inputs;
 use crate::journal::{Journal, Record, Snap};
 use crate::memory::Pool;
@@ -11,13 +12,18 @@ use crate::sink::{Feeder, Sink};
 use crate::status::Figures;
 use crate::stream::{NotAPrefix, Place, Stream};
 use crate::tasks::Tasks;
-use crate::{EpochId, SinkId, SourceId};
+use crate::{EpochId, SinkId, SourceId, mutation};
 use event_listener::Event;
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+
+/// How long sinks may take to say what they hold before a source begins without them.
+const HELD_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Between two looks.
+const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Limits and times of the main path.
 #[derive(Clone, Copy, Debug)]
@@ -274,6 +280,38 @@ impl Shared {
     /// Whether plugins of any partition hold rows back.
     pub fn is_holding(&self) -> bool {
         !self.holding.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// What sinks hold of generations that this journal does not know, for a source that is about to begin. Sinks that hold their
+    /// own cursors are waited for where the journal can't speak for them: a lost directory looks like a first start.
+    pub(crate) async fn held(&self) -> Held {
+        if !self.inputs.recognises() || mutation::on("held_ignored") {
+            return Held::default();
+        }
+        let until = self.clock.elapsed() + HELD_WAIT_MAX;
+        while self.is_anybody_silent() && self.clock.elapsed() < until {
+            self.clock.sleep(HELD_PAUSE).await;
+        }
+        let marks: Vec<_> = self.sinks().iter().filter_map(|sink| sink.held()).flatten().collect();
+        let taken = {
+            let state = self.journal.state();
+            state.generations.keys().chain(state.dropped.iter()).copied().collect()
+        };
+        let held = Held::new(marks, taken);
+        match self.is_anybody_silent() {
+            true => held.with_silent_sinks((self.clock.now() / 1_000_000_000) as u32),
+            false => held,
+        }
+    }
+
+    /// Whether a sink that this journal can't speak for has not said yet what it holds: where the journal knows nothing of the
+    /// source, or met cursors of another journal there.
+    fn is_anybody_silent(&self) -> bool {
+        let state = self.journal.state();
+        let is_known = state.generations.values().any(|g| g.source == self.inputs.id);
+        let is_foreign = |sink: &Sink| state.facts.get(&sink.id).is_some_and(|facts| facts.adopted);
+        let is_asked = |sink: &Sink| sink.holds_cursors() && (!is_known || is_foreign(sink));
+        self.sinks().iter().any(|sink| is_asked(sink) && sink.held().is_none())
     }
 
     pub(crate) fn sink(&self, id: &SinkId) -> Option<Arc<Sink>> {

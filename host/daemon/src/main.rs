@@ -5,6 +5,7 @@
 
 mod agent_id;
 mod api;
+mod backup;
 mod cli;
 mod complete;
 mod config;

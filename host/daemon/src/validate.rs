@@ -97,7 +97,14 @@ fn lost_directory(config: &Config) -> String {
     };
     let journalled: Vec<&str> =
         config.sinks.iter().filter(|(name, sink)| appended(name, sink)).map(|(name, _)| name.as_str()).collect();
-    let mut text = "files still on disk are delivered exactly once to kafka, s3, hdfs and lakes, where no other file of their source began with the same line; undelivered pushed input and the plugins' state are lost".to_owned();
+    let mut text = "files still on disk are delivered exactly once to kafka, s3, hdfs and lakes that can be reached within \
+                    30 s of the start; a copy of a file under another name than rotation gives is sent again; undelivered \
+                    pushed input and the plugins' state are lost"
+        .to_owned();
+    if config.sections.checkpoint.backup.is_some() {
+        text =
+            text.replace("and the plugins' state are lost", "and the plugins' state since the newest backup are lost");
+    }
     if !repeats.is_empty() {
         text += &format!("; {} may repeat where the index comes from the received time", repeats.join(", "));
     }

@@ -64,6 +64,14 @@ impl Bucket {
         )
     }
 
+    /// The same place for the backups of checkpoints, taken when they are asked for.
+    pub fn backup(&self) -> String {
+        let Self { endpoint, key, secret, bucket, region, prefix } = self;
+        format!(
+            "{{ type: s3, bucket: {bucket}, prefix: {prefix}, endpoint: \"{endpoint}\", region: {region}, path_style: true, every: 1h, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }} }}"
+        )
+    }
+
     /// What DuckDB finds.
     pub fn rows(&self) -> Result<Vec<u64>> {
         let Self { endpoint, key, secret, bucket, region, prefix } = self;

@@ -30,7 +30,7 @@ fn run(sink: &str, rows: impl Fn(&Path) -> Result<Vec<u64>>) -> Result<()> {
     for round in 0..LOSSES {
         let agent = Agent::start(path)?;
         feed.send(900)?;
-        std::thread::sleep(Duration::from_millis(400 + round * 350));
+        std::thread::sleep(Duration::from_millis(400 + round * 700));
         delivered_before += rows(path)?.len();
         agent.kill()?;
         std::fs::remove_dir_all(path.join("data"))?;

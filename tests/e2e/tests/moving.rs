@@ -13,7 +13,7 @@ const PARTITIONS: i32 = 4;
 fn config(agent: &str, brokers: &str, topic: &str, journal: &str, sink: &str) -> String {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     format!(
-        "version: 1\nagent: {{ id: {agent} }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:{port}\" }}\ncheckpoint: {{ interval: 2s, backup: {{ type: s3, bucket: sawlog }} }}\n\
+        "version: 1\nagent: {{ id: {agent} }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:{port}\" }}\ncheckpoint: {{ interval: 2s }}\n\
          sources:\n  orders: {{ type: kafka, brokers: [\"{brokers}\"], topics: [{topic}], group_id: {topic}, start: earliest, session_timeout: 6s, journal_topic: {journal} }}\n\
          transforms:\n  parsed: {{ type: parse, inputs: [orders], try: [json, text] }}\n\
          sinks:\n  out: {sink}\n"

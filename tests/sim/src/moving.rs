@@ -228,6 +228,8 @@ impl Group {
         let (agents, partitions) = (2 + world.rng(|r| r.below(2)), 1 + world.rng(|r| r.below(3)));
         for number in 0..partitions {
             world.get().files.push(SimFile {
+                number: number as u64,
+                unsure: false,
                 generation: Generation::derive("sim.topic", &[&[number as u8]]),
                 partition: partition_id(number),
                 source: SOURCE,

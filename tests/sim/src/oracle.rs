@@ -49,7 +49,7 @@ impl Span {
 type Placed = (usize, SimRow);
 
 /// The records that one stands for.
-fn parts(record: &Record) -> Vec<&Record> {
+pub fn parts(record: &Record) -> Vec<&Record> {
     match record {
         Record::Together(records) => records.iter().collect(),
         one => vec![one],
@@ -101,8 +101,8 @@ fn rows_of(
     let mut state = State::fresh(version_of(first.epoch, source));
     for (number, planned) in stream.iter().enumerate() {
         let (epoch, time, version) = (number_of(planned.epoch), planned.time, version_of(planned.epoch, source));
-        let row = |generation, pos, slot, k, content, refused, dead| {
-            (number, SimRow { partition, generation, pos, slot, k, content, time, refused, dead })
+        let row = |generation, pos, slot, k, content, refused, dead, origin| {
+            (number, SimRow { partition, generation, pos, slot, k, content, time, refused, dead, origin })
         };
         match planned.entry {
             Entry::Range { generation, lo, hi } => {
@@ -113,20 +113,23 @@ fn rows_of(
                 for pos in (lo..hi).step_by(RECORD_BYTES as usize) {
                     let Some(record) = file.records.get((pos / RECORD_BYTES) as usize) else { continue };
                     if d.poison.contains(&(generation, pos)) {
-                        rows.push(row(generation, pos, 0, 0, 0, false, true));
+                        rows.push(row(generation, pos, 0, 0, 0, false, true, record.value));
                         continue;
                     }
                     // Without a verdict it passed, perhaps with more fuel in a later life.
                     let passed = SimRecord { poison: false, ..*record };
                     let made = state.feed(&passed, epoch, time).unwrap_or_default();
-                    let row = |(k, content)| row(generation, pos, 0, k, content, record.refused && k == 0, false);
+                    let row = |(k, content)| {
+                        row(generation, pos, 0, k, content, record.refused && k == 0, false, record.value)
+                    };
                     rows.extend(made.into_iter().map(row));
                 }
             }
             Entry::Flush { generation, at, now, .. } => {
                 let made = state.flush(epoch, now, time);
                 rows.extend(
-                    made.into_iter().map(|(k, content)| row(generation, at.pos, at.slot + 1, k, content, false, false)),
+                    made.into_iter()
+                        .map(|(k, content)| row(generation, at.pos, at.slot + 1, k, content, false, false, 0)),
                 );
             }
             Entry::Upgrade { outcome: UpgradeOutcome::Carried, .. } => state.upgrade(version),
@@ -206,30 +209,36 @@ impl Comparison<'_> {
 /// knows the old decisions any more.
 pub fn check_once(outside: &Outside, state: &JournalState) -> Vec<String> {
     let mut failures = Vec::new();
-    let lossy: BTreeSet<PartitionId> = outside.files.iter().filter(|f| f.lossy).map(|f| f.partition).collect();
+    let archive = outside.journal.archive.iter().flat_map(parts).chain(&outside.old_losses);
+    let losses: Vec<&Record> = archive.filter(|record| matches!(record, Record::Lost { .. })).collect();
     for (sink, rows) in [("log", outside.log.clone()), ("objects", objects(outside, "objects"))] {
-        let mut seen: BTreeMap<(Generation, u64), usize> = BTreeMap::new();
+        let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.slot == 0 && row.k == 0) {
-            *seen.entry((row.generation, row.pos)).or_default() += 1;
+            *seen.entry(row.origin).or_default() += 1;
         }
-        for (record, times) in seen.iter().filter(|(_, times)| **times > 1) {
-            failures.push(format!("{sink}: {times} times {record:?} around a lost directory"));
-        }
-        // A source that was removed again is read to where it was planned.
-        let planned = |f: &SimFile| state.generations.get(&f.generation).map_or(0, |known| known.planned.pos);
-        for file in outside.files.iter().filter(|f| f.exists && !lossy.contains(&f.partition)) {
-            let refuses = |n: usize, r: &SimRecord| r.refused && refuser(n as u64 * RECORD_BYTES) == sink;
-            let good = file.records.iter().enumerate().filter(|(n, record)| !record.poison && !refuses(*n, record));
-            for pos in good
-                .map(|(n, _)| n as u64 * RECORD_BYTES)
-                .filter(|pos| *pos < planned(file))
-                .filter(|pos| !seen.contains_key(&(file.generation, *pos)))
-            {
-                failures.push(format!("{sink}: lost {:?} at {pos} around a lost directory", file.generation));
+        for file in &outside.files {
+            // A source that was removed again is read to where it was planned.
+            let planned = state.generations.get(&file.generation).map_or(0, |known| known.planned.pos);
+            for (record, pos) in file.records.iter().zip((0..).step_by(RECORD_BYTES as usize)) {
+                let times = seen.get(&record.value).copied().unwrap_or(0);
+                let refused = record.refused && refuser(pos) == sink;
+                let owed = file.exists && !record.poison && !refused && pos < planned;
+                if times > 1 && !file.unsure {
+                    failures.push(format!("{sink}: {times} times {file:?} at {pos} around a lost directory"));
+                }
+                if times == 0 && owed && !losses.iter().any(|loss| is_counted(loss, sink, file, pos)) {
+                    failures.push(format!("{sink}: lost {file:?} at {pos} around a lost directory"));
+                }
             }
         }
     }
     failures
+}
+
+/// Whether a counted loss of a sink names the record at `pos` of a file.
+fn is_counted(loss: &Record, who: &str, file: &SimFile, pos: u64) -> bool {
+    let Record::Lost { sink, generation, from, to, .. } = loss else { return false };
+    sink.as_str() == who && *generation == file.generation && from.pos <= pos && pos < to.pos
 }
 
 /// Everything that is wrong at the end of a run.

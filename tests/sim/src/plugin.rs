@@ -29,6 +29,8 @@ pub struct SimRow {
     pub refused: bool,
     /// It is a dead letter.
     pub dead: bool,
+    /// The content of the record that triggered it; 0 for a FLUSH.
+    pub origin: u64,
 }
 
 impl SimRow {

@@ -1,6 +1,7 @@
 //! One run: a world drawn from the seed, lives of the process that end in crashes, an environment that writes, rotates and
 //! removes files, breaks sinks, turns clocks and reloads the configuration; then healing, draining, and the oracle.
 
+use crate::directory::{back_up, lose_directory};
 use crate::exec::{End, Executor, Spawned};
 use crate::narrow;
 use crate::oracle;
@@ -242,9 +243,11 @@ fn sink(
     let limits = sink_limits(world);
     let drop_oldest = world.get().budgets.get(id.as_str()).copied();
     let port = port(world, id.as_str(), place);
-    let tuning = SinkTuning { drop_oldest, ..sink_tuning() };
+    // Fewer claims than a full vector lives for: whoever deletes by number alone deletes what is needed.
+    let tuning = SinkTuning { drop_oldest, claims_kept_min: 1, ..sink_tuning() };
     let config = Arc::new(vec![place as u8]);
-    let facts = SinkIdentity { directory: "directory".into(), sink_epoch: "1".into(), config };
+    let facts =
+        SinkIdentity { directory: format!("directory {}", world.get().directory), sink_epoch: "1".into(), config };
     let feeds_letters = id.as_str() == "dead";
     Arc::new(Sink::new(
         id.clone(),
@@ -381,9 +384,12 @@ fn partition_id(number: usize) -> PartitionId {
 
 fn new_file(world: &World, partition: usize) {
     let mut outside = world.get();
-    let number = outside.files.len() as u8;
+    let number = outside.files.len() as u64;
     outside.files.push(SimFile {
-        generation: Generation::derive("sim", &[&[number]]),
+        number,
+        // Until it is opened it is nobody's.
+        generation: Generation::derive("sim", &[&number.to_le_bytes()]),
+        unsure: false,
         partition: partition_id(partition),
         source: source_of(partition),
         records: Vec::new(),
@@ -459,17 +465,6 @@ fn after_crash(world: &World) {
     }
 }
 
-/// Everything in the data directory is gone; sinks, files and the agent's id stay. What only the queue had is lost.
-fn lose_directory(world: &World) {
-    let mut outside = world.get();
-    outside.journal = Default::default();
-    outside.rescued.clear();
-    for file in outside.files.iter_mut().filter(|f| !f.exists) {
-        file.lossy = true;
-    }
-    *outside.census.entry("lost_directory").or_default() += 1;
-}
-
 /// Runs `seed`: one of five has partitions that move between agents.
 pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     sawlog_core::mutation::plant(planted);
@@ -480,8 +475,11 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let mut environment = Environment::new(&world);
     draw_budgets(&world, seed);
     let lives = 10 + world.rng(|r| r.below(6));
-    // One seed of eight loses its data directory on the way, with the agent's id kept.
-    let loses_at = seed.is_multiple_of(8).then(|| 2 + world.rng(|r| r.below(lives - 4)));
+    // One seed of eight loses its data directory, not its id; half of these late: histories then end behind the backup.
+    let has_backup = seed.is_multiple_of(16);
+    let loses_in = if has_backup { lives - 3..lives - 1 } else { 2..lives - 2 };
+    let loses_at = seed.is_multiple_of(8).then(|| loses_in.start + world.rng(|r| r.below(loses_in.len())));
+    let backs_up_at = loses_at.filter(|_| has_backup).map(|at| at - (2 + world.rng(|r| r.below(4))));
     world.get().keeps_all = loses_at.is_some();
     // With a lost directory nothing is promised where places change too.
     environment.moves = loses_at.is_none() && seed.is_multiple_of(2);
@@ -502,6 +500,9 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
         }
         drop(executor);
         after_crash(&world);
+        if backs_up_at == Some(number) {
+            back_up(&world);
+        }
         if loses_at == Some(number) {
             lose_directory(&world);
         }

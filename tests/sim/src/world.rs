@@ -28,11 +28,15 @@ pub struct SimRecord {
 /// Bytes of every simulated record.
 pub const RECORD_BYTES: u64 = 10;
 
-/// One simulated file.
-#[derive(Clone, Debug)]
+/// One simulated file. All files of a partition begin with the same line.
+#[derive(Clone)]
 pub struct SimFile {
-    /// Its generation.
+    /// Which file: its inode and birth, as it were.
+    pub number: u64,
+    /// Its generation, as it was opened last.
     pub generation: Generation,
+    /// It was opened when not all sinks had said what they hold.
+    pub unsure: bool,
     /// What it belongs to.
     pub partition: PartitionId,
     /// The source that reads it.
@@ -47,7 +51,19 @@ pub struct SimFile {
     pub lossy: bool,
 }
 
+impl std::fmt::Debug for SimFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "file {} ({:?} of {})", self.number, self.generation, self.source)
+    }
+}
+
 impl SimFile {
+    /// Hash of the bytes before `pos`, as an anchor has it; `None` where the file ends before.
+    pub fn hash_before(&self, pos: u64) -> Option<u64> {
+        let before = self.records.get(..(pos / RECORD_BYTES) as usize)?;
+        Some(before.last().map_or(0, |record| record.value))
+    }
+
     /// Position after the last record.
     pub fn end(&self) -> u64 {
         self.records.len() as u64 * RECORD_BYTES
@@ -95,6 +111,9 @@ pub struct SimTopic {
     pub archive: Vec<Record>,
 }
 
+/// Contents by their digests.
+type Blobs = BTreeMap<[u8; 32], Vec<u8>>;
+
 /// The journal's disk.
 #[derive(Default)]
 pub struct SimJournal {
@@ -135,6 +154,12 @@ pub struct Outside {
     timer_count: u64,
     /// The journal's disk.
     pub journal: SimJournal,
+    /// The data directory's own name.
+    pub directory: u64,
+    /// A copy of a checkpoint: its state, and the blobs.
+    pub backup: Option<(Vec<u8>, Blobs)>,
+    /// Counted losses of journals that were lost.
+    pub old_losses: Vec<Record>,
     /// Files.
     pub files: Vec<SimFile>,
     /// Sources of the newest configuration.
@@ -211,6 +236,9 @@ impl World {
             timers: BTreeMap::new(),
             timer_count: 0,
             journal: SimJournal::default(),
+            directory: 0,
+            backup: None,
+            old_losses: Vec::new(),
             files: Vec::new(),
             sources: BTreeSet::new(),
             file_wakers: Vec::new(),

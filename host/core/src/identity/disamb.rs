@@ -27,9 +27,10 @@ impl Disambs {
         }
     }
 
-    /// The number of the next generation with this first line; generations found together are numbered by birth time.
-    pub fn take(&mut self, first_line: [u8; 16]) -> u32 {
-        let number = self.next.get(&first_line).map_or(0, |(next, _)| *next);
+    /// The number of the next generation with this first line, not below `lowest`; generations found together are numbered by
+    /// birth time.
+    pub fn take(&mut self, first_line: [u8; 16], lowest: u32) -> u32 {
+        let number = self.next.get(&first_line).map_or(0, |(next, _)| *next).max(lowest);
         self.note(first_line, number);
         number
     }
@@ -47,10 +48,10 @@ mod tests {
     #[test]
     fn equal_first_lines_get_numbers_in_a_row_and_never_one_twice() {
         let mut disambs = Disambs::default();
-        assert_eq!([disambs.take([1; 16]), disambs.take([1; 16]), disambs.take([2; 16])], [0, 1, 0]);
+        assert_eq!([disambs.take([1; 16], 0), disambs.take([1; 16], 0), disambs.take([2; 16], 5)], [0, 1, 5]);
         disambs.note([1; 16], 7);
         disambs.note([1; 16], 3);
-        assert_eq!(disambs.take([1; 16]), 8);
+        assert_eq!(disambs.take([1; 16], 3), 8);
     }
 
     #[test]

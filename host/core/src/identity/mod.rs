@@ -9,6 +9,7 @@
 
 mod disamb;
 mod evidence;
+mod held;
 mod judge;
 #[cfg(test)]
 mod model;
@@ -17,4 +18,5 @@ mod model_world;
 
 pub use disamb::{Disambs, generation};
 pub use evidence::{Contents, Cover, Evidence, FirstLine, Grain, Tracker, hash_of};
+pub use held::{Anchor, Held, Newcomer, Recognised, file_hash};
 pub use judge::{Decision, FileId, Known, Name, Seen, WaitReason, judge};

@@ -161,7 +161,7 @@ impl Reader {
     /// A new generation, of which `spared` was consumed as part of an older one.
     fn open(&mut self, seen: &Seen, spared: &[u8]) -> usize {
         let first_line = seen.first_line.expect("only files with a first line are opened");
-        let number = self.disambs.take(first_line.hash);
+        let number = self.disambs.take(first_line.hash, 0);
         let mut tracker = Tracker::new(GRAIN, first_line);
         tracker.consume(spared);
         let generation = generation("agent", "source", first_line.hash, number);

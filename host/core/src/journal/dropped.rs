@@ -24,6 +24,11 @@ impl Dropped {
         self.known.contains(generation)
     }
 
+    /// All that are still known.
+    pub fn iter(&self) -> impl Iterator<Item = &Generation> {
+        self.known.iter()
+    }
+
     /// It is dropped; the oldest one may be forgotten for it.
     pub fn insert(&mut self, generation: Generation) {
         if self.known.insert(generation) {

@@ -3,6 +3,7 @@
 mod dropped;
 mod losses;
 pub mod record;
+mod restored;
 pub mod state;
 
 pub use dropped::{DROPPED_MAX, Dropped};

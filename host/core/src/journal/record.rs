@@ -230,17 +230,18 @@ const VERSION: u8 = 1;
 pub enum DecodeError {
     /// Written by a newer version.
     #[error(
-        "journal record has version {found}, this program reads up to {VERSION}: start a newer sawlog, or restore the checkpoint"
+        "a journal record has version {found}, this build reads version {VERSION}: \
+         run the build that wrote it, or begin again with `sawlog checkpoint restore --from backup` in an empty data_dir"
     )]
     Version {
         /// The version byte.
         found: u8,
     },
     /// Not a record at all.
-    #[error("journal record can't be read ({0}): restore the checkpoint")]
+    #[error("a journal record can't be read ({0}): `sawlog checkpoint restore --from backup`, or `--from sinks`")]
     Malformed(#[from] postcard::Error),
     /// No bytes.
-    #[error("journal record is empty: restore the checkpoint")]
+    #[error("a journal record is empty: `sawlog checkpoint restore --from backup`, or `--from sinks`")]
     Empty,
 }
 

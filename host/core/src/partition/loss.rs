@@ -39,7 +39,8 @@ impl Partition {
             let parts = self.shared.stream(self.id, |stream| parts(stream, from, to, INPUT_GONE));
             self.shared.journal.commit(parts.iter().map(|p| p.lost(&id)).collect()).await?;
             for part in parts {
-                sink.intake.accept(part.offer(self.id, &self.shared));
+                let offer = part.offer(self.id, &self.shared).await;
+                sink.intake.accept(offer);
             }
         }
         Ok(())
@@ -48,23 +49,24 @@ impl Partition {
 
 /// Moves `sink` over what it has given up, where it stands at the beginning of that. `false` where it has no room for that now:
 /// whoever asks waits until it has, also where nothing else is left to feed.
-pub(super) fn pass_losses(shared: &Shared, id: PartitionId, sink: &Sink) -> Result<bool, PartitionStop> {
-    loop {
-        let part = {
-            let state = shared.journal.state();
-            if !state.has_losses(&sink.id) || sink.is_giving_up() {
-                return Ok(true);
-            }
-            next_loss(&state, id, sink).map_err(|error| PartitionStop::Cursors { sink: sink.id.clone(), error })?
-        };
-        let Some(part) = part else { return Ok(true) };
+pub(super) async fn pass_losses(shared: &Shared, id: PartitionId, sink: &Sink) -> Result<bool, PartitionStop> {
+    let next = || {
+        let state = shared.journal.state();
+        let is_due = state.has_losses(&sink.id) && !sink.is_giving_up();
+        let next = is_due.then(|| next_loss(&state, id, sink)).transpose();
+        next.map(Option::flatten).map_err(|error| PartitionStop::Cursors { sink: sink.id.clone(), error })
+    };
+    while let Some(part) = next()? {
         if !sink.intake.has_room() {
             return Ok(false);
         }
-        if sink.intake.accept(part.offer(id, shared)) == Accept::NotHere {
-            return Ok(true);
+        let offer = part.offer(id, shared).await;
+        // Meanwhile the sink may have begun anew, to make what a claim says, and that may have lost less.
+        if next()?.as_ref() != Some(&part) || sink.intake.accept(offer) == Accept::NotHere {
+            break;
         }
     }
+    Ok(true)
 }
 
 /// The next part of what `sink` has given up in the partition, if that is what comes next.
@@ -155,6 +157,7 @@ async fn known_state_after(
 }
 
 /// A lost part of one entry.
+#[derive(PartialEq)]
 struct Part {
     planned: Planned,
     /// Where it begins and ends in the stream.
@@ -170,10 +173,12 @@ impl Part {
         Record::Lost { sink: sink.clone(), generation: self.planned.entry.generation(), from, to, reason }
     }
 
-    fn offer(&self, partition: PartitionId, shared: &Shared) -> Offer {
+    async fn offer(&self, partition: PartitionId, shared: &Shared) -> Offer {
         let generation = self.planned.entry.generation();
         let ((from, to), (cursor_from, cursor_to)) = (self.places, self.cursors);
         let counts = Counts::unread(&self.reason, cursor_to.pos - cursor_from.pos);
+        // What is given up may still be there: the cursor behind it proves what it can.
+        let anchor = shared.inputs.anchor(generation, cursor_to.pos).await;
         Offer {
             partition,
             source: shared.inputs.id.clone(),
@@ -181,7 +186,7 @@ impl Part {
             from,
             to,
             cursor_from,
-            mark: Mark { cursor: cursor_to, counts, ..Mark::default() },
+            mark: Mark { cursor: cursor_to, counts, anchor, ..Mark::default() },
             records: 0,
             received: self.planned.time,
             time: self.planned.time,

@@ -117,6 +117,8 @@ pub struct Sink {
     feeders: Mutex<BTreeMap<SourceId, Feeder>>,
     status: Mutex<SinkStatus>,
     observer: OnceLock<Arc<dyn Observer>>,
+    /// Cursors that it holds of generations that the journal does not know, once it has said so.
+    held: Mutex<Option<Marks>>,
     flush: Event,
     /// When it took the batch before.
     taken_at: Mutex<Option<Duration>>,
@@ -176,6 +178,7 @@ impl Sink {
             feeders: Mutex::default(),
             status: Mutex::default(),
             observer: OnceLock::new(),
+            held: Mutex::default(),
             flush: Event::new(),
             taken_at: Mutex::default(),
             tasks: Tasks::default(),
@@ -249,6 +252,29 @@ impl Sink {
 
     fn feeders(&self) -> BTreeMap<SourceId, Feeder> {
         self.feeders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the sink itself, and not the journal, holds its cursors.
+    pub(crate) fn holds_cursors(&self) -> bool {
+        matches!(self.port, SinkPort::Transaction(_) | SinkPort::Objects(_))
+    }
+
+    /// Tells what the sink holds, committed or promised by a claim: sources find files again by it. Where cursors of another
+    /// journal are among it that is journalled before: the next life's sources wait for them too.
+    async fn tell_held(&self, marks: &Marks) -> Result<(), Stop> {
+        self.adopt(marks).await?;
+        let unknown = {
+            let state = self.journal.state();
+            let is_unknown = |g: &Generation| !state.dropped.contains(g) && !state.generations.contains_key(g);
+            marks.iter().filter(|(g, _)| is_unknown(g)).map(|(g, mark)| (*g, mark.clone())).collect()
+        };
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(unknown);
+        Ok(())
+    }
+
+    /// What the sink has told that it holds.
+    pub(crate) fn held(&self) -> Option<Marks> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Journals that cursors of this sink need be no prefix of this journal's streams.

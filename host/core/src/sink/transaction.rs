@@ -18,6 +18,8 @@ pub(super) async fn run(sink: &Sink, port: &dyn TransactionLog) -> Result<(), St
 
 async fn recover(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> {
     let truth = finish(sink, port).await?;
+    // Not in `finish`: who leaves a place holds, before anything is read, also what the next place knows.
+    sink.tell_held(&truth).await?;
     sink.intake.reset(truth.clone(), None);
     sink.succeeded();
     Ok(truth)
@@ -25,7 +27,8 @@ async fn recover(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> 
 
 /// Ends whatever transaction is under way, either way, and learns what is committed.
 pub(super) async fn finish(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> {
-    let truth = retrying!(sink, port.recover());
+    let mut truth = retrying!(sink, port.recover());
+    recall_dropped(sink, &mut truth);
     refuse_lost_cursors(sink, &truth)?;
     sink.adopt(&truth).await?;
     let marks: Vec<_> = truth.iter().map(|(g, m)| (*g, m.clone())).collect();
@@ -47,6 +50,18 @@ pub(super) async fn carry(sink: &Sink, port: &dyn TransactionLog, marks: Marks) 
         // What became of it is read, not believed.
         if let Err(error) = port.commit(&[], &lacking, &[]).await {
             sink.back_off(&error).await;
+        }
+    }
+}
+
+/// An older journal may know histories that were done with, and forgotten by the sink, since: where the sink holds cursors, but
+/// none of such a history, it had passed at least what that journal knows.
+fn recall_dropped(sink: &Sink, truth: &mut Marks) {
+    let state = sink.journal.state();
+    let is_older = state.facts.get(&sink.id).is_some_and(|facts| facts.adopted);
+    if is_older && !truth.is_empty() && !mutation::on("forgotten_is_lost") {
+        for (generation, hint) in state.cursors.get(&sink.id).into_iter().flatten() {
+            truth.entry(*generation).or_insert_with(|| hint.clone());
         }
     }
 }

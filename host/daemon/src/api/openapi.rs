@@ -55,6 +55,7 @@ pub const CALLS: &[Call] = &[
     get("/v1/loss", "The ledger: what became of every input record, by sink and source."),
     get("/v1/ledger", "The same as /v1/loss."),
     get("/v1/checkpoint", "What is durable now: where every sink stands."),
+    post("/v1/checkpoint/backup", "Writes a checkpoint now and copies it to the place of the backups."),
     get("/v1/checkpoints", "The checkpoints on the disk."),
     post("/v1/checkpoints", "Writes a checkpoint now."),
     get("/v1/checkpoints/{number}", "What is in a checkpoint."),

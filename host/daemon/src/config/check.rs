@@ -24,7 +24,6 @@ pub fn check(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
     former_names(parsed, complaints);
     removals(parsed, complaints);
     secrets_in_the_clear(parsed, complaints);
-    moving_partitions(parsed, complaints);
     super::dead_letter::check(parsed, complaints);
 }
 
@@ -282,23 +281,5 @@ fn collect_hidden(value: &serde_json::Value, path: String, paths: &mut Vec<Strin
             members.iter().for_each(|(name, member)| collect_hidden(member, below(name), paths))
         }
         _ => {}
-    }
-}
-
-/// Partitions that move between agents need plugins and snapshots where every agent can fetch them.
-fn moving_partitions(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
-    let Some(sections) = &parsed.sections else { return };
-    for source in &parsed.sources {
-        let moves = matches!(&source.options, Some(SourceOptions::Kafka(kafka)) if kafka.partitions.is_empty());
-        if moves && sections.checkpoint.backup.is_none() {
-            let reason = format!(
-                "the partitions of `{}` move between agents, and nothing is kept where the next one can fetch it",
-                source.name
-            );
-            complaints.push(
-                Complaint::error(source.place, reason)
-                    .mend("add `checkpoint: { backup: { type: s3, bucket: NAME } }`, or list `partitions`"),
-            );
-        }
     }
 }

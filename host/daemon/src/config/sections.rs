@@ -229,11 +229,14 @@ impl Telemetry {
 pub enum BackupType {
     /// A bucket of S3 or a clone.
     S3,
+    /// A folder of HDFS.
+    Hdfs,
     /// A folder, on a volume that outlives the node.
     Folder,
 }
 
-/// A copy of each checkpoint with the plugins and files that it names.
+/// A copy of the newest checkpoint with the plugins, configurations and plugin state that it names. A start with an empty data
+/// directory brings it back by itself where it names this agent's id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backup {
@@ -245,7 +248,7 @@ pub struct Backup {
     /// Bucket.
     #[serde(default)]
     pub bucket: Option<String>,
-    /// Prefix in the bucket.
+    /// Prefix in the bucket; each agent has a folder of its own below it.
     #[serde(default)]
     pub prefix: String,
     /// Address of a clone of S3, `http(s)://HOST:PORT`.
@@ -260,7 +263,13 @@ pub struct Backup {
     /// Static credentials. Without them the usual chain is asked.
     #[serde(default)]
     pub credentials: Option<sawlog_sinks::s3::config::S3Credentials>,
-    /// Folder.
+    /// Namenode, `hdfs://HOST:PORT` or `hdfs://NAMESERVICE`.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// User on a cluster without Kerberos.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Folder, local or of HDFS; each agent has one of its own below it.
     #[serde(default)]
     pub path: Option<PathBuf>,
 }
@@ -277,7 +286,7 @@ pub struct Checkpoint {
     pub interval: Period,
     /// How many are kept.
     pub keep: u32,
-    /// A copy of each somewhere else. Not taken yet; a `kafka` group still asks for one.
+    /// A copy somewhere else.
     pub backup: Option<Backup>,
 }
 
@@ -316,10 +325,14 @@ impl Backup {
             BackupType::S3 if self.path.is_some() => {
                 findings.push(Finding::error("backup.path", "`path` belongs to `type: folder`; use `prefix`"))
             }
-            BackupType::Folder if self.path.is_none() => {
+            BackupType::Folder | BackupType::Hdfs if self.path.is_none() => {
                 findings.push(Finding::error("backup", "a backup to a folder needs its path; add `path: /path`"));
             }
-            BackupType::Folder if self.bucket.is_some() => {
+            BackupType::Hdfs if self.url.is_none() => {
+                findings
+                    .push(Finding::error("backup", "a backup to HDFS needs its namenode; add `url: hdfs://HOST:PORT`"));
+            }
+            BackupType::Folder | BackupType::Hdfs if self.bucket.is_some() => {
                 findings.push(Finding::error("backup.bucket", "`bucket` belongs to `type: s3`; remove it"));
             }
             _ => {}

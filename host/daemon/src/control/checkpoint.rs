@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 
 use super::Format;
 use super::place::{ControlError, Place, Reach};
+use super::restore::{self, From};
 use super::table::table;
 use crate::api::Refusal;
+use crate::backup::age;
 use crate::run::Handle;
 use crate::verbs::print;
 
@@ -55,6 +57,21 @@ enum What {
         #[command(flatten)]
         place: Place,
     },
+    /// Copy the newest one to `checkpoint.backup` now.
+    Backup {
+        /// Which agent.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Begin again with the newest backup, or with the cursors that sinks keep, on an empty or damaged data directory.
+    Restore {
+        /// Which agent.
+        #[command(flatten)]
+        place: Place,
+        /// Where from.
+        #[arg(long, value_enum)]
+        from: From,
+    },
 }
 
 /// What the running agent answers.
@@ -63,11 +80,24 @@ pub fn routes() -> Router<Arc<Handle>> {
         .route("/v1/checkpoints", get(list).post(write))
         .route("/v1/checkpoints/{number}", get(show))
         .route("/v1/checkpoint", get(now))
+        .route("/v1/checkpoint/backup", post(back_up))
 }
 
 async fn list(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
     let found = handle.store.checkpoints().await.map_err(Refusal::internal)?;
-    Ok(Json(json!({ "checkpoints": listed(&found), "newest": newest(&handle) })))
+    let backup = handle.keeper.as_ref().map(|keeper| {
+        let fared = keeper.fared();
+        json!({ "age_seconds": fared.newest.map(|b| age(b.taken_at_ms).as_secs_f64()), "trouble": fared.trouble })
+    });
+    Ok(Json(json!({ "checkpoints": listed(&found), "newest": newest(&handle), "backup": backup })))
+}
+
+async fn back_up(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
+    let refuse = |reason: String| Refusal(StatusCode::CONFLICT, reason);
+    let keeper = handle.keeper.as_ref().ok_or_else(|| refuse(restore::NO_BACKUP.to_owned()))?;
+    handle.engine.keep_checkpoint().await.map_err(Refusal::internal)?;
+    let copied = keeper.take().await.map_err(|error| refuse(error.to_string()))?;
+    Ok(Json(restore::told(&copied)))
 }
 
 async fn write(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
@@ -181,6 +211,8 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
             let client = place.running("; a stopped agent's last checkpoint is as new as its journal")?;
             print_list(&client.ask(Method::POST, "/v1/checkpoints", None)?, Format::Text)?;
         }
+        What::Backup { place } => restore::back_up(place)?,
+        What::Restore { place, from } => restore::run(place, *from)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -195,6 +227,12 @@ fn print_list(list: &Value, format: Format) -> Result<(), ControlError> {
     if let Some(age) = list["newest"]["age_seconds"].as_f64() {
         let took = list["newest"]["took_seconds"].as_f64().unwrap_or_default();
         text.push_str(&format!("\nthe newest is {age:.1} s old and took {:.1} ms", took * 1000.0));
+    }
+    if let Some(age) = list["backup"]["age_seconds"].as_f64() {
+        text.push_str(&format!("\nthe newest backup is {age:.1} s old"));
+    }
+    if let Some(trouble) = list["backup"]["trouble"].as_str() {
+        text.push_str(&format!("\nthe last attempt at a backup failed: {trouble}"));
     }
     Ok(print(&text)?)
 }

@@ -9,6 +9,7 @@ mod log_level;
 pub mod loss;
 mod place;
 mod reload;
+mod restore;
 pub mod status;
 mod table;
 mod unstick;
@@ -31,7 +32,7 @@ pub enum Verb {
     Status(status::Options),
     /// Show the ledger: what became of every input record.
     Loss(loss::Options),
-    /// List checkpoints, or show what is in one.
+    /// List checkpoints, show what is in one, take one, back it up, bring it back.
     Checkpoint(checkpoint::Options),
     /// List, show or replay dead letters.
     Dlq(dlq::Options),

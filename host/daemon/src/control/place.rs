@@ -244,6 +244,11 @@ impl Down {
         self.directory.disk()
     }
 
+    /// The directory's own name.
+    pub fn directory_name(&self) -> String {
+        self.directory.uuid().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     fn open(path: &Path) -> Result<Self, ControlError> {
         let directory = match DataDir::open(path) {
             Err(error @ CheckpointError::Locked { .. }) => {

@@ -22,6 +22,7 @@ use super::groups::Groups;
 use super::memory::Memory;
 use super::parts::Running;
 use super::reload::Taken;
+use crate::backup::Keeper;
 use crate::config::Config;
 
 /// Work on the running whole.
@@ -65,6 +66,8 @@ pub struct Handle {
     pub store: Arc<DiskJournal>,
     /// The budget of memory.
     pub memory: Arc<Memory>,
+    /// Who takes backups of its checkpoints.
+    pub keeper: Option<Arc<Keeper>>,
     /// The agent's id.
     pub agent: String,
     /// The data directory's own name, 32 hexadecimal digits.
@@ -107,6 +110,7 @@ impl Handle {
             groups: running.groups.clone(),
             store: running.store.clone(),
             memory: running.memory.clone(),
+            keeper: running.keeper.clone(),
             agent,
             directory,
             config_path,

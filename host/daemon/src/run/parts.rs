@@ -34,6 +34,7 @@ use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
 use super::{LOOK, Options, groups, replay, runtime, sinks, sources};
 use crate::agent_id::{self, AgentIdError};
+use crate::backup::{self, Keeper, RestoreError};
 use crate::config::files::Files;
 use crate::config::references::Machine;
 use crate::config::sections::Sections;
@@ -54,6 +55,9 @@ pub enum RunError {
     /// The journal's records.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The backup of an empty data directory.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The journal failed while running: what is not durable must not take effect, so the process ends.
     #[error("{0}; the process ends, mend the disk and start it again: nothing is lost")]
     Journal(#[from] JournalError),
@@ -191,6 +195,8 @@ pub struct Running {
     /// The budget of memory.
     pub memory: Arc<Memory>,
     pub(super) common: Common,
+    /// Who takes backups of its checkpoints.
+    pub keeper: Option<Arc<Keeper>>,
     pub(super) config: Config,
     /// What the process was started with.
     pub(super) started: Sections,
@@ -221,7 +227,8 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let data_dir = config.sections.data_dir.clone();
     let directory = open_directory(&data_dir).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (store, journal) = open_journal(&config, &directory, clock.clone()).await?;
+    let (store, journal) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
+    let keeper = keeper(&config, (&agent, &directory), &store)?;
     let rescue = open_rescue(&directory, &journal).await?;
 
     let fields = Slots::default();
@@ -261,21 +268,19 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     };
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
     let loaded = epoch.plugins.clone();
-    let certificates = changes::certificates(&config);
     let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
-    let groups = Arc::new(groups::Groups::join(
-        base(&ground, &owner, (&epochs, &plugins, &fields), (options, common.clone())),
-        plan,
-    )?);
+    let base = base(&ground, &owner, (&epochs, &plugins, &fields), (options, common.clone()));
+    let groups = Arc::new(groups::Groups::join(base, plan)?);
     Ok(Running {
         engine,
         groups,
         store,
         memory,
         common,
+        keeper,
         started: config.sections.clone(),
+        certificates: changes::certificates(&config),
         config,
-        certificates,
         ground,
         owner,
         epochs,
@@ -361,15 +366,37 @@ async fn open_directory(path: &Path) -> Result<DataDir, CheckpointError> {
 
 async fn open_journal(
     config: &Config,
-    directory: &DataDir,
+    (directory, agent): (&DataDir, &str),
     clock: Arc<dyn Clock>,
 ) -> Result<(Arc<DiskJournal>, Arc<Journal>), RunError> {
     let mut options = JournalOptions::new(random_incarnation()?);
     options.keep = config.sections.checkpoint.keep as usize;
     options.quota_bytes = (config.sections.limits.disk.as_bytes() / 10).max(JOURNAL_BYTES_MIN);
     let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
-    let journal = Arc::new(Journal::open(store.clone(), clock).await?);
-    Ok((store, journal))
+    let mut journal = Journal::open(store.clone(), clock.clone()).await?;
+    let is_empty = journal.state().is_empty();
+    if let Some(options) = config.sections.checkpoint.backup.as_ref().filter(|_| is_empty) {
+        let place = backup::place(options, agent)?;
+        if backup::restore_at_start(&*place, &store, agent).await? {
+            journal = Journal::open(store.clone(), clock).await?;
+        }
+    }
+    Ok((store, Arc::new(journal)))
+}
+
+/// Who takes backups, where the configuration wants them.
+fn keeper(
+    config: &Config,
+    (agent, directory): (&str, &DataDir),
+    store: &Arc<DiskJournal>,
+) -> Result<Option<Arc<Keeper>>, RunError> {
+    let Some(options) = &config.sections.checkpoint.backup else { return Ok(None) };
+    let place = backup::place(options, agent)?;
+    let names = (agent.to_owned(), hex(&directory.uuid()));
+    let keeper = Arc::new(Keeper::new(place, store.clone(), names, options.every.as_duration()));
+    let taking = keeper.clone();
+    tokio::spawn(async move { taking.run().await });
+    Ok(Some(keeper))
 }
 
 /// The journal has a tenth of `limits.disk`, and no less than this.
@@ -464,6 +491,11 @@ impl Running {
     pub async fn end(&self, is_delivered: bool) -> Result<ExitCode, RunError> {
         self.engine.keep_checkpoint().await?;
         self.groups.leave(self.groups.leaving_time(self.grace())).await;
+        if let Some(keeper) = &self.keeper
+            && let Err(error) = keeper.take().await
+        {
+            tracing::warn!(%error, "the last checkpoint is not backed up");
+        }
         match is_delivered {
             true => tracing::info!("everything is delivered"),
             false => tracing::warn!("some sinks have not taken everything yet; the next start goes on there"),

@@ -8,9 +8,10 @@ use super::options::FileOptions;
 use super::pattern::Names;
 use super::source::FileSource;
 use futures_util::FutureExt;
-use sawlog_core::identity::Grain;
+use sawlog_core::identity::{Grain, Held};
+use sawlog_core::journal::Mark;
 use sawlog_core::ports::{ReadLimits, Source, SourceEvent};
-use sawlog_record::id::{Generation, PartitionId};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(super) struct Follower {
     pub(super) notices: bool,
     source: Option<FileSource>,
     pub(super) journal: BTreeMap<Generation, Journalled>,
+    /// What a sink holds, which outlives the journal.
+    pub(super) cursors: BTreeMap<Generation, Mark>,
     pub(super) lines: Vec<String>,
     pub(super) flags: Vec<u8>,
     pub(super) finished: bool,
@@ -65,12 +68,15 @@ pub(super) fn options(folder: &Path, include: &str) -> FileOptions {
 
 impl Follower {
     pub(super) fn new(options: FileOptions) -> Self {
-        let (journal, lines, flags, ended) = Default::default();
-        Self { options, notices: true, source: None, journal, lines, flags, finished: false, ended }
+        let (journal, cursors, lines, flags, ended) = Default::default();
+        Self { options, notices: true, source: None, journal, cursors, lines, flags, finished: false, ended }
     }
 
     pub(super) fn start(&mut self) {
         let source = FileSource::new(self.options.clone(), self.notices).unwrap();
+        let unknown = self.cursors.iter().filter(|(g, _)| !self.journal.contains_key(g));
+        let held = Held::new(unknown.map(|(g, mark)| (*g, mark.clone())), self.journal.keys().copied().collect());
+        source.hold(held).now_or_never().unwrap();
         let known = self.journal.iter().filter(|(_, j)| !j.gone);
         let known = known.map(|(g, j)| (*g, j.partition, j.identity.clone(), j.pos)).collect();
         source.restore(known).now_or_never().unwrap();
@@ -79,6 +85,12 @@ impl Follower {
 
     pub(super) fn stop(&mut self) {
         self.source = None;
+    }
+
+    /// Stops without a journal; what the sink holds stays.
+    pub(super) fn lose_journal(&mut self) {
+        self.stop();
+        self.journal.clear();
     }
 
     pub(super) fn source(&self) -> &FileSource {
@@ -122,7 +134,8 @@ impl Follower {
     fn follow(&mut self, event: SourceEvent) {
         match event {
             SourceEvent::Opened { generation, partition, identity, start } => {
-                let entry = Journalled { partition, identity, pos: start, end: start, gone: false };
+                let pos = self.cursors.get(&generation).map_or(start, |mark| mark.cursor.pos.max(start));
+                let entry = Journalled { partition, identity, pos, end: pos, gone: false };
                 assert!(self.journal.insert(generation, entry).is_none(), "{generation} opened twice");
             }
             SourceEvent::Identity { generation, identity } => {
@@ -159,6 +172,9 @@ impl Follower {
             self.journal.get_mut(&generation).unwrap().pos = pos;
             let floor = input.open.iter().copied().chain([pos]).min().unwrap();
             self.source().trim(generation, floor).now_or_never().unwrap();
+            let anchor = self.source().anchor(generation, pos).now_or_never().unwrap();
+            let mark = Mark { cursor: Cursor::at(pos), anchor, ..Mark::default() };
+            self.cursors.insert(generation, mark);
         }
     }
 

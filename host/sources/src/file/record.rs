@@ -10,6 +10,8 @@ use std::path::PathBuf;
 const VERSION: u8 = 1;
 /// The first byte of one with a [`Passage`] behind it.
 const VERSION_WITH_PASSAGE: u8 = 2;
+/// The first byte of one with a [`Passage`] and the position behind it at which reading began.
+const VERSION_WITH_START: u8 = 3;
 
 /// One generation of a file source.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct Identity {
     /// How its records pass to the files before and behind it.
     #[serde(skip)]
     pub passage: Passage,
+    /// Position at which reading began: above 0 where the source was told to begin at the end.
+    #[serde(skip)]
+    pub start: u64,
 }
 
 /// How records pass from file to file.
@@ -49,7 +54,7 @@ pub struct Passage {
 pub enum IdentityError {
     /// A newer build wrote it.
     #[error(
-        "file identity has version {0}, this build reads {VERSION_WITH_PASSAGE}; run the build that wrote it, or a newer one"
+        "file identity has version {0}, this build reads {VERSION_WITH_START}; run the build that wrote it, or a newer one"
     )]
     Version(u8),
     /// It is damaged.
@@ -61,11 +66,17 @@ impl Identity {
     /// The bytes for the journal.
     pub fn encode(&self) -> Vec<u8> {
         let plain = "plain data in memory is always encoded";
-        if self.passage == Passage::default() {
-            return postcard::to_extend(self, vec![VERSION]).expect(plain);
+        let version = match (self.start, self.passage == Passage::default()) {
+            (0, true) => return postcard::to_extend(self, vec![VERSION]).expect(plain),
+            (0, false) => VERSION_WITH_PASSAGE,
+            _ => VERSION_WITH_START,
+        };
+        let mut bytes = postcard::to_extend(self, vec![version]).expect(plain);
+        bytes = postcard::to_extend(&self.passage, bytes).expect(plain);
+        match version {
+            VERSION_WITH_START => postcard::to_extend(&self.start, bytes).expect(plain),
+            _ => bytes,
         }
-        let identity = postcard::to_extend(self, vec![VERSION_WITH_PASSAGE]).expect(plain);
-        postcard::to_extend(&self.passage, identity).expect(plain)
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -74,9 +85,11 @@ impl Identity {
         let damaged = |e: postcard::Error| IdentityError::Damaged(e.to_string());
         match *version {
             VERSION => postcard::from_bytes(rest).map_err(damaged),
-            VERSION_WITH_PASSAGE => {
+            VERSION_WITH_PASSAGE | VERSION_WITH_START => {
                 let (identity, rest) = postcard::take_from_bytes::<Self>(rest).map_err(damaged)?;
-                Ok(Self { passage: postcard::from_bytes(rest).map_err(damaged)?, ..identity })
+                let (passage, rest) = postcard::take_from_bytes(rest).map_err(damaged)?;
+                let start = if rest.is_empty() { 0 } else { postcard::from_bytes(rest).map_err(damaged)? };
+                Ok(Self { passage, start, ..identity })
             }
             newer => Err(IdentityError::Version(newer)),
         }

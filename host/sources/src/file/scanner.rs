@@ -11,9 +11,9 @@ use super::record::Passage;
 use super::scan::{self, Found, Look};
 use super::source::Shared;
 use super::table::Table;
-use super::tracked::{Tracked, name_generation};
+use super::tracked::Tracked;
 use super::watch::{Changes, Watch};
-use sawlog_core::identity::{Decision, FileId, Known, Name, Seen, Tracker, WaitReason, judge};
+use sawlog_core::identity::{Decision, FileId, Known, Name, Newcomer, Recognised, Seen, Tracker, WaitReason, judge};
 use sawlog_core::ports::SourceEvent;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -435,8 +435,8 @@ impl Scanner {
         );
         let mut table = self.shared.lock();
         let cri = !pod_fields(partition, &options.pods).is_empty();
-        let (generation, disamb) =
-            name_generation(&mut table.disambs, &options.agent_id, &options.source_id, first_line);
+        let newcomer = Newcomer::of(first_line, &candidate.seen);
+        let Recognised { generation, disamb, start } = self.shared.recognise(&mut table, &newcomer, content)?;
         let mut tracked = Tracked::new(generation, partition.into(), id, cri, tracker);
         (tracked.disamb, tracked.file, tracked.size) = (disamb, Some(candidate.seen.file), candidate.seen.size);
         tracked.content = Some(content.clone());
@@ -445,14 +445,17 @@ impl Scanner {
         if let Some(found) = &candidate.found {
             meet(&mut tracked, found);
         }
-        let from_end = options.from_end && table.first_start && spared == 0;
-        if from_end {
-            let unit = line_end(options.framing.encoding);
-            tracked.announced = content.last_line_end(0..candidate.seen.size, unit)?;
-            tracked.floor = tracked.announced;
-            tracked.searched = tracked.announced;
-        }
-        let start = tracked.position(tracked.announced);
+        tracked.start = match start {
+            Some(start) => start,
+            None if options.from_end && table.first_start && spared == 0 => {
+                content.last_line_end(0..candidate.seen.size, line_end(options.framing.encoding))?
+            }
+            None => 0,
+        };
+        let start = tracked.start;
+        tracked.announced += start;
+        tracked.floor = tracked.announced;
+        tracked.searched = tracked.announced;
         let identity = tracked.identity(self.shared.boot_id);
         tracked.journalled = Some(identity.evidence.pos());
         table.aliases.remove(&candidate.seen.file);

@@ -15,7 +15,7 @@ use super::table::Table;
 use super::tracked::Tracked;
 use super::watch::{Waker, Watch};
 use async_trait::async_trait;
-use sawlog_core::identity::{Name, hash_of};
+use sawlog_core::identity::{Anchor, Held, Name, Newcomer, Recognised, file_hash, hash_of};
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
@@ -87,6 +87,20 @@ impl Shared {
                 Err(refuse(Refusal::TooMuch { path: path.to_owned(), bytes_max }))
             }
         }
+    }
+
+    /// Hash of the bytes before `offset` that the anchor of a cursor there is made of; `None` where the file ends before.
+    pub fn hash_before(&self, content: &Content, offset: u64) -> io::Result<Option<u64>> {
+        let range = offset.saturating_sub(u64::from(self.options.grain.anchor_bytes))..offset;
+        Ok(content.exactly(range)?.map(|bytes| hash_of(&bytes)))
+    }
+
+    /// Which generation a new file is: one that a sink holds a cursor of, or the next.
+    pub fn recognise(&self, table: &mut Table, newcomer: &Newcomer, content: &Content) -> io::Result<Recognised> {
+        let names = (self.options.agent_id.as_str(), self.options.source_id.as_str());
+        let mut hash = |pos| self.hash_before(content, pos).ok().flatten();
+        let recognised = table.held.recognise(names, &mut table.disambs, newcomer, &mut hash);
+        recognised.ok_or_else(|| io::Error::other("a new file can't be read now; the next look tries again"))
     }
 
     /// Notes that a file is not read, and says so where that is news.
@@ -281,7 +295,7 @@ impl Drop for FileSource {
 impl Source for FileSource {
     async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
         let mut table = self.shared.lock();
-        table.first_start = known.is_empty();
+        table.first_start = known.is_empty() && table.held.is_empty();
         for (generation, partition, bytes, floor) in known {
             match Identity::decode(&bytes) {
                 Ok(identity) => {
@@ -308,6 +322,22 @@ impl Source for FileSource {
         }
     }
 
+    fn recognises(&self) -> bool {
+        true
+    }
+
+    async fn hold(&self, held: Held) {
+        if held.is_partial() {
+            tracing::warn!(
+                source = self.shared.options.source_id,
+                "a sink has not said what it holds: should the data directory have been lost, files that it had cursors of are \
+                 new to it, and sent again, or begun at their end where `read_from` says so; to prevent that, stop the agent \
+                 until the sink can be reached"
+            );
+        }
+        self.shared.lock().held = held;
+    }
+
     async fn event(&self) -> SourceEvent {
         self.shared.outbox.next().await
     }
@@ -327,11 +357,13 @@ impl Source for FileSource {
     }
 
     async fn anchor(&self, generation: Generation, pos: u64) -> Vec<u8> {
-        let base = self.shared.lock().get(generation).map_or(0, |t| t.base);
-        let at = pos + base;
-        let range = at.saturating_sub(u64::from(self.shared.options.grain.anchor_bytes))..at;
-        let bytes = self.shared.content(generation).and_then(|c| c.map_or(Ok(None), |c| c.exactly(range)));
-        bytes.ok().flatten().map(|bytes| hash_of(&bytes).to_le_bytes().to_vec()).unwrap_or_default()
+        let known = self.shared.lock().get(generation).and_then(|t| Some((t.base, t.start, t.disamb, t.file?)));
+        let Some((base, start, disamb, file)) = known else { return Vec::new() };
+        let hash = match self.shared.content(generation) {
+            Ok(Some(content)) => self.shared.hash_before(&content, pos + base).ok().flatten(),
+            _ => None,
+        };
+        hash.map(|bytes| Anchor { bytes, file: file_hash(file), disamb, start }.encode()).unwrap_or_default()
     }
 
     async fn trim(&self, generation: Generation, floor: u64) {

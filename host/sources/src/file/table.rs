@@ -4,7 +4,7 @@
 use super::open::Refusal;
 use super::record::Identity;
 use super::tracked::Tracked;
-use sawlog_core::identity::{Disambs, FileId, Known};
+use sawlog_core::identity::{Disambs, FileId, Held, Known};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ pub(super) struct Table {
     /// Files that are copies, by their size and change time when they were found to be.
     pub aliases: BTreeMap<FileId, (u64, i64)>,
     pub disambs: Disambs,
+    /// What sinks hold of generations that the journal does not know.
+    pub held: Held,
     pub refused: BTreeMap<PathBuf, Refusal>,
     /// Generations for which the passing of time matters.
     pub awake: BTreeSet<Generation>,

@@ -343,6 +343,76 @@ fn a_source_can_begin_at_the_end() {
 }
 
 #[test]
+fn without_its_journal_a_source_finds_its_files_by_the_cursors_of_sinks() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.start();
+    follower.until_lines(10);
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    // The writer greets in the same words; of the two generations the older one will be gone.
+    append(&app, 0..1);
+    append(&app, 20..25);
+    follower.until_lines(16);
+    follower.lose_journal();
+    std::fs::remove_file(numbered(&app, 1)).unwrap();
+    append(&app, 25..30);
+    follower.start();
+    follower.until_lines(21);
+    follower.rest(Duration::from_millis(300));
+    let again = (0..10).chain(0..1).chain(20..30);
+    follower.expect(again.map(line));
+}
+
+#[test]
+fn without_its_journal_a_source_takes_no_file_for_one_that_is_gone() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.start();
+    follower.until_lines(10);
+    follower.lose_journal();
+    std::fs::rename(&app, app.with_extension("old")).unwrap();
+    append(&app, 0..1);
+    append(&app, 40..60);
+    follower.start();
+    follower.until_lines(31);
+    follower.expect((0..10).chain(0..1).chain(40..60).map(line));
+}
+
+#[test]
+fn without_its_journal_a_source_does_not_begin_at_the_end_again() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.options.from_end = true;
+    follower.start();
+    follower.until("the file", |f| !f.journal.is_empty());
+    append(&app, 10..12);
+    follower.until_lines(2);
+    follower.lose_journal();
+    append(&app, 12..15);
+    append(&app.with_file_name("new.log"), 15..17);
+    follower.start();
+    follower.until_lines(7);
+    follower.rest(Duration::from_millis(300));
+    follower.expect_sorted(10..17);
+}
+
+#[test]
+fn numbers_of_forgotten_generations_are_not_given_again() {
+    let (_keep, app, mut follower) = fixture();
+    for round in 0..3 {
+        append(&app, 0..5);
+        follower.start();
+        follower.until_lines(5 * (round + 1));
+        follower.stop();
+        std::fs::remove_file(&app).unwrap();
+        follower.start();
+        follower.until("the end", |f| f.journal.values().all(|j| j.gone));
+        follower.stop();
+    }
+    assert_eq!(follower.journal.len(), 3);
+}
+
+#[test]
 fn a_power_loss_that_ate_the_end_is_told_from_a_new_file() {
     let (_keep, app, mut follower) = fixture();
     append(&app, 0..100);

@@ -4,7 +4,7 @@
 use super::content::Content;
 use super::reader::Records;
 use super::record::{Identity, Passage};
-use sawlog_core::identity::{Disambs, Evidence, FileId, FirstLine, Known, Name, Tracker, generation};
+use sawlog_core::identity::{Evidence, FileId, Known, Name, Tracker};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeSet;
 use std::io;
@@ -118,6 +118,8 @@ pub struct Tracked {
     pub disamb: u32,
     /// Where in the file position 0 lies.
     pub base: u64,
+    /// Position at which reading began.
+    pub start: u64,
     /// How its records pass to the files before and behind it.
     pub passage: Arc<Passage>,
     /// Decided ends.
@@ -179,6 +181,7 @@ impl Tracked {
             name: Name::Primary,
             disamb: 0,
             base,
+            start: 0,
             passage: Arc::default(),
             splits: Arc::default(),
             consumed: Arc::new(Mutex::new(Consumed::Reading(Box::new(tracker)))),
@@ -209,6 +212,7 @@ impl Tracked {
         tracked.file = identity.file;
         tracked.disamb = identity.disamb;
         tracked.base = identity.base;
+        tracked.start = identity.start;
         tracked.floor = identity.base.saturating_add(floor);
         tracked.announced = identity.base;
         tracked.searched = identity.base;
@@ -233,6 +237,7 @@ impl Tracked {
             file: self.file,
             disamb: self.disamb,
             base: self.base,
+            start: self.start,
             splits: self.splits.range(self.floor.min(self.announced)..).copied().collect(),
             boot_id,
             evidence: self.consumed().evidence(),
@@ -275,10 +280,4 @@ impl Tracked {
     pub fn position(&self, offset: u64) -> u64 {
         offset - self.base
     }
-}
-
-/// Numbers a new generation and gives it its id.
-pub fn name_generation(disambs: &mut Disambs, agent: &str, source: &str, first_line: FirstLine) -> (Generation, u32) {
-    let disamb = disambs.take(first_line.hash);
-    (generation(agent, source, first_line.hash, disamb), disamb)
 }

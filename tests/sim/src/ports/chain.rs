@@ -78,12 +78,14 @@ struct SimInstance {
     state: State,
 }
 
-/// A row's fields, as they stand in the batch's arena: content, time, refused, dead.
-fn push_row(batch: &mut Batch, id: RowId, parent: u32, content: u64, time: i64, refused: bool, dead: bool) {
+/// A row's fields, as they stand in the batch's arena: content, refused, dead, origin.
+fn push_row(batch: &mut Batch, id: RowId, parent: u32, (content, origin): (u64, u64), time: i64, flags: [bool; 2]) {
     let start = batch.arena.len() as u32;
+    let [refused, dead] = flags;
     batch.arena.extend_from_slice(&content.to_le_bytes());
     batch.arena.extend_from_slice(&[u8::from(refused), u8::from(dead)]);
-    let input = sawlog_record::batch::Span { start, len: 10 };
+    batch.arena.extend_from_slice(&origin.to_le_bytes());
+    let input = sawlog_record::batch::Span { start, len: 18 };
     let flags = if dead { flag::UNDECODED } else { 0 };
     batch.rows.push(Row { id, parent, time, received: time, input, text: None, fields_start: 0, fields_len: 0, flags });
 }
@@ -142,7 +144,7 @@ impl ChainInstance for SimInstance {
             let sim = SimRecord { value, poison, refused: bytes[9] == 1 };
             let id = |k| RowId { pos: record.pos, slot: 0, k };
             if context.poison.iter().any(|(pos, slot, _)| *pos == record.pos && *slot == 0) {
-                push_row(&mut batch, id(0), parent as u32, 0, context.time, false, true);
+                push_row(&mut batch, id(0), parent as u32, (0, value), context.time, [false, true]);
                 continue;
             }
             let Some(rows) = self.state.feed(&sim, number_of(self.epoch), context.time) else {
@@ -150,7 +152,14 @@ impl ChainInstance for SimInstance {
                 return Err(ChainFailure::Poison(vec![(record.pos, 0, COMPONENT, "simulated trap".into())]));
             };
             for (k, content) in rows {
-                push_row(&mut batch, id(k), parent as u32, content, context.time, sim.refused && k == 0, false);
+                push_row(
+                    &mut batch,
+                    id(k),
+                    parent as u32,
+                    (content, value),
+                    context.time,
+                    [sim.refused && k == 0, false],
+                );
             }
         }
         Ok(distribute(batch, input.records.len() as u32))
@@ -168,7 +177,7 @@ impl ChainInstance for SimInstance {
         let mut batch = Batch::new(generation);
         for (k, content) in self.state.flush(number_of(self.epoch), now, context.time) {
             let id = RowId { pos: at.pos, slot: at.slot + 1, k };
-            push_row(&mut batch, id, 0, content, context.time, false, false);
+            push_row(&mut batch, id, 0, (content, 0), context.time, [false; 2]);
         }
         let mut applied = distribute(batch, 0);
         applied.outputs.values_mut().for_each(|o| o.counts = Counts { rows: o.counts.rows, ..Counts::default() });

@@ -31,6 +31,7 @@ fn row_of(offer: &Offer, row: &Row) -> SimRow {
         time: row.time,
         refused: bytes[8] == 1,
         dead: row.flags & flag::UNDECODED != 0,
+        origin: u64::from_le_bytes(bytes[10..18].try_into().expect("eight bytes")),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Simulated files as a source, and the rescue queue. What the process knows of the files dies with it; a file that lost its
 //! name stays readable to the life that holds it open.
 
-use crate::world::{RECORD_BYTES, World};
+use crate::world::{RECORD_BYTES, SimFile, World};
 use async_trait::async_trait;
+use sawlog_core::identity::{Anchor, Disambs, FileId, FirstLine, Held, Name, Newcomer, Recognised, file_hash};
 use sawlog_core::ports::{JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use sawlog_record::batch::{Input, InputRecord, Span};
 use sawlog_record::id::{Generation, PartitionId};
@@ -11,12 +12,43 @@ use std::future::poll_fn;
 use std::sync::Mutex;
 use std::task::Poll;
 
+/// Inode numbers of the simulated file system.
+const INODES: u64 = 3;
+
 #[derive(Default)]
 struct Seen {
-    opened: BTreeSet<Generation>,
+    held: Held,
+    disambs: Disambs,
+    /// Numbers of the generations by file.
+    numbers: BTreeMap<u64, u32>,
     ends: BTreeMap<Generation, u64>,
     told: BTreeSet<Generation>,
     restored: bool,
+}
+
+impl Seen {
+    /// Finds out which generation a file is that the journal does not know.
+    fn open(&mut self, file: &mut SimFile) -> SourceEvent {
+        let newcomer = Newcomer {
+            first_line: FirstLine { hash: file.partition.0, bytes: 0 },
+            file: file_id(file),
+            name: Name::Primary,
+            size: file.end(),
+        };
+        let names = ("agent", file.source);
+        let found = self.held.recognise(names, &mut self.disambs, &newcomer, &mut |pos| file.hash_before(pos));
+        let Recognised { generation, disamb, start } = found.expect("what is not longer than the file can be read");
+        file.generation = generation;
+        file.unsure |= self.held.is_partial() && start.is_none();
+        self.numbers.insert(file.number, disamb);
+        let identity = [file.number.to_le_bytes().as_slice(), &disamb.to_le_bytes()].concat();
+        SourceEvent::Opened { generation, partition: file.partition, identity, start: 0 }
+    }
+}
+
+/// Inode numbers are used again, and this file system has no births: contents alone tell.
+fn file_id(file: &SimFile) -> FileId {
+    FileId { dev: 0, ino: file.number % INODES, btime: None }
 }
 
 /// The file source of one life.
@@ -39,16 +71,19 @@ impl SimSource {
             return None;
         }
         let mut outside = self.world.get();
-        let life = outside.life;
+        let (life, trace) = (outside.life, outside.trace);
         for file in outside.files.iter_mut().filter(|f| f.source == self.name) {
-            let generation = file.generation;
             let readable = file.exists || file.held_by == Some(life);
-            if !seen.opened.contains(&generation) && readable {
+            if !seen.numbers.contains_key(&file.number) && readable {
                 file.held_by = Some(life);
-                seen.opened.insert(generation);
-                return Some(SourceEvent::Opened { generation, partition: file.partition, identity: vec![], start: 0 });
+                let opened = seen.open(file);
+                if trace {
+                    println!("opened in life {life}: {file:?} as number {:?}", seen.numbers.get(&file.number));
+                }
+                return Some(opened);
             }
-            if !seen.opened.contains(&generation) {
+            let generation = file.generation;
+            if !seen.numbers.contains_key(&file.number) {
                 continue;
             }
             if readable && seen.ends.get(&generation).copied().unwrap_or(0) < file.end() {
@@ -90,9 +125,16 @@ impl Source for SimSource {
     async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
         self.world.gate().await;
         let mut seen = self.seen.lock().expect("one thread");
-        seen.opened.extend(known.into_iter().map(|(g, ..)| g));
         seen.restored = true;
         let mut outside = self.world.get();
+        for (generation, partition, identity, _) in known {
+            let number = u64::from_le_bytes(identity[..8].try_into().expect("eight bytes"));
+            let disamb = u32::from_le_bytes(identity[8..].try_into().expect("four bytes"));
+            seen.numbers.insert(number, disamb);
+            seen.disambs.note(partition.0, disamb);
+            // What was opened in a life that did not come to journal it was opened as something else, perhaps.
+            outside.files[number as usize].generation = generation;
+        }
         let life = outside.life;
         for file in outside.files.iter_mut().filter(|f| f.exists && f.source == self.name) {
             file.held_by = Some(life);
@@ -128,8 +170,26 @@ impl Source for SimSource {
         input(&self.world, generation, from, to, count).ok_or(ReadError::Gone)
     }
 
-    async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
-        Vec::new()
+    fn recognises(&self) -> bool {
+        true
+    }
+
+    async fn hold(&self, held: Held) {
+        if held.is_partial() {
+            self.world.count("silent_sink");
+        }
+        self.world.trace(|| format!("{} is told what sinks hold: {held:?}", self.name));
+        self.seen.lock().expect("one thread").held = held;
+    }
+
+    async fn anchor(&self, generation: Generation, pos: u64) -> Vec<u8> {
+        let seen = self.seen.lock().expect("one thread");
+        let outside = self.world.get();
+        let Some(file) = outside.files.iter().find(|f| f.generation == generation) else { return Vec::new() };
+        let (hash, disamb) = (file.hash_before(pos), seen.numbers.get(&file.number));
+        let anchor =
+            |(bytes, disamb): (u64, &u32)| Anchor { bytes, file: file_hash(file_id(file)), disamb: *disamb, start: 0 };
+        hash.zip(disamb).map(anchor).map(|anchor| anchor.encode()).unwrap_or_default()
     }
 
     async fn trim(&self, generation: Generation, floor: u64) {

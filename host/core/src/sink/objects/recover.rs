@@ -39,10 +39,28 @@ impl ClaimLog<'_> {
         if let Some(newest) = listed.last().copied() {
             self.jump(newest, &listed).await?;
         }
-        while let Some(claim) = self.get(self.next).await {
+        for claim in self.ahead().await? {
             self.adopt(claim).await?;
         }
         Ok(())
+    }
+
+    /// The claims from here on. What they and those before them hold is told first: who is to make their missing keys may have
+    /// to find the files by it.
+    async fn ahead(&self) -> Result<Vec<Claim>, Stop> {
+        let mut claims = Vec::new();
+        while let Some(claim) = self.get(self.next + claims.len() as u64).await {
+            claims.push(claim);
+        }
+        let mut held = self.passed.clone();
+        for claim in &claims {
+            raise(&mut held, claim.moved.iter().map(|m| (m.generation, m.to.clone())));
+            if claim.switch.is_some() {
+                raise(&mut held, claim.vector.marks.iter().cloned());
+            }
+        }
+        self.sink.tell_held(&held).await?;
+        Ok(claims)
     }
 
     /// W6: claims below the hint existed with all their keys, and the newest is never deleted.
