@@ -245,7 +245,7 @@ fn a_group_that_nobody_answers_for_is_told_and_nothing_is_called_delivered() {
         format!(
             "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ listen: 127.0.0.1:0 }}\n\
              telemetry: {{ metrics: 127.0.0.1:0 }}\nshutdown: {{ grace: 4s }}\n\
-             checkpoint: {{ interval: 200ms, backup: {{ type: s3, bucket: sawlog }} }}\n\
+             checkpoint: {{ interval: 200ms, backup: {{ type: folder, path: {here}/backup }} }}\n\
              sources:\n  orders: {{ type: kafka, brokers: [\"127.0.0.1:1\"], topics: [orders], group_id: g, start: earliest, journal_topic: j }}\n\
              transforms:\n  read: {{ type: parse, inputs: [orders], try: [json, text] }}\n\
              sinks:\n  out: {{ type: file, inputs: [read], path: {here}/out, delivery: at_least_once }}\n"

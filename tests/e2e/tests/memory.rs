@@ -8,6 +8,8 @@ use sawlog_e2e::told::Ledger;
 use sawlog_e2e::{read, service};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -39,11 +41,11 @@ fn memory_stays_below_its_limit_while_sinks_are_dead_and_the_healthy_one_gets_ev
          transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json, text] }}\n\
          sinks:\n  flat: {{ type: file, inputs: [parsed], path: {here}/flat/out.jsonl, batch: {{ age: 100ms }} }}\n"
     );
-    // Nobody listens there.
+    let endpoint = sick_server();
     for dead in 0..DEAD {
         writeln!(
             config,
-            "  dead{dead}: {{ type: elasticsearch, inputs: [parsed], endpoints: [\"http://127.0.0.1:1\"], index: logs, all: true, \
+            "  dead{dead}: {{ type: elasticsearch, inputs: [parsed], endpoints: [\"http://{endpoint}\"], index: logs, all: true, \
              retry: {{ max: 1s }} }}"
         )
         .unwrap();
@@ -67,6 +69,27 @@ fn memory_stays_below_its_limit_while_sinks_are_dead_and_the_healthy_one_gets_ev
     assert_eq!(compare(&rows, &(0..expected).collect::<Vec<_>>()), (0, 0, 0));
     control(&rows, expected).unwrap();
     agent.kill().unwrap();
+}
+
+/// The address of a server that tells nothing of itself and takes nothing: a sink knows its place there, and is dead.
+fn sick_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let read = stream.set_read_timeout(Some(Duration::from_secs(1))).and_then(|()| stream.read(&mut request));
+            let Ok(read) = read else { continue };
+            let status =
+                if request[..read].starts_with(b"GET / ") { "404 Not Found" } else { "503 Service Unavailable" };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}"
+            );
+            // Whoever has gone meanwhile meets a dead server all the same.
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    address
 }
 
 fn metrics(agent: &Agent) -> String {
