@@ -275,4 +275,17 @@ mod tests {
         assert_eq!(state.losses_of(&names[0], generation), whole);
         assert_eq!(state.losses_of(&names[1], generation), []);
     }
+
+    #[test]
+    fn of_two_losses_at_a_time_none_is_passed_over_before_both_are_durable() {
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        let sink = fakes::sink("behind", SinkPort::Documents(Arc::new(Unused)), &journal, &clock);
+        sink.set_giving_up(true);
+        sink.set_giving_up(true);
+        sink.set_giving_up(false);
+        assert!(sink.is_giving_up(), "the other one is not durable yet");
+        sink.set_giving_up(false);
+        assert!(!sink.is_giving_up());
+    }
 }

@@ -125,7 +125,7 @@ pub struct Sink {
     tasks: Tasks,
     flushing: std::sync::atomic::AtomicBool,
     /// A loss is being journalled: until it is durable nothing is passed over.
-    giving_up: std::sync::atomic::AtomicBool,
+    giving_up: std::sync::atomic::AtomicU32,
 }
 
 /// A source that feeds a sink, with the chains between them.
@@ -183,7 +183,7 @@ impl Sink {
             taken_at: Mutex::default(),
             tasks: Tasks::default(),
             flushing: std::sync::atomic::AtomicBool::new(false),
-            giving_up: std::sync::atomic::AtomicBool::new(false),
+            giving_up: std::sync::atomic::AtomicU32::new(0),
         }
     }
 
@@ -231,14 +231,18 @@ impl Sink {
         self.flushing.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Says that a loss of this sink is being journalled, or that it is durable.
+    /// Says that a loss of this sink is being journalled, or that it is durable. Its budget and a person may both have it give
+    /// something up at a time.
     pub(crate) fn set_giving_up(&self, is_giving_up: bool) {
-        self.giving_up.store(is_giving_up, std::sync::atomic::Ordering::SeqCst);
+        match is_giving_up {
+            true => self.giving_up.fetch_add(1, std::sync::atomic::Ordering::SeqCst),
+            false => self.giving_up.fetch_sub(1, std::sync::atomic::Ordering::SeqCst),
+        };
     }
 
     /// Whether a loss of this sink is not durable yet.
     pub(crate) fn is_giving_up(&self) -> bool {
-        self.giving_up.load(std::sync::atomic::Ordering::SeqCst)
+        self.giving_up.load(std::sync::atomic::Ordering::SeqCst) > 0
     }
 
     /// Notes that `feeder` feeds it from now on, or no longer does.
