@@ -121,6 +121,89 @@ fn a_source_skips_to_its_end_and_goes_on_there() {
     agent.terminate();
 }
 
+/// A node whose only sink can't make its folder, because a file lies in its place.
+fn blocked() -> Node {
+    let node = Node::of(|here| {
+        format!(
+            "{}sources:\n  app: {{ type: file, include: [{here}/logs/app.log] }}\n\
+             transforms:\n  read: {{ type: parse, inputs: [app], try: [json] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [read], path: {here}/late/out.jsonl }}\n",
+            head(here)
+        )
+    });
+    fs::write(node.folder().join("late"), "in the way").unwrap();
+    node
+}
+
+fn unblock(node: &Node) {
+    fs::remove_file(node.folder().join("late")).unwrap();
+}
+
+fn append(node: &Node) {
+    let file = fs::OpenOptions::new().append(true).open(node.folder().join("logs/app.log"));
+    let text: String = (0..LINES).map(|n| format!("{{\"later\":{n}}}\n")).collect();
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+fn delivered_lines(node: &Node) -> u64 {
+    let text = fs::read_to_string(node.folder().join("late/out.jsonl")).unwrap_or_default();
+    text.lines().count() as u64
+}
+
+/// An agent whose partition has stopped, because the configuration under which its input was planned is gone.
+fn stopped() -> (Node, Agent, String) {
+    let node = blocked();
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&node, "out")["behind"].as_u64().is_some_and(|behind| behind > 0));
+    let bytes = fs::metadata(node.folder().join("logs/app.log")).unwrap().len();
+    agent.wait_until(|| line(&node, "out")["behind"] == bytes);
+    let partition = json(&node.verb(&["checkpoint", "show"]).unwrap())["sinks"]["out"][0]["partition"].clone();
+    agent.kill();
+    node.edit(|text| text.replace("try: [json]", "try: [json, logfmt]"));
+    fs::remove_dir_all(node.data_dir().join("blobs")).unwrap();
+    unblock(&node);
+    let again = node.start();
+    let partition = partition.as_str().unwrap().to_owned();
+    let says = format!("partition resume {partition} --accept-skew");
+    again.wait_until(|| again.get("api.listen", "/readyz").1.contains(&says));
+    (node, again, partition)
+}
+
+#[test]
+fn a_partition_without_its_configuration_goes_on_under_the_present_one() {
+    let (node, mut agent, partition) = stopped();
+    node.verb(&["partition", "resume", &partition, "--accept-skew"]).unwrap();
+    agent.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    assert_eq!(delivered_lines(&node), LINES);
+    let said = format!("an operator said `partition resume --accept-skew {partition}");
+    assert!(node.verb(&["loss"]).unwrap().contains(&said), "{}", node.verb(&["loss"]).unwrap());
+    agent.kill();
+    let mut again = node.start();
+    append(&node);
+    again.wait_until(|| line(&node, "out")["delivered"] == LINES * 2);
+    assert_eq!(delivered_lines(&node), LINES * 2, "what was accepted holds after a restart");
+    again.terminate();
+}
+
+#[test]
+fn a_partition_gives_up_what_needs_its_state_and_the_ledger_has_what_it_cost() {
+    let (node, mut agent, partition) = stopped();
+    let bytes = line(&node, "out")["behind"].as_u64().unwrap();
+    let said = node.verb(&["partition", "resume", &partition, "--discard-state"]).unwrap();
+    assert!(said.contains(&bytes.to_string()), "{said}");
+    append(&node);
+    agent.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    let out = line(&node, "out");
+    assert_eq!(
+        (&out["lost_bytes"]["state_discarded"], &out["behind"]),
+        (&Value::from(bytes), &Value::from(0)),
+        "{out}"
+    );
+    assert_eq!(delivered_lines(&node), LINES);
+    agent.terminate();
+}
+
 /// Posts lines of about a kilobyte until `done`; how many were taken.
 fn post_until(address: &str, mut done: impl FnMut(u16, u64) -> bool) -> u64 {
     let body = (0..200).map(|i| format!("{{\"n\":{i},\"pad\":\"{}\"}}\n", "x".repeat(1_000))).collect::<String>();
