@@ -69,8 +69,11 @@ impl ClaimLog<'_> {
             let claim = self.vector();
             match self.port.put_claim(self.next, &claim).await {
                 Ok(PutOutcome::Created) => return,
-                // Perhaps it is this one: the next look tells.
-                Ok(PutOutcome::Exists) => {}
+                // Perhaps it is this one: the next look tells, or the one after it where a listing lags behind.
+                Ok(PutOutcome::Exists) => {
+                    let hidden = format!("claim {} exists and was not listed", self.next);
+                    self.sink.back_off(&SinkError::Unavailable(hidden)).await;
+                }
                 Ok(PutOutcome::Conflict) => {
                     let conflict = "conflict with a concurrent request".to_owned();
                     self.sink.back_off(&SinkError::Unavailable(conflict)).await;
