@@ -15,11 +15,12 @@ use futures_util::future::BoxFuture;
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-/// A journal that keeps nothing beyond this process.
-pub(crate) struct Forgetful;
+/// A journal that keeps nothing beyond this process, on a disk that syncs while the flag says so.
+pub(crate) struct Forgetful(pub(crate) Arc<AtomicBool>);
 
 #[async_trait]
 impl JournalStore for Forgetful {
@@ -27,7 +28,11 @@ impl JournalStore for Forgetful {
         Ok(Journalled::default())
     }
     fn append(&self, _: Vec<Vec<u8>>, _: bool) -> BoxFuture<'static, Result<(), JournalError>> {
-        Box::pin(async { Ok(()) })
+        let syncs = self.0.clone();
+        Box::pin(std::future::poll_fn(move |_| match syncs.load(Ordering::Relaxed) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }))
     }
     fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
         Box::pin(async { Ok(()) })
@@ -60,7 +65,7 @@ impl Clock for Waiting {
         let mut polled = false;
         std::future::poll_fn(|context| {
             context.waker().wake_by_ref();
-            if std::mem::replace(&mut polled, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -70,9 +75,14 @@ impl Clock for Waiting {
 }
 
 /// An empty journal.
-#[allow(clippy::unwrap_used)]
 pub(crate) fn journal(clock: Arc<Waiting>) -> Arc<Journal> {
-    Arc::new(Journal::open(Arc::new(Forgetful), clock).now_or_never().unwrap().unwrap())
+    journal_on(Arc::new(AtomicBool::new(true)), clock)
+}
+
+/// An empty journal on a disk that syncs while `syncs` says so.
+#[allow(clippy::unwrap_used)]
+pub(crate) fn journal_on(syncs: Arc<AtomicBool>, clock: Arc<Waiting>) -> Arc<Journal> {
+    Arc::new(Journal::open(Arc::new(Forgetful(syncs)), clock).now_or_never().unwrap().unwrap())
 }
 
 /// No source, no chain, and nothing that was rescued.

@@ -151,43 +151,12 @@ mod tests {
 
     use super::*;
     use crate::fakes::{self, Waiting};
-    use crate::journal::Journal;
-    use crate::ports::{JournalError, JournalStore, Journalled, SinkError, SinkPort};
+    use crate::journal::Destination;
+    use crate::ports::{SinkError, SinkPort};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use futures_util::future::BoxFuture;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
-
-    /// A journal on a disk that syncs nothing until it is told to.
-    #[derive(Default)]
-    struct Slow(Arc<AtomicBool>);
-
-    #[async_trait]
-    impl JournalStore for Slow {
-        async fn load(&self) -> Result<Journalled, JournalError> {
-            Ok(Journalled::default())
-        }
-        fn append(&self, _: Vec<Vec<u8>>, _: bool) -> BoxFuture<'static, Result<(), JournalError>> {
-            let syncs = self.0.clone();
-            Box::pin(std::future::poll_fn(move |_| match syncs.load(Ordering::Relaxed) {
-                true => std::task::Poll::Ready(Ok(())),
-                false => std::task::Poll::Pending,
-            }))
-        }
-        fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
-            Box::pin(async { Ok(()) })
-        }
-        async fn put_blob(&self, _: Vec<u8>) -> Result<[u8; 32], JournalError> {
-            Ok([0; 32])
-        }
-        async fn get_blob(&self, _: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
-            Ok(None)
-        }
-        async fn retain_blobs(&self, _: Vec<[u8; 32]>) -> Result<(), JournalError> {
-            Ok(())
-        }
-    }
 
     /// Notes what it is cut back to.
     #[derive(Default)]
@@ -216,12 +185,15 @@ mod tests {
 
     #[test]
     fn a_successor_touches_no_file_on_the_word_of_a_record_that_is_not_durable() {
-        let (clock, store) = (Arc::new(Waiting::default()), Slow::default());
-        let syncs = store.0.clone();
-        let journal = Journal::open(Arc::new(store), clock.clone()).now_or_never().unwrap().unwrap();
-        let (journal, port) = (Arc::new(journal), Arc::new(Cut::default()));
+        let (clock, syncs) = (Arc::new(Waiting::default()), Arc::new(AtomicBool::new(true)));
+        let (journal, port) = (fakes::journal_on(syncs.clone(), clock.clone()), Arc::new(Cut::default()));
         let sink = fakes::sink("file", SinkPort::Append(port.clone()), &journal, &clock);
+        // It has been at this place for long: nothing is to be journalled of that.
+        let destination = Some(Destination { place: "here".to_owned(), config: [0; 32] });
+        let arrived = SinkFacts { destination, file: Some((0, 16)), ..SinkFacts::default() };
+        journal.commit(vec![sink.cursor_record(&[], Some(arrived))]).now_or_never().unwrap().unwrap();
         // Who was there before has appended up to here, and ended while it waited for the disk.
+        syncs.store(false, Ordering::Relaxed);
         let facts = SinkFacts { file: Some((0, 20)), ..SinkFacts::default() };
         let ended = journal.commit(vec![sink.cursor_record(&[], Some(facts))]).now_or_never();
         assert!(ended.is_none(), "it was not durable");
