@@ -73,7 +73,7 @@ pub struct Backup {
     pub agent: String,
     /// The data directory that it was taken of, by its own name.
     pub directory: String,
-    /// When, unix milliseconds.
+    /// When, unix milliseconds; later than every copy before it, whatever the clock says.
     pub taken_at_ms: u64,
     /// The blobs that it names.
     pub blobs: Vec<[u8; 32]>,
@@ -154,11 +154,14 @@ pub async fn copy(
         new_blobs += 1;
     }
     let (agent, directory) = (agent.to_owned(), directory.to_owned());
-    let backup = Backup { agent, directory, taken_at_ms: now_ms, blobs, state };
+    // A clock that was set back must not make this copy the oldest one, which goes first.
+    let newest_ms = names(vault).await?.last().and_then(|name| name.get(..20)?.parse::<u64>().ok());
+    let taken_at_ms = newest_ms.map_or(now_ms, |newest_ms| now_ms.max(newest_ms.saturating_add(1)));
+    let backup = Backup { agent, directory, taken_at_ms, blobs, state };
     vault.put(&format!("checkpoints/{}", backup.name()), backup.encode()).await.map_err(BackupError::Place)?;
     thin(vault).await?;
     let state_bytes = newest.state_bytes;
-    Ok(Copied { number: newest.number, state_bytes, new_blobs, taken_at_ms: now_ms })
+    Ok(Copied { number: newest.number, state_bytes, new_blobs, taken_at_ms })
 }
 
 fn blobs_of(name: &str, state: &[u8]) -> Result<Vec<[u8; 32]>, BackupError> {
@@ -347,6 +350,19 @@ mod tests {
         let new = journal(to.path());
         let (backup, skipped) = restore(&vault, &new, "a").await.unwrap();
         assert_eq!((backup.unwrap().taken_at_ms, skipped.len()), (3, 2), "{skipped:?}");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_costs_no_copy_and_the_last_one_is_the_newest() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (vault, old, new) = (Memory::default(), journal(from.path()), journal(to.path()));
+        for (n, now_ms) in [(1u8, 9_000), (2, 9_001), (3, 9_002), (4, 17), (5, 18)] {
+            snapshot(&old, &[n]).await;
+            copy(&vault, &old, ("a", "d1"), now_ms).await.unwrap();
+        }
+        let (backup, skipped) = restore(&vault, &new, "a").await.unwrap();
+        assert_eq!(skipped.len(), 0, "{skipped:?}");
+        assert_eq!(backup.unwrap().blobs, [*blake3::hash(&[5]).as_bytes()]);
     }
 
     #[tokio::test]
