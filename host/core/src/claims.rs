@@ -31,6 +31,9 @@ pub struct Vector {
     pub marks: Vec<(Generation, Mark)>,
 }
 
+/// The `closed` of a log's last claim: no row ever comes behind it.
+pub const FOR_EVER: i64 = i64::MAX;
+
 /// Claim `n` of one sink's claim log. See delivery.md §4.3.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Claim {
@@ -64,6 +67,13 @@ pub struct Claim {
     pub written: i64,
     /// A vector claim: the destination begins with these cursors, under this configuration.
     pub switch: Option<String>,
+}
+
+impl Claim {
+    /// Whether it ends its log: the agent was retired, and nobody writes behind it.
+    pub fn is_end(&self) -> bool {
+        self.closed == FOR_EVER
+    }
 }
 
 /// Cursors of one sink, by generation.

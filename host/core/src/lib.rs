@@ -21,6 +21,7 @@ pub mod partition;
 pub mod plan;
 pub mod ports;
 pub mod reload;
+pub mod retire;
 pub mod shared;
 pub mod sink;
 pub mod status;

@@ -21,6 +21,7 @@ pub const NAMES: &[&str] = &[
     "cursors_left_behind",
     "dead_letter_after_cursor",
     "documents_left_under_way",
+    "end_written_over",
     "file_left_uncut",
     "floor_ignores_snap",
     "forgotten_is_lost",

@@ -16,6 +16,21 @@ pub const SKIPPED: &str = "skipped";
 /// Why sinks lost what needed state that a person gave up.
 pub const STATE_DISCARDED: &str = "state_discarded";
 
+/// The verb that ends what an agent's id holds in the sinks.
+const RETIRE: &str = "agent retire";
+
+/// An agent's id was retired.
+pub fn retire(agent: &str, time: i64) -> Record {
+    let (verb, arguments) = (RETIRE.to_owned(), agent.to_owned());
+    Record::Operator(Operator { time, verb, arguments, ranges: Vec::new() })
+}
+
+/// When the id `agent` was retired by the words in this journal, unix nanoseconds; `None` where it was not.
+pub fn retired(state: &JournalState, agent: &str) -> Option<i64> {
+    let mut said = state.later.operators.iter();
+    said.find(|said| said.verb == RETIRE && said.arguments == agent).map(|said| said.time)
+}
+
 /// How a partition goes on that has stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resume {

@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sawlog_core::claims::FOR_EVER;
 use sawlog_core::memory::Share;
 use sawlog_core::ports::SinkError;
 use sawlog_record::time::{HOUR, write_rfc3339};
-use sawlog_sinks::object::{LogHours, OpenError, Owner, closed_hours};
+use sawlog_sinks::object::{Blobs, LogHours, OpenError, Owner, closed_hours};
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::config::validated::Sink;
 
 /// Why the question has no answer.
 #[derive(Debug, Error)]
@@ -50,16 +52,8 @@ pub struct Answer {
 
 /// Reads the claim logs of every object sink, also those of other agents below the same root.
 pub fn ask(config: &Config, agent: &str, question: &Question) -> Result<Answer, CompleteError> {
-    let mut stores = Vec::new();
-    for (name, sink) in &config.sinks {
-        if question.sink.as_ref().is_some_and(|only| only != name) {
-            continue;
-        }
-        let data_dir = config.sections.data_dir.clone();
-        let owner = Owner { agent: agent.to_owned(), sink: name.clone(), data_dir, stage: Share::new(usize::MAX) };
-        let Some(blobs) = sink.options.blobs(&owner) else { continue };
-        stores.push((name.clone(), blobs.map_err(|e| CompleteError::Open(name.clone(), e))?));
-    }
+    let mut stores = stores(config, agent).map_err(|(name, error)| CompleteError::Open(name, error))?;
+    stores.retain(|(name, _)| question.sink.as_ref().is_none_or(|only| only == name));
     if stores.is_empty() {
         return Err(CompleteError::NoLogs(match &question.sink {
             Some(name) => format!("{name} is no sink with a claim log"),
@@ -76,6 +70,20 @@ pub fn ask(config: &Config, agent: &str, question: &Question) -> Result<Answer, 
     Ok(answer)
 }
 
+/// A sink, and where it keeps its claim log.
+pub type Store = (String, Box<dyn Blobs>);
+
+/// The stores of all sinks that keep claim logs, by name. Opens no connection yet.
+pub fn stores(config: &Config, agent: &str) -> Result<Vec<Store>, (String, OpenError)> {
+    let open = |(name, sink): (&String, &Sink)| {
+        let data_dir = config.sections.data_dir.clone();
+        let owner = Owner { agent: agent.to_owned(), sink: name.clone(), data_dir, stage: Share::new(usize::MAX) };
+        let opened = sink.options.blobs(&owner)?;
+        Some(opened.map(|blobs| (name.clone(), blobs)).map_err(|error| (name.clone(), error)))
+    };
+    config.sinks.iter().filter_map(open).collect()
+}
+
 fn judge(sink: &str, logs: &[LogHours], question: &Question, now: i64, answer: &mut Answer) {
     let mut say = |line: String| writeln!(answer.text, "{line}").expect("a string takes whatever is written");
     let is_silent = |log: &LogHours| {
@@ -86,6 +94,9 @@ fn judge(sink: &str, logs: &[LogHours], question: &Question, now: i64, answer: &
     let mut holding = 0;
     for log in logs {
         let silent = is_silent(log);
+        if log.closed == FOR_EVER {
+            say(format!("{sink}: {} has ended, retired at {}", log.name, when(log.written)));
+        }
         match (log.closed >= end, silent) {
             (true, _) => {}
             (false, true) => say(format!("{sink}: {} is left out, silent since {}", log.name, when(log.written))),
@@ -109,10 +120,11 @@ fn judge(sink: &str, logs: &[LogHours], question: &Question, now: i64, answer: &
     answer.is_closed &= is_closed;
 }
 
-fn when(time: Option<i64>) -> String {
+/// A time, unix nanoseconds, for a person: to the second.
+pub fn when(time: Option<i64>) -> String {
     match time {
         None | Some(i64::MIN) => "never".to_owned(),
-        Some(i64::MAX) => "for ever".to_owned(),
+        Some(FOR_EVER) => "for ever".to_owned(),
         Some(time) => {
             let mut text = Vec::new();
             write_rfc3339(time, &mut text);
@@ -152,6 +164,9 @@ mod tests {
         assert!(left_out.is_closed && left_out.text.contains("b/lake is left out"), "{}", left_out.text);
         let nobody = asked(&[slow], Some(Duration::from_secs(6 * 3600)));
         assert!(!nobody.is_closed, "silence alone closes nothing: {}", nobody.text);
+        let retired = asked(&[log("c/lake", FOR_EVER, 2 * HOUR)], Some(Duration::from_secs(3600)));
+        let says = "c/lake has ended, retired at 1970-01-01T02:00:00Z";
+        assert!(retired.is_closed && retired.text.contains(says), "{}", retired.text);
         assert!(!asked(&[], None).is_closed);
     }
 }

@@ -16,6 +16,7 @@ mod letters;
 mod own_log;
 mod plugin;
 mod preflight;
+mod retire;
 mod run;
 mod schema;
 mod setup;

@@ -49,6 +49,8 @@ pub struct Entry<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// When it was written by the writer's or the broker's clock, unix milliseconds.
+    pub time: Option<i64>,
 }
 
 /// A partition of a topic.

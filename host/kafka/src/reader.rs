@@ -57,7 +57,12 @@ pub(crate) fn read_until(
     while Instant::now() < deadline {
         match consumer.poll(POLL) {
             Some(Ok(message))
-                if each(Entry { offset: message.offset(), key: message.key(), value: message.payload() }) =>
+                if each(Entry {
+                    offset: message.offset(),
+                    key: message.key(),
+                    value: message.payload(),
+                    time: message.timestamp().to_millis(),
+                }) =>
             {
                 return Ok(());
             }

@@ -5,16 +5,17 @@ use crate::directory::{back_up, lose_directory};
 use crate::exec::{End, Executor, Spawned};
 use crate::narrow;
 use crate::oracle;
+use crate::outages::{draw_budgets, toggle_crowded, toggle_down, toggle_slow};
 use crate::places::{SimFormer, port};
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
 use crate::ports::source::{SimRescue, SimSource};
+use crate::retired;
 use crate::tuning::{sink_limits, sink_tuning, tuning};
 use crate::world::{SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
-use sawlog_core::budget::Budget;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner};
 use sawlog_core::journal::Journal;
 use sawlog_core::ports::Clock;
@@ -266,8 +267,6 @@ fn sink(
 
 // ---------------------------------------------------------------- the environment
 
-const SINKS: [&str; 4] = ["log", "documents", "objects", "second"];
-
 struct Environment {
     partitions: usize,
     records_max: usize,
@@ -418,40 +417,6 @@ fn vanish(world: &World) {
     *outside.census.entry("vanished").or_default() += 1;
 }
 
-fn toggle_down(world: &World) {
-    let sink = SINKS[world.rng(|r| r.below(SINKS.len()))];
-    let mut outside = world.get();
-    if !outside.down.remove(sink) {
-        outside.down.insert(sink);
-        *outside.census.entry("outage").or_default() += 1;
-    }
-}
-
-fn toggle_crowded(world: &World) {
-    let mut outside = world.get();
-    outside.crowded = !outside.crowded;
-}
-
-/// In one seed of four some sinks give up what is beyond their budgets.
-fn draw_budgets(world: &World, seed: u64) {
-    if seed % 4 != 1 {
-        return;
-    }
-    for sink in SINKS {
-        let (takes, bytes_max, ages) = world.rng(|r| (r.hits(600), 150 + r.below(400) as u64, r.hits(300)));
-        let age_max = ages.then(|| Duration::from_millis(300));
-        if takes {
-            world.get().budgets.insert(sink, Budget { bytes_max, age_max });
-        }
-    }
-}
-
-fn toggle_slow(world: &World) {
-    let sink = SINKS[world.rng(|r| r.below(SINKS.len()))];
-    let mut outside = world.get();
-    outside.slow = if outside.slow.is_some() { None } else { Some(sink) };
-}
-
 // ---------------------------------------------------------------- the run
 
 /// Files that vanished while the dead process held them, and were not let go, can't be read any more.
@@ -515,12 +480,26 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
         Some(engine) => oracle::check(&world.get(), &engine.journal().state()),
         None => Vec::new(),
     };
+    let failures = failures.into_iter().chain(start_retired(&world, &mut environment, seed)).collect::<Vec<_>>();
     let mut outside = world.get();
     if trace {
         outside.journal.archive.iter().for_each(|record| println!("journal: {record:?}"));
     }
     outside.failures.extend(failures);
     Outcome { failures: outside.failures.clone(), census: outside.census.clone(), records }
+}
+
+/// In some seeds the id is retired when everything is delivered, and the process starts all the same, with more to deliver.
+fn start_retired(world: &World, environment: &mut Environment, seed: u64) -> Vec<String> {
+    after_crash(world);
+    let Some(ended) = retired::end(world, seed, environment.desire.place(&SinkId::new("objects"))) else {
+        return Vec::new();
+    };
+    environment.records_max += 20;
+    heal(world, environment);
+    let (_life, mut executor) = Life::begin(world, &environment.desire);
+    executor.run(world, retired::POLLS, |_| false);
+    retired::check(world, &ended)
 }
 
 fn heal(world: &World, environment: &mut Environment) {

@@ -31,7 +31,7 @@ async fn begin(sink: &Sink, place: String) -> Result<(), Stop> {
     let starts = starts(sink);
     let is_added = !starts.is_empty() && sink.journalled().is_empty();
     let found = match &sink.port {
-        SinkPort::Objects(port) if is_added => objects::begin_again(sink, port.as_ref(), &starts).await,
+        SinkPort::Objects(port) if is_added => objects::begin_again(sink, port.as_ref(), &starts).await?,
         SinkPort::Transaction(port) if is_added => transaction::begin_again(sink, port.as_ref(), &starts).await,
         _ => None,
     };

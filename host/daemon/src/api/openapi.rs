@@ -91,6 +91,14 @@ pub const CALLS: &[Call] = &[
         ),
         ..post("/v1/partitions/{id}/resume", "Has a partition go on that has stopped.")
     },
+    Call {
+        body: Some(
+            r#"{"type": "object", "required": ["agent"], "properties": {
+                "agent": {"type": "string", "description": "The id of another agent."},
+                "force": {"type": "boolean", "description": "Also if it wrote within the last hour, or owes rows; they are given up."}}}"#,
+        ),
+        ..post("/v1/agents/retire", "Ends what an agent that does not come back holds in the sinks.")
+    },
     get("/v1/log-level", "The level of the own log."),
     Call {
         method: "put",

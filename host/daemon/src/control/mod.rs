@@ -2,6 +2,7 @@
 //! verb is a file: its options, what the running agent answers, and what is done without one. A new verb is a file, a variant
 //! of [`Verb`] and a line in [`routes`].
 
+mod agent;
 pub mod checkpoint;
 mod dlq;
 mod drain;
@@ -42,6 +43,8 @@ pub enum Verb {
     Source(unstick::Source),
     /// Have a partition go on that has stopped.
     Partition(unstick::Partition),
+    /// End what an agent that does not come back holds in the sinks.
+    Agent(agent::Agent),
     /// Have the agent take its configuration anew, and say how that went.
     Reload(reload::Options),
     /// Have the agent plan no more input and deliver what it has planned.
@@ -61,6 +64,7 @@ impl Verb {
             Self::Sink(options) => unstick::sink(options),
             Self::Source(options) => unstick::source(options),
             Self::Partition(options) => unstick::partition(options),
+            Self::Agent(options) => agent::run(options),
             Self::Reload(options) => reload::run(options),
             Self::Drain(options) => drain::run(options),
             Self::LogLevel(options) => log_level::run(options),
@@ -86,6 +90,7 @@ pub fn routes() -> Router<Arc<Handle>> {
         .merge(checkpoint::routes())
         .merge(dlq::routes())
         .merge(unstick::routes())
+        .merge(agent::routes())
         .merge(reload::routes())
         .merge(drain::routes())
         .merge(log_level::routes())

@@ -12,6 +12,7 @@ use sawlog_chain::EngineLimits;
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
 use sawlog_core::journal::{Journal, OpenError};
+use sawlog_core::operator;
 use sawlog_core::pace::CatchUp;
 use sawlog_core::ports::{Clock, FormerSinks, JournalError};
 use sawlog_core::reload::{Removal, Wanted};
@@ -49,6 +50,17 @@ pub enum RunError {
     /// The data directory or its journal.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A person has ended what this id holds in the sinks.
+    #[error(
+        "the agent id `{agent}` was retired by `sawlog agent retire` at {at}, and its claim logs and cursors have ended; give this \
+         agent another `agent.id` and an empty `data_dir`: what is still there is sent under that id from its beginning"
+    )]
+    Retired {
+        /// The id.
+        agent: String,
+        /// When.
+        at: String,
+    },
     /// The queue of rescued input.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -228,6 +240,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let directory = open_directory(&data_dir).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, journal) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
+    refuse_retired(&journal, &agent)?;
     let keeper = keeper(&config, (&agent, &directory), &store)?;
     let rescue = open_rescue(&directory, &journal).await?;
 
@@ -290,6 +303,14 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         loaded,
         replay,
     })
+}
+
+/// What an id that was retired here sent would come behind the end of its logs.
+fn refuse_retired(journal: &Journal, agent: &str) -> Result<(), RunError> {
+    match operator::retired(&journal.state(), agent) {
+        None => Ok(()),
+        Some(time) => Err(RunError::Retired { agent: agent.to_owned(), at: crate::complete::when(Some(time)) }),
+    }
 }
 
 /// Keeps the configuration's own epoch, and brings back those of former ones that something still needs.

@@ -85,7 +85,7 @@ impl Cluster for Memory {
     ) -> Result<(), ClientError> {
         let log = self.0.lock().unwrap();
         for (offset, (key, value)) in log.committed.iter().enumerate() {
-            if each(Entry { offset: offset as i64, key: Some(key), value: value.as_deref() }) {
+            if each(Entry { offset: offset as i64, key: Some(key), value: value.as_deref(), time: None }) {
                 return Ok(());
             }
         }

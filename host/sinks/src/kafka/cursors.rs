@@ -33,13 +33,20 @@ struct Barrier {
 pub struct Keys {
     cursor_prefix: String,
     barrier: String,
+    looked: String,
+    retired: String,
 }
 
 impl Keys {
     /// Keys of `owner`.
     pub fn of(owner: &Owner) -> Self {
         let owner = format!("{}/{}", escaped(&owner.agent), escaped(owner.sink.as_str()));
-        Self { cursor_prefix: format!("cursor/{owner}/"), barrier: format!("barrier/{owner}") }
+        Self {
+            cursor_prefix: format!("cursor/{owner}/"),
+            barrier: format!("barrier/{owner}"),
+            looked: format!("looked/{owner}"),
+            retired: format!("retired/{owner}"),
+        }
     }
 
     /// Key of a generation's cursor.
@@ -50,6 +57,21 @@ impl Keys {
     /// Key of the barrier.
     pub fn barrier(&self) -> &str {
         &self.barrier
+    }
+
+    /// Key of the message that says that the owner's agent was retired.
+    pub fn retired(&self) -> &str {
+        &self.retired
+    }
+
+    /// Whether only the owner writes under this key.
+    pub fn is_of_owner(&self, key: &[u8]) -> bool {
+        key == self.barrier.as_bytes() || key.starts_with(self.cursor_prefix.as_bytes())
+    }
+
+    /// The same keys for somebody who looks and is not the owner: with a barrier that the owner takes no notice of.
+    pub fn of_a_stranger(&self) -> Self {
+        Self { barrier: self.looked.clone(), ..self.clone() }
     }
 }
 
@@ -68,6 +90,11 @@ fn escaped(name: &str) -> String {
 /// Value of a cursor.
 pub fn cursor_value(life: LifeId, mark: &Mark) -> Result<Vec<u8>, String> {
     encoded(&Written { life, mark: mark.clone() })
+}
+
+/// Value of the message that says that the owner's agent was retired, at `time`, unix nanoseconds.
+pub fn retired_value(time: i64) -> Result<Vec<u8>, String> {
+    encoded(&time)
 }
 
 /// Value of the barrier of a life's `recovery`th recovery.
@@ -99,12 +126,13 @@ pub struct Replay<'a> {
     marks: BTreeMap<Generation, Mark>,
     /// Who wrote the newest message of each key.
     writers: BTreeMap<String, LifeId>,
+    retired: Option<i64>,
 }
 
 impl<'a> Replay<'a> {
     /// Reads up to `barrier`.
     pub fn until(keys: &'a Keys, barrier: Vec<u8>) -> Self {
-        Self { keys, barrier, marks: BTreeMap::new(), writers: BTreeMap::new() }
+        Self { keys, barrier, marks: BTreeMap::new(), writers: BTreeMap::new(), retired: None }
     }
 
     /// Takes the next message; true where it was the barrier.
@@ -117,6 +145,10 @@ impl<'a> Replay<'a> {
             if let Some(value) = value {
                 self.writers.insert(key.to_owned(), decoded::<Barrier>(key, value)?.life);
             }
+            return Ok(false);
+        }
+        if key == self.keys.retired {
+            self.retired = value.map(|value| decoded::<i64>(key, value)).transpose()?;
             return Ok(false);
         }
         let Some(generation) = key.strip_prefix(&self.keys.cursor_prefix).and_then(Generation::parse) else {
@@ -134,6 +166,11 @@ impl<'a> Replay<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// When the owner's agent was retired, unix nanoseconds; `None` where it was not.
+    pub fn retired(&self) -> Option<i64> {
+        self.retired
     }
 
     /// Lives that wrote the newest message of some key.
@@ -183,6 +220,27 @@ mod tests {
         assert!(!take(&mine.cursor(h), None));
         assert!(take(mine.barrier(), Some(barrier)));
         assert_eq!(replay.into_marks(), BTreeMap::from([(g, mark(9))]));
+    }
+
+    #[test]
+    fn a_stranger_finds_what_the_owner_holds_by_a_barrier_of_its_own() {
+        let mine = Keys::of(&owner("a", "k"));
+        let (theirs, g, life) = (mine.of_a_stranger(), Generation([1; 16]), [7; 16]);
+        let barrier = barrier_value([8; 16], 0).unwrap();
+        let mut replay = Replay::until(&theirs, barrier.clone());
+        let mut take = |key: &str, value: Option<Vec<u8>>| replay.take(key.as_bytes(), value.as_deref()).unwrap();
+        assert!(!take(&mine.cursor(g), Some(cursor_value(life, &mark(5)).unwrap())));
+        assert!(!take(mine.barrier(), Some(barrier.clone())), "the owner's barrier is not its own");
+        assert!(!take(mine.retired(), Some(retired_value(77).unwrap())));
+        assert!(take(theirs.barrier(), Some(barrier.clone())));
+        assert_eq!(replay.retired(), Some(77));
+        assert_eq!(replay.into_marks(), BTreeMap::from([(g, mark(5))]));
+        let is_of_owner = |key: &str| mine.is_of_owner(key.as_bytes());
+        assert!(is_of_owner(mine.barrier()) && is_of_owner(&mine.cursor(g)));
+        assert!(!is_of_owner(theirs.barrier()) && !is_of_owner(mine.retired()));
+        let mut owner = Replay::until(&mine, vec![]);
+        assert!(!owner.take(theirs.barrier().as_bytes(), Some(&barrier)).unwrap());
+        assert_eq!(owner.lives(), BTreeSet::new(), "who looks is no twin");
     }
 
     #[test]

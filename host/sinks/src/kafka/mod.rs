@@ -4,6 +4,7 @@
 pub mod config;
 mod cursors;
 mod encode;
+pub mod retire;
 mod session;
 pub mod setup;
 

@@ -216,6 +216,13 @@ impl Session {
         if let Some(damage) = damage {
             return Err(Halt::Refused(damage));
         }
+        if replay.retired().is_some() {
+            return Err(Halt::Refused(format!(
+                "the agent id {} was retired by `sawlog agent retire`, and its cursors are gone; give this agent another `agent.id` \
+                 and an empty `data_dir`: what is still there is sent under that id from its beginning",
+                self.settings.owner.agent
+            )));
+        }
         if self.recoveries > 1
             && replay.lives().iter().any(|life| *life != self.life && !self.is_inherited(&replay, life))
         {

@@ -11,6 +11,7 @@ mod keys;
 mod lake;
 mod logs;
 mod open;
+mod retire;
 mod stage;
 
 pub use blobs::{Blobs, Body, CHUNK_BYTES};
@@ -20,4 +21,5 @@ pub use lake::Lake;
 pub use logs::{LogHours, closed_hours};
 pub(crate) use open::{Encoding, below};
 pub use open::{OpenError, Owner};
+pub use retire::{AgentLog, LogEnd, end_log, logs_of, owners};
 pub use stage::{NewEncoder, StageOptions};

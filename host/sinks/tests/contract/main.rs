@@ -10,6 +10,7 @@ mod lakes;
 mod letters;
 mod objects;
 mod refusals;
+mod retire;
 mod rows;
 mod safe_mode;
 mod staging;

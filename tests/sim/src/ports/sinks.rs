@@ -335,7 +335,7 @@ fn put_data(world: &World, key: String, rows: Vec<SimRow>) -> PutOutcome {
     // the sink's places.
     let mut parts = key.split('/');
     let (log, hour) = (parts.next().unwrap_or_default(), parts.next().and_then(|path| path.strip_prefix("hour=")));
-    let end = hour.and_then(|hour| hour.parse::<i64>().ok()).map_or(i64::MAX, |hour| (hour + 1) * HOUR);
+    let end = hour.and_then(|hour| hour.parse::<i64>().ok()).map_or(i64::MAX, |hour| (hour + 1).saturating_mul(HOUR));
     let places = outside.complete.iter().filter(|(other, _)| sink_of(other) == sink_of(log));
     let closed = places.map(|(_, closed)| *closed).max().unwrap_or(i64::MIN);
     outside.objects.insert(key.clone(), rows);

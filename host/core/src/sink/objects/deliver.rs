@@ -143,7 +143,7 @@ impl ClaimLog<'_> {
                         self.sink.back_off(&SinkError::Unavailable(hidden)).await;
                         continue;
                     };
-                    if there.attempt != claim.attempt && there.directory != claim.directory {
+                    if there.attempt != claim.attempt && there.directory != claim.directory && !there.is_end() {
                         self.sink.note_twin(&there.directory);
                     }
                     return there.attempt == claim.attempt;

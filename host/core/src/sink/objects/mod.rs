@@ -16,7 +16,9 @@ mod vector;
 use super::{Sink, Stop, retrying};
 use crate::claims::{Claim, KnownVector, Marks, raise};
 use crate::journal::SinkFacts;
+use crate::mutation;
 use crate::ports::{ObjectStore, Offer, Staging};
+use sawlog_record::time::write_rfc3339;
 use std::time::Duration;
 
 pub(super) use vector::{begin_again, switch};
@@ -93,5 +95,21 @@ impl<'a> ClaimLog<'a> {
 
     async fn get(&self, number: u64) -> Option<Claim> {
         retrying!(self.sink, self.port.get_claim(number))
+    }
+
+    /// Nothing is written behind a claim that ends the log: readers take every hour of it for closed.
+    fn refuse_ended(&self, number: u64, claim: &Claim) -> Result<(), Stop> {
+        if !claim.is_end() || mutation::on("end_written_over") {
+            return Ok(());
+        }
+        let mut at = Vec::new();
+        write_rfc3339(claim.written, &mut at);
+        Err(Stop(format!(
+            "sink {}: this agent's id was retired by `sawlog agent retire` at {} (claim {number}): readers take every hour of it for \
+             complete, and nothing more may come under it; give the agent another `agent.id` and an empty `data_dir`: what is still \
+             there is sent under that id from its beginning",
+            self.sink.id,
+            String::from_utf8_lossy(&at),
+        )))
     }
 }

@@ -50,6 +50,7 @@ impl ClaimLog<'_> {
     async fn ahead(&self) -> Result<Vec<Claim>, Stop> {
         let mut claims = Vec::new();
         while let Some(claim) = self.get(self.next + claims.len() as u64).await {
+            self.refuse_ended(self.next + claims.len() as u64, &claim)?;
             claims.push(claim);
         }
         let mut held = self.passed.clone();
@@ -81,6 +82,7 @@ impl ClaimLog<'_> {
     /// Starts at the newest claim's `passed` where that is further than the hint.
     async fn jump(&mut self, newest: u64, listed: &[u64]) -> Result<(), Stop> {
         let Some(claim) = self.get(newest).await else { return Ok(()) };
+        self.refuse_ended(newest, &claim)?;
         // What is behind us in full closes hours by its own word, what is not by its predecessor's.
         self.closed = self.closed.max(if newest < self.next { claim.closed } else { claim.floor });
         if let Some(since) = claim.vector.since.filter(|s| listed.contains(s))

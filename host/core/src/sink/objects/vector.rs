@@ -24,7 +24,7 @@ pub(in crate::sink) async fn switch(
     log.publish().await;
     sink.intake.close();
     let mut there = ClaimLog { passed: log.passed, closed: log.closed, ..ClaimLog::new(sink, new) };
-    let (marks, facts) = there.begin().await;
+    let (marks, facts) = there.begin().await?;
     sink.adopt(&marks).await?;
     Ok((marks, facts))
 }
@@ -35,40 +35,42 @@ pub(in crate::sink) async fn begin_again(
     sink: &Sink,
     port: &dyn ObjectStore,
     marks: &Marks,
-) -> Option<(Marks, SinkFacts)> {
+) -> Result<Option<(Marks, SinkFacts)>, Stop> {
     if retrying!(sink, port.list_claims()).is_empty() {
-        return None;
+        return Ok(None);
     }
     let mut log = ClaimLog { passed: marks.clone(), ..ClaimLog::new(sink, port) };
-    Some(log.begin().await)
+    log.begin().await.map(Some)
 }
 
 impl ClaimLog<'_> {
-    async fn begin(&mut self) -> (Marks, SinkFacts) {
-        self.put_vector().await;
+    async fn begin(&mut self) -> Result<(Marks, SinkFacts), Stop> {
+        self.put_vector().await?;
         let facts = SinkFacts { next_claim: Some(self.next + 1), ..SinkFacts::default() };
-        (std::mem::take(&mut self.passed), facts)
+        Ok((std::mem::take(&mut self.passed), facts))
     }
 
     /// Writes the vector claim; `next` is its number then. One that says the same, of an attempt whose answer was lost, is as good.
-    async fn put_vector(&mut self) {
+    async fn put_vector(&mut self) -> Result<(), Stop> {
         loop {
             let newest = retrying!(self.sink, self.port.list_claims()).last().copied();
             self.next = newest.map_or(1, |newest| newest + 1);
             if mutation::on("vector_skipped") {
                 self.next -= 1;
-                return;
+                return Ok(());
             }
             if let Some(newest) = newest
                 && let Some(claim) = self.get(newest).await
-                && self.learns(newest, &claim)
             {
-                self.next = newest;
-                return;
+                self.refuse_ended(newest, &claim)?;
+                if self.learns(newest, &claim) {
+                    self.next = newest;
+                    return Ok(());
+                }
             }
             let claim = self.vector();
             match self.port.put_claim(self.next, &claim).await {
-                Ok(PutOutcome::Created) => return,
+                Ok(PutOutcome::Created) => return Ok(()),
                 // Perhaps it is this one: the next look tells, or the one after it where a listing lags behind.
                 Ok(PutOutcome::Exists) => {
                     let hidden = format!("claim {} exists and was not listed", self.next);
