@@ -293,12 +293,14 @@ impl Partition {
         let (mut full, mut others) = (Vec::new(), 0);
         for id in self.lanes[index].sinks.clone() {
             let Some(sink) = self.shared.sink(&id) else { continue };
-            let seat = {
+            let (seat, loss) = {
                 let state = self.shared.journal.state();
-                sink.intake.seat(&state, self.id).map_err(|error| PartitionStop::Cursors { sink: id.clone(), error })?
+                let seat = sink.intake.seat(&state, self.id);
+                let seat = seat.map_err(|error| PartitionStop::Cursors { sink: id.clone(), error })?;
+                (seat, seat.and_then(|seat| loss::loss_ahead(&state, self.id, &sink, &seat)))
             };
             let Some(seat) = seat else { continue };
-            let ends = [(seat.next > place).then_some(seat.next), seat.limit];
+            let ends = [Some(seat.next).filter(|p| *p > place), seat.limit, loss.filter(|p| *p > place)];
             cut = ends.into_iter().flatten().chain(cut).min();
             let is_full = seat.next == place && !sink.intake.has_room();
             self.count_wait(&id, is_full);

@@ -8,7 +8,7 @@ use crate::ledger::Counts;
 use crate::plan::{Entry, Planned};
 use crate::ports::Offer;
 use crate::shared::{PartitionStop, Shared};
-use crate::sink::{Accept, Sink};
+use crate::sink::{Accept, Seat, Sink};
 use crate::stream::{Place, cursor_in};
 use sawlog_record::batch::{Batch, Output};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
@@ -67,6 +67,15 @@ pub(super) async fn pass_losses(shared: &Shared, id: PartitionId, sink: &Sink) -
         }
     }
     Ok(true)
+}
+
+/// Where the next loss begins in the entry at which the seat is: a lane that feeds it stops there, so that what is lost is passed
+/// over whole.
+pub(super) fn loss_ahead(state: &JournalState, id: PartitionId, sink: &Sink, seat: &Seat) -> Option<Place> {
+    let stream = &state.partitions.get(&id)?.stream;
+    let planned = stream.at(seat.next)?;
+    let start = sink.intake.next_loss(state, planned.entry.generation(), cursor_in(planned, seat.next))?;
+    (start < planned.entry.end()).then(|| stream.place_in(seat.next.entry, start))
 }
 
 /// The next part of what `sink` has given up in the partition, if that is what comes next.

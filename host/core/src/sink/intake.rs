@@ -184,6 +184,16 @@ impl Intake {
         }
     }
 
+    /// Where the next loss begins behind `cursor`, for what the sink does now.
+    pub fn next_loss(&self, state: &JournalState, generation: Generation, cursor: Cursor) -> Option<Cursor> {
+        let inner = self.lock();
+        let next = |starts: &mut dyn Iterator<Item = Cursor>| starts.filter(|start| *start > cursor).min();
+        match inner.limits.as_ref().and_then(|limits| limits.lost.as_ref()) {
+            None => next(&mut state.losses_of(&self.sink, generation).iter().map(|(from, ..)| *from)),
+            Some(lost) => next(&mut lost.iter().filter(|(g, ..)| *g == generation).map(|(_, from, _)| *from)),
+        }
+    }
+
     /// Resolves when there may be room again; listen first, look then.
     pub fn freed(&self) -> EventListener {
         self.freed.listen()

@@ -23,6 +23,8 @@ struct Seen {
     numbers: BTreeMap<u64, u32>,
     ends: BTreeMap<Generation, u64>,
     told: BTreeSet<Generation>,
+    /// Files that had a name when it began: it has them open, whatever becomes of the name.
+    begun_with: BTreeSet<u64>,
     restored: bool,
 }
 
@@ -74,7 +76,8 @@ impl SimSource {
         let (life, trace) = (outside.life, outside.trace);
         for file in outside.files.iter_mut().filter(|f| f.source == self.name) {
             let readable = file.exists || file.held_by == Some(life);
-            if !seen.numbers.contains_key(&file.number) && readable {
+            let is_found = file.exists || seen.begun_with.contains(&file.number);
+            if !seen.numbers.contains_key(&file.number) && readable && is_found {
                 file.held_by = Some(life);
                 let opened = seen.open(file);
                 if trace {
@@ -138,6 +141,7 @@ impl Source for SimSource {
         let life = outside.life;
         for file in outside.files.iter_mut().filter(|f| f.exists && f.source == self.name) {
             file.held_by = Some(life);
+            seen.begun_with.insert(file.number);
         }
     }
 

@@ -96,7 +96,8 @@ impl ClaimLog<'_> {
             return true;
         }
         self.sink.raise_known(&mut self.passed, there.clone());
-        is_mine && there == self.passed
+        // One of an earlier stay may hold the same cursors and know less of the hours that are closed.
+        is_mine && there == self.passed && claim.closed == self.closed
     }
 
     fn vector(&self) -> Claim {
