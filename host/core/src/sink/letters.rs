@@ -1,9 +1,9 @@
 //! Rows that a sink refuses: verdict first, then the letter, then the sink's cursor. The dead-letter sink keeps one cursor per
 //! (feeding sink, generation), in the same commit as the letters, so that a letter is there exactly once.
 //!
-//! A sink may refuse a row only after letters of its batch were posted, or of a larger batch in an earlier life: the cursor of its
-//! letters has passed it then. Such a verdict is journalled with a second one that says so, under [`DeadLetters::late`], and the
-//! commit that holds its letter with a third, under [`DeadLetters::late_posted`].
+//! A sink may refuse a row only after letters of its batch were posted, or of a larger batch in an earlier life or by who had its
+//! place before: the cursor of its letters has passed it then. Such a verdict is journalled with a second one that says so, under
+//! [`DeadLetters::late`], and the commit that holds its letter with a third, under [`DeadLetters::late_posted`].
 
 use super::{Sink, Stop};
 use crate::SinkId;
@@ -160,6 +160,14 @@ impl DeadLetters {
         posts
     }
 
+    /// Whether the cursor of `feeder`'s letters passes this row once what waits is durable: who had the feeder's place before may
+    /// have posted more than is refused now, and less of it.
+    fn will_cover(&self, feeder: &SinkId, generation: Generation, row: RowId) -> bool {
+        let office = self.office.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut posts = office.waiting.iter().filter(|post| post.feeder == *feeder);
+        posts.any(|post| post.upto.get(&generation).is_some_and(|upto| upto.covers(row)))
+    }
+
     pub(super) fn posted(&self) -> event_listener::EventListener {
         self.posted.listen()
     }
@@ -217,7 +225,9 @@ impl Sink {
                 };
                 let generation = offer.generation;
                 let by = |judge| Record::Verdict(Verdict { generation, pos, slot, judge: Judge::Sink(judge, k) });
-                let is_late = is_covered(&state, &self.id, generation, RowId { pos, slot, k });
+                let row = RowId { pos, slot, k };
+                let waits = self.dead_letters.as_ref().is_some_and(|l| l.will_cover(&self.id, generation, row));
+                let is_late = waits || is_covered(&state, &self.id, generation, row);
                 if is_late && !crate::mutation::on("late_letter_dropped") {
                     verdicts.push(by(DeadLetters::late(&self.id)));
                 }
