@@ -1,19 +1,20 @@
-//! Ports for unit tests: a journal that remembers nothing, a clock that waiting turns, a source that has nothing.
+//! Ports for unit tests: a journal that remembers nothing, a clock that waiting turns, a source and a sink that have nothing.
 
 use crate::input::Inputs;
-use crate::journal::Journal;
+use crate::journal::{Journal, Mark};
 use crate::ports::{
-    Chain, Chains, Clock, FormerSinks, JournalError, JournalStore, Journalled, ReadError, ReadLimits, RescueQueue,
-    SinkPort, Source, SourceEvent,
+    Chain, Chains, Clock, DocumentOutcome, DocumentStore, FormerSinks, JournalError, JournalStore, Journalled, Offer,
+    ReadError, ReadLimits, RescueQueue, SinkError, SinkPort, Source, SourceEvent,
 };
-use crate::sink::{IntakeLimits, Sink, SinkIdentity, SinkTuning};
+use crate::sink::{DeadLetters, IntakeLimits, Sink, SinkIdentity, SinkTuning};
+use crate::stream::Place;
 use crate::{EpochId, SinkId, SourceId};
 use async_trait::async_trait;
 use event_listener::Event;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sawlog_record::batch::Input;
-use sawlog_record::id::{Generation, PartitionId};
+use sawlog_record::batch::{Batch, Input, Output};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
@@ -134,10 +135,61 @@ pub(crate) fn inputs(id: &SourceId, journal: &Arc<Journal>, clock: &Arc<Waiting>
 
 /// A sink that has not begun.
 pub(crate) fn sink(name: &str, port: SinkPort, journal: &Arc<Journal>, clock: &Arc<Waiting>) -> Arc<Sink> {
+    sink_with(name, port, None, journal, clock)
+}
+
+/// A sink that has not begun, and takes documents; what it refuses goes to `letters`.
+pub(crate) fn feeder(
+    name: &str,
+    letters: &Arc<DeadLetters>,
+    journal: &Arc<Journal>,
+    clock: &Arc<Waiting>,
+) -> Arc<Sink> {
+    sink_with(name, SinkPort::Documents(Arc::new(Nothing)), Some(letters.clone()), journal, clock)
+}
+
+fn sink_with(
+    name: &str,
+    port: SinkPort,
+    letters: Option<Arc<DeadLetters>>,
+    journal: &Arc<Journal>,
+    clock: &Arc<Waiting>,
+) -> Arc<Sink> {
     let limits = IntakeLimits { memory: crate::memory::Share::new(1_000), batches_max: 10 };
     let (tuning, facts) = (SinkTuning::default(), SinkIdentity::default());
     let (journal, clock) = (journal.clone(), clock.clone());
     let reseated = Arc::new(Event::new());
     let (id, former) = (SinkId::new(name), Arc::new(Nothing));
-    Arc::new(Sink::new(id, port, limits, tuning, facts, former, journal, clock, None, None, reseated))
+    Arc::new(Sink::new(id, port, limits, tuning, facts, former, journal, clock, letters, None, reseated))
+}
+
+/// All rows of `batch` as the batch of a partition's first entry.
+pub(crate) fn offer(batch: Batch, from: Cursor, to: Cursor) -> Offer {
+    Offer {
+        partition: PartitionId([0; 16]),
+        source: SourceId::new("app"),
+        generation: batch.generation,
+        from: Place::default(),
+        to: Place { entry: 1, offset: 0 },
+        cursor_from: from,
+        mark: Mark { cursor: to, ..Mark::default() },
+        records: batch.rows.len() as u64,
+        received: 0,
+        time: 0,
+        epoch: EpochId([0; 16]),
+        output: Output { rows: (0..batch.rows.len() as u32).collect(), batch: Arc::new(batch) },
+    }
+}
+
+#[async_trait]
+impl DocumentStore for Nothing {
+    async fn place(&self) -> Result<String, SinkError> {
+        Ok("here".to_owned())
+    }
+    async fn create(&self, _: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
+        Ok(Vec::new())
+    }
+    async fn exists(&self, _: &Offer, _: u32) -> Result<bool, SinkError> {
+        Ok(false)
+    }
 }

@@ -214,27 +214,12 @@ mod tests {
     use crate::fakes::{self, Nothing, Waiting};
     use crate::journal::{Epoch, Registration};
     use crate::lane::Lane;
-    use crate::ports::{DocumentOutcome, DocumentStore, SinkError, SinkPort};
+    use crate::ports::SinkPort;
     use crate::shared::Tuning;
+    use crate::sink::Limits;
     use crate::{EpochId, SourceId};
-    use async_trait::async_trait;
     use futures_util::FutureExt as _;
     use std::collections::{BTreeMap, BTreeSet};
-
-    struct Unused;
-
-    #[async_trait]
-    impl DocumentStore for Unused {
-        async fn place(&self) -> Result<String, SinkError> {
-            Ok("here".to_owned())
-        }
-        async fn create(&self, _: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
-            Ok(Vec::new())
-        }
-        async fn exists(&self, _: &Offer, _: u32) -> Result<bool, SinkError> {
-            Ok(false)
-        }
-    }
 
     #[test]
     fn a_sink_that_was_moved_ahead_loses_nothing_of_what_it_can_read() {
@@ -253,7 +238,7 @@ mod tests {
         ];
         journal.commit(begun).now_or_never().unwrap().unwrap();
         let inputs = fakes::inputs(&source, &journal, &clock);
-        let port = SinkPort::Documents(Arc::new(Unused));
+        let port = SinkPort::Documents(Arc::new(Nothing));
         let sinks =
             names.clone().map(|name| (name.clone(), fakes::sink(name.as_str(), port.clone(), &journal, &clock)));
         let at = |pos| Marks::from([(generation, Mark { cursor: Cursor::at(pos), ..Mark::default() })]);
@@ -289,12 +274,51 @@ mod tests {
     fn of_two_losses_at_a_time_none_is_passed_over_before_both_are_durable() {
         let clock = Arc::new(Waiting::default());
         let journal = fakes::journal(clock.clone());
-        let sink = fakes::sink("behind", SinkPort::Documents(Arc::new(Unused)), &journal, &clock);
+        let sink = fakes::sink("behind", SinkPort::Documents(Arc::new(Nothing)), &journal, &clock);
         sink.set_giving_up(true);
         sink.set_giving_up(true);
         sink.set_giving_up(false);
         assert!(sink.is_giving_up(), "the other one is not durable yet");
         sink.set_giving_up(false);
         assert!(!sink.is_giving_up());
+    }
+
+    #[test]
+    fn a_lane_stops_where_the_next_loss_begins() {
+        let (id, generation, epoch) = (PartitionId([1; 16]), Generation([2; 16]), EpochId([3; 16]));
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        let sink = fakes::sink("behind", SinkPort::Documents(Arc::new(Nothing)), &journal, &clock);
+        let source = SourceId::new("app");
+        let entry = |lo, hi| Planned { time: 1, epoch, entry: Entry::Range { generation, lo, hi } };
+        let fed = Registration { sources: BTreeSet::from([source.clone()]), ..Registration::default() };
+        let sinks = BTreeMap::from([(sink.id.clone(), fed)]);
+        let lost = |from, to| (Cursor::at(from), Cursor::at(to));
+        let (from, to) = lost(60, 80);
+        let begun = vec![
+            Record::Epoch(Epoch { id: epoch, stateful: BTreeMap::new(), blobs: Vec::new(), sinks }),
+            Record::Generation { generation, partition: id, source, identity: vec![], start: 0 },
+            Record::Plan { entries: vec![(id, entry(0, 100)), (id, entry(100, 200))] },
+            Record::Lost { sink: sink.id.clone(), generation, from, to, reason: INPUT_GONE.to_owned() },
+        ];
+        journal.commit(begun).now_or_never().unwrap().unwrap();
+        let ahead = || {
+            let state = journal.state();
+            let seat = sink.intake.seat(&state, id).unwrap().unwrap();
+            loss_ahead(&state, id, &sink, &seat).map(|place| (place.entry, place.offset))
+        };
+        let at = |pos| Marks::from([(generation, Mark { cursor: Cursor::at(pos), ..Mark::default() })]);
+        sink.intake.reset(at(20), None);
+        assert_eq!(ahead(), Some((0, 60)));
+        sink.intake.reset(at(80), None);
+        assert_eq!(ahead(), None);
+        // A claim that is made again lost something else, and no more of it than it says.
+        let (from, to) = lost(130, 140);
+        let ends = BTreeMap::from([(id, Place { entry: 2, offset: 0 })]);
+        let again = Limits { ends, lost: Some(vec![(generation, from, to)]) };
+        sink.intake.reset(at(20), Some(again.clone()));
+        assert_eq!(ahead(), None, "it is in the next entry");
+        sink.intake.reset(at(100), Some(again));
+        assert_eq!(ahead(), Some((1, 30)));
     }
 }

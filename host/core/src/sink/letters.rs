@@ -266,3 +266,63 @@ impl Sink {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::fakes::{self, Waiting};
+    use crate::journal::Mark;
+    use futures_util::FutureExt as _;
+    use sawlog_record::batch::{Batch, Span};
+    use std::sync::Arc;
+
+    const GENERATION: Generation = Generation([1; 16]);
+
+    /// A batch up to 100 with rows at 20 and 40.
+    fn offer() -> Offer {
+        let row = |pos| Row {
+            id: RowId { pos, slot: 0, k: 0 },
+            parent: 0,
+            time: 0,
+            received: 0,
+            input: Span { start: 0, len: 0 },
+            text: None,
+            fields_start: 0,
+            fields_len: 0,
+            flags: 0,
+        };
+        let batch = Batch { rows: vec![row(20), row(40)], ..Batch::new(GENERATION) };
+        fakes::offer(batch, Cursor::at(0), Cursor::at(100))
+    }
+
+    fn letter(feeder: &Sink, row: u32) -> Letter {
+        Letter { feeder: feeder.id.clone(), offer: offer(), row, reason: "too large".to_owned() }
+    }
+
+    #[test]
+    fn what_a_successor_refuses_besides_is_posted_also_behind_letters_of_its_predecessor() {
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        let office = Arc::new(DeadLetters::default());
+        let feeder = fakes::feeder("log", &office, &journal, &clock);
+        // Its predecessor refused the second row only, and was replaced while the letter waited.
+        let upto = BTreeMap::from([(GENERATION, Cursor::at(100))]);
+        let before = office.deliver(feeder.id.clone(), vec![letter(&feeder, 1)], upto).now_or_never();
+        assert!(before.is_none(), "nobody has taken the letter yet");
+
+        let refused = BTreeMap::from([((0, 0), "too large".to_owned())]);
+        feeder.judge(&[offer()], &refused).now_or_never().unwrap().unwrap();
+        let posts = office.collect(&journal.state());
+        assert_eq!(posts[0].letters.len(), 1);
+        let marks = vec![(GENERATION, Mark { cursor: posts[0].upto[&GENERATION], ..Mark::default() })];
+        let cursor = Record::Cursor { sink: DeadLetters::feeder_cursor(&feeder.id), marks, facts: None };
+        journal.commit(vec![cursor]).now_or_never().unwrap().unwrap();
+        office.done(&posts);
+
+        let posting = feeder.post(vec![letter(&feeder, 0)], &[offer()]).now_or_never();
+        assert!(posting.is_none(), "it waits until its letter is durable");
+        assert_eq!(office.collect(&journal.state())[0].letters[0].row, 0);
+    }
+}
