@@ -214,6 +214,9 @@ fn check_tools(options: &Options) -> Tally {
     if options.wants(Ring::Services) {
         missing.extend(tools::missing(&tools::FOR_SERVICES));
     }
+    // What was built before needs no room a second time.
+    let fresh = workspace::binaries().ok().filter(|folder| !folder.join("sawlog").exists());
+    missing.extend(fresh.and_then(|folder| tools::lack_of_room(&folder)));
     missing.iter().for_each(|line| println!("{line}"));
     Tally::of_check(missing.is_empty())
 }

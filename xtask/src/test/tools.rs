@@ -1,5 +1,6 @@
 //! Looks for the programs that a ring needs, and says how to get what is missing.
 
+use std::path::Path;
 use std::process::Command;
 
 /// A program that must be there.
@@ -87,6 +88,27 @@ pub fn missing(tools: &[Tool]) -> Vec<String> {
     tools.iter().filter_map(Tool::problem).collect()
 }
 
+/// Room on disk below which a run from nothing ends in the middle, bytes: what it writes to the target folders, and the services.
+const FREE_MIN_BYTES: u64 = 14 << 30;
+
+/// Says so where a folder's disk has too little room for a run from nothing.
+pub fn lack_of_room(folder: &Path) -> Option<String> {
+    let free = rustix::fs::statvfs(folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)).ok()?;
+    too_little(folder, free)
+}
+
+fn too_little(folder: &Path, free: u64) -> Option<String> {
+    let gib = |bytes: u64| bytes >> 30;
+    (free < FREE_MIN_BYTES).then(|| {
+        format!(
+            "{} has {} GiB free, a run from nothing needs {}: make room, or set CARGO_TARGET_DIR to a folder on a disk that has it",
+            folder.display(),
+            gib(free),
+            gib(FREE_MIN_BYTES),
+        )
+    })
+}
+
 impl Tool {
     fn problem(&self) -> Option<String> {
         let (program, arguments) = self.ask.split_first()?;
@@ -144,6 +166,14 @@ mod tests {
         assert_eq!(version("openjdk 21 2023-09-19"), Some((21, 0)));
         assert_eq!(version("\u{1b}[1mApache Maven 3.8.7\u{1b}[m"), Some((3, 8)));
         assert_eq!(version("none"), None);
+    }
+
+    #[test]
+    fn a_disk_with_too_little_room_is_named_with_what_is_needed() {
+        assert_eq!(too_little(Path::new("/data"), FREE_MIN_BYTES), None);
+        let said = too_little(Path::new("/data"), 3 << 30).unwrap_or_default();
+        assert!(said.starts_with("/data has 3 GiB free, a run from nothing needs 14"), "{said}");
+        assert!(lack_of_room(Path::new("/no such folder")).is_none(), "what can't be asked is not refused");
     }
 
     #[test]
