@@ -56,8 +56,13 @@ fn main() -> ExitCode {
     })
 }
 
-/// What a verb answers that is named in the design but does not exist yet: it fails, it does not pretend.
-pub fn not_built_yet(what: &str) -> ExitCode {
-    eprintln!("{what}: not built yet");
-    ExitCode::from(2)
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn verbs_and_flags_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
 }

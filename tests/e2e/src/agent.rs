@@ -149,6 +149,17 @@ impl Agent {
 
     /// `kill -9`.
     pub fn kill(mut self) -> Result<()> {
+        self.kill_now()
+    }
+
+    /// `kill -9`, and another in its place.
+    pub fn kill_and_start(&mut self, folder: &Path) -> Result<()> {
+        self.kill_now()?;
+        *self = Self::start(folder)?;
+        Ok(())
+    }
+
+    fn kill_now(&mut self) -> Result<()> {
         self.check()?;
         self.child.kill()?;
         self.child.wait()?;

@@ -1,6 +1,7 @@
 //! One cell: feed, kill -9 while rows are owed, start again, drain, count.
 
 use crate::agent::Agent;
+use crate::chaos::{self, Blows};
 use crate::feed::{Feed, Sender};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A process that has only just been started knows no signals yet.
-const BEFORE_HANGUP: Duration = Duration::from_millis(400);
+pub(crate) const BEFORE_HANGUP: Duration = Duration::from_millis(400);
 
 /// How a cell is run.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub struct Plan {
     pub restarts: &'static [&'static str],
     /// SIGHUP in the middle of every round.
     pub hangups: bool,
+    /// The service that a chaos run kills.
+    pub service: Option<&'static str>,
 }
 
 /// Runs the agent on `config` below a folder of its own; `rows` reads what the sink shows.
@@ -45,19 +48,10 @@ pub fn run_with(
 ) -> Result<()> {
     std::fs::write(path.join("sawlog.yaml"), config)?;
     let mut agent = Agent::start(path)?;
-    let mut counted = 0;
-    for round in 0..plan.kills {
-        send(&mut feed, plan, &agent)?;
-        if let Some(service) = plan.restarts.get(round as usize) {
-            restart(service)?;
-        }
-        std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 130));
-        // A kill counts only if the agent owes rows; what it delivered is read before it dies.
-        let owed = (rows(path)?.len() as u64) < feed.sent();
-        agent.kill()?;
-        counted += u32::from(owed);
-        agent = Agent::start(path)?;
-    }
+    let blows = match chaos::seed()? {
+        Some(seed) => chaos::strike(seed, path, plan, &mut agent, &mut feed, &rows)?,
+        None => planned(path, plan, &mut agent, &mut feed, &rows)?,
+    };
     send(&mut feed, plan, &agent)?;
     let deadline = Instant::now() + plan.drain_max;
     let mut found = rows(path)?;
@@ -78,9 +72,34 @@ pub fn run_with(
     );
     control(&found, feed.sent())?;
     agent.terminate()?;
-    println!("{} records, {counted} of {} kills with rows owed: lost 0, duplicated 0", feed.sent(), plan.kills);
-    ensure!(counted > 0, "no kill found the agent owing rows: this run proves nothing");
+    println!("{} records, {blows}: lost 0, duplicated 0", feed.sent());
+    ensure!(blows.owing > 0, "no kill found the agent owing rows: this run proves nothing");
     Ok(())
+}
+
+/// The blows of the plan.
+fn planned(
+    path: &Path,
+    plan: Plan,
+    agent: &mut Agent,
+    feed: &mut impl Sender,
+    rows: &impl Fn(&Path) -> Result<Vec<u64>>,
+) -> Result<Blows> {
+    let mut blows = Blows::default();
+    for round in 0..plan.kills {
+        send(feed, plan, agent)?;
+        blows.hangups += u32::from(plan.hangups);
+        if let Some(service) = plan.restarts.get(round as usize) {
+            restart(service)?;
+            blows.services += 1;
+        }
+        std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 130));
+        // A kill counts only if the agent owes rows; what it delivered is read before it dies.
+        blows.owing += u32::from((rows(path)?.len() as u64) < feed.sent());
+        blows.kills += 1;
+        agent.kill_and_start(path)?;
+    }
+    Ok(blows)
 }
 
 /// The lines of one round, a reload between them.
@@ -94,7 +113,7 @@ fn send(feed: &mut impl Sender, plan: Plan, agent: &Agent) -> Result<()> {
 }
 
 /// Kills a service and starts it again on the same data and port; only what the services' own state file names is ended.
-fn restart(service: &str) -> Result<()> {
+pub(crate) fn restart(service: &str) -> Result<()> {
     let xtask = std::env::var("SAWLOG_TEST_XTASK").context("SAWLOG_TEST_XTASK is not set")?;
     let output = Command::new(xtask).args(["services", "restart", service]).output()?;
     ensure!(output.status.success(), "restart of {service}: {}", String::from_utf8_lossy(&output.stderr));

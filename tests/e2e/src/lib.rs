@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod cell;
+pub mod chaos;
 pub mod demo;
 pub mod disk;
 pub mod feed;

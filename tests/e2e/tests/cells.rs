@@ -8,7 +8,8 @@ use sawlog_e2e::s3::Bucket;
 use sawlog_e2e::{read, service, unique};
 use std::time::Duration;
 
-const PLAN: Plan = Plan { kills: 6, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: false };
+const PLAN: Plan =
+    Plan { kills: 6, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: false, service: None };
 
 /// A config with one sink.
 fn config(sink: &str) -> String {
@@ -50,14 +51,15 @@ fn file_to_elasticsearch_survives_kills() {
     let sink = format!(
         "{{ type: elasticsearch, inputs: [parsed], all: true, endpoints: [\"{url}\"], index: \"{index}-{{received_time:%Y.%m.%d}}\", batch: {{ age: 200ms }} }}"
     );
-    run(&config(&sink), PLAN, |_| read::elasticsearch(&url, &format!("{index}-*"))).unwrap();
+    let plan = Plan { service: Some("elasticsearch"), ..PLAN };
+    run(&config(&sink), plan, |_| read::elasticsearch(&url, &format!("{index}-*"))).unwrap();
 }
 
 #[test]
 fn file_to_s3_survives_kills() {
     let Some(bucket) = Bucket::find("file → s3") else { return };
     let sink = bucket.sink("parsed");
-    run(&config(&sink), Plan { kills: 4, ..PLAN }, |_| bucket.rows()).unwrap();
+    run(&config(&sink), Plan { kills: 4, service: Some("s3"), ..PLAN }, |_| bucket.rows()).unwrap();
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn file_to_hdfs_survives_kills() {
     let sink = format!(
         "{{ type: hdfs, inputs: [parsed], url: \"{url}\", path: \"{root}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}"
     );
-    run(&config(&sink), Plan { kills: 4, ..PLAN }, |_| read::webhdfs(&web, &root)).unwrap();
+    run(&config(&sink), Plan { kills: 4, service: Some("hdfs"), ..PLAN }, |_| read::webhdfs(&web, &root)).unwrap();
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn file_to_kafka_survives_kills() {
     let sink = format!(
         "{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}"
     );
-    run(&config(&sink), PLAN, |_| read::kafka(&brokers, &topic)).unwrap();
+    run(&config(&sink), Plan { service: Some("kafka"), ..PLAN }, |_| read::kafka(&brokers, &topic)).unwrap();
 }
 
 #[test]

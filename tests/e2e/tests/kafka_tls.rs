@@ -73,7 +73,14 @@ fn scram_and_client_certificates_carry_every_row_once_across_kills() {
              sinks:\n  out: {}\n",
             sink(&target, &to, &cursors)
         );
-        let plan = Plan { kills: 2, lines: 600, drain_max: Duration::from_secs(90), restarts: &[], hangups: false };
+        let plan = Plan {
+            kills: 2,
+            lines: 600,
+            drain_max: Duration::from_secs(90),
+            restarts: &[],
+            hangups: false,
+            service: None,
+        };
         let feed = Topic::numbered(&broker.plain, &from, 0, plain).unwrap();
         run_with(folder.path(), &config, plan, feed, |_| read::kafka(&broker.plain, &to)).unwrap();
     }

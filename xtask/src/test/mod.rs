@@ -3,6 +3,7 @@
 //! A ring that fails does not stop the others. What could not run is said and counted as skipped, never as passed.
 //! Whatever happens, the guard ends what was started.
 
+mod chaos;
 mod ring;
 mod tally;
 mod tools;
@@ -40,9 +41,11 @@ pub struct Options {
     /// The first seed of the simulator
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// The long chaos run
-    #[arg(long)]
+    /// Only cells under blows that seeds draw: kills, freezes, reloads, kills of the services; adds to docs/chaos.md
+    #[arg(long, conflicts_with_all = ["fast", "full", "only", "sim"])]
     chaos: bool,
+    #[command(flatten)]
+    cells: chaos::Cells,
     /// Only the rings of these names
     #[arg(long, value_name = "RING", value_enum)]
     only: Vec<Ring>,
@@ -92,10 +95,7 @@ const WORKSPACES: [(&str, &str); 3] =
 
 /// Runs the rings and prints the sums as the last line.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    if options.chaos {
-        return Ok(crate::not_built_yet("test --chaos"));
-    }
-    let tally = services::guarded(|run| run_rings(options, run))?;
+    let tally = services::guarded(|run| if options.chaos { run_chaos(options, run) } else { run_rings(options, run) })?;
     println!();
     tally.not_run.iter().for_each(|line| println!("{line}"));
     println!("{}", tally.line());
@@ -123,6 +123,18 @@ fn run_rings(options: &Options, services: &Run) -> Result<Tally> {
     }
     println!("\nrings: {}; full output in {}", times.join(", "), ring::logs()?.display());
     Ok(sum)
+}
+
+/// The cells under blows, with the services up.
+fn run_chaos(options: &Options, services: &Run) -> Result<Tally> {
+    let missing = [tools::missing(&tools::FOR_RUST), tools::missing(&tools::FOR_SERVICES)].concat();
+    if !missing.is_empty() {
+        missing.iter().for_each(|line| println!("{line}"));
+        return Ok(Tally::of_check(false));
+    }
+    workspace::build(&["sawlog", "xtask"])?;
+    services.start(&Service::DEFAULT)?;
+    chaos::run(&options.cells, &variables(services)?)
 }
 
 impl Options {
