@@ -63,6 +63,8 @@ pub struct Runner {
     plugin: Plugin,
     leniency: Leniency,
     instance: Option<Instance>,
+    /// Whether the instance has answered a call since it was made or restored.
+    used: bool,
     replay: Replay,
     rows_per_call_max: u32,
     calls_of_this_size: u32,
@@ -117,6 +119,7 @@ impl Runner {
             plugin,
             leniency,
             instance: None,
+            used: false,
             replay: Replay::default(),
             rows_per_call_max: u32::MAX,
             calls_of_this_size: 0,
@@ -225,6 +228,7 @@ impl Runner {
     }
 
     fn succeeded(&mut self, rows: u32, view: Arc<BatchView>) -> Result<(), RunError> {
+        self.used = true;
         if rows == self.rows_per_call_max {
             self.calls_of_this_size += 1;
             if self.calls_of_this_size >= GROW_AFTER_CALLS {
@@ -238,6 +242,12 @@ impl Runner {
     fn failed(&mut self, hunt: &mut Hunt, (start, end): (u32, u32), failure: CallFailure) {
         let costly = matches!(failure, CallFailure::Fuel | CallFailure::Memory);
         if end - start == 1 {
+            // What earlier calls left behind, such as garbage that a runtime collects just now, is no fault of this row: the
+            // verdict is that of an instance without them.
+            if costly && self.used {
+                hunt.todo.push((start, end));
+                return;
+            }
             // A single costly row says nothing of how many usual ones fit.
             if let Some(before) = hunt.rows_per_call_before.take() {
                 self.rows_per_call_max = before;
@@ -265,6 +275,7 @@ impl Runner {
             Ok(emitted) => {
                 self.watermark = self.watermark.max(now);
                 self.wake_at = None;
+                self.used = true;
                 self.remember(Event::Flush(now))?;
                 Ok(Ok(emitted))
             }
@@ -279,7 +290,10 @@ impl Runner {
     fn ready(&mut self) -> Result<&mut Instance, RunError> {
         let instance = match self.instance.take() {
             Some(instance) => instance,
-            None => self.replay.instance(&self.plugin, self.leniency)?,
+            None => {
+                self.used = false;
+                self.replay.instance(&self.plugin, self.leniency)?
+            }
         };
         Ok(self.instance.insert(instance))
     }

@@ -300,6 +300,17 @@ fn a_batch_that_costs_too_much_is_cut_and_the_size_remembered() {
     assert_eq!(sawlog_chain::conformance::agrees(&plugin, &view, &again).unwrap(), Some(true));
 }
 
+#[test]
+fn a_row_is_no_poison_for_what_earlier_calls_left_behind() {
+    let mut runner = Runner::new(hostile(), Leniency::Usual);
+    assert_eq!(run(&mut runner, &["good"]).poison, []);
+    seen(&mut runner); // a snapshot, so that an instance is restored without calls
+    let outcome = run(&mut runner, &["collect"]);
+    assert_eq!((outcome.poison, outcome.parts.len()), (Vec::new(), 1));
+    assert_eq!(run(&mut runner, &["loop"]).poison.len(), 1, "one that costs too much of itself still is");
+    assert_eq!(seen(&mut runner), 2);
+}
+
 /// What the WASI build of the plugin sees, asked in two instances.
 #[test]
 fn a_runtime_that_insists_on_wasi_gets_no_capability_and_every_instance_sees_the_same() {

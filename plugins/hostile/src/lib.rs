@@ -24,6 +24,8 @@ pub struct Hostile {
     /// Traps when it is restored.
     fragile: bool,
     hoard: Vec<Vec<u8>>,
+    /// Calls of this instance, of which its state says nothing.
+    calls: u64,
 }
 
 fn record(fields: &[(&str, FieldValue)]) -> LogRecord {
@@ -51,6 +53,10 @@ impl Hostile {
         match row.text(0).unwrap_or_default() {
             "trap" => panic!("as asked"),
             "loop" => loop {
+                std::hint::black_box(());
+            },
+            // As a runtime that collects now what earlier calls left behind.
+            "collect" if self.calls > 1 => loop {
                 std::hint::black_box(());
             },
             "overflow" => drop(std::hint::black_box(recurse(1))),
@@ -161,11 +167,13 @@ impl Transform for Hostile {
             bloated: has("bloated"),
             fragile: has("fragile"),
             hoard: Vec::new(),
+            calls: 0,
         };
         Ok((plugin, registration))
     }
 
     fn process(&mut self, batch: Batch<'_>, edits: &mut Edits) -> Result<(), String> {
+        self.calls += 1;
         let mut garbage = Vec::new();
         for row in batch.rows() {
             self.act(row, edits, &mut garbage)?;
