@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::test::tools;
 use crate::{services, workspace};
 
 /// The variable by which `host/componentize` is told the C compiler.
@@ -14,6 +15,9 @@ const C_COMPILER: &str = "SAWLOG_WASM_CC";
 
 /// The variable by which it is told `componentize-py`.
 const PYTHON_TOOL: &str = "SAWLOG_COMPONENTIZE_PY";
+
+/// The variable by which it is told where `componentize-js` is.
+const JAVASCRIPT_TOOL: &str = "SAWLOG_COMPONENTIZE_JS";
 
 /// What can be done with the plugins of this repository.
 #[derive(clap::Subcommand)]
@@ -38,8 +42,9 @@ pub fn folder() -> PathBuf {
     workspace::root().join("plugins/target/components")
 }
 
-/// Builds every plugin, and the example of every SDK. Those in C need a compiler that knows WASM: the one that `SAWLOG_WASM_CC` names, else a pinned one
-/// that is fetched once.
+/// Builds every plugin, and the example of every SDK. What a language's tool is named for is taken (`SAWLOG_WASM_CC`,
+/// `SAWLOG_COMPONENTIZE_PY`, `SAWLOG_COMPONENTIZE_JS`), else a pinned one that is fetched once. A machine without Node.js builds
+/// nothing in JavaScript.
 pub fn build(full: bool) -> Result<()> {
     workspace::build(&["sawlog-componentize"])?;
     let mut componentize = Command::new(workspace::binaries()?.join("sawlog-componentize"));
@@ -51,6 +56,9 @@ pub fn build(full: bool) -> Result<()> {
     if full && std::env::var_os(PYTHON_TOOL).is_none() {
         let python = services::python_with("componentize-py")?;
         componentize.env(PYTHON_TOOL, python.with_file_name("componentize-py"));
+    }
+    if std::env::var_os(JAVASCRIPT_TOOL).is_none() && tools::missing(&tools::FOR_JAVASCRIPT).is_empty() {
+        componentize.env(JAVASCRIPT_TOOL, services::node_tool(&workspace::root().join("sdk/javascript/build"))?);
     }
     let status = componentize.status().context("cannot run the plugins' builder")?;
     ensure!(status.success(), "not every plugin could be built");

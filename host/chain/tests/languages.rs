@@ -3,7 +3,7 @@
 
 mod support;
 
-use sawlog_chain::{PluginConfig, conformance, trial};
+use sawlog_chain::{Engine, EngineLimits, PluginConfig, conformance, trial};
 
 /// Runs the example of `language` over the golden files that all share; says that it could not where it was not built.
 fn golden(language: &str, needs: &str) {
@@ -12,7 +12,10 @@ fn golden(language: &str, needs: &str) {
         println!("NOT RUN: the example in {language} was not built; it needs {needs}");
         return;
     };
-    let engine = support::engine();
+    // Compiling a language's runtime takes seconds, so it is done once.
+    let cache = tempfile::tempdir().unwrap();
+    let limits = EngineLimits { instances_max: 64, ..EngineLimits::default() };
+    let engine = Engine::new(limits, Some(cache.path().join("code"))).unwrap();
     for case in support::folders(&support::repository().join("sdk/example/golden")) {
         let config_json = std::fs::read_to_string(case.join("config.json")).unwrap();
         let plugin = engine.load("tidy", &bytes, PluginConfig { config_json, ..Default::default() }).unwrap();
@@ -50,6 +53,11 @@ fn c() {
 #[test]
 fn go() {
     golden("go", "Go 1.24 or newer");
+}
+
+#[test]
+fn javascript() {
+    golden("javascript", "Node.js 20 or newer with npm");
 }
 
 #[test]

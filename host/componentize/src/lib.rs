@@ -6,6 +6,7 @@ mod c;
 mod encode;
 mod go;
 mod interface;
+mod javascript;
 mod preview1;
 mod python;
 mod rust;
@@ -14,6 +15,7 @@ pub use c::{C_COMPILER, build_c, c_compiler};
 pub use encode::{EncodeError, component};
 pub use go::build_go;
 pub use interface::{Interface, interface};
+pub use javascript::{JAVASCRIPT_TOOL, build_javascript, javascript_entry};
 pub use python::{PYTHON_TOOL, build_python};
 pub use rust::{BuildError, TARGET, build_crate};
 

@@ -2,7 +2,8 @@
 //! its demo. Users build theirs with `sawlog plugin build`, which calls the same library.
 
 use sawlog_componentize::{
-    BuildError, C_COMPILER, PYTHON_TOOL, TARGET, build_c, build_crate, build_go, build_python, c_compiler,
+    BuildError, C_COMPILER, JAVASCRIPT_TOOL, PYTHON_TOOL, TARGET, build_c, build_crate, build_go, build_javascript,
+    build_python, c_compiler,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -69,6 +70,16 @@ fn build_examples(repository: &Path, out: &Path) -> Result<(), BuildError> {
             println!("{}", build_python(&app, &library, "python", &schema, Path::new(&tool), &out)?.display());
         }
         Err(_) => println!("NOT BUILT the example in Python: {PYTHON_TOOL} does not name `componentize-py`"),
+    }
+    match std::env::var(JAVASCRIPT_TOOL) {
+        Ok(tool) => {
+            let (library, entry) = (sdk.join("javascript"), sdk.join("javascript/example/plugin.js"));
+            let tool = Path::new(&tool);
+            println!("{}", build_javascript(&entry, &library, "javascript", &schema, tool, &out)?.display());
+        }
+        Err(_) => {
+            println!("NOT BUILT the example in JavaScript: {JAVASCRIPT_TOOL} does not name the folder of build.mjs")
+        }
     }
     Ok(())
 }

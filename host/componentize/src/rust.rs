@@ -56,6 +56,18 @@ pub enum BuildError {
         /// What the tool wrote.
         output: String,
     },
+    /// Node.js, npm or the tool for JavaScript failed; its own output says why.
+    #[error(
+        "{source_path}: {program} failed:\n{output}\nNode.js 20 or newer with npm is needed; npm fetches the tool's packages once"
+    )]
+    JavaScript {
+        /// The plugin's first file, or the folder of the tool.
+        source_path: PathBuf,
+        /// What was run.
+        program: PathBuf,
+        /// What it wrote.
+        output: String,
+    },
     /// Cargo built no `cdylib`.
     #[error("{folder}: cargo built no WASM; set `crate-type = [\"cdylib\"]` below `[lib]`")]
     NoModule {

@@ -28,7 +28,7 @@ use clap::ValueEnum;
 use rustix::process::Signal;
 
 pub use guard::guarded;
-pub use provision::python_with;
+pub use provision::{node_tool, python_with};
 pub use run::Run;
 
 use crate::workspace;

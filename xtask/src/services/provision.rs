@@ -116,6 +116,47 @@ pub fn python_data(name: &str) -> Result<PathBuf> {
     })
 }
 
+/// A copy of the folder `source` of programs for Node.js, with the packages of its `package-lock.json`.
+///
+/// npm itself holds every package against the digests in that file.
+pub fn node_tool(source: &Path) -> Result<PathBuf> {
+    let files = files_below(source)?;
+    let mut contents = Vec::new();
+    for file in &files {
+        contents.extend(file.to_string_lossy().as_bytes());
+        contents.extend(fs::read(source.join(file)).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    let key = &lock::digest_of(&contents)[..12];
+    once(&format!("componentize-js-{key}"), |new| {
+        for file in &files {
+            let (from, to) = (source.join(file), new.join(file));
+            fs::create_dir_all(to.parent().unwrap_or(new))?;
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(new);
+        run(&mut npm, "npm", "Node.js 20 or newer with npm")
+    })
+}
+
+/// The files below a folder, as paths within it and in order, without installed packages.
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut todo) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(within) = todo.pop() {
+        for entry in fs::read_dir(folder.join(&within)).with_context(|| format!("cannot list {}", folder.display()))? {
+            let entry = entry?;
+            let path = within.join(entry.file_name());
+            match entry.file_type()?.is_dir() {
+                true if entry.file_name() == "node_modules" => {}
+                true => todo.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// The class path of a folder of jars: sorted, so that it is the same text each time and class data can be shared.
 pub fn class_path(jars: &Path) -> Result<String> {
     let mut paths: Vec<String> = Vec::new();

@@ -6,7 +6,7 @@
 mod chaos;
 mod ring;
 mod tally;
-mod tools;
+pub mod tools;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -200,6 +200,13 @@ fn plugins_and_sdks(variables: &BTreeMap<String, String>) -> Result<Tally> {
         tally += Step { name: "sdk-go".into(), command, minutes_max: 10 }.run(variables)?;
     } else {
         tally += Tally::of_not_run("the tests of the Go SDK", &missing.join("; "));
+    }
+    let missing = tools::missing(&tools::FOR_JAVASCRIPT);
+    if missing.is_empty() {
+        let command = words("node --test sdk/javascript/test/sdk.test.js sdk/javascript/example/tidy.test.js");
+        tally += Step { name: "sdk-javascript".into(), command, minutes_max: 5 }.run(variables)?;
+    } else {
+        tally += Tally::of_not_run("the JavaScript SDK and its example", &missing.join("; "));
     }
     let python =
         "env PYTHONPATH=sdk/python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s sdk/python/example";

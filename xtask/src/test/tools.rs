@@ -60,6 +60,17 @@ pub const FOR_RUST: [Tool; 7] = [
 pub const FOR_GO: [Tool; 1] =
     [Tool { name: "go", ask: &["go", "version"], version_min: (1, 24), remedy: "install Go 1.24 or newer" }];
 
+/// What the JavaScript SDK needs; nothing else does.
+pub const FOR_JAVASCRIPT: [Tool; 2] = [
+    Tool {
+        name: "node",
+        ask: &["node", "--version"],
+        version_min: (20, 0),
+        remedy: "install Node.js 20 or newer with npm",
+    },
+    Tool { name: "npm", ask: &["npm", "--version"], version_min: (9, 0), remedy: "it comes with Node.js" },
+];
+
 /// What provisioning real services needs besides.
 pub const FOR_SERVICES: [Tool; 4] = [
     Tool {

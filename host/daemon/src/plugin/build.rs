@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use sawlog_componentize::{C_COMPILER, PYTHON_TOOL, TARGET, build_c, build_crate, build_go, build_python, c_compiler};
+use sawlog_componentize::{
+    C_COMPILER, JAVASCRIPT_TOOL, PYTHON_TOOL, TARGET, build_c, build_crate, build_go, build_javascript, build_python,
+    c_compiler, javascript_entry,
+};
 
 use super::{PluginError, say, sdk};
 
@@ -44,6 +47,11 @@ pub fn build(folder: &Path) -> Result<PathBuf, PluginError> {
         };
         let tool = std::env::var_os(PYTHON_TOOL).ok_or_else(missing)?;
         return Ok(build_python(&folder, &library("python"), &name, &folder, Path::new(&tool), &out)?);
+    }
+    if let Some(entry) = javascript_entry(&folder) {
+        let library = library("javascript");
+        let tool = std::env::var_os(JAVASCRIPT_TOOL).map_or_else(|| library.join("build"), PathBuf::from);
+        return Ok(build_javascript(&entry, &library, &name, &folder, &tool, &out)?);
     }
     let entries = std::fs::read_dir(&folder).map_err(PluginError::io(&folder))?;
     if entries.flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "c")) {

@@ -19,6 +19,8 @@ pub enum Language {
     C,
     /// Python, with componentize-py.
     Python,
+    /// JavaScript, with componentize-js; TypeScript too.
+    Javascript,
 }
 
 impl Language {
@@ -29,6 +31,7 @@ impl Language {
             Self::Go => GO,
             Self::C => C,
             Self::Python => PYTHON,
+            Self::Javascript => JAVASCRIPT,
         }
     }
 
@@ -45,6 +48,10 @@ impl Language {
             ],
             Self::C => &[("plugin.c", include_str!("template/c/plugin.c.txt"))],
             Self::Python => &[("app.py", include_str!("template/python/app.py.txt"))],
+            Self::Javascript => &[
+                ("package.json", include_str!("template/javascript/package.json.txt")),
+                ("plugin.js", include_str!("template/javascript/plugin.js.txt")),
+            ],
         }
     }
 }
@@ -103,6 +110,27 @@ const C: &[File] = &[("sdk/c/sawlog_plugin.h", include_str!("../../../../sdk/c/s
 
 const PYTHON: &[File] = &[("sdk/python/sawlog.py", include_str!("../../../../sdk/python/sawlog.py"))];
 
+const JAVASCRIPT: &[File] = &[
+    ("sdk/javascript/build/build.mjs", include_str!("../../../../sdk/javascript/build/build.mjs")),
+    ("sdk/javascript/build/jco/index.js", include_str!("../../../../sdk/javascript/build/jco/index.js")),
+    ("sdk/javascript/build/jco/package.json", include_str!("../../../../sdk/javascript/build/jco/package.json")),
+    ("sdk/javascript/build/package-lock.json", include_str!("../../../../sdk/javascript/build/package-lock.json")),
+    ("sdk/javascript/build/package.json", include_str!("../../../../sdk/javascript/build/package.json")),
+    ("sdk/javascript/build/weval/index.js", include_str!("../../../../sdk/javascript/build/weval/index.js")),
+    ("sdk/javascript/build/weval/package.json", include_str!("../../../../sdk/javascript/build/weval/package.json")),
+    ("sdk/javascript/package.json", include_str!("../../../../sdk/javascript/package.json")),
+    ("sdk/javascript/src/batch.js", include_str!("../../../../sdk/javascript/src/batch.js")),
+    ("sdk/javascript/src/component.js", include_str!("../../../../sdk/javascript/src/component.js")),
+    ("sdk/javascript/src/edits.js", include_str!("../../../../sdk/javascript/src/edits.js")),
+    ("sdk/javascript/src/host_component.js", include_str!("../../../../sdk/javascript/src/host_component.js")),
+    ("sdk/javascript/src/host_native.js", include_str!("../../../../sdk/javascript/src/host_native.js")),
+    ("sdk/javascript/src/index.d.ts", include_str!("../../../../sdk/javascript/src/index.d.ts")),
+    ("sdk/javascript/src/index.js", include_str!("../../../../sdk/javascript/src/index.js")),
+    ("sdk/javascript/src/mask.js", include_str!("../../../../sdk/javascript/src/mask.js")),
+    ("sdk/javascript/src/testing.d.ts", include_str!("../../../../sdk/javascript/src/testing.d.ts")),
+    ("sdk/javascript/src/testing.js", include_str!("../../../../sdk/javascript/src/testing.js")),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +158,10 @@ mod tests {
         carries(RUST, "wit/0.1.0", ".wit");
         carries(GO, "sdk/go", ".go");
         carries(GO, "sdk/go/stateful", ".go");
+        carries(JAVASCRIPT, "sdk/javascript/src", "s");
+        for folder in ["build", "build/jco", "build/weval"] {
+            carries(JAVASCRIPT, &format!("sdk/javascript/{folder}"), ".json");
+            carries(JAVASCRIPT, &format!("sdk/javascript/{folder}"), "js");
+        }
     }
 }
