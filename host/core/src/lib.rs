@@ -27,6 +27,7 @@ pub mod sink;
 pub mod status;
 pub mod stream;
 mod tasks;
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

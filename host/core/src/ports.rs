@@ -26,6 +26,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> i64;
     /// Time since some fixed moment of this process; never falls.
     fn elapsed(&self) -> Duration;
+    /// Time since the machine was started, also while it slept or this process was frozen; never falls.
+    fn booted(&self) -> Duration {
+        self.elapsed()
+    }
     /// Waits.
     async fn sleep(&self, duration: Duration);
     /// Unpredictable bits, for attempt ids, nonces and jitter; never for anything that F depends on.
@@ -351,6 +355,10 @@ pub trait TransactionLog: Send + Sync {
     async fn place(&self) -> Result<String, SinkError>;
     /// Fences older producers of this sink, lets their transactions end, and reads the committed cursors behind a barrier.
     async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError>;
+    /// Another process that the newest recovery met under this sink's name, and this one, by their names; told once.
+    fn twin(&self) -> Option<(String, String)> {
+        None
+    }
     /// One transaction: the rows of all offers, then the cursors, then commit. `forget` names generations whose cursors go.
     /// Rows that can never be taken come back as `Ok(rows)`: nothing was committed, they get a verdict and the rest is sent again.
     async fn commit(

@@ -12,6 +12,7 @@ use crate::sink::{Feeder, Sink};
 use crate::status::Figures;
 use crate::stream::{NotAPrefix, Place, Stream};
 use crate::tasks::Tasks;
+use crate::watch::Watch;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use event_listener::Event;
 use sawlog_record::id::{Cursor, Generation, PartitionId};
@@ -131,12 +132,14 @@ pub struct Common {
     pub memory: Arc<Pool>,
     /// The workers' time that lanes behind the frontier may take.
     pub catch_up: Arc<CatchUp>,
+    /// What ends the process.
+    pub watch: Arc<Watch>,
 }
 
 impl Default for Common {
     /// No limits.
     fn default() -> Self {
-        Self { memory: Pool::unbounded(), catch_up: Arc::new(CatchUp::new(100, u32::MAX)) }
+        Self { memory: Pool::unbounded(), catch_up: Arc::new(CatchUp::new(100, u32::MAX)), watch: Arc::default() }
     }
 }
 

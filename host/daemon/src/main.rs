@@ -1,6 +1,7 @@
 //! The binary `sawlog`: a verb in, an exit code out. What each verb does is in a room of its own.
 //!
-//! Exit codes: 0 done, 1 the verb failed, 2 the config or the command line is wrong.
+//! Exit codes: 0 done, 1 the verb failed, 2 the config or the command line is wrong,
+//! 3 another agent of the same id was met.
 #![forbid(unsafe_code)]
 
 mod agent_id;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use sawlog_core::watch::Ending;
 use sawlog_settings::component::Severity;
 use serde_json::json;
 use thiserror::Error;
@@ -13,11 +14,15 @@ use crate::complete::{self, CompleteError, Question};
 use crate::config::files::{Files, FilesError};
 use crate::config::references::Machine;
 use crate::config::{self, Config, Loaded};
+use crate::run::RunError;
 use crate::setup::{self, SetupError};
 use crate::{diagnostics, graph, own_log, preflight, schema, summary, validate};
 
 /// Exit code of a config that is refused.
 const CONFIG_IS_WRONG: u8 = 2;
+
+/// Exit code of an agent that met another one of its id: a new start alone mends nothing.
+const TWINS: u8 = 3;
 
 /// Why a verb ends without having done its work.
 #[derive(Debug, Error)]
@@ -30,7 +35,7 @@ pub enum VerbError {
     Refused(String),
     /// The agent does not run, or could not go on.
     #[error(transparent)]
-    Run(#[from] crate::run::RunError),
+    Run(#[from] RunError),
     /// `setup` could not make something.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -62,6 +67,7 @@ impl VerbError {
         eprintln!("{}", self.to_string().trim_end());
         match self {
             Self::Files(_) | Self::Refused(_) => ExitCode::from(CONFIG_IS_WRONG),
+            Self::Run(RunError::Ending(Ending::Twins(_))) => ExitCode::from(TWINS),
             Self::Run(_)
             | Self::Setup(_)
             | Self::Complete(_)
@@ -138,7 +144,7 @@ pub fn schema() -> Result<ExitCode, VerbError> {
 /// `sawlog setup`
 pub fn setup(options: &cli::Setup) -> Result<ExitCode, VerbError> {
     let config = load(&options.config.path)?;
-    let agent = crate::agent_id::resolve(&config.sections.agent.id, &Machine).map_err(crate::run::RunError::from)?;
+    let agent = crate::agent_id::resolve(&config.sections.agent.id, &Machine).map_err(RunError::from)?;
     let wanted = setup::Wanted { partitions: options.partitions, replicas: options.replicas, dry_run: options.dry_run };
     print(&setup::run(&config, &agent, wanted)?)?;
     Ok(ExitCode::SUCCESS)
@@ -147,7 +153,7 @@ pub fn setup(options: &cli::Setup) -> Result<ExitCode, VerbError> {
 /// `sawlog complete`
 pub fn complete(options: &cli::Complete) -> Result<ExitCode, VerbError> {
     let config = load(&options.config.path)?;
-    let agent = crate::agent_id::resolve(&config.sections.agent.id, &Machine).map_err(crate::run::RunError::from)?;
+    let agent = crate::agent_id::resolve(&config.sections.agent.id, &Machine).map_err(RunError::from)?;
     let silent_for = options.silent_for.map(|period| period.as_duration());
     let question = Question { hour: options.hour, sink: options.sink.clone(), silent_for };
     let answer = complete::ask(&config, &agent, &question)?;

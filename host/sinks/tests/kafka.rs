@@ -120,6 +120,9 @@ async fn a_second_producer_fences_the_first_and_cursors_stay_exact() {
     assert_eq!(recovered(&first).await.unwrap().get(&G).unwrap().cursor.pos, 30, "what the second wrote is the truth");
     assert_eq!(first.activity().twins.load(Ordering::Relaxed), 1, "the twin is noticed");
     assert_eq!(second.activity().twins.load(Ordering::Relaxed), 0);
+    let (other, own) = first.twin().expect("the core is told of it");
+    assert!(other != own && other.starts_with("the producer's life "), "{other} and {own}");
+    assert_eq!((first.twin(), second.twin()), (None, None), "it is told once");
     commit(&first, &rows, 30..40).await.unwrap();
     assert_eq!(values(&broker.read(bench.options.topic.as_str(), Isolation::Committed)), numbered(0..40));
 }

@@ -10,7 +10,7 @@ use sawlog_e2e::told::{Ledger, troubles};
 use sawlog_e2e::{read, service};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -109,6 +109,49 @@ fn two_agents_with_one_id_write_a_lake_exactly_and_say_so() {
     drop(first);
     feed.send(300).unwrap();
     exact(path, &mut second, feed.sent()).unwrap();
+}
+
+/// An Elasticsearch sink would get rows twice from both: they don't go on beside each other, whether it is up or not.
+#[test]
+fn of_two_agents_with_one_id_one_ends_where_a_sink_is_not_exact_beside_it() {
+    if service("two agents with one id and Elasticsearch", "SAWLOG_TEST_BINARY").is_none() {
+        return;
+    }
+    let (folder, mut feed) = prepared();
+    let path = folder.path();
+    let fragile = |data: &str| {
+        write_config(path, data);
+        let config = std::fs::read_to_string(path.join("sawlog.yaml")).unwrap();
+        // Nobody listens on port 9.
+        let down =
+            "  search: { type: elasticsearch, inputs: [parsed], endpoints: [\"http://127.0.0.1:9\"], index: logs }\n";
+        std::fs::write(path.join("sawlog.yaml"), config + down).unwrap();
+    };
+    fragile("data");
+    feed.send(300).unwrap();
+    let mut first = Agent::start(path).unwrap();
+    exact(path, &mut first, feed.sent()).unwrap();
+    fragile("other");
+    let mut second = Agent::start(path).unwrap();
+    let until = Instant::now() + WAIT_MAX;
+    let ended = loop {
+        feed.send(100).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        match (first.check(), second.check()) {
+            (Ok(()), Ok(())) => assert!(Instant::now() < until, "both go on:\n{}", second.log_tail()),
+            (Err(ended), Ok(())) | (Ok(()), Err(ended)) => break ended.to_string(),
+            (Err(one), Err(other)) => break format!("{one}{other}"),
+        }
+    };
+    let alarm = "another process writes under this agent's id, and was met twice within 10 minutes: in sink lake it is the data directory";
+    assert!(ended.contains("(exit status: 3)") && ended.contains(alarm), "{ended}");
+    assert!(
+        ended.contains("another process writes under this agent's id; stop one of them"),
+        "the first is said too: {ended}"
+    );
+    drop((first, second));
+    let mut alone = Agent::start(path).unwrap();
+    exact(path, &mut alone, feed.sent()).unwrap();
 }
 
 /// Sends until rows of this life are delivered, and leaves some owed.

@@ -156,7 +156,7 @@ fn sink(
     // Claims outlive whoever is frozen, however clocks jump meanwhile.
     let tuning = SinkTuning { drop_refused: true, claim_life: Duration::from_secs(86_400), ..sink_tuning() };
     let directory = format!("moving {number}");
-    let facts = SinkIdentity { directory, sink_epoch: "1".into(), ..SinkIdentity::default() };
+    let facts = SinkIdentity { directory, sink_epoch: "1".into(), moves: true, ..SinkIdentity::default() };
     let (id, former, reseated) = (SinkId::new(name), Arc::new(Nowhere), reseated.clone());
     let (journal, clock) = (journal.clone(), clock.clone());
     let port = guard(port, &owner);

@@ -20,7 +20,7 @@ pub fn is_narrow(seed: u64) -> bool {
 /// Room for two or three reads at once, and a quarter of the only worker for lanes behind the frontier.
 pub fn common(world: &World) -> Common {
     match world.get().narrow {
-        true => Common { memory: Pool::new(2_000), catch_up: Arc::new(CatchUp::new(25, 1)) },
+        true => Common { memory: Pool::new(2_000), catch_up: Arc::new(CatchUp::new(25, 1)), ..Common::default() },
         false => Common::default(),
     }
 }

@@ -247,8 +247,8 @@ fn sink(
     // Fewer claims than a full vector lives for: whoever deletes by number alone deletes what is needed.
     let tuning = SinkTuning { drop_oldest, claims_kept_min: 1, ..sink_tuning() };
     let config = Arc::new(vec![place as u8]);
-    let facts =
-        SinkIdentity { directory: format!("directory {}", world.get().directory), sink_epoch: "1".into(), config };
+    let directory = format!("directory {}", world.get().directory);
+    let facts = SinkIdentity { directory, sink_epoch: "1".into(), config, ..SinkIdentity::default() };
     let feeds_letters = id.as_str() == "dead";
     Arc::new(Sink::new(
         id.clone(),

@@ -35,6 +35,7 @@ pub fn sink_tuning() -> SinkTuning {
         full_vector_every: 4,
         claims_kept_min: 3,
         claim_life: Duration::from_secs(10),
+        outage_max: Duration::from_millis(60),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(100),
         drop_refused: false,

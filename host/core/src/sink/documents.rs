@@ -80,6 +80,7 @@ async fn deliver(sink: &Sink, port: &dyn DocumentStore, offers: &mut [Offer]) ->
     while !open.is_empty() {
         let items: Vec<(usize, u32)> = open.iter().copied().collect();
         let request: Vec<(&Offer, u32)> = items.iter().map(|(i, r)| (&offers[*i], *r)).collect();
+        sink.may_send().await;
         match port.create(&request).await {
             Ok(outcomes) => {
                 let mut busy = None;

@@ -23,6 +23,7 @@ use crate::journal::{Journal, Mark, Record, SinkFacts};
 use crate::ports::{Chains, Clock, FormerSinks, Offer, SinkPort};
 use crate::stream::Place;
 use crate::tasks::Tasks;
+use crate::watch::Watch;
 use crate::{SinkId, SourceId};
 use event_listener::Event;
 use futures_util::future::select;
@@ -66,6 +67,8 @@ pub struct SinkTuning {
     pub claims_kept_min: u64,
     /// No claim is deleted before this age: a request under way could still meet the free number.
     pub claim_life: Duration,
+    /// An object sink that has failed for longer lists the claims anew before it writes one.
+    pub outage_max: Duration,
     /// First pause after a failure; doubles up to `backoff_max`.
     pub backoff_min: Duration,
     /// Longest pause after a failure.
@@ -88,6 +91,7 @@ impl Default for SinkTuning {
             full_vector_every: 64,
             claims_kept_min: 1_000,
             claim_life: Duration::from_secs(7 * 24 * 3600),
+            outage_max: Duration::from_secs(3600),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
             drop_refused: false,
@@ -146,6 +150,10 @@ pub struct SinkIdentity {
     pub sink_epoch: String,
     /// The configuration that names its place; kept until the sink delivers elsewhere, see [`FormerSinks`].
     pub config: Arc<Vec<u8>>,
+    /// It is of a partition that moves between agents: whoever else writes there is an owner of it, and no twin.
+    pub moves: bool,
+    /// What ends the process.
+    pub watch: Arc<Watch>,
 }
 
 impl Sink {

@@ -2,6 +2,7 @@
 
 use super::Sink;
 use crate::ports::SinkError;
+use crate::watch::Twin;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub enum Circuit {
 pub struct SinkStatus {
     /// Failures since the last success.
     pub failures_in_a_row: u32,
+    /// When the first of these was, by the boot-time clock.
+    pub failing_since: Option<Duration>,
     /// Failures since the process began, by kind.
     pub failures: BTreeMap<&'static str, u64>,
     /// The newest failure; it stays after a success.
@@ -38,8 +41,8 @@ pub struct SinkStatus {
     pub waited_for_letters: Duration,
     /// How often another process was met that writes under this agent's id.
     pub twins: u64,
-    /// The name of the last one's data directory.
-    pub twin: Option<String>,
+    /// The last one, and this one, by their names.
+    pub twin: Option<(String, String)>,
     /// The place that it leaves and the one that it goes to, while what is under way to the first is finished there.
     pub switching: Option<(String, String)>,
 }
@@ -91,23 +94,43 @@ impl Sink {
     }
 
     /// Another process writes where this one does, under the same agent id.
-    pub(super) fn note_twin(&self, directory: &str) {
+    pub(super) fn note_twin(&self, (other, own): (String, String)) {
+        if self.facts.moves {
+            return;
+        }
         self.note(|s| {
             s.twins += 1;
-            s.twin = Some(directory.to_owned());
+            s.twin = Some((other.clone(), own.clone()));
         });
+        self.facts.watch.meet(Twin { sink: self.id.clone(), other, own }, self.clock.booted());
+    }
+
+    /// Returns where something may be sent; never, where the process is to end first.
+    pub(super) async fn may_send(&self) {
+        if !self.facts.watch.look(self.clock.booted()) {
+            std::future::pending().await
+        }
     }
 
     pub(super) fn succeeded(&self) {
         self.note(|s| {
             s.failures_in_a_row = 0;
+            s.failing_since = None;
             s.recovered = true;
         });
     }
 
+    /// Whether it has failed for so long that other writers may have come and gone unseen.
+    pub(super) fn is_out_of_touch(&self) -> bool {
+        let since = self.note(|s| s.failing_since);
+        since.is_some_and(|since| self.clock.booted().saturating_sub(since) > self.tuning.outage_max)
+    }
+
     /// Notes a failure and waits: twice as long each time, with jitter.
     pub(super) async fn back_off(&self, error: &SinkError) {
+        let now = self.clock.booted();
         let failures = self.note(|s| {
+            s.failing_since.get_or_insert(now);
             s.failures_in_a_row = s.failures_in_a_row.saturating_add(1);
             *s.failures.entry(kind(error)).or_default() += 1;
             s.last_error = Some(error.to_string());

@@ -27,7 +27,7 @@ async fn recover(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> 
 
 /// Ends whatever transaction is under way, either way, and learns what is committed.
 pub(super) async fn finish(sink: &Sink, port: &dyn TransactionLog) -> Result<Marks, Stop> {
-    let mut truth = retrying!(sink, port.recover());
+    let mut truth = recovered(sink, port).await;
     recall_dropped(sink, &mut truth);
     refuse_lost_cursors(sink, &truth)?;
     sink.adopt(&truth).await?;
@@ -36,17 +36,26 @@ pub(super) async fn finish(sink: &Sink, port: &dyn TransactionLog) -> Result<Mar
     Ok(truth)
 }
 
+async fn recovered(sink: &Sink, port: &dyn TransactionLog) -> Marks {
+    let truth = retrying!(sink, port.recover());
+    if let Some(names) = port.twin() {
+        sink.note_twin(names);
+    }
+    truth
+}
+
 /// The first transaction at a place where the sink goes on: its cursors alone, none of them lower than what is there.
 pub(super) async fn carry(sink: &Sink, port: &dyn TransactionLog, marks: Marks) -> (Marks, SinkFacts) {
     let mut marks = marks;
     loop {
-        let there = retrying!(sink, port.recover());
+        let there = recovered(sink, port).await;
         sink.raise_known(&mut marks, there.clone());
         let lacking: Vec<_> = marks.iter().filter(|(g, mark)| there.get(*g) != Some(*mark)).collect();
         let lacking: Vec<_> = lacking.into_iter().map(|(g, mark)| (*g, mark.clone())).collect();
         if lacking.is_empty() || mutation::on("cursors_left_behind") {
             return (marks, SinkFacts::default());
         }
+        sink.may_send().await;
         // What became of it is read, not believed.
         if let Err(error) = port.commit(&[], &lacking, &[]).await {
             sink.back_off(&error).await;
@@ -108,6 +117,7 @@ async fn commit_next(sink: &Sink, port: &dyn TransactionLog, truth: &mut Marks) 
     let forget = sink.dropped(truth);
     loop {
         let marks = Sink::moved(truth, &offers);
+        sink.may_send().await;
         match port.commit(&offers, &marks, &forget).await {
             Ok(refused) if refused.is_empty() => {
                 truth.extend(marks.iter().cloned());

@@ -122,11 +122,11 @@ pub fn sink_trouble(sink: &Sink) -> Option<Reason> {
 /// Another process that writes with this agent's id: this sink stays exact, an Elasticsearch sink may not.
 fn twin(handle: &Handle, sink: &Sink) -> Option<Reason> {
     let status = sink.status();
-    let other = status.twin?;
+    let (other, own) = status.twin?;
     let detail = format!(
-        "another agent with the id {} writes here too, {} times so far: its data directory is {other}, this one's is {}; give \
-         each an `agent.id` of its own",
-        handle.agent, status.twins, handle.directory
+        "another agent with the id {} writes here too, {} times so far: it is {other}, this one is {own}; give each an \
+         `agent.id` of its own",
+        handle.agent, status.twins
     );
     Some(Reason { component: sink.id.to_string(), what: "twin", detail })
 }

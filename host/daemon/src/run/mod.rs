@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use sawlog_core::engine::Engine;
+use sawlog_core::watch::{News, Twin};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
@@ -66,6 +67,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let is_delivered = loop {
             tokio::select! {
                 error = engine.failure() => return Err(RunError::Journal(error)),
+                news = running.common.watch.news() => tell(&handle.agent, news)?,
                 () = finished(&handle, options) => break true,
                 _ = terminate.recv() => break wind_down(&handle, running.grace()).await,
                 _ = interrupt.recv() => break wind_down(&handle, running.grace()).await,
@@ -80,6 +82,18 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         tokio::task::block_in_place(|| telemetry.close());
         ended
     })
+}
+
+/// Says that a twin was met; an error where the process has to end.
+fn tell(agent: &str, news: News) -> Result<(), RunError> {
+    match news {
+        News::End(ending) => return Err(ending.into()),
+        News::Met(Twin { sink, other, own }) => tracing::error!(
+            agent, %sink, other, own,
+            "another process writes under this agent's id; stop one of them, or give it an `agent.id` and a `data_dir` of its own"
+        ),
+    }
+    Ok(())
 }
 
 /// Resolves when `--until-eof` is done; never without it.

@@ -166,6 +166,8 @@ fn open_sinks(
             directory: super::parts::hex(&owner[..16]),
             sink_epoch: super::parts::sink_epoch(sink)?,
             config: packed.clone(),
+            moves: true,
+            watch: group.base.common.watch.clone(),
         };
         let one = Sink::new(
             id.clone(),

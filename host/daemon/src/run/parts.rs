@@ -18,10 +18,12 @@ use sawlog_core::ports::{Clock, FormerSinks, JournalError};
 use sawlog_core::reload::{Removal, Wanted};
 use sawlog_core::shared::{Common, Tuning};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
+use sawlog_core::watch::{Ending, Watch};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_log::{Drive, random_incarnation};
 use sawlog_queue::{QueueError, Rescue, RescueOptions};
 use sawlog_settings::component::StartFrom;
+use sawlog_sinks::registry::SinkOptions;
 use sawlog_sources::http::HttpIntake;
 use thiserror::Error;
 
@@ -50,6 +52,9 @@ pub enum RunError {
     /// The data directory or its journal.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The process has to end though its journal is well.
+    #[error(transparent)]
+    Ending(#[from] Ending),
     /// A person has ended what this id holds in the sinks.
     #[error(
         "the agent id `{agent}` was retired by `sawlog agent retire` at {at}, and its claim logs and cursors have ended; give this \
@@ -112,6 +117,7 @@ pub(super) struct Ground {
     clock: Arc<dyn Clock>,
     memory: Arc<Memory>,
     reseated: Arc<Event>,
+    watch: Arc<Watch>,
     /// The configuration that runs, packed for its sinks.
     packed: Mutex<Arc<Vec<u8>>>,
     /// The ways to the sinks that take dead letters.
@@ -161,8 +167,13 @@ impl Ground {
         let sink = &config.sinks[name];
         let shares = self.memory.sink(name);
         let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir, &shares)?;
-        let identity =
-            SinkIdentity { directory: hex(&self.directory.uuid()), sink_epoch: sink_epoch(sink)?, config: packed };
+        let identity = SinkIdentity {
+            directory: hex(&self.directory.uuid()),
+            sink_epoch: sink_epoch(sink)?,
+            config: packed,
+            moves: false,
+            watch: self.watch.clone(),
+        };
         let to = sink.dead_letter.as_ref().map(|to| self.letters(to));
         let letters = config.is_dead_letter_sink(name).then(|| self.letters(name));
         Ok(Arc::new(Sink::new(
@@ -250,8 +261,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let (epoch, epochs, former) = open_epochs(&config, (&files, &bytes), &journal, (&plugins, &fields)).await?;
 
     let memory = Memory::new(&config);
-    tokio::spawn(memory.clone().keep());
-    let common = common(&config, &memory);
+    let common = common(&config, &memory, clock.clone());
     let owner = sources::Owner {
         agent: agent.clone(),
         data_dir,
@@ -261,7 +271,8 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         run: options,
     };
     let (reseated, packed, letters) = (Arc::new(Event::new()), packed(&files)?, Mutex::default());
-    let ground = Ground { agent, directory, journal, clock, memory: memory.clone(), reseated, packed, letters };
+    let watch = common.watch.clone();
+    let ground = Ground { agent, directory, journal, clock, memory: memory.clone(), reseated, watch, packed, letters };
     let sinks = ground.sinks(&former, &config)?;
     let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;
@@ -443,11 +454,25 @@ const ENTRY_BYTES: u64 = 256;
 /// The part of `limits.memory` that entries may take before strides get longer.
 const ENTRIES_PART: u64 = 32;
 
-/// What all engines of this process share.
-fn common(config: &Config, memory: &Memory) -> Common {
+/// What all engines of this process share, and what keeps it as it should be.
+fn common(config: &Config, memory: &Arc<Memory>, clock: Arc<dyn Clock>) -> Common {
+    tokio::spawn(memory.clone().keep());
     let workers = u32::try_from(runtime::workers(config)).unwrap_or(u32::MAX);
     let catch_up = Arc::new(CatchUp::new(config.sections.limits.catch_up_cpu, workers));
-    Common { memory: memory.lanes.clone(), catch_up }
+    Common { memory: memory.lanes.clone(), catch_up, watch: keep_watch(config, clock) }
+}
+
+fn keep_watch(config: &Config, clock: Arc<dyn Clock>) -> Arc<Watch> {
+    let watch: Arc<Watch> = Arc::default();
+    watch.set_fragile(repeats_beside_a_twin(config));
+    let keeping = watch.clone();
+    tokio::spawn(async move { keeping.keep(&*clock).await });
+    watch
+}
+
+/// Whether some sink would get rows twice from two agents of one id.
+pub(super) fn repeats_beside_a_twin(config: &Config) -> bool {
+    config.sinks.values().any(|sink| matches!(sink.options, SinkOptions::Elasticsearch(_)))
 }
 
 /// What delivery depends on in a configuration.

@@ -102,6 +102,7 @@ impl Running {
     /// config changes it.
     fn take_sections(&self, config: &Config) {
         self.engine.set_checkpoint_interval(config.sections.checkpoint.interval.as_duration());
+        self.common.watch.set_fragile(super::parts::repeats_beside_a_twin(config));
         self.memory.take(config);
         self.common.catch_up.set_percent(config.sections.limits.catch_up_cpu);
         let level = config.sections.telemetry.log.level;

@@ -40,6 +40,13 @@ impl Clock for SystemClock {
         START.get_or_init(Instant::now).elapsed()
     }
 
+    fn booted(&self) -> Duration {
+        // The clock of CLOCK_BOOTTIME as the kernel prints it: that of the standard library stands still while the machine sleeps.
+        let uptime = std::fs::read_to_string("/proc/uptime").ok();
+        let seconds = uptime.as_deref().and_then(|text| text.split(' ').next()?.parse().ok());
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_else(|| self.elapsed())
+    }
+
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }

@@ -20,7 +20,7 @@ use sawlog_record::id::Generation;
 use sawlog_settings::component;
 use session::Session;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Whose sink this is: parts of the transactional id and of the cursors' keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,6 +93,10 @@ impl TransactionLog for KafkaTransactions {
 
     async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
         self.worker.run(Session::recover).await.map_err(|gone| SinkError::Refused(gone.to_string()))?
+    }
+
+    fn twin(&self) -> Option<(String, String)> {
+        self.activity.twin.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     async fn commit(

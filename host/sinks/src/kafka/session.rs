@@ -16,9 +16,9 @@ use sawlog_record::id::Generation;
 use sawlog_record::template::Template;
 use sawlog_settings::checked::ValueTemplate;
 use sawlog_settings::component;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time for a first answer of the cluster, and for fencing and ending a predecessor's transaction.
@@ -98,6 +98,8 @@ pub struct Activity {
     pub recoveries: AtomicU64,
     /// Cursors found that another running agent wrote under this agent's id.
     pub twins: AtomicU64,
+    /// The newest such agent and this one, by their lives, until they are told.
+    pub twin: Mutex<Option<(String, String)>>,
     /// Rows that went to the topic of `other` because `topics_max` was met.
     pub over_topics_max: AtomicU64,
 }
@@ -223,14 +225,12 @@ impl Session {
                 self.settings.owner.agent
             )));
         }
-        if self.recoveries > 1
-            && replay.lives().iter().any(|life| *life != self.life && !self.is_inherited(&replay, life))
-        {
+        let lives = if self.recoveries > 1 { replay.lives() } else { BTreeSet::new() };
+        if let Some(other) = lives.iter().find(|life| **life != self.life && !self.is_inherited(&replay, life)) {
             self.activity.twins.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(
-                agent = self.settings.owner.agent, sink = %self.settings.owner.sink, cursors = %self.cursors,
-                "another running agent uses this agent's id; stop one of them, or give it an id of its own"
-            );
+            let name = |life: &LifeId| format!("the producer's life {:032x}", u128::from_be_bytes(*life));
+            let names = (name(other), name(&self.life));
+            *self.activity.twin.lock().unwrap_or_else(PoisonError::into_inner) = Some(names);
         }
         Ok(replay.into_marks())
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 const IDLE_LOOKS: u32 = 120;
 
 impl ClaimLog<'_> {
-    /// Stages, seals and writes until a claim of another writer is met.
+    /// Stages, seals and writes until a claim of another writer is met, or may have come while the store was not reached.
     pub(super) async fn deliver(&mut self) -> Result<(), Stop> {
         loop {
             self.publish().await;
@@ -34,9 +34,13 @@ impl ClaimLog<'_> {
                 self.publish().await;
             }
             self.put_data(&mut open, &claim.keys).await;
+            let was_out = self.sink.is_out_of_touch();
             self.known.learn(self.next, &claim.vector);
             self.closed = claim.closed;
             self.pass(&claim);
+            if was_out {
+                return Ok(());
+            }
             self.sink.succeeded();
         }
     }
@@ -132,9 +136,14 @@ impl ClaimLog<'_> {
         }
     }
 
-    /// Creates the claim; `false` where another writer's claim has the number.
+    /// Creates the claim; `false` where another writer's claim has the number, or may have it: after a long outage the claims are
+    /// listed first.
     async fn claim(&self, claim: &Claim) -> bool {
         loop {
+            if self.sink.is_out_of_touch() {
+                return false;
+            }
+            self.sink.may_send().await;
             match self.port.put_claim(self.next, claim).await {
                 Ok(PutOutcome::Created) => return true,
                 Ok(PutOutcome::Exists) => {
@@ -144,7 +153,8 @@ impl ClaimLog<'_> {
                         continue;
                     };
                     if there.attempt != claim.attempt && there.directory != claim.directory && !there.is_end() {
-                        self.sink.note_twin(&there.directory);
+                        let name = |directory: &str| format!("the data directory {directory}");
+                        self.sink.note_twin((name(&there.directory), name(&self.sink.facts.directory)));
                     }
                     return there.attempt == claim.attempt;
                 }
@@ -161,6 +171,7 @@ impl ClaimLog<'_> {
         let staged: BTreeSet<String> = open.staging.paths().into_iter().collect();
         for (path, key) in keys.iter().filter(|(path, _)| staged.contains(path)) {
             loop {
+                self.sink.may_send().await;
                 match self.port.put_data(open.staging.as_mut(), path, key).await {
                     Ok(PutOutcome::Created | PutOutcome::Exists) => break,
                     Ok(PutOutcome::Conflict) if mutation::on("conflict_is_exists") => break,
@@ -179,20 +190,40 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::claims::{KnownVector, Marks};
     use crate::fakes::{self, Waiting};
     use crate::ports::{Clock as _, ObjectStore, SinkPort, Staging};
+    use crate::watch::{Ending, FROZEN_MAX, News};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// Says that claims exist and does not show them.
-    #[derive(Default)]
-    struct Hiding(AtomicU32);
+    /// What a store answers to claims.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Answer {
+        /// They exist, and are not shown.
+        Hidden,
+        /// This one of another life exists.
+        Foreign,
+        /// None until somebody is to come again.
+        Down,
+    }
+
+    /// Answers so, and counts claims that were sent and lists that were asked for.
+    struct Store {
+        answer: Answer,
+        claims: AtomicU32,
+        lists: AtomicU32,
+    }
+
+    impl Store {
+        fn new(answer: Answer) -> Arc<Self> {
+            Arc::new(Self { answer, claims: AtomicU32::default(), lists: AtomicU32::default() })
+        }
+    }
 
     #[async_trait]
-    impl ObjectStore for Hiding {
+    impl ObjectStore for Store {
         async fn place(&self) -> Result<String, SinkError> {
             Ok("here".to_owned())
         }
@@ -203,13 +234,17 @@ mod tests {
             String::new()
         }
         async fn put_claim(&self, _: u64, _: &Claim) -> Result<PutOutcome, SinkError> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Ok(PutOutcome::Exists)
+            self.claims.fetch_add(1, Ordering::Relaxed);
+            match self.answer {
+                Answer::Down => Err(SinkError::Unavailable("down".to_owned())),
+                Answer::Hidden | Answer::Foreign => Ok(PutOutcome::Exists),
+            }
         }
         async fn get_claim(&self, _: u64) -> Result<Option<Claim>, SinkError> {
-            Ok(None)
+            Ok((self.answer == Answer::Foreign).then(|| claim("theirs", "another")))
         }
         async fn list_claims(&self) -> Result<Vec<u64>, SinkError> {
+            self.lists.fetch_add(1, Ordering::Relaxed);
             Ok(Vec::new())
         }
         async fn delete_claim(&self, _: u64) -> Result<(), SinkError> {
@@ -226,25 +261,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_claim_that_exists_and_is_hidden_is_asked_for_with_pauses() {
-        let (clock, store) = (Arc::new(Waiting::default()), Arc::new(Hiding::default()));
-        let journal = fakes::journal(clock.clone());
-        let sink = fakes::sink("objects", SinkPort::Objects(store.clone()), &journal, &clock);
-        let log = ClaimLog {
-            sink: &sink,
-            port: store.as_ref(),
-            next: 1,
-            passed: Marks::new(),
-            known: KnownVector::default(),
-            closed: 0,
-            published: 0,
-            oldest: (1, None),
-            carried: Vec::new(),
-        };
-        let claim = Claim {
-            directory: String::new(),
-            attempt: "mine".to_owned(),
+    fn claim(attempt: &str, directory: &str) -> Claim {
+        Claim {
+            directory: directory.to_owned(),
+            attempt: attempt.to_owned(),
             sink_epoch: String::new(),
             moved: Vec::new(),
             lost: Vec::new(),
@@ -257,13 +277,79 @@ mod tests {
             floor: 0,
             written: 0,
             switch: None,
-        };
+        }
+    }
+
+    /// A sink over a store, and its clock.
+    fn sink_over(store: &Arc<Store>) -> (Arc<Sink>, Arc<Waiting>) {
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        (fakes::sink("objects", SinkPort::Objects(store.clone()), &journal, &clock), clock)
+    }
+
+    #[test]
+    fn a_claim_that_exists_and_is_hidden_is_asked_for_with_pauses() {
+        let store = Store::new(Answer::Hidden);
+        let (sink, clock) = sink_over(&store);
+        let (log, claim) = (ClaimLog::new(&sink, store.as_ref()), claim("mine", ""));
         let mut claiming = Box::pin(log.claim(&claim));
         for _ in 0..10 {
             assert!(claiming.as_mut().now_or_never().is_none());
         }
-        assert_eq!(store.0.load(Ordering::Relaxed), 10, "one attempt a pause");
+        assert_eq!(store.claims.load(Ordering::Relaxed), 10, "one attempt a pause");
         assert!(clock.elapsed() >= sink.tuning.backoff_min * 10, "{:?}", clock.elapsed());
         assert_eq!(sink.status().failures_in_a_row, 10);
+    }
+
+    #[test]
+    fn after_a_long_outage_the_claims_are_listed_before_one_is_written() {
+        let store = Store::new(Answer::Down);
+        let (sink, clock) = sink_over(&store);
+        let (mut log, claim) = (ClaimLog::new(&sink, store.as_ref()), claim("mine", ""));
+        let mut claiming = Box::pin(log.claim(&claim));
+        let is_claimed = loop {
+            if let Some(is_claimed) = claiming.as_mut().now_or_never() {
+                break is_claimed;
+            }
+            let outage = clock.elapsed();
+            assert!(outage <= sink.tuning.outage_max + sink.tuning.backoff_max * 2, "it goes on after {outage:?}");
+        };
+        drop(claiming);
+        assert!(!is_claimed && clock.elapsed() > sink.tuning.outage_max);
+        assert_eq!(store.lists.load(Ordering::Relaxed), 0);
+        assert!(sink.status().twin.is_none(), "nobody was met");
+        log.recover().now_or_never().unwrap().unwrap();
+        assert_eq!(store.lists.load(Ordering::Relaxed), 1);
+        assert!(!sink.is_out_of_touch(), "the store has answered");
+    }
+
+    #[test]
+    fn a_foreign_claim_at_our_number_names_both_and_the_second_ends_a_fragile_process() {
+        let store = Store::new(Answer::Foreign);
+        let (sink, _) = sink_over(&store);
+        let (log, claim) = (ClaimLog::new(&sink, store.as_ref()), claim("mine", ""));
+        let watch = sink.facts.watch.clone();
+        watch.set_fragile(true);
+        assert_eq!(log.claim(&claim).now_or_never(), Some(false));
+        let names = ("the data directory another".to_owned(), "the data directory ".to_owned());
+        assert_eq!(sink.status().twin, Some(names));
+        assert!(matches!(watch.news().now_or_never(), Some(News::Met(twin)) if twin.sink == sink.id));
+        assert_eq!(log.claim(&claim).now_or_never(), Some(false));
+        let _second = watch.news().now_or_never();
+        assert!(matches!(watch.news().now_or_never(), Some(News::End(Ending::Twins(_)))));
+        assert!(log.claim(&claim).now_or_never().is_none(), "nothing is sent any more");
+        assert_eq!(store.claims.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_process_that_stood_still_sends_no_claim() {
+        let store = Store::new(Answer::Foreign);
+        let (sink, clock) = sink_over(&store);
+        let (log, claim) = (ClaimLog::new(&sink, store.as_ref()), claim("mine", ""));
+        assert_eq!(log.claim(&claim).now_or_never(), Some(false));
+        let stands_still = clock.sleep(FROZEN_MAX + Duration::from_secs(1));
+        assert!(stands_still.now_or_never().is_none());
+        assert!(log.claim(&claim).now_or_never().is_none());
+        assert_eq!(store.claims.load(Ordering::Relaxed), 1);
     }
 }

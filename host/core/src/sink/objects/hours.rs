@@ -45,6 +45,7 @@ impl ClaimLog<'_> {
             return;
         }
         let closed = self.closed;
+        self.sink.may_send().await;
         match self.port.publish_complete(closed).await {
             Ok(()) => self.published = closed,
             Err(error) => self.sink.note(|status| status.last_error = Some(error.to_string())),

@@ -9,6 +9,7 @@ impl ClaimLog<'_> {
     pub(super) async fn delete_old(&mut self) {
         while self.may_go(self.oldest.0) && self.is_old().await {
             let (number, _) = self.oldest;
+            self.sink.may_send().await;
             if let Err(error) = self.port.delete_claim(number).await {
                 return self.sink.note(|status| status.last_error = Some(error.to_string()));
             }

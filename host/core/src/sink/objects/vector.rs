@@ -69,6 +69,7 @@ impl ClaimLog<'_> {
                 }
             }
             let claim = self.vector();
+            self.sink.may_send().await;
             match self.port.put_claim(self.next, &claim).await {
                 Ok(PutOutcome::Created) => return Ok(()),
                 // Perhaps it is this one: the next look tells, or the one after it where a listing lags behind.
