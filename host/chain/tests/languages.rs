@@ -3,35 +3,50 @@
 
 mod support;
 
-use sawlog_chain::{Engine, EngineLimits, PluginConfig, conformance, trial};
+use sawlog_chain::{Allow, Engine, EngineLimits, PluginConfig, conformance, trial};
+use std::path::Path;
 
-/// Runs the example of `language` over the golden files that all share; says that it could not where it was not built.
-fn golden(language: &str, needs: &str) {
-    let path = support::repository().join("plugins/target/components/tidy").join(format!("{language}.wasm"));
+const GO: &str = "Go 1.24 or newer";
+
+/// The component `name` of an SDK's example and an engine for it; says that there is none where it was not built.
+fn built(name: &str, needs: &str) -> Option<(Vec<u8>, Engine, tempfile::TempDir)> {
+    let path = support::repository().join("plugins/target/components/tidy").join(format!("{name}.wasm"));
     let Ok(bytes) = std::fs::read(&path) else {
-        println!("NOT RUN: the example in {language} was not built; it needs {needs}");
-        return;
+        println!("NOT RUN: the example {name} was not built; it needs {needs}");
+        return None;
     };
     // Compiling a language's runtime takes seconds, so it is done once.
     let cache = tempfile::tempdir().unwrap();
     let limits = EngineLimits { instances_max: 64, ..EngineLimits::default() };
     let engine = Engine::new(limits, Some(cache.path().join("code"))).unwrap();
-    for case in support::folders(&support::repository().join("sdk/example/golden")) {
+    Some((bytes, engine, cache))
+}
+
+/// Runs the component over the golden files in `folder`.
+fn golden(name: &str, (bytes, engine): (&[u8], &Engine), folder: &Path, allow: Allow) {
+    for case in support::folders(&support::repository().join(folder)) {
         let config_json = std::fs::read_to_string(case.join("config.json")).unwrap();
-        let plugin = engine.load("tidy", &bytes, PluginConfig { config_json, ..Default::default() }).unwrap();
+        let config = PluginConfig { config_json, allow, ..Default::default() };
+        let plugin = engine.load("example", bytes, config).unwrap();
         let input = trial::read(&std::fs::read_to_string(case.join("input.ndjson")).unwrap()).unwrap();
         let found = trial::run(&plugin, &input).unwrap().join("\n") + "\n";
         let expected = case.join("output.ndjson");
-        if language == "rust" && std::env::var_os("SAWLOG_GOLDEN_WRITE").is_some() {
+        if name == "rust" && std::env::var_os("SAWLOG_GOLDEN_WRITE").is_some() {
             std::fs::write(&expected, &found).unwrap();
         }
         let golden = std::fs::read_to_string(&expected).unwrap();
         for (i, (found, golden)) in found.lines().zip(golden.lines()).enumerate() {
-            assert_eq!(found, golden, "{language}: {} line {}", expected.display(), i + 1);
+            assert_eq!(found, golden, "{name}: {} line {}", expected.display(), i + 1);
         }
-        assert_eq!(found, golden, "{language}: {}", expected.display());
-        conformance::check(&plugin, &input).unwrap_or_else(|e| panic!("{language}: {e}"));
+        assert_eq!(found, golden, "{name}: {}", expected.display());
+        conformance::check(&plugin, &input).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
+}
+
+/// The example of `language` over the golden files that all share, and a configuration that it refuses.
+fn tidy(language: &str, needs: &str) {
+    let Some((bytes, engine, _cache)) = built(language, needs) else { return };
+    golden(language, (&bytes, &engine), Path::new("sdk/example/golden"), Allow::default());
     let wrong = PluginConfig {
         config_json: r#"{"at_least":"loud","fields":["body"],"add":{"name":"a","text":"b"}}"#.into(),
         ..Default::default()
@@ -42,27 +57,36 @@ fn golden(language: &str, needs: &str) {
 
 #[test]
 fn rust() {
-    golden("rust", "nothing but the toolchain of this repository");
+    tidy("rust", "nothing but the toolchain of this repository");
 }
 
 #[test]
 fn c() {
-    golden("c", "clang with lld, or the Python package ziglang");
+    tidy("c", "clang with lld, or the Python package ziglang");
 }
 
 #[test]
 fn go() {
-    golden("go", "Go 1.24 or newer");
+    tidy("go", GO);
+}
+
+/// Windows of event time in a second language, by the golden files of the plugin in Rust.
+#[test]
+fn windows_in_go() {
+    let name = "count-window-go";
+    let Some((bytes, engine, _cache)) = built(name, GO) else { return };
+    let allow = Allow { state: true, timers: true, ..Allow::default() };
+    golden(name, (&bytes, &engine), Path::new("plugins/count-window/golden"), allow);
 }
 
 #[test]
 fn javascript() {
-    golden("javascript", "Node.js 20 or newer with npm");
+    tidy("javascript", "Node.js 20 or newer with npm");
 }
 
 #[test]
 fn python() {
-    golden(
+    tidy(
         "python",
         "SAWLOG_COMPONENTIZE_PY, which names `componentize-py`; cargo xtask plugins build --full sees to it",
     );

@@ -61,8 +61,10 @@ fn build_examples(repository: &Path, out: &Path) -> Result<(), BuildError> {
     }
     if Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()) {
         println!("{}", build_go(&sdk.join("go/example"), "go", &schema, &out)?.display());
+        let (windows, schema) = (sdk.join("go/windows/example"), repository.join("plugins/count-window"));
+        println!("{}", build_go(&windows, "count-window-go", &schema, &out)?.display());
     } else {
-        println!("NOT BUILT the example in Go: no `go`; install Go 1.24 or newer");
+        println!("NOT BUILT the examples in Go: no `go`; install Go 1.24 or newer");
     }
     match std::env::var(PYTHON_TOOL) {
         Ok(tool) => {

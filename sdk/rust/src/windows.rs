@@ -127,7 +127,8 @@ impl<G: Gather> Windows<G> {
             Kind::Tumbling { length } => self.add_at(key, floor(time, length), length, watermark, put),
             Kind::Sliding { length, step } => {
                 let last = floor(time, step);
-                let starts = (0..).map(|back| last.saturating_sub(step.saturating_mul(back)));
+                // Until the window before it would begin before time does.
+                let starts = (0..).map_while(|back: i64| last.checked_sub(step.checked_mul(back)?));
                 let covering = starts.take_while(|start| time.saturating_sub(*start) < length);
                 // The earliest window first; no short circuit: every window takes the row.
                 let starts: Vec<i64> = covering.collect();

@@ -107,3 +107,15 @@ fn what_a_row_may_close_is_bounded_and_the_rest_follows() {
     assert_eq!(windows.close(10, 2).len(), 1);
     assert_eq!(windows.first_end(), None);
 }
+
+#[test]
+fn the_ends_of_time_are_no_trouble() {
+    let kinds = [Kind::Tumbling { length: 10 }, Kind::Sliding { length: 10, step: 3 }, Kind::Session { gap: 10 }];
+    for kind in kinds {
+        let mut windows = Windows::<Count>::new(kind, 100);
+        for time in [i64::MIN, i64::MIN + 1, i64::MAX - 1] {
+            windows.add("a", time, i64::MIN, |count| count.0 += 1);
+        }
+        assert!(!windows.close(i64::MAX, 99).is_empty() && windows.is_empty(), "{kind:?}");
+    }
+}

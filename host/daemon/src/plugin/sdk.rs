@@ -104,6 +104,11 @@ const GO: &[File] = &[
     ("sdk/go/stateful/exports_wasip1.go", include_str!("../../../../sdk/go/stateful/exports_wasip1.go")),
     ("sdk/go/stateful/stateful.go", include_str!("../../../../sdk/go/stateful/stateful.go")),
     ("sdk/go/testing.go", include_str!("../../../../sdk/go/testing.go")),
+    ("sdk/go/watermark.go", include_str!("../../../../sdk/go/watermark.go")),
+    ("sdk/go/windows/kind.go", include_str!("../../../../sdk/go/windows/kind.go")),
+    ("sdk/go/windows/ordered.go", include_str!("../../../../sdk/go/windows/ordered.go")),
+    ("sdk/go/windows/session.go", include_str!("../../../../sdk/go/windows/session.go")),
+    ("sdk/go/windows/windows.go", include_str!("../../../../sdk/go/windows/windows.go")),
 ];
 
 const C: &[File] = &[("sdk/c/sawlog_plugin.h", include_str!("../../../../sdk/c/sawlog_plugin.h"))];
@@ -158,6 +163,7 @@ mod tests {
         carries(RUST, "wit/0.1.0", ".wit");
         carries(GO, "sdk/go", ".go");
         carries(GO, "sdk/go/stateful", ".go");
+        carries(GO, "sdk/go/windows", ".go");
         carries(JAVASCRIPT, "sdk/javascript/src", "s");
         for folder in ["build", "build/jco", "build/weval"] {
             carries(JAVASCRIPT, &format!("sdk/javascript/{folder}"), ".json");
