@@ -3,6 +3,7 @@
 
 mod giving_up;
 mod operating;
+mod seeking;
 
 use crate::input::{Floors, Inputs, Unrescued};
 use crate::journal::{Journal, JournalState, Record};
@@ -15,6 +16,7 @@ use crate::status::Checkpoints;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use event_listener::Event;
 pub use operating::Refused;
+pub use seeking::Ranges;
 
 use futures_util::future::BoxFuture;
 use sawlog_record::id::PartitionId;

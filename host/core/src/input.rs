@@ -3,7 +3,7 @@
 
 use crate::SourceId;
 use crate::identity::Held;
-use crate::journal::{Journal, JournalState, Record};
+use crate::journal::{Journal, JournalState, Record, Repeat};
 use crate::mutation;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use crate::tasks::Tasks;
@@ -26,6 +26,11 @@ struct Extent {
     end: u64,
     ended: bool,
     vanished: bool,
+}
+
+/// All of a repeat is there from the beginning, and nothing holds it but the history whose bytes it has.
+fn extent_of(repeat: Repeat, partition: PartitionId) -> Extent {
+    Extent { partition, end: repeat.to, ended: true, vanished: true }
 }
 
 /// One partition's view of its input.
@@ -73,6 +78,8 @@ pub struct Inputs {
     known: Mutex<Known>,
     opened: Event,
     unrescued: Mutex<Vec<Unrescued>>,
+    /// Held while input is let go of, and while a person has it come again.
+    letting_go: futures_util::lock::Mutex<()>,
 }
 
 impl Inputs {
@@ -93,6 +100,7 @@ impl Inputs {
             known: Mutex::default(),
             opened: Event::new(),
             unrescued: Mutex::default(),
+            letting_go: futures_util::lock::Mutex::default(),
         }
     }
 
@@ -125,6 +133,8 @@ impl Inputs {
                 let rescued = g.rescued.iter().map(|(_, hi)| *hi).max();
                 let vanished = rescued.is_some() || g.gone;
                 let extent = Extent { partition: g.partition, end: rescued.unwrap_or(0), ended: false, vanished };
+                // What comes again is no history that the source knows.
+                let extent = state.repeat(*generation).map_or(extent, |repeat| extent_of(repeat, g.partition));
                 extents.push((*generation, extent));
                 if !extent.vanished {
                     handed.push((*generation, g.partition, g.identity.clone(), state.replay_floor(*generation)));
@@ -140,6 +150,16 @@ impl Inputs {
         known.begun = true;
         known.partitions.values().for_each(|p| _ = p.changed.notify(usize::MAX));
         drop(known);
+        let since: Vec<_> = {
+            let state = self.journal.state();
+            let mine = state
+                .repeats
+                .known
+                .iter()
+                .filter_map(|(name, repeat)| Some((name, repeat, state.generations.get(name)?)));
+            mine.filter(|(.., known)| known.source == self.id).map(|(n, r, known)| (known.partition, *n, *r)).collect()
+        };
+        since.into_iter().for_each(|(partition, name, repeat)| self.hear_again(partition, name, repeat));
         self.opened.notify(usize::MAX);
     }
 
@@ -171,11 +191,7 @@ impl Inputs {
             }),
             SourceEvent::Vanishing { generation, end } => {
                 self.extend(generation, |e| e.end = e.end.max(end));
-                if !mutation::on("rescue_skipped") && !self.rescue(generation, end, tasks).await? {
-                    return Ok(());
-                }
-                self.extend(generation, |e| e.vanished = true);
-                self.source.release(generation).await;
+                self.let_go(generation, end, tasks).await?;
             }
             SourceEvent::Gone { generation } => {
                 self.journal.commit(vec![Record::Gone { generation }]).await?;
@@ -200,10 +216,35 @@ impl Inputs {
         }
     }
 
-    /// Copies what any sink may still read to the queue, record by record, and journals each part before the next. `false`
-    /// where it was given up because the source ends.
-    async fn rescue(&self, generation: Generation, end: u64, tasks: &Tasks) -> Result<bool, JournalError> {
-        let mut at = self.journal.state().replay_floor(generation);
+    /// Rescues what is needed of a history that loses its last name, then lets it go. A person may have more of it come again
+    /// meanwhile.
+    async fn let_go(&self, generation: Generation, end: u64, tasks: &Tasks) -> Result<(), JournalError> {
+        let mut rescued_from = end;
+        loop {
+            let letting_go = self.letting_go.lock().await;
+            let floor = self.journal.state().replay_floor(generation);
+            if floor >= rescued_from || mutation::on("rescue_skipped") {
+                self.extend(generation, |e| e.vanished = true);
+                self.source.release(generation).await;
+                return Ok(());
+            }
+            drop(letting_go);
+            if !self.rescue(generation, (floor, rescued_from), tasks).await? {
+                return Ok(());
+            }
+            rescued_from = floor;
+        }
+    }
+
+    /// Copies a range to the queue, record by record, and journals each part before the next. `false` where it was given up
+    /// because the source ends.
+    async fn rescue(
+        &self,
+        generation: Generation,
+        (from, end): (u64, u64),
+        tasks: &Tasks,
+    ) -> Result<bool, JournalError> {
+        let mut at = from;
         let mut ending_since = None;
         while at < end {
             let limits = ReadLimits { bytes_max: 1 << 20, records_max: 16_384 };
@@ -246,6 +287,50 @@ impl Inputs {
         let Some(input) = known.partitions.get(&partition) else { return Vec::new() };
         let extent = |g: &Generation| known.extents.get(g).map(|e| (*g, e.end));
         input.generations.iter().filter_map(extent).collect()
+    }
+
+    /// The first position of a history that can be read now, where the source can tell.
+    pub(crate) async fn oldest(&self, generation: Generation) -> Option<u64> {
+        let rescued = self.journal.state().generations.get(&generation).map(|known| known.rescued.clone());
+        let has_vanished = self.lock().extents.get(&generation).is_none_or(|extent| extent.vanished);
+        match rescued.into_iter().flatten().map(|(lo, _)| lo).min() {
+            Some(lo) if has_vanished => Some(lo),
+            _ => self.source.oldest(generation).await,
+        }
+    }
+
+    /// Whether any position is one at which reading may begin.
+    pub(crate) fn begins_anywhere(&self) -> bool {
+        self.source.begins_anywhere()
+    }
+
+    /// A range comes again under the name `generation`, which is journalled: it is there to be read, before what its history has
+    /// still to come, and the source keeps its bytes.
+    pub(crate) async fn come_again(&self, partition: PartitionId, generation: Generation, repeat: Repeat) {
+        self.hear_again(partition, generation, repeat);
+        let is_here = self.lock().extents.get(&repeat.of).is_some_and(|extent| !extent.vanished);
+        if is_here {
+            let floor = self.journal.state().replay_floor(repeat.of);
+            self.source.trim(repeat.of, floor).await;
+        }
+    }
+
+    /// Lanes see a repeat, once the source has begun; who has its source begin finds it in the journal.
+    fn hear_again(&self, partition: PartitionId, generation: Generation, repeat: Repeat) {
+        let mut known = self.lock();
+        if !known.begun || known.extents.contains_key(&generation) {
+            return;
+        }
+        known.extents.insert(generation, extent_of(repeat, partition));
+        let input = known.partitions.entry(partition).or_default();
+        let before = input.generations.iter().position(|g| *g == repeat.of).unwrap_or(input.generations.len());
+        input.generations.insert(before, generation);
+        input.changed.notify(usize::MAX);
+    }
+
+    /// Nothing is let go of while this is held.
+    pub(crate) async fn keep_all(&self) -> impl Drop + use<'_> {
+        self.letting_go.lock().await
     }
 
     /// Whether nothing will come any more in this partition.
@@ -307,6 +392,7 @@ impl Inputs {
         to: u64,
         limits: ReadLimits,
     ) -> Result<Input, ReadError> {
+        let generation = self.journal.state().original(generation);
         if !self.is_rescued(generation, from) {
             match self.source.read(generation, from, to, limits).await {
                 // It may have been rescued while the source was asked.
@@ -329,6 +415,7 @@ impl Inputs {
 
     /// Proof that the bytes before `pos` are those that were read.
     pub async fn anchor(&self, generation: Generation, pos: u64) -> Vec<u8> {
+        let generation = self.journal.state().original(generation);
         if self.lock().extents.get(&generation).is_some_and(|e| e.vanished) {
             return Vec::new();
         }
@@ -349,8 +436,11 @@ impl Inputs {
     /// Tells source and queue what no sink will read again; forgets generations that are done with. What `floors` were taken
     /// from must be durable: a crash would bring back cursors below them.
     pub async fn trim(&self, floors: Floors) -> Result<(), JournalError> {
+        let _letting_go = self.letting_go.lock().await;
         for (generation, floor, gone, rescued) in floors.0 {
             let Some(extent) = self.lock().extents.get(&generation).copied() else { continue };
+            // A range that comes again since may begin below what is durable.
+            let floor = floor.min(self.journal.state().replay_floor(generation));
             let is_read = floor >= extent.end;
             if !extent.vanished {
                 self.source.trim(generation, floor).await;

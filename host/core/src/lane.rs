@@ -38,6 +38,7 @@ pub struct Lane {
 
 /// A batch as it was read, and the memory that it holds until it is handed over.
 struct Ahead {
+    generation: Generation,
     begins: u64,
     input: Input,
     held: Hold,
@@ -167,7 +168,7 @@ impl Lane {
                 Ok(input) => {
                     let next = input.records.last().map_or(hi, |r| r.end);
                     held.settle(READING * input.memory_bytes() as u64);
-                    self.ahead.push_back(Ahead { begins: hi, input, held });
+                    self.ahead.push_back(Ahead { generation, begins: hi, input, held });
                     hi = next;
                 }
                 Err(ReadError::Gone) => hi = end,
@@ -336,7 +337,7 @@ impl Lane {
     ) -> Result<Option<Ahead>, ReadError> {
         if let Some(ahead) = self.ahead.pop_front() {
             let fits = ahead.input.records.last().is_some_and(|r| r.end <= to);
-            if ahead.input.generation == generation && ahead.begins == from && fits {
+            if ahead.generation == generation && ahead.begins == from && fits {
                 return Ok(Some(ahead));
             }
             self.ahead.clear();
@@ -345,7 +346,7 @@ impl Lane {
         let Some(mut held) = shared.common.memory.take(READING * limits.bytes_max as u64) else { return Ok(None) };
         let input = shared.inputs.read(generation, from, to, limits).await?;
         held.settle(READING * input.memory_bytes() as u64);
-        Ok(Some(Ahead { begins: from, input, held }))
+        Ok(Some(Ahead { generation, begins: from, input, held }))
     }
 
     /// Gives up what was read ahead: it is planned, and can be read again.

@@ -35,6 +35,7 @@ pub const NAMES: &[&str] = &[
     "newest_full_deleted",
     "plan_not_durable",
     "producer_by_agent",
+    "repeat_unprotected",
     "rescue_skipped",
     "stale_vector_taken",
     "state_kept_after_trap",

@@ -2,7 +2,7 @@
 //! conditions than those it was planned under. Each is journalled with what it costs. Pure: facts in, records out.
 
 use crate::budget;
-use crate::journal::{JournalState, Record};
+use crate::journal::{JournalState, Record, Repeat};
 use crate::plan::{Entry, Planned};
 use crate::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
@@ -31,6 +31,9 @@ pub fn retired(state: &JournalState, agent: &str) -> Option<i64> {
     said.find(|said| said.verb == RETIRE && said.arguments == agent).map(|said| said.time)
 }
 
+/// How it is told that a source delivers input again.
+pub const AGAIN: &str = "source seek --accept-duplicates";
+
 /// How a partition goes on that has stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resume {
@@ -48,6 +51,8 @@ pub enum To {
     Position(u64),
     /// Behind everything that can be read now.
     End,
+    /// At the oldest input that can be read still.
+    Oldest,
 }
 
 /// What a person said.
@@ -59,7 +64,7 @@ pub struct Operator {
     pub verb: String,
     /// What it was said of, and how.
     pub arguments: String,
-    /// What it cost: of which sink, of which history, from where to where.
+    /// What it cost: what which sink loses, or is sent again, of which history, from where to where.
     pub ranges: Vec<(SinkId, Generation, Cursor, Cursor)>,
 }
 
@@ -150,6 +155,28 @@ pub fn skip(state: &JournalState, sinks: &[SinkId], skip: &Skip<'_>, time: i64) 
     let mut records = vec![Record::Operator(said), Record::Plan { entries }];
     records.extend(lost);
     vec![Record::Together(records)]
+}
+
+/// Input that is to be delivered again: of `repeat.of`, under a name of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    /// Its own name, which no history ever had.
+    pub generation: Generation,
+    /// What it consists of.
+    pub repeat: Repeat,
+}
+
+/// All of `again` comes to `sinks` again; what it is said of is `arguments`.
+pub fn again(sinks: &[SinkId], arguments: String, again: &[Again], time: i64) -> Vec<Record> {
+    if again.is_empty() {
+        return Vec::new();
+    }
+    let range = |one: &Again| (one.repeat.of, Cursor::at(one.repeat.from), Cursor::at(one.repeat.to));
+    let ranges =
+        sinks.iter().flat_map(|sink| again.iter().map(range).map(|(of, from, to)| (sink.clone(), of, from, to)));
+    let said = Operator { time, verb: AGAIN.to_owned(), arguments, ranges: ranges.collect() };
+    let begins = again.iter().map(|one| Record::Repeat { generation: one.generation, repeat: one.repeat });
+    vec![Record::Together(std::iter::once(Record::Operator(said)).chain(begins).collect())]
 }
 
 fn lost(sink: &SinkId, generation: Generation, (from, to): (Cursor, Cursor), reason: &str) -> Record {

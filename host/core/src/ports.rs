@@ -165,8 +165,16 @@ pub trait Source: Send + Sync {
     async fn read(&self, generation: Generation, from: u64, to: u64, limits: ReadLimits) -> Result<Input, ReadError>;
     /// Proof that the bytes before `pos` are those that were read.
     async fn anchor(&self, generation: Generation, pos: u64) -> Vec<u8>;
-    /// Nothing below `floor` will be read again; called after that is durable.
+    /// Nothing below `floor` will be read again; called after that is durable. Lower than before where input is to come again.
     async fn trim(&self, generation: Generation, floor: u64);
+    /// The first position of the generation that can be read now, where a record begins; `None` where that can't be told.
+    async fn oldest(&self, _generation: Generation) -> Option<u64> {
+        Some(0)
+    }
+    /// Whether reading may begin at any position (offsets), not only where a record was found to end.
+    fn begins_anywhere(&self) -> bool {
+        false
+    }
     /// Nothing of the generation will be read again.
     async fn release(&self, generation: Generation);
     /// Takes nothing new any more; reads go on. A source that [`Source::promises`] says [`SourceEvent::Finished`] when all that

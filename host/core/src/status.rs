@@ -18,6 +18,8 @@ pub struct Settled {
     pub counts: Counts,
     /// Positions (bytes of a file or queue, offsets of a Kafka partition) that are planned and that the sink has not finished.
     pub behind: u64,
+    /// Of the records with an outcome, those that came again because a person said so.
+    pub repeated: u64,
 }
 
 /// The ledger as far as it is committed, and what is given up for good: by sink and source, of sinks that are gone too.
@@ -25,6 +27,9 @@ pub fn settled(state: &JournalState) -> BTreeMap<(SinkId, SourceId), Settled> {
     let mut ledger: BTreeMap<(SinkId, SourceId), Settled> = BTreeMap::new();
     for (key, counts) in &state.base_counts {
         ledger.entry(key.clone()).or_default().counts.add(counts);
+    }
+    for (key, records) in &state.repeats.settled {
+        ledger.entry(key.clone()).or_default().repeated += records;
     }
     for sink in state.sinks() {
         for (generation, known) in &state.generations {
@@ -35,6 +40,7 @@ pub fn settled(state: &JournalState) -> BTreeMap<(SinkId, SourceId), Settled> {
             line.counts.add(&Counts { lost_bytes: given_up, ..Counts::default() });
             if let Some(mark) = state.cursors.get(sink).and_then(|c| c.get(generation)) {
                 line.counts.add(&mark.counts);
+                state.note_repeated(*generation, mark.counts.records(), line);
             }
         }
     }
@@ -69,9 +75,10 @@ pub fn progress(state: &JournalState, inputs: &Inputs) -> Progress {
     let (partitions, _) = inputs.partitions();
     let mut progress = Progress { partitions: partitions.len(), ..Progress::default() };
     for (generation, end) in partitions.into_iter().flat_map(|partition| inputs.readable(partition)) {
-        let planned = state.generations.get(&generation).map_or(0, |known| known.planned.pos);
+        let begins = state.repeat(generation).map_or(0, |repeat| repeat.from);
+        let planned = state.generations.get(&generation).map_or(begins, |known| known.planned.pos);
         progress.generations += 1;
-        progress.planned += planned;
+        progress.planned += planned - begins;
         progress.unplanned += end.saturating_sub(planned);
     }
     progress

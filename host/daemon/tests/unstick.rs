@@ -110,10 +110,10 @@ fn a_source_skips_to_its_end_and_goes_on_there() {
     let refused = node.verb(&["source", "seek", "app", "--to", "end"]).unwrap_err();
     assert!(refused.contains("--accept-loss"), "{refused}");
     let seek = |to: &str| node.verb(&["source", "seek", "app", "--to", to, "--accept-loss"]);
-    assert!(seek("oldest").unwrap_err().contains("from: oldest"));
+    assert!(seek("oldest").unwrap_err().contains("--accept-duplicates"));
     assert!(seek("3").unwrap_err().contains("lies before"));
     assert!(seek("99999999").unwrap_err().contains("--to end"));
-    assert!(seek("soon").unwrap_err().contains("neither a position nor `end`"));
+    assert!(seek("soon").unwrap_err().contains("neither a position nor `end` nor `oldest`"));
     assert!(seek("end").unwrap().contains("nothing is skipped"));
     let partition = json(&node.verb(&["checkpoint", "show"]).unwrap())["sinks"]["out"][0]["partition"].clone();
     let refused = node.verb(&["partition", "resume", partition.as_str().unwrap(), "--discard-state"]).unwrap_err();

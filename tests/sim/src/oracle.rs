@@ -20,6 +20,8 @@ struct Decisions {
     streams: BTreeMap<PartitionId, Vec<Planned>>,
     poison: BTreeSet<(Generation, u64)>,
     lost: BTreeMap<SinkId, Vec<LostRange>>,
+    /// The histories that repeats consist of.
+    originals: BTreeMap<Generation, Generation>,
     /// Per sink the part of each stream that is its own: from, and to where it drains.
     spans: BTreeMap<SinkId, Span>,
 }
@@ -56,6 +58,14 @@ pub fn parts(record: &Record) -> Vec<&Record> {
     }
 }
 
+impl Decisions {
+    /// The file whose bytes a history consists of.
+    fn file<'a>(&self, outside: &'a Outside, generation: Generation) -> Option<&'a SimFile> {
+        let original = self.originals.get(&generation).unwrap_or(&generation);
+        outside.files.iter().find(|file| file.generation == *original)
+    }
+}
+
 fn decisions(archive: &[Record]) -> Decisions {
     let mut d = Decisions::default();
     for record in archive.iter().flat_map(parts) {
@@ -69,6 +79,7 @@ fn decisions(archive: &[Record]) -> Decisions {
             Record::Lost { sink, generation, from, to, reason } => {
                 d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to, reason.clone()));
             }
+            Record::Repeat { generation, repeat } => _ = d.originals.insert(*generation, repeat.of),
             Record::Epoch(epoch) => {
                 let lengths: Lengths = d.streams.iter().map(|(p, s)| (*p, s.len())).collect();
                 for (sink, registration) in &epoch.sinks {
@@ -109,7 +120,7 @@ fn rows_of(
                 if state.digest != version {
                     failures.push(format!("entry of version {version} follows state of version {}", state.digest));
                 }
-                let Some(file) = outside.files.iter().find(|f| f.generation == generation) else { continue };
+                let Some(file) = d.file(outside, generation) else { continue };
                 for pos in (lo..hi).step_by(RECORD_BYTES as usize) {
                     let Some(record) = file.records.get((pos / RECORD_BYTES) as usize) else { continue };
                     if d.poison.contains(&(generation, pos)) {
@@ -321,7 +332,7 @@ fn check_losses(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
             if is_allowed(outside, sink, reason) || gave_up(ranges, *generation, *from, *to) {
                 continue;
             }
-            let partition = outside.files.iter().find(|f| f.generation == *generation).map(|f| f.partition);
+            let partition = d.file(outside, *generation).map(|f| f.partition);
             if partition.is_none_or(|p| !lossy.contains(&p)) {
                 failures.push(format!("{sink}: false loss of {generation:?} {from:?}..{to:?}"));
             }

@@ -1,6 +1,8 @@
 //! One run: a world drawn from the seed, lives of the process that end in crashes, an environment that writes, rotates and
 //! removes files, breaks sinks, turns clocks and reloads the configuration; then healing, draining, and the oracle.
 
+mod operator;
+
 use crate::directory::{back_up, lose_directory};
 use crate::exec::{End, Executor, Spawned};
 use crate::narrow;
@@ -189,24 +191,6 @@ impl Life {
         }));
     }
 
-    /// A person has some sink forget what it has not delivered; it begins anew.
-    fn forget(&self) {
-        let Some(engine) = self.engine.lock().expect("one thread").clone() else { return };
-        let names = ["log", "documents", "objects", "file"];
-        let id = SinkId::new(names[self.world.rng(|r| r.below(names.len()))]);
-        let (world, letters, reseated) = (self.world.clone(), self.letters.clone(), self.reseated.clone());
-        let one_by_one = self.desire.clone();
-        self.spawned.push(Box::pin(async move {
-            let guard = one_by_one.lock().await;
-            let place = guard.0.place(&id);
-            // A journal that fails is a crash, which the world draws for itself.
-            let Ok(Some(_)) = engine.forget(&id).await else { return };
-            world.count("forgot");
-            let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
-            engine.replace_sink(sink(&world, (&id, place), engine.journal(), &clock, &letters, &reseated)).await;
-        }));
-    }
-
     fn is_drained(&self) -> bool {
         let Some(engine) = self.engine.lock().expect("one thread").clone() else { return false };
         // A source that has just begun may not have said yet what it has.
@@ -274,6 +258,8 @@ struct Environment {
     desire: Desire,
     /// A person has a sink forget what it owes.
     forgets: bool,
+    /// A person has a source deliver again what it has delivered.
+    seeks: bool,
     /// Places of sinks change in the configuration.
     moves: bool,
 }
@@ -284,7 +270,8 @@ impl Environment {
         let (more, file_joined) = (world.rng(|r| r.hits(500)), false);
         let desire =
             Desire { epoch: 2, second: None, more, file_joined, anew: BTreeSet::new(), elsewhere: BTreeSet::new() };
-        let environment = Self { partitions, records_max: 220, written: 0, desire, forgets: false, moves: false };
+        let environment =
+            Self { partitions, records_max: 220, written: 0, desire, forgets: false, seeks: false, moves: false };
         world.get().sources = environment.desire.sources();
         (0..partitions).for_each(|p| new_file(world, p));
         environment
@@ -307,6 +294,7 @@ impl Environment {
             27..28 => return self.change(world),
             28..30 => toggle_crowded(world),
             30..31 => self.forgets = world.rng(|r| r.hits(300)),
+            33..34 => self.seeks = world.rng(|r| r.hits(300)),
             31..33 if self.moves => return self.switch(world),
             _ => {}
         }
@@ -457,6 +445,9 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
             }
             if std::mem::take(&mut environment.forgets) && loses_at.is_none() {
                 life.forget();
+            }
+            if std::mem::take(&mut environment.seeks) && loses_at.is_none() {
+                life.seek_back();
             }
             false
         });

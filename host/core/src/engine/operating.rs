@@ -1,15 +1,11 @@
-//! What a person has a running engine do with partitions and sources that can't go on by themselves. What it costs is decided on
+//! What a person has a running engine do with partitions that can't go on by themselves. What it costs is decided on
 //! the journal's state and journalled with it, in one step.
 
 use super::Engine;
-use crate::input::Inputs;
-use crate::lane::READ;
-use crate::operator::{self, Resume, To};
-use crate::ports::{JournalError, ReadError};
+use crate::operator::{self, Resume};
+use crate::ports::JournalError;
 use crate::shared::{PartitionStop, Shared};
-use crate::sink::Sink;
-use crate::{SinkId, SourceId};
-use sawlog_record::id::{Cursor, Generation, PartitionId};
+use sawlog_record::id::PartitionId;
 use std::sync::{Arc, PoisonError};
 
 /// Why nothing was done.
@@ -23,7 +19,7 @@ pub enum Refused {
     Journal(#[from] JournalError),
 }
 
-fn refuse<T>(reason: String) -> Result<T, Refused> {
+pub(super) fn refuse<T>(reason: String) -> Result<T, Refused> {
     Err(Refused::Asked(reason))
 }
 
@@ -62,102 +58,6 @@ impl Engine {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
         self.run_partition(partition, shared);
         Ok(positions)
-    }
-
-    /// Has a source go on reading elsewhere: further on, where what lies between is lost to every sink. Gives back each history
-    /// with from where to where.
-    pub async fn seek(
-        &self,
-        source: &SourceId,
-        partition: Option<PartitionId>,
-        to: To,
-    ) -> Result<Vec<(Generation, u64, u64)>, Refused> {
-        let Some(shared) = self.shared().get(source).cloned() else {
-            let known: Vec<String> = self.shared().keys().map(ToString::to_string).collect();
-            return refuse(format!("no source `{source}` runs; the sources are: {}", known.join(", ")));
-        };
-        let partitions = match partition {
-            Some(partition) => vec![partition],
-            None => shared.inputs.partitions().0,
-        };
-        if let (To::Position(_), [_, _, ..]) = (to, partitions.as_slice()) {
-            let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-            return refuse(format!(
-                "source `{source}` has {} partitions, and a position belongs to one; name it with --partition: {}",
-                names.len(),
-                names.join(", ")
-            ));
-        }
-        let mut skipped = Vec::new();
-        for partition in partitions {
-            for (generation, to) in self.targets(&shared.inputs, partition, to).await? {
-                let from = self.skip(&shared, partition, (generation, to)).await?;
-                skipped.extend(from.map(|from| (generation, from, to)));
-            }
-        }
-        Ok(skipped)
-    }
-
-    /// The histories of a partition that are read on elsewhere, and where.
-    async fn targets(
-        &self,
-        inputs: &Inputs,
-        partition: PartitionId,
-        to: To,
-    ) -> Result<Vec<(Generation, u64)>, Refused> {
-        let readable = inputs.readable(partition);
-        let Some((newest, end)) = readable.last().copied() else {
-            return refuse(format!("source `{}` has no partition {partition} that can be read", inputs.id));
-        };
-        let To::Position(position) = to else { return Ok(readable) };
-        let planned = self.journal().state().generations.get(&newest).map_or(0, |known| known.planned.pos);
-        if position < planned {
-            return refuse(format!(
-                "position {position} lies before {planned}, up to where {newest} has been read: what is planned is delivered \
-                 once; to send it again, add a sink of another name with `from: oldest`"
-            ));
-        }
-        if position > end {
-            return refuse(format!("position {position} lies behind {end}, the end of {newest}; write `--to end`"));
-        }
-        let mut at = planned;
-        while at < position {
-            at = match inputs.read(newest, at, end, READ).await {
-                Ok(input) => match input.records.iter().map(|record| record.end).find(|e| *e >= position) {
-                    Some(found) => found,
-                    None => input.records.last().map_or(end, |record| record.end),
-                },
-                Err(ReadError::Gone | ReadError::Unavailable(_)) => {
-                    return refuse(format!(
-                        "{newest} can't be read at {at}, so nobody knows where records end behind it; write `--to end`"
-                    ));
-                }
-            };
-        }
-        match at == position {
-            true => Ok(vec![(newest, position)]),
-            false => refuse(format!("no record of {newest} ends at {position}; the next one ends at {at}")),
-        }
-    }
-
-    /// Plans what lies before `to` as lost; gives back where that begins, or `None` where there is nothing.
-    async fn skip(
-        &self,
-        shared: &Arc<Shared>,
-        partition: PartitionId,
-        (generation, to): (Generation, u64),
-    ) -> Result<Option<u64>, Refused> {
-        let (source, mut from) = (shared.inputs.id.clone(), None);
-        let sinks: Vec<Arc<Sink>> = shared.sinks();
-        let names: Vec<SinkId> = sinks.iter().map(|sink| sink.id.clone()).collect();
-        let told = self.give_up(&sinks, |state, now| {
-            let planned = state.generations.get(&generation).map_or(Cursor::default(), |known| known.planned);
-            from = (planned.pos < to).then_some(planned.pos);
-            let skip = operator::Skip { source: &source, partition, generation, to };
-            if from.is_some() { operator::skip(state, &names, &skip, now) } else { Vec::new() }
-        });
-        told.await?;
-        Ok(from)
     }
 
     fn shared_of(&self, partition: PartitionId) -> Option<Arc<Shared>> {

@@ -44,12 +44,14 @@ impl Dropped {
         &self.order
     }
 
-    /// All were dropped in the order that these bytes tell, if there are any.
-    pub(super) fn set_order(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if !bytes.is_empty() {
-            self.order = postcard::from_bytes(bytes)?;
+    /// All were dropped in the order that these bytes tell, if there are any. Gives back what stands behind it.
+    pub(super) fn set_order<'a>(&mut self, bytes: &'a [u8]) -> postcard::Result<&'a [u8]> {
+        if bytes.is_empty() {
+            return Ok(bytes);
         }
-        Ok(())
+        let (order, rest) = postcard::take_from_bytes(bytes)?;
+        self.order = order;
+        Ok(rest)
     }
 
     /// Nobody knows in which order they were dropped: before all that come.

@@ -3,11 +3,14 @@
 mod dropped;
 mod losses;
 pub mod record;
+mod repeats;
 mod restored;
+mod snapshot;
 pub mod state;
 
 pub use dropped::{DROPPED_MAX, Dropped};
 pub use record::{Destination, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
+pub use repeats::{Repeat, Repeats};
 pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState, Third};
 
 pub(crate) use losses::end_of;

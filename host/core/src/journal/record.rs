@@ -1,6 +1,7 @@
 //! Journal records: every promise and decision that must survive, in the order of the log. The bytes are postcard behind one
 //! version byte; variants are only ever appended, so that old journals keep loading.
 
+use super::repeats::Repeat;
 use crate::ledger::Counts;
 use crate::operator::Operator;
 use crate::plan::{ComponentId, Planned};
@@ -217,6 +218,13 @@ pub enum Record {
         epoch: EpochId,
         /// Digests by source and number.
         digests: Stateful,
+    },
+    /// Input comes again because a person said so: a history begins whose bytes are those of another.
+    Repeat {
+        /// Its own id.
+        generation: Generation,
+        /// What comes again.
+        repeat: Repeat,
     },
 }
 

@@ -2,9 +2,8 @@
 //! the same records in the same order gives the same state, bit for bit.
 
 use super::dropped::Dropped;
-use super::record::{
-    DecodeError, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict, decode_from, encode,
-};
+use super::record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
+use super::repeats::Repeats;
 use crate::ledger::Counts;
 use crate::operator::Operator;
 use crate::plan::{ComponentId, Planned};
@@ -86,6 +85,9 @@ pub struct JournalState {
     /// What came after that, behind it in the same way.
     #[serde(skip)]
     pub third: Third,
+    /// What came after that, behind it in the same way.
+    #[serde(skip)]
+    pub repeats: Repeats,
 }
 
 /// What a snapshot of the first version does not hold.
@@ -108,31 +110,6 @@ pub struct Third {
 const OPERATORS_MAX: usize = 64;
 
 impl JournalState {
-    /// The bytes of a snapshot.
-    pub fn encode(&self) -> Vec<u8> {
-        let bytes = postcard::to_extend(&self.later, encode(self));
-        let tails = (&self.third, self.dropped.in_order());
-        let bytes = bytes.and_then(|bytes| postcard::to_extend(&tails, bytes));
-        bytes.expect("writing to memory can't fail and the types serialise")
-    }
-
-    /// Reads what [`JournalState::encode`] wrote, in this or an older version.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (mut state, rest): (Self, &[u8]) = decode_from(bytes)?;
-        state.dropped.order_by_id();
-        if rest.is_empty() {
-            return Ok(state);
-        }
-        let (later, rest) = postcard::take_from_bytes(rest)?;
-        state.later = later;
-        if !rest.is_empty() {
-            let (third, rest) = postcard::take_from_bytes(rest)?;
-            state.third = third;
-            state.dropped.set_order(rest)?;
-        }
-        Ok(state)
-    }
-
     /// Adds one record.
     pub fn apply(&mut self, record: &Record) {
         match record {
@@ -188,6 +165,7 @@ impl JournalState {
             Record::Dropped { generation } => self.apply_dropped(*generation),
             Record::Removed { sink } => self.apply_removed(sink),
             Record::Stateful { epoch, digests } => _ = self.third.stateful.insert(*epoch, digests.clone()),
+            Record::Repeat { generation, repeat } => self.apply_repeat(*generation, *repeat),
             Record::Skew { partition, from, to } => _ = self.later.skews.insert((*partition, *from), *to),
             Record::Operator(operator) => {
                 self.later.operators.push_back(operator.clone());
@@ -209,6 +187,10 @@ impl JournalState {
             let mut counts = Counts { lost_bytes: self.pending_losses(sink, *generation), ..Counts::default() };
             if let Some(mark) = self.cursors.get(sink).and_then(|cursors| cursors.get(generation)) {
                 counts.add(&mark.counts);
+                if self.repeats.known.contains_key(generation) {
+                    let settled = self.repeats.settled.entry((sink.clone(), known.source.clone())).or_default();
+                    *settled += mark.counts.records();
+                }
             }
             if counts != Counts::default() {
                 self.base_counts.entry((sink.clone(), known.source.clone())).or_default().add(&counts);
@@ -238,6 +220,7 @@ impl JournalState {
     fn apply_dropped(&mut self, generation: Generation) {
         let Some(known) = self.generations.remove(&generation) else { return };
         self.dropped.insert(generation);
+        self.drop_repeat(generation, &known.source);
         for (sink, cursors) in &mut self.cursors {
             if let Some(mark) = cursors.remove(&generation) {
                 self.base_counts.entry((sink.clone(), known.source.clone())).or_default().add(&mark.counts);
@@ -320,7 +303,8 @@ impl JournalState {
 
     /// Where `sink` began in `generation`.
     pub fn start(&self, sink: &SinkId, generation: Generation) -> Cursor {
-        self.registration(sink).and_then(|r| r.starts.get(&generation)).copied().unwrap_or_default()
+        let registered = self.registration(sink).and_then(|r| r.starts.get(&generation)).copied();
+        registered.or_else(|| Some(Cursor::at(self.repeat(generation)?.from))).unwrap_or_default()
     }
 
     /// The durable cursor of `sink` in `generation`, or where it began.
@@ -458,8 +442,10 @@ impl JournalState {
     /// The lowest position of `generation` that any registered sink may have to read again.
     pub fn replay_floor(&self, generation: Generation) -> u64 {
         let Some(known) = self.generations.get(&generation) else { return u64::MAX };
-        let fed = self.sinks().filter(|s| self.feeds(&known.source, s));
-        fed.map(|s| self.floor_of(s, known.partition, generation)).min().unwrap_or(u64::MAX)
+        let fed: Vec<&SinkId> = self.sinks().filter(|s| self.feeds(&known.source, s)).collect();
+        let mine = std::iter::once(generation).chain(self.repeats_of(generation));
+        let floors = mine.flat_map(|g| fed.iter().map(move |s| self.floor_of(s, known.partition, g)));
+        floors.min().unwrap_or(u64::MAX)
     }
 
     fn floor_of(&self, sink: &SinkId, partition: PartitionId, generation: Generation) -> u64 {
@@ -542,7 +528,9 @@ impl JournalState {
     pub fn droppable(&self) -> Vec<Generation> {
         let named: BTreeSet<Generation> = self.partitions.values().flat_map(|p| p.stream.generations()).collect();
         let owed = |g: &Generation| self.sinks().any(|sink| self.needed(sink, *g) > self.cursor(sink, *g));
-        let gone = self.generations.iter().filter(|(g, s)| s.gone && !named.contains(*g) && !owed(g));
+        let comes_again: BTreeSet<Generation> = self.repeats.known.values().map(|repeat| repeat.of).collect();
+        let is_held = |g: &Generation| named.contains(g) || comes_again.contains(g) || owed(g);
+        let gone = self.generations.iter().filter(|(g, s)| s.gone && !is_held(g));
         gone.map(|(g, _)| *g).collect()
     }
 
@@ -564,25 +552,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn a_snapshot_keeps_what_later_versions_added_and_one_without_it_is_read() {
-        let mut state = JournalState { time: 7, ..JournalState::default() };
-        let first_version = encode(&state);
-        assert_eq!(JournalState::decode(&first_version).unwrap(), state);
-        let said = Operator { time: 8, verb: "sink forget".into(), arguments: "out".into(), ranges: Vec::new() };
-        state.apply(&Record::Operator(said));
-        let (partition, from, to) = (PartitionId([1; 16]), EpochId([2; 16]), EpochId([3; 16]));
-        state.apply(&Record::Skew { partition, from, to });
-        let second_version = postcard::to_extend(&state.later, encode(&state)).unwrap();
-        assert_eq!(JournalState::decode(&second_version).unwrap(), state);
-        let digests = Stateful::from([(SourceId::new("app"), BTreeMap::from([(1, [9; 32])]))]);
-        state.apply(&Record::Stateful { epoch: to, digests });
-        state.dropped.insert(Generation([4; 16]));
-        let bytes = state.encode();
-        assert_eq!(JournalState::decode(&bytes).unwrap(), state);
-        assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");
-    }
 
     #[test]
     fn components_of_two_sources_with_one_number_are_told_apart() {

@@ -93,11 +93,14 @@ fn next_loss(state: &JournalState, id: PartitionId, sink: &Sink) -> Result<Optio
         let (Some(end), Some(planned)) = (lost_end(generation, at), stream.iter().next().map(|(_, p)| p)) else {
             continue;
         };
-        if at < kept_from {
+        // Decisions at a position come before the records there: they may be gone from the stream while these are kept.
+        let slots_only = kept.is_some_and(|(_, p)| !p.entry.is_empty()) && end.pos == kept_from.pos;
+        let upto = if slots_only { end } else { end.min(kept_from) };
+        if at < upto {
             let reason = reason_of(ranges, at);
             let (time, epoch) = (planned.time, planned.epoch);
             let planned = Planned { time, epoch, entry: Entry::Range { generation, lo: at.pos, hi: kept_from.pos } };
-            let cursors = (at, end.min(kept_from));
+            let cursors = (at, upto);
             return Ok(Some(Part { planned, places: (seat.next, seat.next), cursors, reason }));
         }
     }

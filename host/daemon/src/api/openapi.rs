@@ -81,9 +81,13 @@ pub const CALLS: &[Call] = &[
         body: Some(
             r#"{"type": "object", "required": ["to"], "properties": {
                 "partition": {"type": "string", "description": "Its name, or the beginning of it; all of the source where there is none."},
-                "to": {"type": "string", "description": "`end`, or a position of the partition's newest history at which a record ends."}}}"#,
+                "to": {"type": "string", "description": "`end`, `oldest`, or a position of the partition's newest history at which a record ends."},
+                "again": {"type": "boolean", "description": "Whether what lies behind it comes again, instead of what lies before it being lost."}}}"#,
         ),
-        ..post("/v1/sources/{name}/seek", "Has a source go on reading further on; what lies between is lost.")
+        ..post(
+            "/v1/sources/{name}/seek",
+            "Has a source go on reading further on, where what lies between is lost, or further back, where it comes again.",
+        )
     },
     Call {
         body: Some(

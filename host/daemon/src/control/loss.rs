@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use clap::Args;
 use sawlog_core::SinkId;
 use sawlog_core::journal::JournalState;
+use sawlog_core::operator::AGAIN;
 use sawlog_core::sink::{Books, Sink};
 use sawlog_core::status::settled;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,9 @@ pub struct Line {
     pub behind: u64,
     /// Rows in the sink.
     pub rows: u64,
+    /// Of the records with an outcome, those that came again because an operator said so.
+    #[serde(default)]
+    pub repeated: u64,
 }
 
 /// The ledger, line by line.
@@ -87,12 +91,16 @@ pub struct Said {
     pub what: String,
     /// How many positions (bytes, offsets) sinks lost by it.
     pub positions: u64,
+    /// How many they are sent again.
+    #[serde(default)]
+    pub again: u64,
 }
 
 impl Said {
     fn of(operator: &sawlog_core::operator::Operator) -> Self {
         let positions = operator.ranges.iter().map(|(.., from, to)| to.pos.saturating_sub(from.pos)).sum();
-        Self { time: operator.time, what: format!("{} {}", operator.verb, operator.arguments), positions }
+        let (positions, again) = if operator.verb == AGAIN { (0, positions) } else { (positions, 0) };
+        Self { time: operator.time, what: format!("{} {}", operator.verb, operator.arguments), positions, again }
     }
 }
 
@@ -116,6 +124,7 @@ pub fn ledger(state: &JournalState, sinks: &BTreeMap<SinkId, Arc<Sink>>) -> Ledg
             lost_bytes: counts.lost_bytes.clone(),
             behind: settled.behind,
             rows: counts.rows,
+            repeated: settled.repeated,
         }
     };
     let lines: Vec<Line> = settled(state).iter().map(line).collect();
@@ -155,6 +164,7 @@ impl Line {
             (&mut self.in_flight, other.in_flight),
             (&mut self.behind, other.behind),
             (&mut self.rows, other.rows),
+            (&mut self.repeated, other.repeated),
         ];
         numbers.into_iter().for_each(|(mine, theirs)| *mine += theirs);
         self.imbalance += other.imbalance;
@@ -234,11 +244,18 @@ fn text(ledger: &Ledger, runs: bool) -> String {
     lines.extend(ledger.lines.iter().filter(|line| !line.lost_bytes.is_empty()).map(|line| {
         format!("{} lost of {}, in bytes that nobody read: {}", line.sink, line.source, by_reason(&line.lost_bytes))
     }));
+    lines.extend(ledger.lines.iter().filter(|line| line.repeated > 0).map(|line| {
+        format!("{} has {} records of {} once more, because an operator said so", line.sink, line.repeated, line.source)
+    }));
     lines.extend(ledger.said.iter().map(|said| {
         let mut at = Vec::new();
         sawlog_record::time::write_rfc3339(said.time, &mut at);
         let at = String::from_utf8_lossy(&at).into_owned();
-        format!("{at} an operator said `{}`: {} positions lost", said.what, said.positions)
+        let cost = match said.again {
+            0 => format!("{} positions lost", said.positions),
+            again => format!("{again} positions sent again"),
+        };
+        format!("{at} an operator said `{}`: {cost}", said.what)
     }));
     if !runs {
         lines.push("no agent runs: nothing is in flight; `behind` is what the next start goes on with".to_owned());

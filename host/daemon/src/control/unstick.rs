@@ -50,7 +50,8 @@ pub struct Source {
 
 #[derive(Debug, Subcommand)]
 enum SourceVerb {
-    /// Go on reading further on: what lies between is lost to every sink. It can't be taken back.
+    /// Go on reading further on, where what lies between is lost to every sink, or further back, where it comes to every sink
+    /// again. It can't be taken back.
     Seek {
         /// Which agent.
         #[command(flatten)]
@@ -60,12 +61,16 @@ enum SourceVerb {
         /// The partition, by the name that `status` gives it; all of the source where none is given.
         #[arg(long, value_name = "ID")]
         partition: Option<String>,
-        /// A position of the partition's newest file, shard or topic partition, at which a record ends; or `end`.
-        #[arg(long, value_name = "POSITION|end")]
+        /// A position of the partition's newest file, shard or topic partition, at which a record ends; `end`; or, where it comes
+        /// again, `oldest` for all that can still be read.
+        #[arg(long, value_name = "POSITION|end|oldest")]
         to: String,
         /// What is skipped is lost, and the ledger says so.
-        #[arg(long, required = true)]
+        #[arg(long, conflicts_with = "accept_duplicates", required_unless_present = "accept_duplicates")]
         accept_loss: bool,
+        /// What was read from there on is delivered again, and the ledger says so.
+        #[arg(long)]
+        accept_duplicates: bool,
     },
 }
 
@@ -99,6 +104,9 @@ enum PartitionVerb {
 struct Seek {
     partition: Option<String>,
     to: String,
+    /// Back, where what lies between is to come again.
+    #[serde(default)]
+    again: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -137,10 +145,10 @@ async fn seek(
     let unprocessable = |reason: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason);
     let to = match asked.to.as_str() {
         "end" => To::End,
-        "oldest" => return Err(unprocessable(AGAIN.to_owned())),
+        "oldest" => To::Oldest,
         position => To::Position(position.parse().map_err(|_| {
             unprocessable(format!(
-                "`{position}` is neither a position nor `end`; `sawlog checkpoint show` has positions"
+                "`{position}` is neither a position nor `end` nor `oldest`; `sawlog checkpoint show` has positions"
             ))
         })?),
     };
@@ -155,18 +163,18 @@ async fn seek(
         )));
     }
     let partition = asked.partition.as_deref().map(|text| named(&engines, text)).transpose()?;
-    let mut skipped = Vec::new();
+    let mut ranges = Vec::new();
     for engine in engines.iter().filter(|engine| partition.is_none_or(|id| has(engine, id))) {
-        for (generation, from, to) in engine.seek(&source, partition, to).await.map_err(refusal)? {
-            skipped.push(json!({ "generation": generation.to_string(), "from": from, "to": to }));
+        let told = match asked.again {
+            true => engine.seek_back(&source, partition, to).await,
+            false => engine.seek(&source, partition, to).await,
+        };
+        for (generation, from, to) in told.map_err(refusal)? {
+            ranges.push(json!({ "generation": generation.to_string(), "from": from, "to": to }));
         }
     }
-    Ok(Json(json!({ "source": name, "skipped": skipped })))
+    Ok(Json(json!({ "source": name, "ranges": ranges })))
 }
-
-/// Why nothing is read again.
-const AGAIN: &str = "what was read is delivered once, and its positions stay behind: to send it again, add a sink of another name \
-                     with `from: oldest`";
 
 async fn resume(
     State(handle): State<Arc<Handle>>,
@@ -226,19 +234,26 @@ pub fn sink(options: &Sink) -> Result<ExitCode, ControlError> {
 
 /// `sawlog source …`
 pub fn source(options: &Source) -> Result<ExitCode, ControlError> {
-    let SourceVerb::Seek { place, name, partition, to, .. } = &options.what;
+    let SourceVerb::Seek { place, name, partition, to, accept_duplicates: again, .. } = &options.what;
     let client = place.running(RUNS)?;
-    let body = serde_json::to_value(Seek { partition: partition.clone(), to: to.clone() })?;
+    let body = serde_json::to_value(Seek { partition: partition.clone(), to: to.clone(), again: *again })?;
     let answer = client.ask(Method::POST, &format!("/v1/sources/{name}/seek"), Some(&body))?;
-    let skipped: Vec<&Value> = answer["skipped"].as_array().into_iter().flatten().collect();
-    let lines = skipped.iter().map(|one| format!("{}: {} to {}", text(&one["generation"]), one["from"], one["to"]));
-    match skipped.is_empty() {
-        true => print(&format!("source {name} stands there already: nothing is skipped"))?,
-        false => print(&format!(
-            "source {name} goes on further on; `sawlog loss` has what it skips as lost, reason `skipped`:\n{}",
-            lines.collect::<Vec<_>>().join("\n")
-        ))?,
-    }
+    let ranges: Vec<&Value> = answer["ranges"].as_array().into_iter().flatten().collect();
+    let lines = ranges.iter().map(|one| format!("{}: {} to {}", text(&one["generation"]), one["from"], one["to"]));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    print(&match (ranges.is_empty(), again) {
+        (true, false) => format!("source {name} stands there already: nothing is skipped"),
+        (true, true) => format!("source {name} has nothing that was read and can be read again: nothing comes again"),
+        (false, false) => {
+            format!(
+                "source {name} goes on further on; `sawlog loss` has what it skips as lost, reason `skipped`:\n{lines}"
+            )
+        }
+        (false, true) => format!(
+            "source {name} delivers again what lies here, to every sink; `sawlog loss` counts it as repeated. An Elasticsearch sink \
+             finds it by the same ids: a document that is in its index stays as it is, and only what the index lacks appears:\n{lines}"
+        ),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -76,6 +76,14 @@ pub const ROWS: &[Row] = &[
         |s| ledger(s, |line| line.imbalance as f64)
     ),
     row!(
+        "sawlog.ledger.repeated",
+        "{record}",
+        Counter,
+        "sink, source",
+        "Input records with an outcome that came again because an operator said `source seek --accept-duplicates`, over restarts.",
+        |s| ledger(s, |line| line.repeated as f64)
+    ),
+    row!(
         "sawlog.lost",
         "By",
         Counter,

@@ -317,6 +317,11 @@ impl Source for HttpIntake {
         }
     }
 
+    async fn oldest(&self, generation: Generation) -> Option<u64> {
+        let shard = self.shards[self.index(generation)?].identity.shard;
+        self.desk.queue.extent(shard).ok().map(|(oldest, _)| oldest)
+    }
+
     async fn release(&self, _: Generation) {}
 
     async fn close(&self) {

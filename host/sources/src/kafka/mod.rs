@@ -186,6 +186,14 @@ impl Source for KafkaTopics {
         }
     }
 
+    async fn oldest(&self, _: Generation) -> Option<u64> {
+        None
+    }
+
+    fn begins_anywhere(&self) -> bool {
+        true
+    }
+
     async fn release(&self, generation: Generation) {
         self.shared.lock().partitions.remove(&generation);
     }

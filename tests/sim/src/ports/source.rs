@@ -208,6 +208,10 @@ impl Source for SimSource {
         *trimmed = (*trimmed).max(floor);
     }
 
+    async fn oldest(&self, generation: Generation) -> Option<u64> {
+        Some(self.world.get().trimmed.get(&generation).copied().unwrap_or(0))
+    }
+
     fn surplus_bytes(&self) -> u64 {
         let outside = self.world.get();
         if outside.crowded && self.name == "more" { 100 } else { 0 }

@@ -1,0 +1,67 @@
+//! The bytes of a snapshot: the state as the first version had it, then what each later version added, one behind the other. A
+//! snapshot that ends early is of an older version, and is read all the same.
+
+use super::record::{DecodeError, decode_from, encode};
+use super::state::JournalState;
+
+impl JournalState {
+    /// The bytes of a snapshot.
+    pub fn encode(&self) -> Vec<u8> {
+        let bytes = postcard::to_extend(&self.later, encode(self));
+        let tails = (&self.third, self.dropped.in_order(), &self.repeats);
+        let bytes = bytes.and_then(|bytes| postcard::to_extend(&tails, bytes));
+        bytes.expect("writing to memory can't fail and the types serialise")
+    }
+
+    /// Reads what [`JournalState::encode`] wrote, in this or an older version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (mut state, rest): (Self, &[u8]) = decode_from(bytes)?;
+        state.dropped.order_by_id();
+        if rest.is_empty() {
+            return Ok(state);
+        }
+        let (later, rest) = postcard::take_from_bytes(rest)?;
+        state.later = later;
+        if !rest.is_empty() {
+            let (third, rest) = postcard::take_from_bytes(rest)?;
+            state.third = third;
+            let rest = state.dropped.set_order(rest)?;
+            if !rest.is_empty() {
+                state.repeats = postcard::from_bytes(rest)?;
+            }
+        }
+        Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::Record;
+    use super::super::record::{Stateful, encode};
+    use super::*;
+    use crate::operator::Operator;
+    use crate::{EpochId, SourceId};
+    use sawlog_record::id::{Generation, PartitionId};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_snapshot_keeps_what_later_versions_added_and_one_without_it_is_read() {
+        let mut state = JournalState { time: 7, ..JournalState::default() };
+        let first_version = encode(&state);
+        assert_eq!(JournalState::decode(&first_version).unwrap(), state);
+        let said = Operator { time: 8, verb: "sink forget".into(), arguments: "out".into(), ranges: Vec::new() };
+        state.apply(&Record::Operator(said));
+        let (partition, from, to) = (PartitionId([1; 16]), EpochId([2; 16]), EpochId([3; 16]));
+        state.apply(&Record::Skew { partition, from, to });
+        let second_version = postcard::to_extend(&state.later, encode(&state)).unwrap();
+        assert_eq!(JournalState::decode(&second_version).unwrap(), state);
+        let digests = Stateful::from([(SourceId::new("app"), BTreeMap::from([(1, [9; 32])]))]);
+        state.apply(&Record::Stateful { epoch: to, digests });
+        state.dropped.insert(Generation([4; 16]));
+        let bytes = state.encode();
+        assert_eq!(JournalState::decode(&bytes).unwrap(), state);
+        assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");
+    }
+}
