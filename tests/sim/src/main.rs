@@ -111,7 +111,7 @@ const SEEDS_AT_ONCE: u64 = 16;
 const RARE: [(&str, u64); 5] = [
     ("letters_posted_twice", 5),
     ("claim_names_what_follows", 5),
-    ("loss_not_durable", 3),
+    ("loss_not_durable", 5),
     ("newest_full_deleted", 3),
     ("adopted_unconfirmed", 5),
 ];
