@@ -2,6 +2,7 @@
 
 import { Batch } from "./batch.js";
 import { Edits, toRecord } from "./edits.js";
+import { seal } from "./sealed.js";
 
 /** What was thrown, in words. */
 const words = (thrown) => (thrown instanceof Error ? thrown.message : `${thrown}`);
@@ -56,6 +57,9 @@ export function component(Plugin) {
   const exported = globalThis.SAWLOG_EXPORTS;
   if (exported !== undefined && exported.includes("state") !== keepsState) {
     throw new Error("export `state` too if the plugin has `snapshot`, and only then");
+  }
+  if (exported !== undefined) {
+    seal(globalThis);
   }
   let plugin;
   const lifecycle = {

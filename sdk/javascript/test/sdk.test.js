@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { component, Edits, Update } from "@sawlog/sdk";
 import { batchOf } from "@sawlog/sdk/testing";
+import { seal } from "../src/sealed.js";
 
 const bytes = (...values) => Uint8Array.from(values);
 
@@ -116,6 +117,19 @@ test("a component answers and fails as the contract says", () => {
   assert.deepEqual(thrown(() => transform.process(batch(0))), { tag: "rejected", val: "empty" });
   lifecycle.configure("{}", []);
   assert.equal(thrown(() => state.upgrade(1, bytes())), "state of version 1 is not understood");
+});
+
+test("a component has no clock and no random numbers", () => {
+  const scope = { Date: class extends Date {}, Math: {}, crypto: {} };
+  seal(scope);
+  for (const ask of [() => scope.Date.now(), () => new scope.Date(), () => scope.Date()]) {
+    assert.throws(ask, /no clock: take `batch.time`/);
+  }
+  assert.equal(new scope.Date(5).getTime(), 5);
+  assert.ok(new scope.Date(5) instanceof scope.Date);
+  for (const ask of [scope.Math.random, scope.crypto.randomUUID, () => scope.crypto.getRandomValues(bytes(0))]) {
+    assert.throws(ask, /no random numbers: take the column `\$rid`/);
+  }
 });
 
 test("a plugin that keeps state must export it", () => {

@@ -132,6 +132,7 @@ const JAVASCRIPT: &[File] = &[
     ("sdk/javascript/src/index.d.ts", include_str!("../../../../sdk/javascript/src/index.d.ts")),
     ("sdk/javascript/src/index.js", include_str!("../../../../sdk/javascript/src/index.js")),
     ("sdk/javascript/src/mask.js", include_str!("../../../../sdk/javascript/src/mask.js")),
+    ("sdk/javascript/src/sealed.js", include_str!("../../../../sdk/javascript/src/sealed.js")),
     ("sdk/javascript/src/testing.d.ts", include_str!("../../../../sdk/javascript/src/testing.d.ts")),
     ("sdk/javascript/src/testing.js", include_str!("../../../../sdk/javascript/src/testing.js")),
 ];
