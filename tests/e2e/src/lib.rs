@@ -13,6 +13,8 @@ pub mod pair;
 pub mod proxy;
 pub mod read;
 pub mod s3;
+pub mod secure;
+pub mod switching;
 pub mod told;
 pub mod trial;
 

@@ -4,9 +4,9 @@
 
 use sawlog_e2e::feed::{Sender as _, plain};
 use sawlog_e2e::proxy::Proxy;
+use sawlog_e2e::secure::Secure;
 use sawlog_e2e::trial::{Trial, none};
 use sawlog_e2e::{read, service, unique};
-use std::process::Command;
 
 fn sink(endpoints: &str, index: &str, more: &str) -> String {
     format!(
@@ -93,47 +93,6 @@ fn a_document_that_is_too_large_is_a_dead_letter_and_its_neighbours_arrive() {
     let trial = trial.exact(is_huge, || read::elasticsearch(&url, &format!("{index}-*"))).unwrap();
     let letters = trial.letter_texts().unwrap();
     assert!(letters[0]["reason"].as_str().unwrap().contains("413"), "{}", letters[0]["reason"]);
-}
-
-/// What `curl` sees of the node behind TLS and a password.
-struct Secure {
-    url: String,
-    ca: String,
-    password: String,
-}
-
-impl Secure {
-    fn find(test: &str) -> Option<Self> {
-        let get = |name: &str| service(test, name);
-        Some(Self {
-            url: get("SAWLOG_TEST_ELASTICSEARCH_TLS")?,
-            ca: get("SAWLOG_TEST_ELASTICSEARCH_TLS_CA")?,
-            password: get("SAWLOG_TEST_ELASTICSEARCH_TLS_PASSWORD")?,
-        })
-    }
-
-    /// Numbers of the documents; nothing while the index is not there.
-    fn rows(&self, index: &str) -> anyhow::Result<Vec<u64>> {
-        let program = format!(
-            "import json, ssl, base64, urllib.request, urllib.error\n\
-             context = ssl.create_default_context(cafile='{ca}')\n\
-             def ask(path, body):\n    \
-             request = urllib.request.Request('{url}/' + path, data=body.encode(), method='POST')\n    \
-             request.add_header('Content-Type', 'application/json')\n    \
-             request.add_header('Authorization', 'Basic ' + base64.b64encode(b'elastic:{password}').decode())\n    \
-             return json.load(urllib.request.urlopen(request, context=context))\n\
-             ask('{index}-*/_refresh?ignore_unavailable=true', '')\n\
-             hits = ask('{index}-*/_search?ignore_unavailable=true', json.dumps({{'size': 10000}}))['hits']['hits']\n\
-             print('\\n'.join(str(hit['_source']['seq']) for hit in hits))",
-            ca = self.ca,
-            url = self.url,
-            password = self.password
-        );
-        let output = Command::new("python3").args(["-c", &program]).output()?;
-        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout)?;
-        text.lines().filter(|line| !line.is_empty()).map(|line| Ok(line.parse()?)).collect()
-    }
 }
 
 #[test]

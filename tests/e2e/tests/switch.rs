@@ -1,17 +1,12 @@
 //! A sink's place changes by SIGHUP under load, there and back, with kill -9 between, also while the switch is under way: every row
-//! is there once, counted over both places together. In a folder, in an appended file, and in the real S3.
+//! is there once, counted over both places together. In folders, appended files, and in the real S3, Kafka, Elasticsearch and HDFS.
 #![allow(clippy::unwrap_used)]
 
-use rustix::process::Signal;
-use sawlog_e2e::agent::Agent;
-use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::s3::Bucket;
-use sawlog_e2e::{read, service};
-use std::collections::BTreeMap;
+use sawlog_e2e::secure::Secure;
+use sawlog_e2e::switching::{self, Course, once};
+use sawlog_e2e::{read, service, unique};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 /// Where the sinks deliver.
 #[derive(Clone, Copy)]
@@ -36,51 +31,6 @@ impl Places<'_> {
     }
 }
 
-fn load(folder: &Path, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
-    let mut feed = Feed::new(&folder.join("logs/app.log"));
-    std::thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            feed.send(100).unwrap();
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        feed.sent()
-    })
-}
-
-/// (lost, duplicated) of the numbers `0..sent`.
-fn judge(rows: &[u64], sent: u64) -> (usize, usize) {
-    let mut times: BTreeMap<u64, usize> = BTreeMap::new();
-    rows.iter().for_each(|n| *times.entry(*n).or_default() += 1);
-    let lost = (0..sent).filter(|n| !times.contains_key(n)).count();
-    (lost, times.values().map(|n| n - 1).sum())
-}
-
-/// The rows of two places, once all have arrived or nobody believes in it any more.
-fn settled(sent: u64, of: impl Fn() -> [Vec<u64>; 2]) -> [Vec<u64>; 2] {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let rows = of();
-        if judge(&rows.concat(), sent).0 == 0 || Instant::now() > deadline {
-            std::thread::sleep(Duration::from_millis(700));
-            return of();
-        }
-        std::thread::sleep(Duration::from_millis(300));
-    }
-}
-
-fn hangup(agent: &mut Agent, word: &str) {
-    let before = agent.log().matches(word).count();
-    agent.signal(Signal::HUP).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while agent.log().matches(word).count() == before {
-        agent.check().unwrap();
-        assert!(Instant::now() < deadline, "no {word:?} after SIGHUP:\n{}", agent.log_tail());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-const TAKEN: &str = "the configuration was reloaded";
-
 #[test]
 fn a_changed_place_is_a_switch_and_every_row_is_there_once_over_both_places() {
     if service("switch", "SAWLOG_TEST_BINARY").is_none() {
@@ -90,48 +40,117 @@ fn a_changed_place_is_a_switch_and_every_row_is_there_once_over_both_places() {
     let second_bucket = first_bucket.clone().map(|bucket| Bucket { prefix: format!("{}-b", bucket.prefix), ..bucket });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    std::fs::create_dir(path.join("logs")).unwrap();
     let here = Places { lake: "lake-a", file: "file-a", bucket: first_bucket.as_ref() };
     let there = Places { lake: "lake-b", file: "file-b", bucket: second_bucket.as_ref() };
-    here.write(path);
-    let mut agent = Agent::start(path).unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let feeding = load(path, stop.clone());
-    std::thread::sleep(Duration::from_millis(1_500));
-
-    for (turn, places) in [there, here, there, here, there].into_iter().enumerate() {
-        places.write(path);
-        if turn % 2 == 0 {
-            hangup(&mut agent, TAKEN);
-            let told = agent.log();
-            assert!(told.contains("lake switches from "), "it says what switches:\n{}", agent.log_tail());
-            // Sometimes in the middle of the switch, sometimes behind it.
-            std::thread::sleep(Duration::from_millis(40 * turn as u64));
-            agent.kill().unwrap();
-        } else {
-            agent.kill().unwrap();
-        }
-        agent = Agent::start(path).unwrap();
-        std::thread::sleep(Duration::from_millis(2_500));
-    }
-    stop.store(true, Ordering::Relaxed);
-    let sent = feeding.join().unwrap();
-
+    let write = |second: bool| {
+        (if second { there } else { here }).write(path);
+        Ok(())
+    };
+    let course = Course { turns: 5, lines: 100, says: "lake switches from " };
     let folders = |names: [&str; 2]| names.map(|name| read::folder(&path.join(name)).unwrap_or_default());
+    let (agent, sent) = switching::run(path, course, write, || folders(["lake-a", "lake-b"])).unwrap();
     for names in [["lake-a", "lake-b"], ["file-a", "file-b"]] {
-        let rows = settled(sent, || folders(names));
-        let lens = rows.each_ref().map(Vec::len);
-        assert!(!lens.contains(&0), "{names:?} hold {lens:?} of {sent}: both were in use; {}", agent.log_tail());
-        assert_eq!(judge(&rows.concat(), sent), (0, 0), "{names:?} of {sent}:\n{}", agent.log_tail());
-        let mut spoiled: Vec<u64> = rows.concat().into_iter().filter(|n| *n != 0).collect();
-        spoiled.push(sent - 1);
-        assert_eq!(judge(&spoiled, sent), (1, 1), "the reader would notice");
+        once(names[0], &agent, sent, || folders(names)).unwrap();
     }
     if let (Some(first), Some(second)) = (&first_bucket, &second_bucket) {
-        let rows = settled(sent, || [first, second].map(|bucket| bucket.rows().unwrap_or_default()));
-        let lens = rows.each_ref().map(Vec::len);
-        assert!(!lens.contains(&0), "S3 holds {lens:?} of {sent}: both were in use; {}", agent.log_tail());
-        assert_eq!(judge(&rows.concat(), sent), (0, 0), "S3 of {sent}:\n{}", agent.log_tail());
+        once("S3", &agent, sent, || [first, second].map(|bucket| bucket.rows().unwrap_or_default())).unwrap();
     }
     agent.kill().unwrap();
+}
+
+fn config(sink: &str) -> String {
+    format!(
+        "version: 1\nagent: {{ id: e2e }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
+         sources:\n  app: {{ type: file, include: [./logs/app.log], rotated: [./logs/app.log.*] }}\n\
+         transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json, text] }}\n\
+         sinks:\n  out: {sink}\n"
+    )
+}
+
+/// One sink, at two places.
+fn one(what: &str, course: Course<'_>, sinks: [&str; 2], rows: impl Fn() -> [Vec<u64>; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sawlog.yaml");
+    let write = |second: bool| Ok(std::fs::write(&file, config(sinks[usize::from(second)]))?);
+    let (agent, sent) = switching::run(folder.path(), course, write, &rows).unwrap();
+    once(what, &agent, sent, rows).unwrap();
+    agent.kill().unwrap();
+}
+
+/// Few lines: a reader sees ten thousand documents at most.
+const SWITCHES: Course<'_> = Course { turns: 3, lines: 40, says: "out switches from " };
+
+/// The cursors stay where they are: no switch, and rows of both topics in the transactions of one producer.
+#[test]
+fn rows_go_on_to_another_topic() {
+    let Some(brokers) = service("switch of a topic", "SAWLOG_TEST_KAFKA") else { return };
+    let (topics, cursors) = (["a", "b"].map(|name| unique(&format!("switch-{name}"))), unique("cursors"));
+    read::make_topics(&brokers, &[(&topics[0], 3, false), (&topics[1], 3, false), (&cursors, 16, true)]).unwrap();
+    let sinks = topics.each_ref().map(|topic| {
+        format!("{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}")
+    });
+    let rows = || topics.each_ref().map(|topic| read::kafka(&brokers, topic).unwrap_or_default());
+    one("topic", Course { says: "reloaded", ..SWITCHES }, sinks.each_ref().map(String::as_str), rows);
+}
+
+/// The cursors move too, by the first transaction at the new place.
+#[test]
+fn a_kafka_sink_takes_its_cursors_along_to_another_cursor_topic() {
+    let Some(brokers) = service("switch of a cursor topic", "SAWLOG_TEST_KAFKA") else { return };
+    let topics = ["a", "b"].map(|name| unique(&format!("switch-{name}")));
+    let cursors = ["a", "b"].map(|name| unique(&format!("cursors-{name}")));
+    let made = [(&*topics[0], 3, false), (&*topics[1], 3, false), (&*cursors[0], 16, true), (&*cursors[1], 16, true)];
+    read::make_topics(&brokers, &made).unwrap();
+    let sinks = [0, 1].map(|at| {
+        format!(
+            "{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {}, cursor_topic: {}, batch: {{ age: 200ms }} }}",
+            topics[at], cursors[at]
+        )
+    });
+    let rows = || topics.each_ref().map(|topic| read::kafka(&brokers, topic).unwrap_or_default());
+    one("topic and cursor topic", SWITCHES, sinks.each_ref().map(String::as_str), rows);
+}
+
+fn documents(endpoint: &str, index: &str, more: &str) -> String {
+    format!(
+        "{{ type: elasticsearch, inputs: [parsed], all: true, endpoints: [\"{endpoint}\"], index: \"{index}-{{received_time:%Y.%m.%d}}\", batch: {{ age: 200ms }}{more} }}"
+    )
+}
+
+#[test]
+fn documents_go_on_to_another_index() {
+    let Some(url) = service("switch of an index", "SAWLOG_TEST_ELASTICSEARCH") else { return };
+    let indexes = ["a", "b"].map(|name| unique(&format!("switch-{name}")));
+    let sinks = indexes.each_ref().map(|index| documents(&url, index, ""));
+    let rows = || indexes.each_ref().map(|index| read::elasticsearch(&url, &format!("{index}-*")).unwrap_or_default());
+    one("index", SWITCHES, sinks.each_ref().map(String::as_str), rows);
+}
+
+#[test]
+fn documents_go_on_to_another_cluster() {
+    let Some(url) = service("switch of a cluster", "SAWLOG_TEST_ELASTICSEARCH") else { return };
+    let Some(secure) = Secure::find("switch of a cluster") else { return };
+    let index = unique("switch");
+    let more =
+        format!(", auth: {{ username: elastic, password: \"{}\" }}, tls: {{ ca: \"{}\" }}", secure.password, secure.ca);
+    let sinks = [documents(&url, &index, ""), documents(&secure.url, &index, &more)];
+    let rows = || {
+        let first = read::elasticsearch(&url, &format!("{index}-*")).unwrap_or_default();
+        [first, secure.rows(&index).unwrap_or_default()]
+    };
+    one("cluster", SWITCHES, sinks.each_ref().map(String::as_str), rows);
+}
+
+#[test]
+fn files_go_on_to_another_path_of_hdfs() {
+    let Some(url) = service("switch on hdfs", "SAWLOG_TEST_HDFS") else { return };
+    let web = std::env::var("SAWLOG_TEST_WEBHDFS").unwrap();
+    let roots = ["a", "b"].map(|name| format!("/{}", unique(&format!("switch-{name}"))));
+    let sinks = roots.each_ref().map(|root| {
+        format!(
+            "{{ type: hdfs, inputs: [parsed], url: \"{url}\", path: \"{root}/dt={{received_time:%Y-%m-%d}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}"
+        )
+    });
+    let rows = || roots.each_ref().map(|root| read::webhdfs(&web, root).unwrap_or_default());
+    one("hdfs", SWITCHES, sinks.each_ref().map(String::as_str), rows);
 }
