@@ -27,6 +27,7 @@ pub fn text(config: &Config, report: &Report) -> String {
         ("plugins", config.plugins.keys().cloned().collect()),
         ("sinks", config.sinks.iter().map(|(name, sink)| format!("{name} ({})", sink.r#type)).collect()),
         ("routes", routes(config, report)),
+        ("switches", report.switches.clone()),
     ];
     let mut line = |text: &str| {
         if writeln!(out, "{text}").is_err() {

@@ -37,6 +37,8 @@ pub struct Report {
     pub capacity: Vec<String>,
     /// What happens when the data directory is lost.
     pub lost_directory: String,
+    /// Sinks that the agent of the data directory has elsewhere: from where to where they would go, and what that costs.
+    pub switches: Vec<String>,
 }
 
 /// The report of a config.
@@ -59,6 +61,7 @@ pub fn report(config: &Config) -> Report {
         readers: sinks().filter_map(|(name, sink)| needs(name, sink.readers())).collect(),
         capacity: capacity(config, RATE_BYTES_PER_S),
         lost_directory: lost_directory(config),
+        switches: Vec::new(),
     }
 }
 
@@ -139,6 +142,10 @@ pub fn text(config: &Config, report: &Report) -> String {
     }
     line("capacity");
     report.capacity.iter().for_each(|text| line(&format!("  {text}")));
+    if !report.switches.is_empty() {
+        line("switches");
+    }
+    report.switches.iter().for_each(|text| line(&format!("  {text}")));
     line("if the data directory is lost");
     line(&format!("  {}", report.lost_directory));
     out

@@ -14,6 +14,7 @@ use crate::complete::{self, CompleteError, Question};
 use crate::config::files::{Files, FilesError};
 use crate::config::references::Machine;
 use crate::config::{self, Config, Loaded};
+use crate::control::switches;
 use crate::run::RunError;
 use crate::setup::{self, SetupError};
 use crate::{diagnostics, graph, own_log, preflight, schema, summary, validate};
@@ -99,7 +100,10 @@ fn load_with_files(path: &Path) -> Result<(Config, Files), VerbError> {
 /// `sawlog run`
 pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     let (config, files) = load_with_files(&options.config.path)?;
-    let report = validate::report(&config);
+    let mut report = validate::report(&config);
+    if options.dry_run {
+        report.switches = switches::of(&config);
+    }
     let findings = preflight::check(&config);
     let summary = summary::text(&config, &report);
     if !findings.is_empty() {
@@ -119,7 +123,10 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
 /// `sawlog validate`
 pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
     let loaded = config::load(&options.config.path, &Machine)?;
-    let report = loaded.config.as_ref().map(validate::report);
+    let report = loaded.config.as_ref().map(|config| {
+        let switches = switches::of(config);
+        validate::Report { switches, ..validate::report(config) }
+    });
     if options.format == cli::Format::Json {
         let complaints = diagnostics::machine(&loaded.complaints, &loaded.files);
         let valid = !loaded.complaints.iter().any(|complaint| complaint.severity == Severity::Error);

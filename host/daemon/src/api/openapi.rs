@@ -51,6 +51,7 @@ pub const CALLS: &[Call] = &[
     get("/v1/sources", "Every source: how far it is planned, and its own figures."),
     get("/v1/sinks", "Every sink: its circuit, what it holds, how far behind it is."),
     get("/v1/sinks/{name}", "One sink, with its cursors."),
+    get("/v1/destinations", "Where each sink delivers, as the present configuration says."),
     get("/v1/epoch", "The present configuration by its digests, and how many older ones are still needed."),
     get("/v1/loss", "The ledger: what became of every input record, by sink and source."),
     get("/v1/ledger", "The same as /v1/loss."),

@@ -12,6 +12,7 @@ mod place;
 mod reload;
 mod restore;
 pub mod status;
+pub mod switches;
 mod table;
 mod unstick;
 
@@ -89,6 +90,7 @@ pub fn routes() -> Router<Arc<Handle>> {
         .merge(loss::routes())
         .merge(checkpoint::routes())
         .merge(dlq::routes())
+        .merge(switches::routes())
         .merge(unstick::routes())
         .merge(agent::routes())
         .merge(reload::routes())

@@ -98,6 +98,16 @@ pub enum Reach {
     Down(Box<Down>),
 }
 
+impl Reach {
+    /// The agent on a data directory.
+    pub fn of(path: &Path) -> Result<Self, ControlError> {
+        match Client::connect(path)? {
+            Some(client) => Ok(Self::Running(client)),
+            None => Ok(Self::Down(Box::new(Down::open(path)?))),
+        }
+    }
+}
+
 impl Place {
     /// The agent's config, on the data directory that is meant.
     pub fn config(&self) -> Result<Config, ControlError> {
@@ -120,11 +130,7 @@ impl Place {
 
     /// The agent, running or not.
     pub fn reach(&self) -> Result<Reach, ControlError> {
-        let path = self.data_dir()?;
-        match Client::connect(&path)? {
-            Some(client) => Ok(Reach::Running(client)),
-            None => Ok(Reach::Down(Box::new(Down::open(&path)?))),
-        }
+        Reach::of(&self.data_dir()?)
     }
 
     /// The agent, which must run; `advice` says what else may be done, beginning with a separator.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
@@ -51,8 +52,7 @@ pub fn between(old: &Config, new: &Config, certificates: (&Certificates, &Certif
     let same_files = |name: &String| certificates.0.get(name) == certificates.1.get(name);
     for (name, sink) in &new.sinks {
         let Some(before) = old.sinks.get(name) else { continue };
-        check_type(name, before.r#type, sink.r#type)?;
-        changes.switches.extend(switch(name, before, sink)?);
+        changes.switches.extend(switch(name, &Destination::of(before), sink)?);
         let inputs = before.inputs.clone();
         if *before != (Sink { inputs, ..sink.clone() }) || !same_files(name) {
             changes.sinks.push(name.clone());
@@ -78,15 +78,31 @@ fn check_type(name: &str, before: &str, now: &str) -> Result<(), String> {
     }
 }
 
-/// What a changed place means; `None` where it is the same.
-fn switch(name: &str, before: &Sink, now: &Sink) -> Result<Option<String>, String> {
-    let (old, new) = (before.options.describe().place(), now.options.describe().place());
-    if old == new {
+/// Where a sink delivers, as its configuration says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    r#type: String,
+    place: String,
+    is_appended: bool,
+}
+
+impl Destination {
+    /// That of a sink.
+    pub fn of(sink: &Sink) -> Self {
+        let is_appended = matches!(&sink.options, SinkOptions::File(file) if !file.is_lake());
+        Self { r#type: sink.r#type.to_owned(), place: sink.options.describe().place(), is_appended }
+    }
+}
+
+/// What a changed place means; `None` where it is the same, and an error where the sink can't move there.
+pub fn switch(name: &str, before: &Destination, now: &Sink) -> Result<Option<String>, String> {
+    check_type(name, &before.r#type, now.r#type)?;
+    let Destination { place: new, is_appended, .. } = Destination::of(now);
+    let old = &before.place;
+    if *old == new {
         return Ok(None);
     }
-    if let (SinkOptions::File(before), SinkOptions::File(now)) = (&before.options, &now.options)
-        && before.is_lake() != now.is_lake()
-    {
+    if before.is_appended != is_appended {
         return Err(format!(
             "sink {name}: an appended file does not become a lake, nor a lake an appended file; give the new one another name, and \
              say `remove: {{ {name}: drain }}` for this one"

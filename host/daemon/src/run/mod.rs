@@ -1,8 +1,8 @@
 //! `sawlog run`: from a config that holds together to a running engine, and from signals to its end. It assembles; what is
 //! delivered and when is the core's.
 
-mod changes;
-mod epochs;
+pub mod changes;
+pub mod epochs;
 pub mod figures;
 mod forget;
 mod former;
