@@ -1,7 +1,7 @@
-//! The end of an agent's claim logs, over a folder.
+//! The end of an agent's claim logs, over every store.
 
 use crate::claims::claim;
-use crate::lakes::{folder, keys};
+use crate::lakes::{bucket, cluster, folder, hdfs_options, keys, s3_options};
 use sawlog_core::claims::{Claim, FOR_EVER};
 use sawlog_core::retire::Doubt;
 use sawlog_sinks::object::{Blobs, Keys, LogEnd, closed_hours, decode_claim, encode_claim, end_log, logs_of, owners};
@@ -18,35 +18,50 @@ async fn put(blobs: &dyn Blobs, keys: &Keys, number: u64, change: impl FnOnce(&m
 #[tokio::test]
 async fn all_logs_of_one_agent_end_and_no_other() {
     let at = TempDir::new().unwrap();
-    let blobs = folder(&at);
+    all_logs_end(&folder(&at)).await;
+}
+
+#[tokio::test]
+async fn all_logs_of_one_agent_end_in_a_bucket() {
+    let Some(options) = s3_options("all_logs_of_one_agent_end_in_a_bucket") else { return };
+    all_logs_end(&bucket(&options)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_logs_of_one_agent_end_in_a_cluster() {
+    let Some(options) = hdfs_options("all_logs_of_one_agent_end_in_a_cluster") else { return };
+    all_logs_end(&cluster(&options)).await;
+}
+
+async fn all_logs_end(blobs: &dyn Blobs) {
     let second = Keys::new("node-1", "second", "jsonl");
     let other = Keys::new("node-2", "lake", "jsonl");
     for (keys, numbers) in [(keys(), 1..4), (second, 1..2), (other, 7..8)] {
         for number in numbers {
-            put(&blobs, &keys, number, |claim| claim.written = HOUR).await;
+            put(blobs, &keys, number, |claim| claim.written = HOUR).await;
         }
     }
-    assert_eq!(owners(&blobs).await.unwrap(), ["node-1", "node-2"]);
-    assert!(logs_of(&blobs, "node").await.unwrap().is_empty(), "the beginning of an id is none");
-    let logs = logs_of(&blobs, "node-1").await.unwrap();
+    assert_eq!(owners(blobs).await.unwrap(), ["node-1", "node-2"]);
+    assert!(logs_of(blobs, "node").await.unwrap().is_empty(), "the beginning of an id is none");
+    let logs = logs_of(blobs, "node-1").await.unwrap();
     assert_eq!(
         logs.iter().map(|log| (log.name.as_str(), log.shown.number)).collect::<Vec<_>>(),
         [("node-1/lake", 3), ("node-1/second", 1)]
     );
-    assert_eq!(end_log(&blobs, &logs[0], 2 * HOUR - 1, false).await.unwrap(), LogEnd::GoesOn, "it is young");
+    assert_eq!(end_log(blobs, &logs[0], 2 * HOUR - 1, false).await.unwrap(), LogEnd::GoesOn, "it is young");
     for log in &logs {
-        let ended = end_log(&blobs, log, 2 * HOUR, false).await.unwrap();
+        let ended = end_log(blobs, log, 2 * HOUR, false).await.unwrap();
         assert_eq!(ended, LogEnd::Ended { given_up: Vec::new() });
-        assert_eq!(end_log(&blobs, log, 2 * HOUR, true).await.unwrap(), LogEnd::HadEnded, "as it showed itself before");
+        assert_eq!(end_log(blobs, log, 2 * HOUR, true).await.unwrap(), LogEnd::HadEnded, "as it showed itself before");
     }
     let end = decode_claim(&blobs.get(&keys().claim(4)).await.unwrap().unwrap()).unwrap();
     assert!(end.is_end() && end.passed == 4);
-    let closed: Vec<_> = closed_hours(&blobs).await.unwrap().into_iter().map(|log| (log.name, log.closed)).collect();
+    let closed: Vec<_> = closed_hours(blobs).await.unwrap().into_iter().map(|log| (log.name, log.closed)).collect();
     let expected = [("node-1/lake", FOR_EVER), ("node-1/second", FOR_EVER), ("node-2/lake", 5 * HOUR)];
     assert_eq!(closed, expected.map(|(name, closed)| (name.to_owned(), closed)));
     // The claim alone says it too: whoever died between it and `complete` is made good by the claim.
     blobs.delete(&keys().complete()).await.unwrap();
-    assert_eq!(closed_hours(&blobs).await.unwrap()[0].closed, FOR_EVER);
+    assert_eq!(closed_hours(blobs).await.unwrap()[0].closed, FOR_EVER);
 }
 
 #[tokio::test]
