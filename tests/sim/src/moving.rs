@@ -3,6 +3,8 @@
 //! from agents that died, and from agents that are frozen and go on later without knowing; agents die at any effect, and their
 //! journals fail. At the end the checker of the single node looks at each partition.
 
+mod sleeper;
+
 use crate::exec::{Executor, Spawned};
 use crate::narrow;
 use crate::oracle;
@@ -24,6 +26,7 @@ use sawlog_core::reload::Wanted;
 use sawlog_core::sink::{Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::id::{Generation, PartitionId};
+use sleeper::Absence;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -550,7 +553,12 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
         let outside = world.get();
         outside.topics.values().flat_map(|topic| &topic.archive).for_each(|record| println!("journal: {record:?}"));
     }
-    let failures = if is_drained { (0..group.owners.len()).flat_map(|n| group.check(n)).collect() } else { Vec::new() };
+    let mut failures: Vec<String> = Vec::new();
+    let absence = if seed.is_multiple_of(2) { Absence::Sleep } else { Absence::Outage };
+    if is_drained {
+        failures.extend((0..group.owners.len()).flat_map(|n| group.check(n)));
+        failures.extend(group.leave_and_come_back(absence));
+    }
     world.get().failures.extend(failures);
     let outside = world.get();
     Outcome { failures: outside.failures.clone(), census: outside.census.clone(), records: group.written }

@@ -359,12 +359,12 @@ impl World {
     /// Which fault strikes a call on `sink`.
     pub fn draw_fault(&self, sink: &'static str) -> Fault {
         let mut outside = self.get();
-        if !outside.faults {
-            return Fault::None;
-        }
         if outside.down.contains(sink) {
             *outside.census.entry("sink_down").or_default() += 1;
             return Fault::Down;
+        }
+        if !outside.faults {
+            return Fault::None;
         }
         let (fault, name) = match outside.rng.below(1000) {
             0..40 => (Fault::LostReply, "lost_reply"),

@@ -1,6 +1,7 @@
 //! How a sink fares, as an operator sees it, and its pauses after failures. What is tried again and when is its protocol's.
 
 use super::Sink;
+use crate::mutation;
 use crate::ports::SinkError;
 use crate::watch::Twin;
 use std::collections::BTreeMap;
@@ -107,7 +108,7 @@ impl Sink {
 
     /// Returns where something may be sent; never, where the process is to end first.
     pub(super) async fn may_send(&self) {
-        if !self.facts.watch.look(self.clock.booted()) {
+        if !self.facts.watch.look(self.clock.booted()) && !mutation::on("sent_after_sleep") {
             std::future::pending().await
         }
     }
@@ -123,7 +124,8 @@ impl Sink {
     /// Whether it has failed for so long that other writers may have come and gone unseen.
     pub(super) fn is_out_of_touch(&self) -> bool {
         let since = self.note(|s| s.failing_since);
-        since.is_some_and(|since| self.clock.booted().saturating_sub(since) > self.tuning.outage_max)
+        !mutation::on("claim_after_outage")
+            && since.is_some_and(|since| self.clock.booted().saturating_sub(since) > self.tuning.outage_max)
     }
 
     /// Notes a failure and waits: twice as long each time, with jitter.
