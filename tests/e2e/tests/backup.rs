@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::s3::Bucket;
-use sawlog_e2e::{read, service};
+use sawlog_e2e::{read, service, unique};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -143,4 +143,12 @@ fn s3_brings_it_back() {
     let Some(bucket) = Bucket::find("backup, s3") else { return };
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &bucket.backup()).unwrap();
+}
+
+#[test]
+fn hdfs_brings_it_back() {
+    let Some(url) = service("backup, hdfs", "SAWLOG_TEST_HDFS") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("/{}", unique("backup"));
+    run(folder.path(), &format!("{{ type: hdfs, url: \"{url}\", path: {place}, every: 1h }}")).unwrap();
 }

@@ -74,8 +74,9 @@ pub fn run(place: &Place, from: From) -> Result<(), ControlError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let store = empty_journal(&directory, &path).await?;
-        let done = match source {
-            Some((vault, agent)) => from_backup(&*vault, &store, &agent).await?,
+        // Borrowed: a client of HDFS that was made outside of a runtime must be dropped outside of one.
+        let done = match &source {
+            Some((vault, agent)) => from_backup(&**vault, &store, agent).await?,
             None => {
                 copies::begin_from_sinks(&store, SystemClock.now()).await.map_err(OpenError::from)?;
                 FROM_SINKS.to_owned()

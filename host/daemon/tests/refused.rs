@@ -1,0 +1,165 @@
+//! What a component refuses and what it adds, on the real binary: rows that a sink refuses and the configuration drops, requests
+//! for which there is no memory, rows that carry the path of their file.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod operator;
+
+use operator::Node;
+use operator::elasticsearch::Elasticsearch;
+use serde_json::Value;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+const LINES: u64 = 300;
+
+fn head(here: &str) -> String {
+    format!(
+        "version: 1\nagent: {{ id: refused }}\ndata_dir: {here}/data\napi: {{ listen: 127.0.0.1:0 }}\n\
+         telemetry: {{ metrics: 127.0.0.1:0 }}\ncheckpoint: {{ interval: 200ms }}\n"
+    )
+}
+
+/// A sink's line of the ledger, which must balance.
+fn line(node: &Node, sink: &str) -> Value {
+    let ledger: Value = serde_json::from_str(&node.verb(&["loss", "--format", "json"]).unwrap()).unwrap();
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    ledger["lines"].as_array().unwrap().iter().find(|line| line["sink"] == sink).cloned().unwrap_or_default()
+}
+
+fn rows(node: &Node, name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(node.folder().join(name)).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn what_a_sink_refuses_is_dropped_where_that_is_said_and_the_rest_is_delivered() {
+    let server = Elasticsearch::start();
+    // Every tenth line.
+    server.refuse(Some("\"tenth\":true"));
+    let node = Node::of(|here| {
+        format!(
+            "{}sources:\n  app: {{ type: file, include: [{here}/logs/app.log] }}\n\
+             transforms:\n  read: {{ type: parse, inputs: [app], try: [json] }}\n\
+             sinks:\n  es: {{ type: elasticsearch, inputs: [read], all: true, endpoints: [\"{}\"], index: logs, gzip: false, on_error: drop }}\n  \
+             out: {{ type: file, inputs: [read], path: {here}/out.jsonl }}\n",
+            head(here),
+            server.url
+        )
+    });
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    let (delivered, dropped) = (LINES - LINES / 10, LINES / 10);
+    agent.wait_until(|| line(&node, "es")["delivered"] == delivered && line(&node, "out")["delivered"] == LINES);
+    let es = line(&node, "es");
+    assert_eq!((&es["dropped"]["rejected"], &es["dead_lettered"]), (&Value::from(dropped), &Value::from(0)), "{es}");
+    assert_eq!(server.documents().len() as u64, delivered);
+    assert!(server.documents().values().all(|document| document["tenth"] == false));
+    let metrics = agent.get("telemetry.metrics", "/metrics").1;
+    let counted = metrics.lines().find(|line| {
+        line.starts_with("sawlog_ledger_records_total{") && line.contains("\"es\"") && line.contains("rejected")
+    });
+    assert!(counted.is_some_and(|line| line.ends_with(&format!(" {dropped}"))), "{counted:?}");
+    agent.terminate();
+    let letters = node.verb(&["dlq", "list", "--format", "json"]).unwrap();
+    let letters: Value = serde_json::from_str(&letters).unwrap();
+    assert_eq!(letters["letters"].as_array().map(Vec::len), Some(0), "{letters}");
+}
+
+fn request(bytes: usize) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"
+    )
+}
+
+/// Status and head of the answer to a small request.
+fn post(address: &str) -> (u16, String) {
+    let body = "a line\n".repeat(10_000);
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all((request(body.len()) + &body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+#[test]
+fn requests_are_turned_away_for_a_while_when_their_memory_is_used_up_and_taken_again() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let node = Node::of(|here| {
+        format!(
+            "{}limits: {{ memory: 128MiB }}\nsources:\n  app: {{ type: http, listen: \"{address}\", shards: 1, decode: lines }}\n\
+             sinks:\n  out: {{ type: file, inputs: [app], path: {here}/out.jsonl }}\n",
+            head(here)
+        )
+    });
+    let mut agent = node.start();
+    assert_eq!(post(&address).0 / 100, 2);
+    // Clients that send all of a body but its end hold what they have sent: large ones first, then what fits beside them.
+    let bodies = [4 << 20, 1 << 20, 256 << 10, 64 << 10].into_iter().flat_map(|bytes| [bytes; 8]);
+    let mut slow = Vec::new();
+    let refused = bodies.into_iter().find_map(|bytes: usize| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        stream.write_all(request(bytes).as_bytes()).unwrap();
+        // One that is turned away itself may not be read to its end.
+        drop(stream.write_all(&vec![b'x'; bytes - 1]));
+        slow.push(stream);
+        let (status, answer) = post(&address);
+        (status != 200 && status != 202 && status != 204).then_some((status, answer))
+    });
+    let (status, answer) = refused.unwrap();
+    assert_eq!(status, 503, "{answer}");
+    let after = answer.lines().find_map(|line| line.to_lowercase().strip_prefix("retry-after: ").map(str::to_owned));
+    assert!(after.as_deref().is_some_and(|seconds| seconds.trim().parse::<u64>().is_ok_and(|n| n > 0)), "{answer}");
+    assert!(answer.contains("limits.memory"), "{answer}");
+    let (ready, _) = agent.get("api.listen", "/readyz");
+    assert_eq!(ready, 200, "it is ready all the same");
+    drop(slow);
+    agent.wait_until(|| post(&address).0 / 100 == 2);
+    let metrics = agent.get("telemetry.metrics", "/metrics").1;
+    let told =
+        metrics.lines().any(|line| line.starts_with("sawlog_component_errors_total{") && line.contains("\"503\""));
+    assert!(told, "the refusals are counted");
+    agent.terminate();
+    let sent = rows(&node, "out.jsonl").len();
+    assert!(sent.is_multiple_of(10_000) && sent >= 20_000, "whole requests, or nothing of them: {sent}");
+}
+
+#[test]
+fn rows_carry_the_path_of_their_file_also_after_it_was_rotated() {
+    let node = Node::of(|here| {
+        format!(
+            "{}sources:\n  app: {{ type: file, include: [\"{here}/logs/*.log\"], rotated: [\"{here}/logs/*.log.*\"], path_field: true }}\n  \
+             bare: {{ type: file, include: [\"{here}/logs/*.txt\"] }}\n\
+             transforms:\n  read: {{ type: parse, inputs: [app, bare], try: [json] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [read], path: {here}/out.jsonl }}\n",
+            head(here)
+        )
+    });
+    let logs = node.folder().join("logs");
+    fs::write(logs.join("a.log"), "{\"n\":1}\n").unwrap();
+    fs::write(logs.join("b.log"), "{\"n\":2}\n").unwrap();
+    fs::write(logs.join("c.txt"), "{\"n\":3}\n").unwrap();
+    let mut agent = node.start();
+    agent.wait_until(|| rows(&node, "out.jsonl").len() == 3);
+    agent.kill();
+    fs::rename(logs.join("a.log"), logs.join("a.log.1")).unwrap();
+    let appended = fs::OpenOptions::new().append(true).open(logs.join("a.log.1"));
+    appended.unwrap().write_all(b"{\"n\":4}\n").unwrap();
+    fs::write(logs.join("a.log"), "{\"n\":5}\n").unwrap();
+    let mut again = node.start();
+    again.wait_until(|| rows(&node, "out.jsonl").len() == 5);
+    let path = |name: &str| Value::from(logs.join(name).display().to_string());
+    for row in rows(&node, "out.jsonl") {
+        let wanted = match row["n"].as_u64().unwrap() {
+            1 | 4 | 5 => path("a.log"),
+            2 => path("b.log"),
+            _ => Value::Null,
+        };
+        assert_eq!(row["log.file.path"], wanted, "{row}");
+    }
+    again.terminate();
+}
