@@ -4,6 +4,7 @@
 
 use sawlog_e2e::agent::{Agent, verb};
 use sawlog_e2e::feed::{Feed, Sender};
+use sawlog_e2e::told::Ledger;
 use sawlog_e2e::{read, service};
 use serde_json::Value;
 use std::path::Path;
@@ -68,5 +69,35 @@ fn letters_of_a_plugin_enter_in_front_of_it_again() {
     rows.sort_unstable();
     assert_eq!(rows, (0..LINES).collect::<Vec<_>>());
     assert_eq!(read::folder(&folder.join("raw.jsonl")).unwrap().len() as u64, LINES, "the other way had them already");
+    agent.terminate().unwrap();
+}
+
+#[test]
+fn what_a_plugin_cannot_take_is_dropped_where_that_is_said() {
+    let Some(plugins) = service("dropped by a plugin", "SAWLOG_TEST_PLUGINS") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("logs")).unwrap();
+    write(folder, &plugins, "300");
+    let config = folder.join("sawlog.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("chain: [filter]", "chain: [filter], on_error: drop")).unwrap();
+    let mut feed = Feed::new(&folder.join("logs/app.log"));
+    feed.send(LINES).unwrap();
+    let mut agent = Agent::start(folder).unwrap();
+    let counted = |sink: &str, outcome: &str| Ledger::of(folder).map_or(0, |ledger| ledger.count(sink, "app", outcome));
+    until(&mut agent, || counted("out", "dropped") == LINES && counted("raw", "delivered") == LINES);
+    assert_eq!((counted("out", "dead_lettered"), counted("raw", "dropped")), (0, 0), "the other way has them");
+    assert!(letters(folder).is_empty());
+    let loss = verb(folder, &["loss"]).unwrap();
+    assert!(loss.contains(&format!("rejected {LINES}")), "{loss}");
+    agent.kill().unwrap();
+    write(folder, &plugins, "10000000");
+    let mut agent = Agent::start(folder).unwrap();
+    feed.send(LINES).unwrap();
+    until(&mut agent, || counted("out", "delivered") == LINES);
+    let mut rows = read::folder(&folder.join("out.jsonl")).unwrap();
+    rows.sort_unstable();
+    assert_eq!(rows, (LINES..2 * LINES).collect::<Vec<_>>());
     agent.terminate().unwrap();
 }

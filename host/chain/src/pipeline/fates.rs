@@ -32,7 +32,11 @@ impl Fates {
         self.0.entry(parent).or_default().absorbed = true;
     }
 
+    /// Nothing where the row came of no input record.
     pub fn dropped(&mut self, parent: u32, reason: &str) {
+        if parent >= self.1 {
+            return;
+        }
         self.0.entry(parent).or_default().reason.get_or_insert_with(|| reason.to_owned());
     }
 

@@ -269,18 +269,23 @@ fn enter(run: &mut Run<'_>, (batch, outputs): (Batch, Vec<Option<u8>>)) {
     }
 }
 
+/// The reason of records that a plugin can't take, where they are dropped.
+const REJECTED: &str = "rejected";
+
 /// Takes a plugin's result apart: rows by output, fates of the rest, letters of the dead.
 fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMap<u8, Vec<Flow>>) {
     let Applied { batch, routes, dropped, absorbed, dead } = applied;
-    let reasons = match &node.stage {
-        Stage::Plugin { plugin, .. } => Some(plugin.registration()),
-        _ => None,
+    let (reasons, drops_rejected) = match &node.stage {
+        Stage::Plugin { plugin, drops_rejected, .. } => (Some(plugin.registration()), *drops_rejected),
+        _ => (None, false),
     };
     for (parent, reason) in dropped {
         run.fates.dropped(parent, reasons.map_or("filtered", |r| r.drop_reason(reason)));
     }
     absorbed.into_iter().for_each(|parent| run.fates.absorbed(parent));
-    if !dead.is_empty() {
+    if drops_rejected {
+        dead.iter().for_each(|(row, _)| run.fates.dropped(row.parent, REJECTED));
+    } else if !dead.is_empty() {
         dead.iter().for_each(|(row, _)| run.fates.dead(row.parent));
         run.letters.push(letters(&batch, &dead, node));
     }

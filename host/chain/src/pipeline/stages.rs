@@ -28,6 +28,8 @@ pub enum Stage {
         plugin: Plugin,
         /// The columns that it reads.
         columns: Arc<Columns>,
+        /// Whether what it can't take is dropped, instead of going to the dead letters.
+        drops_rejected: bool,
     },
 }
 

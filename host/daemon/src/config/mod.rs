@@ -23,7 +23,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sawlog_settings::component::{Provenance, Severity};
+use sawlog_settings::component::{OnError, Provenance, Severity};
 use sawlog_settings::decode::Complaint;
 use sawlog_settings::node::{Node, Place};
 
@@ -31,6 +31,7 @@ use files::{Files, FilesError};
 use graph::Graph;
 use parsed::Parsed;
 use references::References;
+use transforms::TransformOptions;
 pub use validated::Config;
 use validated::{DEAD_LETTER, Sink, Source, Transform, builtin_dead_letter};
 
@@ -99,9 +100,14 @@ fn validate(parsed: Parsed, graph: Graph, folder: PathBuf) -> Option<Config> {
     }
     let mut transforms = BTreeMap::new();
     for transform in parsed.transforms {
-        let inputs = inputs(&transform.name);
-        transforms
-            .insert(transform.name, Transform { r#type: transform.type_name?, inputs, options: transform.options? });
+        let (inputs, mut options) = (inputs(&transform.name), transform.options?);
+        if let TransformOptions::Wasm(wasm) = &mut options
+            && sections.defaults.on_error == OnError::Drop
+        {
+            // What output depends on belongs to the transform itself.
+            wasm.on_error.get_or_insert(OnError::Drop);
+        }
+        transforms.insert(transform.name, Transform { r#type: transform.type_name?, inputs, options });
     }
     let mut sinks = BTreeMap::new();
     for sink in parsed.sinks {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sawlog_record::decode as record;
 use sawlog_settings::checked::{Condition, Pattern};
-use sawlog_settings::component::Finding;
+use sawlog_settings::component::{Finding, OnError};
 use sawlog_settings::decode::{Complaint, Decoded, decode};
 use sawlog_settings::node::{Node, Place};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -115,6 +115,9 @@ pub struct WasmTransform {
     /// How far event times may come out of order before a window of a plugin closes.
     #[serde(default = "lateness")]
     pub lateness: sawlog_settings::Period,
+    /// What happens to a record that one of its plugins can't take. `defaults.on_error` where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<OnError>,
 }
 
 fn lateness() -> sawlog_settings::Period {

@@ -10,6 +10,7 @@ use sawlog_chain::{Allow, Engine, Plugin, PluginConfig, PluginLimits};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format};
 use sawlog_record::expr::Expr;
+use sawlog_settings::component::OnError;
 use sawlog_sources::registry::SourceOptions;
 
 use super::{RunError, replay};
@@ -224,7 +225,8 @@ impl Building<'_> {
                     let plugin = plugins.get(plugin).ok_or_else(|| refuse(format!("there is no plugin `{plugin}`")))?;
                     let columns = Arc::new(Columns::of(plugin));
                     let routes = plugin.registration().routes.clone();
-                    let stage = pipeline::Stage::Plugin { plugin: plugin.clone(), columns };
+                    let drops_rejected = wasm.on_error == Some(OnError::Drop);
+                    let stage = pipeline::Stage::Plugin { plugin: plugin.clone(), columns, drops_rejected };
                     let at = self.push(plugin.name(), place, inputs, stage)?;
                     for (i, route) in routes.into_iter().enumerate() {
                         let from = From { output: i as u8 + 1, ..at };
