@@ -317,6 +317,10 @@ impl Staging for SimStaging {
 }
 
 fn put_claim(world: &World, log: &str, number: u64, claim: Claim) -> PutOutcome {
+    world.trace(|| {
+        let moved: Vec<_> = claim.moved.iter().map(|m| (m.generation, m.from, m.to.cursor)).collect();
+        format!("{log} claim {number} attempt {} moved {moved:?} passed {}", claim.attempt, claim.passed)
+    });
     let mut outside = world.get();
     let key = (log.to_owned(), number);
     if outside.claims.contains_key(&key) {
@@ -327,6 +331,10 @@ fn put_claim(world: &World, log: &str, number: u64, claim: Claim) -> PutOutcome 
 }
 
 fn put_data(world: &World, key: String, rows: Vec<SimRow>) -> PutOutcome {
+    world.trace(|| {
+        let rows: Vec<_> = rows.iter().map(|r| (r.generation, r.pos, r.slot, r.k)).collect();
+        format!("{} data {key}: {rows:?}", sink_of(key.split('/').next().unwrap_or_default()))
+    });
     let mut outside = world.get();
     if outside.objects.contains_key(&key) {
         return PutOutcome::Exists;
@@ -385,10 +393,6 @@ impl ObjectStore for SimObjects {
             _ => {}
         }
         self.world.count("claim");
-        self.world.trace(|| {
-            let moved: Vec<_> = claim.moved.iter().map(|m| (m.generation, m.from, m.to.cursor)).collect();
-            format!("{} claim {number} attempt {} moved {moved:?} passed {}", self.log, claim.attempt, claim.passed)
-        });
         let outcome = put_claim(&self.world, &self.log, number, claim.clone());
         self.world.gate().await;
         Ok(outcome)
@@ -430,13 +434,6 @@ impl ObjectStore for SimObjects {
             Fault::Duplicated => self.world.get().late.push(Late::Data(key.to_owned(), rows.clone())),
             Fault::None | Fault::Down => {}
         }
-        self.world.trace(|| {
-            format!(
-                "{} data {key}: {:?}",
-                self.sink,
-                rows.iter().map(|r| (r.generation, r.pos, r.slot, r.k)).collect::<Vec<_>>()
-            )
-        });
         let outcome = put_data(&self.world, key.to_owned(), rows);
         self.world.gate().await;
         Ok(outcome)
