@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod plugins;
 mod process;
 mod services;
@@ -31,6 +32,8 @@ enum Verb {
     Test(test::Options),
     /// Measure the agent beside its floor
     Bench(bench::Options),
+    /// Give readers of input from outside what no sender of good will sends
+    Fuzz(fuzz::Options),
     /// Keep walls, lengths, doc comments and words
     Tidy(tidy::Options),
     /// Build the WASM plugins of this repository
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Tidy(options) => tidy::run(&options),
         Verb::Plugins(verb) => plugins::run(&verb),
         Verb::Services(verb) => services::run(&verb),

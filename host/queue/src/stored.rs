@@ -212,4 +212,20 @@ mod tests {
             assert!(Stored::decode(&bytes.slice(..len)).is_err(), "length {len}");
         }
     }
+
+    #[test]
+    fn fuzz_rescued_frames() {
+        let records = StoredRecords { lo: 100, hi: 200, input: input() };
+        let examples = [Stored::Records(records).encode(), Stored::Released(Generation([9; 16])).encode()];
+        let examples: Vec<&[u8]> = examples.iter().map(Vec::as_slice).collect();
+        sawlog_fuzz::hammer("rescued_frames", &examples, |bytes| {
+            let Ok(stored) = Stored::decode(&Bytes::copy_from_slice(bytes)) else { return };
+            if let Stored::Records(records) = &stored {
+                // Every record's text lies in the arena.
+                text(&Input { arena: records.input.arena.iter().map(|b| b & 0x7f).collect(), ..records.input.clone() });
+            }
+            let written = Bytes::from(stored.encode());
+            assert_eq!(Stored::decode(&written).unwrap().encode(), written);
+        });
+    }
 }

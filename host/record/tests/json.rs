@@ -266,3 +266,16 @@ proptest! {
         prop_assert_eq!(read_all(&texts), expected, "{:?}", texts);
     }
 }
+
+#[test]
+fn fuzz_json() {
+    let examples: [&[u8]; 6] = [
+        br#"{"time":"2026-01-01T00:00:00Z","level":"info","n":-1.5e3,"ok":true,"none":null}"#,
+        br#"{"a":{"b":[1,{"c":"d"},[]]},"e":"\u00e9\n\"\\\ud83d\ude00"}"#,
+        br#" { "a" : 1 , "a" : 2 } "#,
+        br#"{"a":"\ud800","b":1e400,"c":123456789012345678901234567890}"#,
+        b"{\"\":\"\xc3\xa9\",\"\xff\":0}",
+        b"[1,2]",
+    ];
+    sawlog_fuzz::hammer("json", &examples, same_as_serde);
+}

@@ -2,6 +2,8 @@
 //! was checked; nothing here can fail or decide. Knows records; knows nothing of WASM.
 
 mod columns;
+#[cfg(test)]
+mod fuzz;
 mod nested;
 mod program;
 mod row;

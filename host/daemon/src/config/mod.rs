@@ -167,39 +167,24 @@ mod tests {
 
     /// Whatever a finger or a bad disk does to a config, it is taken or complained about, at places that exist.
     #[test]
-    fn no_mutation_of_a_config_is_met_by_panic_or_silence() {
+    fn fuzz_config() {
         let whole = include_str!("../../../../examples/everything.yaml");
-        let pieces: Vec<&str> = vec![
-            "{", "}", "[", "]", ":", " ", "\n", "\t", "\"", "'", "-", "*", "&a", "${", "\u{e9}", "0", "null", "<<: *a",
-        ];
-        let (mut state, mut taken, mut refused) = (88_172_645_463_325_252_u64, 0, 0);
-        let mut random = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state % below as u64) as usize
-        };
-        for _ in 0..300 {
-            let mut text: Vec<char> = whole.chars().collect();
-            for _ in 0..=random(3) {
-                let at = random(text.len());
-                match random(3) {
-                    0 => drop(text.remove(at)),
-                    1 => drop(text.splice(at..at, pieces[random(pieces.len())].chars())),
-                    _ => text.truncate(text.len() - random(40)),
-                }
-            }
-            let loaded = understood(&text.iter().collect::<String>());
+        let small = "version: 1\nsources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
+        let telling = "{ a: &a [1, 'b'], <<: *a, \"c\": ${env:NODE}, d: null }\n";
+        let (mut taken, mut refused) = (0, 0);
+        sawlog_fuzz::hammer("config", &[whole.as_bytes(), small.as_bytes(), telling.as_bytes()], |text| {
+            let loaded = understood(&String::from_utf8_lossy(text));
             let errors = loaded.complaints.iter().filter(|complaint| complaint.severity == Severity::Error).count();
             assert_eq!(loaded.config.is_none(), errors > 0);
-            if loaded.config.is_some() {
-                taken += 1
-            } else {
-                refused += 1
+            match loaded.config {
+                Some(_) => taken += 1,
+                None => refused += 1,
             }
-            assert!(!crate::diagnostics::text(&loaded.complaints, &loaded.files).is_empty());
-        }
-        assert!(taken > 10 && refused > 100, "both kinds were met: {taken} taken, {refused} refused");
+            assert!(
+                loaded.complaints.is_empty() || !crate::diagnostics::text(&loaded.complaints, &loaded.files).is_empty()
+            );
+        });
+        assert!(taken > 1 && refused > 1, "both kinds were met: {taken} taken, {refused} refused");
     }
 
     #[test]

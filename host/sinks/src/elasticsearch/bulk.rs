@@ -212,4 +212,32 @@ mod tests {
         let error = read(&pair(r#"{"_index":".ds-i-000001","_id":"b","status":201}"#)).unwrap_err();
         assert!(matches!(&error, SinkError::Refused(words) if words.contains(".ds-i-000001")), "{error}");
     }
+
+    #[test]
+    fn fuzz_bulk_answers() {
+        let error = r#"{"_index":"i","_id":"b","status":400,"error":{"type":"x","reason":"why","caused_by":{"type":"y","reason":"deep"}}}"#;
+        let (done, failed) = (pair(r#"{"_index":"i","_id":"b","status":201}"#), pair(error));
+        let examples: [&[u8]; 4] = [
+            done.as_bytes(),
+            failed.as_bytes(),
+            br#"{"error":{"type":"x","reason":"r"},"status":403}"#,
+            b"<html>no</html>",
+        ];
+        sawlog_fuzz::hammer("bulk_answers", &examples, |body| {
+            let sent = [item("i", "a"), item("i", "b")];
+            if let Ok(judged) = read_answer(body, &sent, true) {
+                // A document is done only by a word of it: its id, and a status that says so.
+                assert_eq!(judged.len(), sent.len());
+                let told: serde_json::Value = serde_json::from_slice(body).unwrap();
+                for (n, judged) in judged.iter().enumerate().filter(|(_, j)| j.outcome == DocumentOutcome::Done) {
+                    let text = told["items"][n].to_string();
+                    assert!(text.contains("20") || text.contains("409"), "{judged:?} of {text}");
+                }
+            }
+            for status in [200, 400, 403, 413, 429, 503] {
+                let refusal = read_error(&Answer { status, body: bytes::Bytes::copy_from_slice(body) });
+                assert!(!refusal.words.is_empty());
+            }
+        });
+    }
 }

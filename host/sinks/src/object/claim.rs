@@ -61,3 +61,37 @@ pub fn decode_claim(bytes: &[u8]) -> Result<Claim, ClaimError> {
     }
     Ok(serde_json::from_slice(&json)?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn fuzz_claims() {
+        let claim = Claim {
+            directory: "d".to_owned(),
+            attempt: "0123456789abcdef".to_owned(),
+            sink_epoch: "e".to_owned(),
+            moved: Vec::new(),
+            lost: Vec::new(),
+            plans: Vec::new(),
+            verdicts: Vec::new(),
+            keys: vec![("dt=2026-01-01".to_owned(), "lake/dt=2026-01-01/1-2-0.jsonl".to_owned())],
+            passed: 7,
+            vector: Default::default(),
+            closed: i64::MIN,
+            floor: 0,
+            written: 1,
+            switch: Some("s".to_owned()),
+        };
+        let plain = encode_claim(&claim).unwrap();
+        let packed = zstd::encode_all(plain.as_slice(), 3).unwrap();
+        sawlog_fuzz::hammer("claims", &[&plain, &packed], |bytes| {
+            let Ok(read) = decode_claim(bytes) else { return };
+            let again = decode_claim(&encode_claim(&read).unwrap()).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{read:?}"));
+        });
+    }
+}

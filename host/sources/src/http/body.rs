@@ -225,4 +225,37 @@ mod tests {
         assert_eq!(index_of(Form::Json, ""), 0);
         assert_eq!(index_of(Form::Json, "[{\"a\":\"\\"), 0);
     }
+
+    #[test]
+    fn fuzz_http_bodies() {
+        let examples: [&[u8]; 4] = [
+            b"{\"a\":1}\n\n {\"b\":[{}]} \r\n",
+            b" [ {\"a\":\"]\"} , {\"b\":{\"c\":\"\\\"\"}} ] ",
+            b"{\"a\":\n1}",
+            b"plain\n\xff\n",
+        ];
+        sawlog_fuzz::hammer("http_bodies", &examples, |text| {
+            for form in [Form::Ndjson, Form::Json, Form::Lines] {
+                let Ok(payload) = payload(form, text.to_vec()) else { continue };
+                // A record a line, each ended, none longer than it came.
+                assert!(payload.lines.is_empty() || payload.lines.ends_with(b"\n"));
+                assert!(payload.lines.len() <= text.len() + 1);
+                let lines: Vec<&[u8]> = payload.lines.split_inclusive(|byte| *byte == b'\n').collect();
+                assert_eq!(lines.len(), payload.records);
+                if form != Form::Lines {
+                    assert!(lines.iter().all(|line| check_object(line).is_ok()));
+                }
+            }
+            // A whole array is what serde calls one, of objects.
+            let theirs = serde_json::from_slice::<Vec<serde_json::Map<String, serde_json::Value>>>(text);
+            let ours = payload(Form::Json, text.to_vec());
+            if theirs.as_ref().err().is_none_or(|error| !error.to_string().contains("out of range")) {
+                let array = text.trim_ascii_start().starts_with(b"[");
+                assert!(
+                    !array || ours.as_ref().map(|o| o.records).ok() == theirs.as_ref().map(Vec::len).ok(),
+                    "{ours:?}, {theirs:?}"
+                );
+            }
+        });
+    }
 }

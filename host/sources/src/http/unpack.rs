@@ -79,3 +79,32 @@ fn drain(
         out.extend_from_slice(&step[..read]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn fuzz_compressed_bodies() {
+        let text = "{\"a\":1}\n".repeat(200);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        sawlog_fuzz::hammer("compressed_bodies", &[&gzip, &zstd], |packed| {
+            for coding in [Coding::Gzip, Coding::Zstd] {
+                let mut asked = 0;
+                let unpacked = unpack(coding, packed.to_vec(), 4_096, |more| {
+                    asked += more;
+                    true
+                });
+                // What is given out was asked for, and never more than may be.
+                assert!(asked <= 4_096);
+                assert!(unpacked.is_err() || unpacked.is_ok_and(|text| text.len() == asked));
+            }
+        });
+    }
+}
