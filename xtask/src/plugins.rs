@@ -57,7 +57,7 @@ pub fn build(full: bool) -> Result<()> {
         let python = services::python_with("componentize-py")?;
         componentize.env(PYTHON_TOOL, python.with_file_name("componentize-py"));
     }
-    if std::env::var_os(JAVASCRIPT_TOOL).is_none() && tools::missing(&tools::FOR_JAVASCRIPT).is_empty() {
+    if full && std::env::var_os(JAVASCRIPT_TOOL).is_none() && tools::missing(&tools::FOR_JAVASCRIPT).is_empty() {
         componentize.env(JAVASCRIPT_TOOL, services::node_tool(&workspace::root().join("sdk/javascript/build"))?);
     }
     let status = componentize.status().context("cannot run the plugins' builder")?;

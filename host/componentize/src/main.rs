@@ -80,7 +80,10 @@ fn build_examples(repository: &Path, out: &Path) -> Result<(), BuildError> {
             println!("{}", build_javascript(&entry, &library, "javascript", &schema, tool, &out)?.display());
         }
         Err(_) => {
-            println!("NOT BUILT the example in JavaScript: {JAVASCRIPT_TOOL} does not name the folder of build.mjs")
+            println!(
+                "NOT BUILT the example in JavaScript: {JAVASCRIPT_TOOL} does not name the folder of build.mjs; `cargo xtask plugins build` \
+                 makes one where Node.js 20 or newer and npm are installed"
+            )
         }
     }
     Ok(())

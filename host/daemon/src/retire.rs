@@ -168,7 +168,7 @@ fn refuse_doubtful(found: &[Found<'_>], order: &Order, now: i64) -> Result<(), R
         return Ok(());
     }
     Err(RetireError::Refused(format!(
-        "{text}agent `{}` may still run, or owes rows: stop it, and wait until what it wrote last is an hour old; one that owes rows \
+        "{text}agent `{}` may still run, or owes rows: stop it, and wait until what it wrote last is over an hour old (65 minutes); one that owes rows \
          writes them when it is started once more. With `--force` it ends now, and what it has not delivered is given up",
         order.agent
     )))

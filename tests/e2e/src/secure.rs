@@ -25,7 +25,7 @@ impl Secure {
         })
     }
 
-    /// Numbers of the documents, at most 10,000; nothing while the index is not there.
+    /// Numbers of the documents; nothing while the index is not there.
     pub fn rows(&self, index: &str) -> Result<Vec<u64>> {
         let program = format!(
             "import json, ssl, base64, urllib.request, urllib.error\n\
@@ -36,8 +36,12 @@ impl Secure {
              request.add_header('Authorization', 'Basic ' + base64.b64encode(b'elastic:{password}').decode())\n    \
              return json.load(urllib.request.urlopen(request, context=context))\n\
              ask('{index}-*/_refresh?ignore_unavailable=true', '')\n\
-             hits = ask('{index}-*/_search?ignore_unavailable=true', json.dumps({{'size': 10000}}))['hits']['hits']\n\
-             print('\\n'.join(str(hit['_source']['seq']) for hit in hits))",
+             after = [-1, '']\n\
+             while after:\n    \
+             query = {{'size': 5000, 'sort': [{{'seq': 'asc'}}, {{'_index': 'asc'}}], 'search_after': after}}\n    \
+             hits = ask('{index}-*/_search?ignore_unavailable=true', json.dumps(query))['hits']['hits']\n    \
+             after = hits[-1]['sort'] if hits else None\n    \
+             for hit in hits: print(hit['_source']['seq'])",
             ca = self.ca,
             url = self.url,
             password = self.password

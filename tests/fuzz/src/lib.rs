@@ -22,10 +22,12 @@ const EDGES: [u64; 12] =
 
 /// Gives `target` the examples as they are, then changed ones: 20,000 or two seconds of them, or for `SAWLOG_FUZZ_SECONDS`. An input on
 /// which it panics is written to a file, whose name is printed; with `SAWLOG_FUZZ_INPUT` only such a file is tried.
-pub fn hammer(name: &str, examples: &[&[u8]], mut target: impl FnMut(&[u8])) {
+/// Tells whether inputs were drawn.
+pub fn hammer(name: &str, examples: &[&[u8]], mut target: impl FnMut(&[u8])) -> bool {
     if let Some(path) = std::env::var_os("SAWLOG_FUZZ_INPUT") {
         let input = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        return target(&input);
+        target(&input);
+        return false;
     }
     let asked = number("SAWLOG_FUZZ_SECONDS").map(Duration::from_secs);
     let mut changes = Changes::new(number("SAWLOG_FUZZ_SEED").unwrap_or(1), examples);
@@ -49,6 +51,7 @@ pub fn hammer(name: &str, examples: &[&[u8]], mut target: impl FnMut(&[u8])) {
         }
     }
     println!("fuzz {name}: {executions} changed inputs in {} ms", began.elapsed().as_millis());
+    true
 }
 
 fn number(variable: &str) -> Option<u64> {

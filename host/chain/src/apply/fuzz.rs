@@ -119,7 +119,7 @@ fn fuzz_plugin_answers() {
     let examples: [&[u8]; 3] =
         [&[0; 200], &std::array::from_fn::<u8, 256, _>(|n| n as u8), b"\x00\x01\x80\x00\x02\x00\x03\x00\x01"];
     let (mut taken, mut refused) = (0, 0);
-    sawlog_fuzz::hammer("plugin_answers", &examples, |bytes| {
+    let drawn = sawlog_fuzz::hammer("plugin_answers", &examples, |bytes| {
         let batch = trial::read(ROWS).unwrap();
         let count = batch.rows.len();
         let facts = vec![RowFacts { time: 0, bytes: 100 }; count];
@@ -133,7 +133,7 @@ fn fuzz_plugin_answers() {
             }
         }
     });
-    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+    assert!(!drawn || (taken > 0 && refused > 0), "{taken} taken, {refused} refused");
 }
 
 fn every_row_has_a_fate(batch: Batch, edits: Checked) {

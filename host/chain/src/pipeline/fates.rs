@@ -32,9 +32,14 @@ impl Fates {
         self.0.entry(parent).or_default().absorbed = true;
     }
 
+    /// Whether a row of this parent came of an input record, and not of a flush.
+    pub fn is_of_input(&self, parent: u32) -> bool {
+        parent < self.1
+    }
+
     /// Nothing where the row came of no input record.
     pub fn dropped(&mut self, parent: u32, reason: &str) {
-        if parent >= self.1 {
+        if !self.is_of_input(parent) {
             return;
         }
         self.0.entry(parent).or_default().reason.get_or_insert_with(|| reason.to_owned());

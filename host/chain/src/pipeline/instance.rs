@@ -283,9 +283,11 @@ fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMa
         run.fates.dropped(parent, reasons.map_or("filtered", |r| r.drop_reason(reason)));
     }
     absorbed.into_iter().for_each(|parent| run.fates.absorbed(parent));
-    if drops_rejected {
-        dead.iter().for_each(|(row, _)| run.fates.dropped(row.parent, REJECTED));
-    } else if !dead.is_empty() {
+    // Rows of a flush came of no input record that the ledger could count as dropped: they are kept as letters all the same.
+    let is_dropped = |(row, _): &(Row, Death)| drops_rejected && run.fates.is_of_input(row.parent);
+    let (rejected, dead): (Vec<_>, Vec<_>) = dead.into_iter().partition(is_dropped);
+    rejected.iter().for_each(|(row, _)| run.fates.dropped(row.parent, REJECTED));
+    if !dead.is_empty() {
         dead.iter().for_each(|(row, _)| run.fates.dead(row.parent));
         run.letters.push(letters(&batch, &dead, node));
     }

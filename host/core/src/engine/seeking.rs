@@ -24,8 +24,13 @@ impl Engine {
     /// Has a source go on reading further on; what lies between is lost to every sink.
     pub async fn seek(&self, source: &SourceId, partition: Option<PartitionId>, to: To) -> Result<Ranges, Refused> {
         let (shared, partitions) = self.meant(source, partition, to)?;
+        // Of the whole source, partitions of which nothing is left have nothing to skip.
+        let is_whole = partition.is_none();
         let mut skipped = Vec::new();
         for partition in partitions {
+            if is_whole && self.originals(&shared.inputs, partition).is_err() {
+                continue;
+            }
             for (generation, to) in self.targets(&shared.inputs, partition, to).await? {
                 let from = self.skip(&shared, partition, (generation, to)).await?;
                 skipped.extend(from.map(|from| (generation, from, to)));
@@ -44,8 +49,11 @@ impl Engine {
     ) -> Result<Ranges, Refused> {
         let (shared, partitions) = self.meant(source, partition, to)?;
         let kept = shared.inputs.keep_all().await;
-        let mut wanted = Vec::new();
+        let (mut wanted, is_whole) = (Vec::new(), partition.is_none());
         for partition in partitions {
+            if is_whole && self.originals(&shared.inputs, partition).is_err() {
+                continue;
+            }
             for (generation, from) in self.beginnings(&shared.inputs, partition, to).await? {
                 wanted.push((partition, generation, from));
             }

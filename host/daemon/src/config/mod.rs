@@ -172,7 +172,7 @@ mod tests {
         let small = "version: 1\nsources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
         let telling = "{ a: &a [1, 'b'], <<: *a, \"c\": ${env:NODE}, d: null }\n";
         let (mut taken, mut refused) = (0, 0);
-        sawlog_fuzz::hammer("config", &[whole.as_bytes(), small.as_bytes(), telling.as_bytes()], |text| {
+        let drawn = sawlog_fuzz::hammer("config", &[whole.as_bytes(), small.as_bytes(), telling.as_bytes()], |text| {
             let loaded = understood(&String::from_utf8_lossy(text));
             let errors = loaded.complaints.iter().filter(|complaint| complaint.severity == Severity::Error).count();
             assert_eq!(loaded.config.is_none(), errors > 0);
@@ -184,7 +184,7 @@ mod tests {
                 loaded.complaints.is_empty() || !crate::diagnostics::text(&loaded.complaints, &loaded.files).is_empty()
             );
         });
-        assert!(taken > 1 && refused > 1, "both kinds were met: {taken} taken, {refused} refused");
+        assert!(!drawn || (taken > 1 && refused > 1), "both kinds were met: {taken} taken, {refused} refused");
     }
 
     #[test]

@@ -115,7 +115,8 @@ pub struct WasmTransform {
     /// How far event times may come out of order before a window of a plugin closes.
     #[serde(default = "lateness")]
     pub lateness: sawlog_settings::Period,
-    /// What happens to a record that one of its plugins can't take. `defaults.on_error` where none is given.
+    /// What happens to a record that one of its plugins can't take; rows that a plugin gave out by itself become dead letters in
+    /// any case. `defaults.on_error` where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<OnError>,
 }

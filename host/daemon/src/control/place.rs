@@ -26,6 +26,8 @@ use crate::run::SystemClock;
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How long connecting may take.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// A running agent that answers no question within this is stopped or stuck.
+const LOOK_TIME: Duration = Duration::from_secs(15);
 
 /// Which agent.
 #[derive(Debug, Args)]
@@ -180,10 +182,18 @@ impl Client {
 
     /// Asks; an answer that is no 2xx is an error in the agent's own words.
     pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ControlError> {
-        let (status, answer) = self
-            .runtime
-            .block_on(exchange(&self.data_dir, method, path, body))
-            .map_err(|reason| ControlError::Silent { path: self.data_dir.clone(), reason })?;
+        // What is only looked at is there at once; what is to be done may take its time.
+        let is_look = method == Method::GET;
+        let exchanged = self.runtime.block_on(async {
+            let exchange = exchange(&self.data_dir, method, path, body);
+            if !is_look {
+                return exchange.await;
+            }
+            let late = |_| format!("no answer within {} s", LOOK_TIME.as_secs());
+            tokio::time::timeout(LOOK_TIME, exchange).await.map_err(late)?
+        });
+        let (status, answer) =
+            exchanged.map_err(|reason| ControlError::Silent { path: self.data_dir.clone(), reason })?;
         let answer: Value = serde_json::from_slice(&answer)?;
         match (status.is_success(), answer["error"].as_str()) {
             (true, _) => Ok(answer),

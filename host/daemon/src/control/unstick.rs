@@ -65,13 +65,21 @@ enum SourceVerb {
         /// again, `oldest` for all that can still be read.
         #[arg(long, value_name = "POSITION|end|oldest")]
         to: String,
-        /// What is skipped is lost, and the ledger says so.
-        #[arg(long, conflicts_with = "accept_duplicates", required_unless_present = "accept_duplicates")]
-        accept_loss: bool,
-        /// What was read from there on is delivered again, and the ledger says so.
-        #[arg(long)]
-        accept_duplicates: bool,
+        #[command(flatten)]
+        accepted: Accepted,
     },
+}
+
+/// What becomes of the input that lies between.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Accepted {
+    /// What is skipped is lost, and the ledger says so.
+    #[arg(long)]
+    accept_loss: bool,
+    /// What was read from there on is delivered again, and the ledger says so.
+    #[arg(long)]
+    accept_duplicates: bool,
 }
 
 /// Options of `partition`.
@@ -137,11 +145,17 @@ async fn forget(State(handle): State<Arc<Handle>>, Path(name): Path<String>) -> 
     Ok(Json(json!({ "sink": name, "positions": positions })))
 }
 
+/// Once begun it is done to its end, also where whoever asked has gone.
 async fn seek(
     State(handle): State<Arc<Handle>>,
     Path(name): Path<String>,
     Json(asked): Json<Seek>,
 ) -> Result<Json<Value>, Refusal> {
+    let done = tokio::spawn(seek_to_the_end(handle, name, asked)).await;
+    done.unwrap_or_else(|error| Err(Refusal::internal(error)))
+}
+
+async fn seek_to_the_end(handle: Arc<Handle>, name: String, asked: Seek) -> Result<Json<Value>, Refusal> {
     let unprocessable = |reason: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason);
     let to = match asked.to.as_str() {
         "end" => To::End,
@@ -163,17 +177,49 @@ async fn seek(
         )));
     }
     let partition = asked.partition.as_deref().map(|text| named(&engines, text)).transpose()?;
+    if let (To::Position(_), None) = (to, partition) {
+        one_partition(&source, &engines)?;
+    }
     let mut ranges = Vec::new();
     for engine in engines.iter().filter(|engine| partition.is_none_or(|id| has(engine, id))) {
         let told = match asked.again {
             true => engine.seek_back(&source, partition, to).await,
             false => engine.seek(&source, partition, to).await,
         };
-        for (generation, from, to) in told.map_err(refusal)? {
+        for (generation, from, to) in told.map_err(|refused| behind(&ranges, refusal(refused)))? {
             ranges.push(json!({ "generation": generation.to_string(), "from": from, "to": to }));
         }
     }
     Ok(Json(json!({ "source": name, "ranges": ranges })))
+}
+
+/// A position belongs to one partition, whichever engine has it: those of a consumer group have an engine each.
+fn one_partition(source: &SourceId, engines: &[Arc<Engine>]) -> Result<(), Refusal> {
+    let inputs = engines.iter().flat_map(|engine| engine.inputs()).filter(|inputs| inputs.id == *source);
+    let partitions: Vec<String> = inputs.flat_map(|inputs| inputs.partitions().0).map(|id| id.to_string()).collect();
+    if partitions.len() < 2 {
+        return Ok(());
+    }
+    let reason = format!(
+        "source `{source}` has {} partitions, and a position belongs to one; name it with --partition: {}",
+        partitions.len(),
+        partitions.join(", ")
+    );
+    Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason))
+}
+
+/// A refusal that came when other partitions were done already: they must not be asked for again.
+fn behind(done: &[Value], Refusal(status, reason): Refusal) -> Refusal {
+    if done.is_empty() {
+        return Refusal(status, reason);
+    }
+    let done: Vec<String> =
+        done.iter().map(|one| format!("{} from {} to {}", text(&one["generation"]), one["from"], one["to"])).collect();
+    let reason = format!(
+        "{reason}. Done already, and not to be said again: {}; go on with --partition for the others",
+        done.join(", ")
+    );
+    Refusal(status, reason)
 }
 
 async fn resume(
@@ -234,7 +280,8 @@ pub fn sink(options: &Sink) -> Result<ExitCode, ControlError> {
 
 /// `sawlog source …`
 pub fn source(options: &Source) -> Result<ExitCode, ControlError> {
-    let SourceVerb::Seek { place, name, partition, to, accept_duplicates: again, .. } = &options.what;
+    let SourceVerb::Seek { place, name, partition, to, accepted } = &options.what;
+    let again = &accepted.accept_duplicates;
     let client = place.running(RUNS)?;
     let body = serde_json::to_value(Seek { partition: partition.clone(), to: to.clone(), again: *again })?;
     let answer = client.ask(Method::POST, &format!("/v1/sources/{name}/seek"), Some(&body))?;

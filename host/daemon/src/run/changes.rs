@@ -108,7 +108,14 @@ pub fn switch(name: &str, before: &Destination, now: &Sink) -> Result<Option<Str
              say `remove: {{ {name}: drain }}` for this one"
         ));
     }
-    Ok(Some(format!("{name} switches from {old} to {new}: {}", now.options.switching())))
+    // Clusters are told apart by their ids, which only a connection shows.
+    let unless = match now.r#type {
+        "kafka" | "elasticsearch" => {
+            " (unless these are other addresses of the same cluster, and nothing else is another)"
+        }
+        _ => "",
+    };
+    Ok(Some(format!("{name} switches from {old} to {new}{unless}: {}", now.options.switching())))
 }
 
 /// Reads what the components' certificate files hold now. A file that can't be read counts as empty: who opens it complains.

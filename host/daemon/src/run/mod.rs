@@ -33,6 +33,8 @@ use crate::config::files::Files;
 use crate::telemetry::Telemetry;
 use crate::{api, control};
 
+use parts::Running;
+
 pub use handle::Handle;
 pub use parts::{RunError, hex};
 pub use runtime::SystemClock;
@@ -69,8 +71,8 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
                 error = engine.failure() => return Err(RunError::Journal(error)),
                 news = running.common.watch.news() => tell(&handle.agent, news)?,
                 () = finished(&handle, options) => break true,
-                _ = terminate.recv() => break wind_down(&handle, running.grace()).await,
-                _ = interrupt.recv() => break wind_down(&handle, running.grace()).await,
+                _ = terminate.recv() => break wind_down(&handle, &running).await?,
+                _ = interrupt.recv() => break wind_down(&handle, &running).await?,
                 _ = hangup.recv() => handle.reloaded(&running.reload(&path).await, &running),
                 Some(job) = jobs.recv() => job(&mut running).await,
                 _ = dump.recv() => tracing::info!(state = %control::status::report(&handle), "asked for by SIGUSR1"),
@@ -115,7 +117,17 @@ async fn finished(handle: &Handle, options: Options) {
 
 /// Stops planning and waits until everything planned is delivered, at most for `grace` without what leaving groups takes; what
 /// is left is delivered after the next start. Tells whether nothing is left.
-async fn wind_down(handle: &Handle, grace: Duration) -> bool {
+async fn wind_down(handle: &Handle, running: &Running) -> Result<bool, RunError> {
+    let mut delivering = std::pin::pin!(deliver_rest(handle, running.grace()));
+    loop {
+        tokio::select! {
+            is_delivered = &mut delivering => return Ok(is_delivered),
+            news = running.common.watch.news() => tell(&handle.agent, news)?,
+        }
+    }
+}
+
+async fn deliver_rest(handle: &Handle, grace: Duration) -> bool {
     let until = Instant::now() + grace.saturating_sub(handle.groups.leaving_time(grace));
     handle.wind_down();
     while !handle.engines().iter().all(|engine| engine.is_delivered()) && Instant::now() < until {

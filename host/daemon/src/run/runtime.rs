@@ -1,5 +1,6 @@
 //! The process's own clock, threads and runtime behind the core's ports.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -44,7 +45,15 @@ impl Clock for SystemClock {
         // The clock of CLOCK_BOOTTIME as the kernel prints it: that of the standard library stands still while the machine sleeps.
         let uptime = std::fs::read_to_string("/proc/uptime").ok();
         let seconds = uptime.as_deref().and_then(|text| text.split(' ').next()?.parse().ok());
-        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_else(|| self.elapsed())
+        // Where it can't be read just now, no time has passed: another clock would show a gap that is none.
+        static LAST_MS: AtomicU64 = AtomicU64::new(0);
+        match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+            Some(booted) => {
+                LAST_MS.fetch_max(u64::try_from(booted.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                booted
+            }
+            None => Duration::from_millis(LAST_MS.load(Ordering::Relaxed)),
+        }
     }
 
     async fn sleep(&self, duration: Duration) {

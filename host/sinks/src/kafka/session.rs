@@ -136,7 +136,10 @@ pub(super) struct Session {
     encoder: Encoder,
     activity: Arc<Activity>,
     life: LifeId,
+    /// Barriers that this life has begun to write; each is another one.
     recoveries: u64,
+    /// Whether it has ever learnt the committed cursors: what stands there before is of earlier lives, and no twin's.
+    has_learnt: bool,
     producer: Option<Box<dyn TransactionalProducer>>,
     /// The committed cursors, as far as this life knows.
     truth: BTreeMap<Generation, Mark>,
@@ -165,6 +168,7 @@ impl Session {
             activity,
             life,
             recoveries: 0,
+            has_learnt: false,
             producer: None,
             truth: BTreeMap::new(),
             cursor_topic_checked: false,
@@ -199,6 +203,7 @@ impl Session {
         }
         producer.commit(self.settings.third())?;
         self.truth = self.read_cursors(barrier)?;
+        self.has_learnt = true;
         self.producer = Some(producer);
         self.activity.recoveries.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -225,7 +230,7 @@ impl Session {
                 self.settings.owner.agent
             )));
         }
-        let lives = if self.recoveries > 1 { replay.lives() } else { BTreeSet::new() };
+        let lives = if self.has_learnt { replay.lives() } else { BTreeSet::new() };
         if let Some(other) = lives.iter().find(|life| **life != self.life && !self.is_inherited(&replay, life)) {
             self.activity.twins.fetch_add(1, Ordering::Relaxed);
             let name = |life: &LifeId| format!("the producer's life {:032x}", u128::from_be_bytes(*life));

@@ -78,7 +78,13 @@ async fn claim(blobs: &dyn Blobs, name: &str, number: u64) -> Result<Option<Clai
 /// Ends `log`, as it shows itself now. Harmless to repeat; a failure in the middle is made good by the same again.
 pub async fn end_log(blobs: &dyn Blobs, log: &AgentLog, now: i64, is_forced: bool) -> Result<LogEnd, SinkError> {
     let mut shown = log.shown.clone();
+    let mut tried: Vec<(String, Vec<String>)> = Vec::new();
     for _ in 0..ATTEMPTS {
+        // An attempt whose answer was lost may be what is there.
+        if let Some((_, given_up)) = tried.iter().find(|(attempt, _)| *attempt == shown.newest.attempt) {
+            publish(blobs, &log.name).await?;
+            return Ok(LogEnd::Ended { given_up: given_up.clone() });
+        }
         let attempt = format!("{:016x}", fastrand::u64(..));
         let end = match judge(&shown, now, attempt, is_forced) {
             Fate::HasEnded => {
@@ -89,6 +95,7 @@ pub async fn end_log(blobs: &dyn Blobs, log: &AgentLog, now: i64, is_forced: boo
             Fate::End(end) => end,
         };
         let number = shown.number + 1;
+        tried.push((end.attempt.clone(), shown.unmade.clone()));
         let bytes = encode_claim(&end)
             .map_err(|e| SinkError::Refused(format!("claim {number} can't be written: {e}; report this as a bug")))?;
         match blobs.put_if_absent(&format!("{LOGS}{}/{number:020}", log.name), bytes.into()).await? {
@@ -102,7 +109,8 @@ pub async fn end_log(blobs: &dyn Blobs, log: &AgentLog, now: i64, is_forced: boo
         }
     }
     Err(SinkError::Unavailable(format!(
-        "{} gets new claims while it is to be ended, so its agent runs; stop the agent, or wait, and try again",
+        "{} was not ended in {ATTEMPTS} attempts: it gets new claims, so its agent runs, or the store says that others write; stop the \
+         agent, or wait, and try again",
         log.name
     )))
 }

@@ -366,6 +366,10 @@ impl Source for FileSource {
         hash.map(|bytes| Anchor { bytes, file: file_hash(file), disamb, start }.encode()).unwrap_or_default()
     }
 
+    async fn oldest(&self, generation: Generation) -> Option<u64> {
+        Some(self.shared.lock().get_mut(generation)?.start)
+    }
+
     async fn trim(&self, generation: Generation, floor: u64) {
         let mut table = self.shared.lock();
         if let Some(tracked) = table.get_mut(generation) {
