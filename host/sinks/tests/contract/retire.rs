@@ -50,9 +50,9 @@ async fn all_logs_end(blobs: &dyn Blobs) {
     );
     assert_eq!(end_log(blobs, &logs[0], 2 * HOUR - 1, false).await.unwrap(), LogEnd::GoesOn, "it is young");
     for log in &logs {
-        let ended = end_log(blobs, log, 2 * HOUR, false).await.unwrap();
+        let ended = end_log(blobs, log, 3 * HOUR, false).await.unwrap();
         assert_eq!(ended, LogEnd::Ended { given_up: Vec::new() });
-        assert_eq!(end_log(blobs, log, 2 * HOUR, true).await.unwrap(), LogEnd::HadEnded, "as it showed itself before");
+        assert_eq!(end_log(blobs, log, 3 * HOUR, true).await.unwrap(), LogEnd::HadEnded, "as it showed itself before");
     }
     let end = decode_claim(&blobs.get(&keys().claim(4)).await.unwrap().unwrap()).unwrap();
     assert!(end.is_end() && end.passed == 4);
@@ -76,10 +76,10 @@ async fn what_was_claimed_and_never_written_is_named_before_it_is_given_up() {
     blobs.put_if_absent("hour=1/2", b"rows".to_vec().into()).await.unwrap();
     let log = &logs_of(&blobs, "node-1").await.unwrap()[0];
     assert_eq!(log.shown.unmade, ["hour=1/1", "hour=1/3"]);
-    assert_eq!(sawlog_core::retire::doubts(&log.shown, HOUR), [Doubt::Unmade(2)]);
-    assert_eq!(end_log(&blobs, log, HOUR, false).await.unwrap(), LogEnd::GoesOn);
+    assert_eq!(sawlog_core::retire::doubts(&log.shown, 2 * HOUR), [Doubt::Unmade(2)]);
+    assert_eq!(end_log(&blobs, log, 2 * HOUR, false).await.unwrap(), LogEnd::GoesOn);
     let given_up = LogEnd::Ended { given_up: vec!["hour=1/1".to_owned(), "hour=1/3".to_owned()] };
-    assert_eq!(end_log(&blobs, log, HOUR, true).await.unwrap(), given_up);
+    assert_eq!(end_log(&blobs, log, 2 * HOUR, true).await.unwrap(), given_up);
 }
 
 #[tokio::test]
