@@ -107,16 +107,20 @@ impl Pair {
         for folder in &self.folders {
             verb(folder, &["drain", "--wait", "--timeout", "60s"])?;
         }
-        let mut delivered = 0;
-        for folder in &self.folders {
-            let ledger = ledger(folder)?;
-            let owed = (line(&ledger, "in_flight"), line(&ledger, "behind"));
-            ensure!(owed == (0, 0), "drained, and the ledger has (in flight, behind) {owed:?}: {ledger}");
-            delivered += line(&ledger, "delivered");
-        }
-        let found = rows()?.len() as u64;
-        ensure!(found == delivered, "the ledgers say {delivered} and the sink shows {found}");
-        println!("drained: {delivered} of {} were planned and are delivered", feed.sent());
+        // A partition that changes hands just then is in neither ledger for a moment.
+        let mut told = String::new();
+        let settled = until(FORM_MAX, || {
+            let ledgers = [ledger(&self.folders[0])?, ledger(&self.folders[1])?];
+            let sum = |key| ledgers.iter().map(|ledger| line(ledger, key)).sum::<u64>();
+            let (delivered, owed, found) = (sum("delivered"), (sum("in_flight"), sum("behind")), rows()?.len() as u64);
+            told = format!(
+                "{delivered} of {} by the ledgers, (in flight, behind) {owed:?}, {found} in the sink",
+                feed.sent()
+            );
+            Ok(owed == (0, 0) && delivered == found)
+        });
+        settled.map_err(|error| error.context(told.clone()))?;
+        println!("drained: {told}");
         for agent in &mut self.agents {
             let Some(agent) = agent.take() else { continue };
             let log = agent.log_path();
