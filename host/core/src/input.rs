@@ -1,6 +1,8 @@
 //! Input as lanes see it: which generations of a partition can be read and how far, from their source or, where that lost
 //! them, from the rescue queue. It follows the sources' events; it decides rescue and nothing else.
 
+mod age;
+
 use crate::SourceId;
 use crate::identity::Held;
 use crate::journal::{Journal, JournalState, Record, Repeat};
@@ -135,7 +137,7 @@ impl Inputs {
                 let extent = Extent { partition: g.partition, end: rescued.unwrap_or(0), ended: false, vanished };
                 // What comes again is no history that the source knows.
                 let extent = state.repeat(*generation).map_or(extent, |repeat| extent_of(repeat, g.partition));
-                extents.push((age(&state, *generation), *generation, extent));
+                extents.push((age::of(&state, *generation), *generation, extent));
                 if !extent.vanished {
                     handed.push((*generation, g.partition, g.identity.clone(), state.replay_floor(*generation)));
                 }
@@ -462,21 +464,6 @@ impl Inputs {
             known.partitions.values_mut().for_each(|p| p.generations.retain(|g| *g != generation));
         }
         Ok(())
-    }
-}
-
-/// How far along its partition a history stands: before all that the stream still has, at its last entry there, or behind all, where
-/// nothing of it was planned yet.
-fn age(state: &JournalState, generation: Generation) -> (u8, u64) {
-    let stream = state.generations.get(&generation).and_then(|g| state.partitions.get(&g.partition)).map(|p| &p.stream);
-    let entries = stream.into_iter().flat_map(|stream| stream.iter());
-    let last =
-        entries.filter(|(_, planned)| planned.entry.generation() == generation).map(|(number, _)| number).next_back();
-    let was_planned = || state.cursors.values().any(|cursors| cursors.contains_key(&generation));
-    match last {
-        Some(number) => (1, number),
-        None if was_planned() => (0, 0),
-        None => (2, 0),
     }
 }
 

@@ -23,7 +23,7 @@ pub type Ranges = Vec<(Generation, u64, u64)>;
 impl Engine {
     /// Has a source go on reading further on; what lies between is lost to every sink.
     pub async fn seek(&self, source: &SourceId, partition: Option<PartitionId>, to: To) -> Result<Ranges, Refused> {
-        let (shared, partitions) = self.meant(source, partition, to)?;
+        let (shared, partitions) = self.meant(source, partition)?;
         // Of the whole source, partitions of which nothing is left have nothing to skip.
         let is_whole = partition.is_none();
         let mut skipped = Vec::new();
@@ -47,7 +47,7 @@ impl Engine {
         partition: Option<PartitionId>,
         to: To,
     ) -> Result<Ranges, Refused> {
-        let (shared, partitions) = self.meant(source, partition, to)?;
+        let (shared, partitions) = self.meant(source, partition)?;
         let kept = shared.inputs.keep_all().await;
         let (mut wanted, is_whole) = (Vec::new(), partition.is_none());
         for partition in partitions {
@@ -63,12 +63,12 @@ impl Engine {
         again
     }
 
-    /// The source and the partitions that a person means.
+    /// The source and the partitions that a person means. Whoever asks with a position names a partition, where there are several:
+    /// those of a consumer group have an engine each, so none of these can tell.
     fn meant(
         &self,
         source: &SourceId,
         partition: Option<PartitionId>,
-        to: To,
     ) -> Result<(Arc<Shared>, Vec<PartitionId>), Refused> {
         let Some(shared) = self.shared().get(source).cloned() else {
             let known: Vec<String> = self.shared().keys().map(ToString::to_string).collect();
@@ -78,14 +78,6 @@ impl Engine {
             Some(partition) => vec![partition],
             None => shared.inputs.partitions().0,
         };
-        if let (To::Position(_), [_, _, ..]) = (to, partitions.as_slice()) {
-            let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-            return refuse(format!(
-                "source `{source}` has {} partitions, and a position belongs to one; name it with --partition: {}",
-                names.len(),
-                names.join(", ")
-            ));
-        }
         Ok((shared, partitions))
     }
 
