@@ -98,6 +98,15 @@ impl Service {
     }
 }
 
+/// Fetches and builds what services and their tests are made of, one after the other, unless the cache folder has it.
+pub fn fetch(services: &[Service]) -> Result<()> {
+    for service in services {
+        service.provision().with_context(|| format!("cannot provision {}", service.name()))?;
+    }
+    python_with("duckdb")?;
+    provision::python_data("kubernetes-schemas").map(|_| ())
+}
+
 /// Where a service is laid out.
 struct Place {
     /// Its own, empty folder.
@@ -175,7 +184,7 @@ pub fn run(verb: &Verb) -> Result<ExitCode> {
         Verb::Down => down()?,
         Verb::Status => status()?,
         Verb::Env => print_endpoints(&current()?)?,
-        Verb::Provision { services } => or_default(services).into_iter().try_for_each(Service::provision)?,
+        Verb::Provision { services } => fetch(&or_default(services))?,
         Verb::Kill { name } => Run::at(current()?).kill(name)?,
         Verb::Restart { name } => Run::at(current()?).restart(name)?,
         Verb::Pause { name } => Run::at(current()?).signal(name, Signal::STOP)?,

@@ -58,9 +58,7 @@ impl Run {
         let present = self.file.read()?.processes;
         let absent: Vec<Service> =
             services.iter().copied().filter(|one| !present.iter().any(|known| known.service == one.name())).collect();
-        for service in &absent {
-            service.provision().with_context(|| format!("cannot provision {}", service.name()))?;
-        }
+        super::fetch(&absent)?;
         let python = provision::python_with("duckdb")?.display().to_string();
         let schemas = provision::python_data("kubernetes-schemas")?.display().to_string();
         self.file.update(|state| {

@@ -10,6 +10,7 @@ pub mod tools;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -107,9 +108,7 @@ fn run_rings(options: &Options, services: &Run) -> Result<Tally> {
     if options.full {
         variables.insert("SAWLOG_TEST_FULL".into(), "1".into());
     }
-    let mut sum = Tally::default();
-    let mut times = Vec::new();
-    for ring in RINGS.into_iter().filter(|ring| options.wants(*ring)) {
+    let timed = |ring: Ring| {
         println!("\n== {ring:?}");
         let start = Instant::now();
         let tally = run_ring(ring, options, services, &variables).unwrap_or_else(|error| {
@@ -118,11 +117,43 @@ fn run_rings(options: &Options, services: &Run) -> Result<Tally> {
         });
         let seconds = start.elapsed().as_secs_f64();
         println!("== {ring:?}: {} after {seconds:.1} s", if tally.failed == 0 { "held" } else { "FAILED" });
-        times.push(format!("{ring:?} {seconds:.0} s"));
-        sum += tally;
-    }
+        (tally, format!("{ring:?} {seconds:.0} s"))
+    };
+    let (mut sum, mut times) = (Tally::default(), Vec::new());
+    thread::scope(|scope| {
+        let mut beside = None;
+        for ring in RINGS.into_iter().filter(|ring| options.wants(*ring)) {
+            if ring == Ring::Targets && options.wants(Ring::Services) {
+                scope.spawn(|| fetch_ahead(options));
+            }
+            if ring == Ring::Simulation && options.simulates_beside_services() {
+                beside = Some(scope.spawn(|| timed(Ring::Simulation)));
+                continue;
+            }
+            let (tally, time) = timed(ring);
+            sum += tally;
+            times.push(time);
+        }
+        if let Some(ring) = beside {
+            let (tally, time) = ring.join().unwrap_or_else(|_| (Tally::of_check(false), "Simulation panicked".into()));
+            sum += tally;
+            times.push(time);
+        }
+    });
     println!("\nrings: {}; full output in {}", times.join(", "), ring::logs()?.display());
     Ok(sum)
+}
+
+/// Fetches what the services are made of while the rings before them keep the compiler busy. What fails here is tried again, and
+/// reported, by the ring that needs it.
+fn fetch_ahead(options: &Options) {
+    if !tools::missing(&tools::FOR_SERVICES).is_empty() {
+        return;
+    }
+    let wanted = Service::DEFAULT.iter().chain(if options.full { Service::FULL.as_slice() } else { &[] });
+    if let Err(error) = services::fetch(&wanted.copied().collect::<Vec<_>>()) {
+        println!("the services could not be fetched ahead: {error:#}");
+    }
 }
 
 /// The cells under blows, with the services up.
@@ -150,6 +181,11 @@ impl Options {
             Ring::Supply => self.full,
             _ => true,
         }
+    }
+
+    /// The tests with services wait most of the time; the simulator only computes. Where latency is measured, nothing else runs.
+    fn simulates_beside_services(&self) -> bool {
+        self.wants(Ring::Simulation) && self.wants(Ring::Services) && !self.full
     }
 
     fn seeds(&self) -> u64 {
@@ -293,12 +329,15 @@ fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result
     let (seeds, from) = (options.seeds().to_string(), options.from.to_string());
     workspace::build(&["sawlog-sim"])?;
     let simulator = |name: &str, arguments: &[&str], minutes_max| {
-        let command = built("sawlog-sim", arguments)?;
+        let mut command = built("sawlog-sim", arguments)?;
+        if options.simulates_beside_services() {
+            command.splice(0..0, ["nice", "-n", "19"].map(String::from));
+        }
         Step { name: name.into(), command, minutes_max }.run(variables)
     };
     let mut tally = simulator("simulation", &["run", "--seeds", &seeds, "--from", &from], 30)?;
     if options.sim.is_none() {
-        tally += simulator("mutations", &["mutations"], 15)?;
+        tally += simulator("mutations", &["mutations"], 30)?;
     }
     Ok(tally)
 }
