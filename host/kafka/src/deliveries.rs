@@ -1,6 +1,7 @@
 //! Counting of delivery reports, and the newest trouble that librdkafka reports on its own. Waiting here instead of in
 //! `flush` spares up to 100 ms a transaction.
 
+use crate::endings::Endings;
 use crate::{ClientError, Failure, Trouble};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -25,6 +26,7 @@ pub(crate) struct Deliveries {
     state: Mutex<State>,
     changed: Condvar,
     pub(crate) ailment: Ailment,
+    pub(crate) endings: Endings,
 }
 
 impl Deliveries {
@@ -87,6 +89,7 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.endings.hear(message);
         log(level, facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {

@@ -1,9 +1,10 @@
-//! A transactional producer. After any error but a refused message it is spent: drop it, open a new one, `init`.
+//! A transactional producer. After any error but a refused message it is spent: drop it, open a new one, `init`. So it is after a
+//! commit whose request was sent twice: the first one may arrive later, and end the next transaction (delivery.md 4.1).
 
 use crate::connection::{Compression, Connection};
 use crate::deliveries::Deliveries;
-use crate::{ClientError, Failure, Message, Trouble};
-use rdkafka::config::FromClientConfigAndContext;
+use crate::{ClientError, Failure, Message, Trouble, endings};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -25,6 +26,17 @@ pub struct ProducerOptions {
     pub batch_bytes_max: usize,
     /// Every message goes alone, so that a refusal means that message and no other.
     pub one_by_one: bool,
+}
+
+/// What a commit leaves of its producer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Committed {
+    /// It can begin the next transaction.
+    Fit,
+    /// Another request for the end of this transaction may still be on its way, and would end the next one: drop the producer
+    /// and open a new one, whose `init` makes the broker refuse that request.
+    Spent,
 }
 
 /// A producer whose messages become visible together or not at all.
@@ -55,11 +67,11 @@ pub trait TransactionalProducer: Send {
     /// Reports are missing at the deadline.
     fn settle(&mut self, deadline: Instant) -> Result<Vec<Failure>, ClientError>;
 
-    /// Commits the open transaction.
+    /// Commits the open transaction, and says whether the producer can go on.
     ///
     /// # Errors
     /// [`Trouble::Fenced`] means not committed by us; [`Trouble::Unknown`] that nobody knows.
-    fn commit(&mut self, timeout: Duration) -> Result<(), ClientError>;
+    fn commit(&mut self, timeout: Duration) -> Result<Committed, ClientError>;
 }
 
 /// librdkafka's. Its thread serves the delivery reports: without polling an abort waits for its deadline.
@@ -86,10 +98,12 @@ impl LibrdkafkaProducer {
             .set("message.max.bytes", options.message_bytes_max.to_string())
             .set("batch.size", options.batch_bytes_max.min(options.message_bytes_max).to_string())
             .set("linger.ms", "1")
+            .set("debug", endings::DEBUG_CONTEXT)
             .set("partitioner", "murmur2_random")
             .set("topic.metadata.propagation.max.ms", "5000")
             .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX)
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX);
+        settings.set_log_level(RDKafkaLogLevel::Debug);
         if options.one_by_one {
             settings.set("batch.num.messages", ONE);
         }
@@ -180,18 +194,20 @@ impl TransactionalProducer for LibrdkafkaProducer {
         }
     }
 
-    fn commit(&mut self, timeout: Duration) -> Result<(), ClientError> {
+    fn commit(&mut self, timeout: Duration) -> Result<Committed, ClientError> {
         let deadline = Instant::now() + timeout;
         // A report is counted a moment before librdkafka forgets its message, and `commit` polls 100 ms where one is left.
         while self.client.in_flight_count() > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_micros(100));
         }
+        let ended_before = self.deliveries().endings.told();
         self.client.commit_transaction(timeout).map_err(|error| {
             let mut error = self.error("commit of a transaction", &error);
             if error.trouble == Trouble::Unavailable {
                 error.trouble = Trouble::Unknown;
             }
             error
-        })
+        })?;
+        Ok(self.deliveries().endings.since(ended_before))
     }
 }

@@ -83,11 +83,13 @@ async fn rows_and_cursors_become_visible_together_with_their_origin() {
     let bench = Bench::new(&broker, "together");
     let (sink, rows) = (bench.sink(), Rows::of(G));
     assert_eq!(recovered(&sink).await.unwrap(), BTreeMap::new(), "a new sink knows no cursor");
+    let opened = sink.activity().recoveries.load(Ordering::Relaxed);
     let begun = Instant::now();
     for batch in 0..20 {
         assert_eq!(commit(&sink, &rows, batch * 50..(batch + 1) * 50).await.unwrap(), 0);
     }
     let each = begun.elapsed() / 20;
+    assert_eq!(sink.activity().recoveries.load(Ordering::Relaxed), opened, "one producer commits them all");
     println!("a transaction of 50 rows: {each:?}");
     let read = broker.read(bench.options.topic.as_str(), Isolation::Committed);
     assert_eq!(values(&read), numbered(0..1000));

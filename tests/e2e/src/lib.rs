@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod read;
 pub mod s3;
 pub mod secure;
+pub mod stray;
 pub mod switching;
 pub mod told;
 pub mod trial;

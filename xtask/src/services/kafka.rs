@@ -42,6 +42,8 @@ pub fn lay_out(place: &Place) -> Result<Layout> {
             ("SAWLOG_TEST_KAFKA_SASL", format!("127.0.0.1:{}", ports.sasl)),
             ("SAWLOG_TEST_KAFKA_SCRAM", format!("127.0.0.1:{}", ports.scram)),
             ("SAWLOG_TEST_KAFKA_TLS", format!("127.0.0.1:{}", ports.tls)),
+            ("SAWLOG_TEST_KAFKA_WIRE", format!("127.0.0.1:{}", ports.wire)),
+            ("SAWLOG_TEST_KAFKA_BEHIND_WIRE", format!("127.0.0.1:{}", ports.behind_wire)),
             ("SAWLOG_TEST_KAFKA_CERTIFICATES", certificates::made(&Java::find()?)?.folder.display().to_string()),
         ],
     })
@@ -57,11 +59,22 @@ struct Ports {
     scram: u16,
     /// TLS with a client certificate.
     tls: u16,
+    /// Nobody listens here but a test that wants to stand between the broker and its clients.
+    wire: u16,
+    /// Who comes here is told to go on at `wire`.
+    behind_wire: u16,
 }
 
 impl Ports {
     fn free() -> Result<Self> {
-        Ok(Self { plain: ports::free()?, sasl: ports::free()?, scram: ports::free()?, tls: ports::free()? })
+        Ok(Self {
+            plain: ports::free()?,
+            sasl: ports::free()?,
+            scram: ports::free()?,
+            tls: ports::free()?,
+            wire: ports::free()?,
+            behind_wire: ports::free()?,
+        })
     }
 }
 
@@ -89,7 +102,7 @@ fn java_command(flag: &str, main: &str, arguments: &[&str], folder: &Path) -> Re
 /// Topics are not made by accident: a test that names a missing one must notice. Whoever comes without a name may do all, so
 /// that only tests of rights meet the other listeners.
 fn write_config(folder: &Path, ports: &Ports) -> Result<String> {
-    let Ports { plain, sasl, scram, tls } = ports;
+    let Ports { plain, sasl, scram, tls, wire, behind_wire } = ports;
     let (controller, made) = (ports::free()?, certificates::made(&Java::find()?)?);
     let (server, authority) = (made.server.display(), made.authority.display());
     let users: String = USERS.iter().map(|(name, password)| format!(" user_{name}=\"{password}\"")).collect();
@@ -97,10 +110,10 @@ fn write_config(folder: &Path, ports: &Ports) -> Result<String> {
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},SCRAM://127.0.0.1:{scram},TLS://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},SCRAM://127.0.0.1:{scram},TLS://127.0.0.1:{tls}
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},SCRAM://127.0.0.1:{scram},TLS://127.0.0.1:{tls},WIRE://127.0.0.1:{behind_wire},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},SCRAM://127.0.0.1:{scram},TLS://127.0.0.1:{tls},WIRE://127.0.0.1:{wire}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,SCRAM:SASL_SSL,TLS:SSL,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,SCRAM:SASL_SSL,TLS:SSL,WIRE:PLAINTEXT,CONTROLLER:PLAINTEXT
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required{users};
 listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512

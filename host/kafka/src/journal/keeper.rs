@@ -4,7 +4,8 @@
 use super::stored::{Item, Keys, Piece, Reading};
 use super::{PARTITIONS, TopicJournalOptions, journal_topic};
 use crate::{
-    ClientError, Cluster, Compression, Message, PartitionRef, ProducerOptions, TransactionalProducer, Trouble,
+    ClientError, Cluster, Committed, Compression, Message, PartitionRef, ProducerOptions, TransactionalProducer,
+    Trouble,
 };
 use sawlog_core::ports::{JournalError, Journalled};
 use std::collections::BTreeMap;
@@ -189,8 +190,14 @@ impl Keeper {
         if let Some(failure) = producer.settle(deadline)?.into_iter().next() {
             return Err(failure.error);
         }
-        producer.commit(self.third())?;
-        self.producer = Some(producer);
+        match producer.commit(self.third())? {
+            Committed::Fit => self.producer = Some(producer),
+            // This much is committed; what comes next might be cut in two.
+            Committed::Spent => {
+                let words = format!("{}: a commit was asked for twice, and is opened anew", self.options.name);
+                self.failed.get_or_insert(JournalError(words));
+            }
+        }
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::{
-    ClientError, Consumer, ConsumerOptions, Entry, Failure, Message, PartitionRef, Positions, ProducerOptions,
-    TopicFacts, TransactionalProducer, Trouble,
+    ClientError, Committed, Consumer, ConsumerOptions, Entry, Failure, Message, PartitionRef, Positions,
+    ProducerOptions, TopicFacts, TransactionalProducer, Trouble,
 };
 use std::time::Instant;
 
@@ -15,6 +15,8 @@ enum Commit {
     Takes,
     DiesBefore,
     DiesAfter,
+    /// The client has asked twice.
+    TakesTwice,
 }
 
 #[derive(Default)]
@@ -57,7 +59,7 @@ impl TransactionalProducer for Producer {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, _: Duration) -> Result<(), ClientError> {
+    fn commit(&mut self, _: Duration) -> Result<Committed, ClientError> {
         let mut log = self.memory.0.lock().unwrap();
         if log.owner != self.me {
             return Err(ClientError::new("commit", Trouble::Fenced, "a newer producer"));
@@ -66,7 +68,8 @@ impl TransactionalProducer for Producer {
             log.committed.append(&mut self.open);
         }
         match log.commit {
-            Commit::Takes => Ok(()),
+            Commit::Takes => Ok(Committed::Fit),
+            Commit::TakesTwice => Ok(Committed::Spent),
             _ => Err(ClientError::new("commit", Trouble::Unknown, "no answer")),
         }
     }
@@ -206,6 +209,17 @@ async fn a_death_before_or_after_any_commit_leaves_all_of_it_or_nothing() {
         };
         assert_eq!(memory.found().await, expected);
     }
+}
+
+#[tokio::test]
+async fn nothing_follows_a_commit_that_was_asked_for_twice() {
+    let memory = Memory::default();
+    let (journal, _) = memory.open().await;
+    memory.0.lock().unwrap().commit = Commit::TakesTwice;
+    journal.append(record("kept"), true).await.unwrap();
+    memory.0.lock().unwrap().commit = Commit::Takes;
+    assert!(journal.append(record("never"), true).await.unwrap_err().to_string().contains("asked for twice"));
+    assert_eq!(memory.found().await, (None, record("kept")));
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use super::config::KafkaSink;
 use super::cursors::{self, Keys, LifeId, Replay};
 use super::{Owner, connection};
 use sawlog_kafka::{
-    ClientError, Cluster, Compression, LibrdkafkaCluster, Message, PartitionRef, ProducerOptions, TransactionalProducer,
+    ClientError, Cluster, Committed, Compression, LibrdkafkaCluster, Message, PartitionRef, ProducerOptions,
+    TransactionalProducer, Trouble,
 };
 use sawlog_record::id::Generation;
 use std::time::{Duration, Instant};
@@ -69,7 +70,9 @@ pub fn end(sink: &KafkaSink, owner: &Owner, now: i64) -> Result<Held, RetireErro
     let retired = cursors::retired_value(now).map_err(RetireError::Damaged)?;
     let gone = held.cursors.iter().map(|generation| (topic.keys.cursor(*generation), None));
     let said = (topic.keys.retired().to_owned(), Some(retired));
-    topic.commit(producer.as_mut(), &gone.chain([said]).collect::<Vec<_>>())?;
+    // No transaction comes after it.
+    let (Committed::Fit | Committed::Spent) =
+        topic.commit(producer.as_mut(), &gone.chain([said]).collect::<Vec<_>>())?;
     Ok(held)
 }
 
@@ -98,7 +101,7 @@ impl<'a> Topic<'a> {
         &self,
         producer: &mut dyn TransactionalProducer,
         messages: &[(String, Option<Vec<u8>>)],
-    ) -> Result<(), ClientError> {
+    ) -> Result<Committed, ClientError> {
         let deadline = Instant::now() + TIMEOUT;
         producer.begin()?;
         for (key, value) in messages {
@@ -124,7 +127,10 @@ impl<'a> Topic<'a> {
         getrandom::fill(&mut life).map_err(|error| RetireError::Damaged(error.to_string()))?;
         let keys = self.keys.of_a_stranger();
         let barrier = cursors::barrier_value(life, 0).map_err(RetireError::Damaged)?;
-        self.commit(producer, &[(keys.barrier().to_owned(), Some(barrier.clone()))])?;
+        if self.commit(producer, &[(keys.barrier().to_owned(), Some(barrier.clone()))])? == Committed::Spent {
+            let reason = "it was asked for twice, and one of the requests may still be on its way; try again";
+            return Err(ClientError::new("commit of a barrier", Trouble::Unavailable, reason).into());
+        }
         let mut replay = Replay::until(&keys, barrier);
         let (mut damage, mut written) = (None, None);
         self.cluster.read_until(&self.partition, Instant::now() + READ_TIMEOUT, &mut |entry| {

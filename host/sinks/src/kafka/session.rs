@@ -1,6 +1,6 @@
 //! The sink's own thread: one producer at a time, the transaction with its cursors last, and recovery behind a barrier. After
-//! any abort, timeout or trouble the producer is dropped: librdkafka cannot tell a late end of one transaction from the end of
-//! the next (delivery.md 4.1).
+//! any abort, timeout, trouble, or commit that was asked for twice, the producer is dropped: neither librdkafka nor the broker can
+//! tell a late end of one transaction from the end of the next (delivery.md 4.1).
 
 use super::Owner;
 use super::config::{self, KafkaSink};
@@ -10,7 +10,8 @@ use crate::names::Names;
 use sawlog_core::journal::Mark;
 use sawlog_core::ports::{Offer, RefusedRow, SinkError};
 use sawlog_kafka::{
-    ClientError, Cluster, Compression, Failure, Message, PartitionRef, ProducerOptions, TransactionalProducer, Trouble,
+    ClientError, Cluster, Committed, Compression, Failure, Message, PartitionRef, ProducerOptions,
+    TransactionalProducer, Trouble,
 };
 use sawlog_record::id::Generation;
 use sawlog_record::template::Template;
@@ -201,7 +202,10 @@ impl Session {
         if let Some(failure) = producer.settle(deadline)?.into_iter().next() {
             return Err(failure.error.into());
         }
-        producer.commit(self.settings.third())?;
+        if producer.commit(self.settings.third())? == Committed::Spent {
+            let reason = "it was asked for twice, and one of the requests may still be on its way";
+            return Err(ClientError::new("commit of a barrier", Trouble::Unavailable, reason).into());
+        }
         self.truth = self.read_cursors(barrier)?;
         self.has_learnt = true;
         self.producer = Some(producer);
@@ -363,8 +367,8 @@ impl Session {
             producer.send(&self.cursor_message(key, value.as_deref()), deadline)?;
         }
         refuse_failed(producer.settle(deadline)?)?;
-        producer.commit(self.settings.third())?;
-        self.producer = Some(producer).filter(|_| usual);
+        let committed = producer.commit(self.settings.third())?;
+        self.producer = Some(producer).filter(|_| usual && committed == Committed::Fit);
         Ok(())
     }
 
