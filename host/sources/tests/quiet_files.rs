@@ -5,11 +5,13 @@
 
 use futures_util::FutureExt;
 use sawlog_core::identity::Grain;
+use sawlog_core::memory::Pool;
 use sawlog_core::ports::{ReadLimits, Source, SourceEvent};
 use sawlog_sources::file::frame::Framing;
 use sawlog_sources::file::options::FileOptions;
 use sawlog_sources::file::pattern::Names;
 use sawlog_sources::file::source::FileSource;
+use sawlog_sources::file::watch::Kernel;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,7 +33,7 @@ fn options(folder: &Path) -> FileOptions {
         poll_interval: Duration::from_secs(1),
         deliver_identical_small: false,
         open_files_max: 512,
-        unpacked_bytes_max: 1 << 30,
+        unpacked: Pool::new(1 << 30),
         scratch: folder.to_owned(),
         grain: Grain::DEFAULT,
         boot_id: String::new(),
@@ -85,7 +87,7 @@ fn ten_thousand_quiet_files_cost_little() {
     }
     let before = resident_kib();
     for notices in [true, false] {
-        let source = FileSource::new(options(folder.path()), notices).unwrap();
+        let source = FileSource::new(options(folder.path()), notices.then(Kernel::default)).unwrap();
         source.restore(Vec::new()).now_or_never().unwrap();
         let (mut lines, begun) = (0, Instant::now());
         while lines < FILES * LINES {

@@ -12,6 +12,7 @@ use sawlog_chain::EngineLimits;
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
 use sawlog_core::journal::{Journal, OpenError};
+use sawlog_core::memory::Pool;
 use sawlog_core::operator;
 use sawlog_core::pace::CatchUp;
 use sawlog_core::ports::{Clock, FormerSinks, JournalError};
@@ -262,14 +263,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
 
     let memory = Memory::new(&config);
     let common = common(&config, &memory, clock.clone());
-    let owner = sources::Owner {
-        agent: agent.clone(),
-        data_dir,
-        disk: directory.disk(),
-        queue_bytes_max: config.sections.limits.disk.as_bytes() / 2,
-        requests: memory.requests.clone(),
-        run: options,
-    };
+    let owner = owner(&config, (&agent, &directory), &memory, options);
     let (reseated, packed, letters) = (Arc::new(Event::new()), packed(&files)?, Mutex::default());
     let watch = common.watch.clone();
     let ground = Ground { agent, directory, journal, clock, memory: memory.clone(), reseated, watch, packed, letters };
@@ -314,6 +308,20 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         loaded,
         replay,
     })
+}
+
+/// Who the sources read for, and what they may take.
+fn owner(config: &Config, (agent, directory): (&str, &DataDir), memory: &Memory, run: Options) -> sources::Owner {
+    let disk_bytes = config.sections.limits.disk.as_bytes();
+    sources::Owner {
+        agent: agent.to_owned(),
+        data_dir: config.sections.data_dir.clone(),
+        disk: directory.disk(),
+        queue_bytes_max: disk_bytes / 2,
+        unpacked: Pool::new(disk_bytes / 4),
+        requests: memory.requests.clone(),
+        run,
+    }
 }
 
 /// What an id that was retired here sent would come behind the end of its logs.

@@ -1,7 +1,7 @@
 //! From a source's options to the source, and to the fields that its rows get.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use sawlog_log::{Disk, Drive, random_incarnation};
 use sawlog_queue::{Queue, QueueOptions};
 use sawlog_record::decode;
 use sawlog_settings::ByteSize;
-use sawlog_sources::file::config::{FileSource as FileConfig, IdenticalSmall, MultilinePreset, ReadFrom};
-use sawlog_sources::file::frame::{Framing, Multiline};
-use sawlog_sources::file::options::{FileOptions, encoding, multiline};
-use sawlog_sources::file::pattern::{Names, PODS};
+use sawlog_sources::file::config::FileSource as FileConfig;
+use sawlog_sources::file::configured::Surroundings;
+use sawlog_sources::file::options::FileOptions;
 use sawlog_sources::file::source::FileSource;
+use sawlog_sources::file::watch::Kernel;
 use sawlog_sources::http::HttpIntake;
 use sawlog_sources::http::config::HttpSource as HttpConfig;
 use sawlog_sources::http::queue::RequestQueue;
@@ -27,12 +27,8 @@ use super::figures::Figures;
 use super::requests::Requests;
 use super::{Options, RunError};
 
-/// What a packed file may unpack to, at most.
-const UNPACKED_MAX: ByteSize = ByteSize::gib(16);
 /// The field with the path of a row's file.
 const PATH_FIELD: &str = "log.file.path";
-/// Lines of one record where the config gives no number.
-const LINES_MAX: u32 = 1_000;
 
 /// Who reads, and where it may write.
 pub struct Owner {
@@ -44,6 +40,8 @@ pub struct Owner {
     pub disk: Arc<dyn Disk>,
     /// Room for the queue of pushed input, bytes.
     pub queue_bytes_max: u64,
+    /// Room on the disk for unpacked files.
+    pub unpacked: Arc<Pool>,
     /// Room in memory for requests that are being taken.
     pub requests: Arc<Pool>,
     /// What this run is to do.
@@ -83,14 +81,14 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner, retired: bool) -
     match options {
         SourceOptions::File(file) => {
             let options = file_options(name, file, owner).map_err(|e| refuse(e.to_string()))?;
-            let source = Arc::new(FileSource::new(options, true).map_err(|e| refuse(e.to_string()))?);
+            let source =
+                Arc::new(FileSource::new(options, Some(Kernel::default())).map_err(|e| refuse(e.to_string()))?);
             let fields_of = Arc::downgrade(&source);
-            let streams = file.kubernetes == sawlog_sources::file::config::Kubernetes::Auto;
             let is_named = file.path_field;
             let fields: FieldsOf = Arc::new(move |partition| {
                 let Some(source) = fields_of.upgrade() else { return decode::Source::default() };
                 let mut fields = source.fields(partition);
-                let streams = streams && !fields.is_empty();
+                let streams = !fields.is_empty();
                 let name = source.partition_name(partition).filter(|_| is_named);
                 fields.extend(name.map(|name| (PATH_FIELD.to_owned(), name.display().to_string())));
                 decode::Source { streams, fields }
@@ -154,53 +152,7 @@ type FileError = Box<dyn std::error::Error>;
 fn file_options(name: &str, file: &FileConfig, owner: &Owner) -> Result<FileOptions, FileError> {
     let scratch = owner.data_dir.join("unpacked");
     std::fs::create_dir_all(&scratch)?;
-    let framing = Framing {
-        line_bytes_max: usize::try_from(file.line_bytes_max.as_bytes())?,
-        encoding: file.encoding.as_deref().map(encoding).transpose()?,
-        multiline: file.multiline.as_ref().map(multiline_of).transpose()?,
-        cri: false,
-    };
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Ok(FileOptions {
-        agent_id: owner.agent.to_owned(),
-        source_id: name.to_owned(),
-        names: Names::new(&file.include, &file.exclude, &file.rotated, Path::new(PODS))?,
-        roots: file.roots.clone(),
-        framing,
-        from_end: file.read_from == ReadFrom::End,
-        until_eof: owner.run.until_eof,
-        rotate_wait: file.rotate_wait.as_duration(),
-        idle_timeout: file.idle_timeout.as_duration(),
-        poll_interval: file.poll_interval.as_duration(),
-        deliver_identical_small: file.identical_small == IdenticalSmall::Deliver,
-        open_files_max: file.open_files_max as usize,
-        unpacked_bytes_max: UNPACKED_MAX.as_bytes(),
-        scratch,
-        grain: sawlog_core::identity::Grain::DEFAULT,
-        boot_id,
-        pods: PODS.into(),
-    })
-}
-
-fn multiline_of(options: &sawlog_sources::file::config::Multiline) -> Result<Multiline, FileError> {
-    let lines_max = options.lines_max.unwrap_or(LINES_MAX);
-    let (pattern, starts) = match (&options.preset, &options.start, &options.r#continue) {
-        (Some(preset), ..) => (preset_pattern(*preset), false),
-        (None, Some(start), _) => (start.as_str(), true),
-        (None, None, Some(further)) => (further.as_str(), false),
-        (None, None, None) => return Err("`multiline` says nothing; give `preset`, `start` or `continue`".into()),
-    };
-    Ok(multiline(pattern, starts, lines_max)?)
-}
-
-/// What a record's further lines look like.
-fn preset_pattern(preset: MultilinePreset) -> &'static str {
-    match preset {
-        MultilinePreset::Java => r"^(\s|Caused by:|\.\.\. \d+ more)",
-        MultilinePreset::Python => {
-            r"^(\s|Traceback|\w+(\.\w+)*(Error|Exception|Warning)(:|$)|During handling|The above exception)"
-        }
-        MultilinePreset::Go => r"^(\s|goroutine \d+ \[|created by |\[signal |$|\S+\(.*\)$)",
-        MultilinePreset::Indented => r"^\s",
-    }
+    let (agent_id, source_id) = (owner.agent.clone(), name.to_owned());
+    let (unpacked, until_eof) = (owner.unpacked.clone(), owner.run.until_eof);
+    Ok(FileOptions::new(file, Surroundings { agent_id, source_id, scratch, unpacked, until_eof })?)
 }

@@ -23,11 +23,11 @@ pub enum ReadFrom {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MultilinePreset {
-    /// Java stack traces.
+    /// Java stack traces, from the line with the exception on.
     Java,
-    /// Python tracebacks.
+    /// Python tracebacks, with the line before them.
     Python,
-    /// Go panics.
+    /// Go panics, from the line that begins with `panic:` or `fatal error:` on, all goroutines.
     Go,
     /// Lines that begin with blanks belong to the line before them.
     Indented,
@@ -54,7 +54,7 @@ pub enum Kubernetes {
     /// For files below `/var/log/pods`, from the path and the CRI line.
     #[default]
     Auto,
-    /// Never.
+    /// Never: those files are read like any others, and a line that the container runtime has split stays in pieces.
     Off,
 }
 
@@ -87,7 +87,8 @@ pub struct FileSource {
     /// Where a file begins that is met for the first time.
     #[serde(default)]
     pub read_from: ReadFrom,
-    /// Name of the files' encoding, as the web knows it: `utf-8`, `euc-kr` (which is also `cp949`), `shift_jis`, …
+    /// Name of the files' encoding, as the web knows it: `euc-kr` (which is also `cp949`), `shift_jis`, `utf-16le`, …; none and
+    /// `utf-8` leave the bytes as they are, valid or not.
     #[serde(default)]
     pub encoding: Option<String>,
     /// Records that span lines.
@@ -110,7 +111,8 @@ pub struct FileSource {
     /// How long a partition without input waits before an open record or a plugin's windows are flushed.
     #[serde(default = "idle_timeout")]
     pub idle_timeout: Period,
-    /// How often names are looked at where the kernel does not tell of changes; up to 10s for quiet files.
+    /// How often names are looked at where the kernel does not tell of changes (up to 10s for quiet files), and how often it is
+    /// looked whether a pattern's own folder is there.
     #[serde(default = "poll_interval")]
     pub poll_interval: Period,
     /// What is done with a small rotated file that equals what was read before.

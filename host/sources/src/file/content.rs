@@ -4,6 +4,7 @@
 use super::open::file_id;
 use flate2::read::MultiGzDecoder;
 use sawlog_core::identity::{Contents, FileId, FirstLine, hash_of};
+use sawlog_core::memory::{Hold, Pool};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -18,17 +19,32 @@ const STEP_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub struct Content {
     file: File,
-    /// What it was unpacked into, and how large the packed file was then.
-    unpacked: Option<(File, u64)>,
+    unpacked: Option<Unpacked>,
+}
+
+/// What a packed file was unpacked into.
+#[derive(Debug)]
+struct Unpacked {
+    file: File,
+    /// How large the packed file was then.
+    packed_bytes: u64,
+    /// The room that it takes.
+    _room: Hold,
 }
 
 /// Why a packed file could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// More than the limit.
+    /// More than all the room that there is for unpacked files.
     #[error("it unpacks to more than the limit")]
     TooMuch,
-    /// Reading it, or writing the scratch file, failed.
+    /// More than the room that other unpacked files leave.
+    #[error("unpacked files take the room that it needs")]
+    NoRoom,
+    /// The scratch file could not be written.
+    #[error(transparent)]
+    Scratch(io::Error),
+    /// Reading it failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -39,39 +55,35 @@ impl Content {
         Self { file, unpacked: None }
     }
 
-    /// A file packed by gzip, unpacked into a nameless file in `scratch`. One that is still being written, or is cut or
-    /// corrupt, has the content up to there.
-    pub fn packed(file: File, scratch: &Path, bytes_max: u64) -> Result<Self, UnpackError> {
+    /// A file packed by gzip, unpacked into a nameless file in `scratch`, within `room`. One that is still being written, or is
+    /// cut or corrupt, has the content up to there.
+    pub fn packed(file: File, scratch: &Path, room: &Arc<Pool>) -> Result<Self, UnpackError> {
         let packed_bytes = file.metadata()?.len();
-        let mut unpacked = tempfile::tempfile_in(scratch)?;
+        let mut unpacked = tempfile::tempfile_in(scratch).map_err(UnpackError::Scratch)?;
+        let mut held = room.take(0).ok_or(UnpackError::NoRoom)?;
         let mut decoder = MultiGzDecoder::new(io::BufReader::with_capacity(64 << 10, &file));
-        let (mut block, mut total) = (vec![0; 64 << 10], 0);
+        let mut block = vec![0; 64 << 10];
         loop {
             let read = match decoder.read(&mut block) {
                 Ok(0) => break,
                 Ok(read) => read,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-                    ) =>
-                {
-                    break;
-                }
+                Err(e) if is_end(&e) => break,
                 Err(e) => return Err(e.into()),
             };
-            total += read as u64;
-            if total > bytes_max {
+            if held.bytes() + read as u64 > room.bytes_max() {
                 return Err(UnpackError::TooMuch);
             }
-            unpacked.write_all(&block[..read])?;
+            if !held.grow(read as u64) {
+                return Err(UnpackError::NoRoom);
+            }
+            unpacked.write_all(&block[..read]).map_err(UnpackError::Scratch)?;
         }
         drop(decoder);
-        Ok(Self { file, unpacked: Some((unpacked, packed_bytes)) })
+        Ok(Self { file, unpacked: Some(Unpacked { file: unpacked, packed_bytes, _room: held }) })
     }
 
     fn bytes(&self) -> &File {
-        self.unpacked.as_ref().map_or(&self.file, |(file, _)| file)
+        self.unpacked.as_ref().map_or(&self.file, |unpacked| &unpacked.file)
     }
 
     /// Size of the content, bytes.
@@ -88,12 +100,7 @@ impl Content {
     /// Whether the packed file has changed since it was unpacked.
     pub fn is_stale(&self) -> bool {
         let len = self.file.metadata().map(|m| m.len());
-        self.unpacked.as_ref().is_some_and(|(_, packed)| len.is_ok_and(|len| len != *packed))
-    }
-
-    /// Whether the content is unpacked.
-    pub fn is_packed(&self) -> bool {
-        self.unpacked.is_some()
+        self.unpacked.as_ref().is_some_and(|unpacked| len.is_ok_and(|len| len != unpacked.packed_bytes))
     }
 
     /// Appends up to `len` bytes from `at` on to `into`; how many there were.
@@ -137,10 +144,11 @@ impl Content {
     /// Where the last line end of `range` ends; the range's start if there is none. `line_end` lies at multiples of its
     /// own length.
     pub fn last_line_end(&self, range: Range<u64>, line_end: &[u8]) -> io::Result<u64> {
-        let mut end = range.end;
+        // A range may begin or end inside a unit: that one is looked at as a whole, once all of it is there.
+        let whole = |at: u64| at - at % line_end.len() as u64;
+        let mut end = whole(range.end);
         while end > range.start {
-            let unit = line_end.len() as u64;
-            let start = (end.saturating_sub(STEP_BYTES).max(range.start)).next_multiple_of(unit).min(end);
+            let start = whole(end.saturating_sub(STEP_BYTES).max(range.start));
             let Some(bytes) = self.exactly(start..end)? else { return Ok(range.start) };
             let found = match line_end {
                 [one] => memchr::memrchr(*one, &bytes).map(|i| i + 1),
@@ -148,9 +156,6 @@ impl Content {
             };
             if let Some(found) = found {
                 return Ok(start + found as u64);
-            }
-            if start == end {
-                break;
             }
             end = start;
         }
@@ -177,6 +182,11 @@ impl Content {
         }
         Ok(None)
     }
+}
+
+/// Whether a packed file ends here, as it was written so far.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
 }
 
 /// A file of a judgement.
@@ -216,5 +226,21 @@ impl Contents for Opened {
 
     fn block_bytes(&self) -> u64 {
         self.block_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_line_end_that_was_written_in_two_pieces_is_found() {
+        let mut file = tempfile::tempfile().unwrap();
+        let text: Vec<u8> = "ab\ncd".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        file.write_all(&text).unwrap();
+        let content = Content::plain(file);
+        let last = |range| content.last_line_end(range, b"\n\0").unwrap();
+        assert_eq!((last(0..5), last(5..6), last(3..10), last(6..10), last(7..9)), (0, 6, 6, 6, 7));
     }
 }

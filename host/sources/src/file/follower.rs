@@ -7,9 +7,11 @@ use super::frame::Framing;
 use super::options::FileOptions;
 use super::pattern::Names;
 use super::source::FileSource;
+use super::watch::Kernel;
 use futures_util::FutureExt;
 use sawlog_core::identity::{Grain, Held};
 use sawlog_core::journal::Mark;
+use sawlog_core::memory::Pool;
 use sawlog_core::ports::{ReadLimits, Source, SourceEvent};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::BTreeMap;
@@ -31,7 +33,7 @@ pub(super) struct Journalled {
 /// What the core does with a source, and what came of it.
 pub(super) struct Follower {
     pub(super) options: FileOptions,
-    pub(super) notices: bool,
+    pub(super) kernel: Option<Kernel>,
     source: Option<FileSource>,
     pub(super) journal: BTreeMap<Generation, Journalled>,
     /// What a sink holds, which outlives the journal.
@@ -58,7 +60,7 @@ pub(super) fn options(folder: &Path, include: &str) -> FileOptions {
         poll_interval: Duration::from_millis(50),
         deliver_identical_small: false,
         open_files_max: 100,
-        unpacked_bytes_max: 1 << 30,
+        unpacked: Pool::new(1 << 30),
         scratch: folder.to_owned(),
         grain: Grain::DEFAULT,
         boot_id: "boot".into(),
@@ -69,11 +71,21 @@ pub(super) fn options(folder: &Path, include: &str) -> FileOptions {
 impl Follower {
     pub(super) fn new(options: FileOptions) -> Self {
         let (journal, cursors, lines, flags, ended) = Default::default();
-        Self { options, notices: true, source: None, journal, cursors, lines, flags, finished: false, ended }
+        Self {
+            options,
+            kernel: Some(Kernel::default()),
+            source: None,
+            journal,
+            cursors,
+            lines,
+            flags,
+            finished: false,
+            ended,
+        }
     }
 
     pub(super) fn start(&mut self) {
-        let source = FileSource::new(self.options.clone(), self.notices).unwrap();
+        let source = FileSource::new(self.options.clone(), self.kernel).unwrap();
         let unknown = self.cursors.iter().filter(|(g, _)| !self.journal.contains_key(g));
         let held = Held::new(unknown.map(|(g, mark)| (*g, mark.clone())), self.journal.keys().copied().collect());
         source.hold(held).now_or_never().unwrap();

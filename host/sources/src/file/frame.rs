@@ -44,6 +44,8 @@ pub struct Block<'a> {
     pub splits: &'a BTreeSet<u64>,
     /// Where the arena's first byte lies.
     pub at: u64,
+    /// Where the file's first byte lies.
+    pub first: u64,
     /// Records that end at or before it were taken already.
     pub from: u64,
     /// No record ends above it; where one could end at it, it does.
@@ -114,7 +116,8 @@ fn plain_lines(block: &Block<'_>, arena: &[u8]) -> Framed {
         if framed.records.len() == block.records_max {
             break;
         }
-        let (text, flags) = trimmed(arena, start, newline, block.framing.line_bytes_max);
+        let begin = start + byte_order_mark(block, arena, start, newline);
+        let (text, flags) = trimmed(arena, begin, newline, block.framing.line_bytes_max);
         let (pos, end) = (block.at + start as u64, block.at + newline as u64 + 1);
         framed.records.push(InputRecord { pos, end, text, received: 0, flags });
         start = newline + 1;
@@ -127,9 +130,41 @@ fn plain_lines(block: &Block<'_>, arena: &[u8]) -> Framed {
 fn trimmed(arena: &[u8], start: usize, end: usize, max: usize) -> (Span, u8) {
     let end = if end > start && arena[end - 1] == b'\r' { end - 1 } else { end };
     match end - start > max {
-        true => (span(start, start + max), flag::TRUNCATED),
+        true => (span(start, start + whole_characters(&arena[start..end], max)), flag::TRUNCATED),
         false => (span(start, end), 0),
     }
+}
+
+/// How many of the first `max` bytes of longer UTF-8 `text` are whole characters; all of them where it is none.
+fn whole_characters(text: &[u8], max: usize) -> usize {
+    let begins = |at: &usize| text[*at] & 0xC0 != 0x80;
+    (max.saturating_sub(3)..=max).rev().find(begins).unwrap_or(max)
+}
+
+/// Bytes of the mark at the beginning of a file that says how it is encoded: they are no text.
+fn byte_order_mark(block: &Block<'_>, arena: &[u8], start: usize, end: usize) -> usize {
+    let is_first = block.at + start as u64 == block.first;
+    let mark = if is_first { Encoding::for_bom(&arena[start..end]) } else { None };
+    let is_decoded = block.framing.encoding.is_some();
+    mark.filter(|(encoding, _)| is_decoded || *encoding == encoding_rs::UTF_8).map_or(0, |(_, len)| len)
+}
+
+/// The text of the line in `start..end` of the arena, cut to the limit; what is encoded is appended to the arena as UTF-8.
+pub fn text_of(block: &Block<'_>, arena: &mut Vec<u8>, start: usize, end: usize) -> (Span, u8) {
+    let max = block.framing.line_bytes_max;
+    let start = start + byte_order_mark(block, arena, start, end);
+    let Some(encoding) = block.framing.encoding else { return trimmed(arena, start, end, max) };
+    let cut = end.min(start + max);
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let bytes = &arena[start..cut];
+    let room = decoder.max_utf8_buffer_length(bytes.len()).unwrap_or(bytes.len().saturating_mul(3));
+    let mut text = String::with_capacity(room);
+    // A character that the limit cuts in two is left out.
+    let (_, read, _) = decoder.decode_to_string(bytes, &mut text, cut == end);
+    debug_assert_eq!(read, bytes.len());
+    let from = arena.len();
+    arena.extend_from_slice(text.strip_suffix('\r').unwrap_or(&text).as_bytes());
+    (span(from, arena.len()), if cut < end { flag::TRUNCATED } else { 0 })
 }
 
 /// How many bytes a line end has in `encoding`, and how it looks.
@@ -186,28 +221,12 @@ impl Framer<'_, '_> {
         let newline = line_end(framing.encoding);
         let text_end = if self.arena[start..end].ends_with(newline) { end - newline.len() } else { end };
         let (pos, end) = (self.block.at + start as u64, self.block.at + end as u64);
-        let (text, flags) = match framing.encoding {
-            Some(encoding) => self.converted(encoding, start, text_end),
-            None => trimmed(self.arena, start, text_end, framing.line_bytes_max),
-        };
+        let (text, flags) = text_of(self.block, self.arena, start, text_end);
         let line = Line { start: pos, pos, end, text, message: text, flags };
         match framing.cri.then(|| envelope(text.of(self.arena))).flatten() {
             Some(envelope) => self.fragment(line, envelope),
             None => self.whole(line),
         }
-    }
-
-    fn converted(&mut self, encoding: &'static Encoding, start: usize, end: usize) -> (Span, u8) {
-        let max = self.block.framing.line_bytes_max;
-        let cut = end.min(start + max);
-        let first = self.block.at == 0 && start == 0;
-        let bytes = &self.arena[start..cut];
-        let bytes =
-            if first { encoding_rs::Encoding::for_bom(bytes).map_or(bytes, |(_, n)| &bytes[n..]) } else { bytes };
-        let text = encoding.decode_without_bom_handling(bytes).0.into_owned();
-        let from = self.arena.len();
-        self.arena.extend_from_slice(text.strip_suffix('\r').unwrap_or(&text).as_bytes());
-        (span(from, self.arena.len()), if cut < end { flag::TRUNCATED } else { 0 })
     }
 
     fn fragment(&mut self, line: Line, envelope: Envelope) {
@@ -243,8 +262,9 @@ impl Framer<'_, '_> {
         let mut cut = false;
         for part in &chain.messages {
             let room = self.block.framing.line_bytes_max.saturating_sub(self.arena.len() - from);
-            let len = room.min(part.len as usize);
-            cut |= len < part.len as usize;
+            let is_cut = room < part.len as usize;
+            let len = if is_cut { whole_characters(part.of(self.arena), room) } else { part.len as usize };
+            cut |= is_cut;
             self.arena.extend_from_within(part.start as usize..part.start as usize + len);
         }
         (span(from, self.arena.len()), span(message, self.arena.len()), cut)
@@ -289,7 +309,10 @@ impl Framer<'_, '_> {
 
     fn push(&mut self, lines: &[Line]) {
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return };
-        let in_place = !self.block.framing.cri && self.block.framing.encoding.is_none();
+        // Lines that lie behind each other with one byte between them are one text as they stand.
+        let follows = |two: &[Line]| two[0].text.start + two[0].text.len + 1 == two[1].text.start;
+        let plain = !self.block.framing.cri && self.block.framing.encoding.is_none();
+        let in_place = plain && lines.windows(2).all(follows);
         let text = match lines {
             [one] => one.text,
             _ if in_place => span(first.text.start as usize, (last.text.start + last.text.len) as usize),

@@ -26,7 +26,7 @@ fn run(
     let at = if framing.cri { at } else { from };
     let mut arena = bytes[at as usize..to as usize].to_vec();
     let to = if to == bytes.len() as u64 { u64::MAX } else { to };
-    let framed = frame(&Block { framing, splits, at, from, to, records_max: max }, &mut arena);
+    let framed = frame(&Block { framing, splits, at, first: 0, from, to, records_max: max }, &mut arena);
     let texts = framed.records.iter().map(|r| String::from_utf8_lossy(r.text.of(&arena)).into_owned()).collect();
     (framed, texts)
 }
@@ -109,6 +109,37 @@ fn containers_lines_that_span_are_joined_by_message() {
     let expected = ["T stdout F 1 a\n at b", "T stderr F 9", "T stdout F 2"];
     assert_eq!(all(&framing, text), expected);
     assert_eq!(one_by_one(&framing, text), expected);
+}
+
+#[test]
+fn lines_that_are_joined_lose_their_carriage_returns_too() {
+    let text = b"1 a\r\n  at b\r\n  at c\r\n2 d\r\n";
+    let plain = Framing { multiline: starts("^[0-9]"), ..plain() };
+    assert_eq!(all(&plain, text), ["1 a\n  at b\n  at c"]);
+    // A line that is too long is cut inside a joined record as well.
+    let long = format!("1 a\n{}\n b\n2\n", " x".repeat(40));
+    assert_eq!(all(&plain, long.as_bytes()), [format!("1 a\n{}", " x".repeat(32)), " b".to_owned()]);
+}
+
+#[test]
+fn a_character_is_not_cut_in_two() {
+    let short = Framing { line_bytes_max: 8, ..plain() };
+    let expected = ["가가", "abcdefgh"];
+    assert_eq!(all(&short, "가가가\nabcdefghi\n".as_bytes()), expected);
+    let korean = Framing { encoding: Some(encoding_rs::EUC_KR), line_bytes_max: 5, ..plain() };
+    assert_eq!(all(&korean, b"\xb0\xa1\xb0\xa1\xb0\xa1\nabcdef\n"), ["가가", "abcde"]);
+    // What is no text keeps every byte up to the limit.
+    let (framed, _) = run(&short, &BTreeSet::new(), &[[0x80; 20].as_slice(), b"\n"].concat(), 0, 21, 9);
+    assert_eq!(framed.records[0].text.len, 8);
+}
+
+#[test]
+fn the_mark_at_the_beginning_of_a_file_is_no_text() {
+    let text = "\u{feff}{}\n\u{feff}{}\n".as_bytes();
+    assert_eq!(all(&plain(), text), ["{}", "\u{feff}{}"]);
+    assert_eq!(one_by_one(&plain(), text), ["{}", "\u{feff}{}"]);
+    let joined = Framing { multiline: starts(r"^\{"), ..plain() };
+    assert_eq!(all(&joined, "\u{feff}{}\n.\n{}\n".as_bytes()), ["{}\n."]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Scanner {
 
     /// Where the source is to end: it does once everything that is there was announced.
     pub(super) fn finish(&mut self) {
-        if self.finished || !self.shared.options.until_eof || !self.restless.is_empty() {
+        if self.finished || !self.shared.options.until_eof || !self.restless.is_empty() || self.shared.is_to_unpack() {
             return;
         }
         let all = self.shared.lock().all().all(|t| t.is_told() && t.ended);

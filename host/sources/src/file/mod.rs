@@ -1,9 +1,12 @@
 //! The `file` source: lines of files that grow, rotate and go away. It knows no other source.
 
+mod announce;
 mod carry;
 pub mod config;
 pub mod configured;
 pub mod content;
+#[cfg(test)]
+mod discovery_tests;
 #[cfg(test)]
 mod follower;
 pub mod frame;
@@ -13,6 +16,8 @@ mod house;
 pub mod open;
 pub mod options;
 pub mod outbox;
+#[cfg(test)]
+mod packed_tests;
 pub mod pattern;
 mod poll;
 pub mod reader;
@@ -24,4 +29,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod tracked;
+mod unpack;
 pub mod watch;

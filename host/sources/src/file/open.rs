@@ -40,13 +40,33 @@ pub enum Refusal {
         why: String,
     },
     /// It unpacks to too much.
-    #[error("{path} unpacks to more than {bytes_max} bytes and is not read; unpack it beside the logs, or delete it",
-        path = .path.display())]
+    #[error("{path} unpacks to more than {bytes_max} bytes, a quarter of `limits.disk`, and is not read; unpack it beside the logs, \
+        raise `limits.disk` and start again, or delete it", path = .path.display())]
     TooMuch {
         /// Which.
         path: PathBuf,
         /// The limit.
         bytes_max: u64,
+    },
+    /// Other unpacked files take the room that it needs.
+    #[error("{path} waits to be unpacked: others that sinks still need take most of the {bytes_max} bytes, a quarter of \
+        `limits.disk`; it is read once there is room", path = .path.display())]
+    NoRoom {
+        /// Which.
+        path: PathBuf,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The disk takes no more.
+    #[error("{path} can't be unpacked into {folder}: {why}; make room there: it is tried again every 30 s",
+        path = .path.display(), folder = .folder.display())]
+    NoScratch {
+        /// Which.
+        path: PathBuf,
+        /// Where to.
+        folder: PathBuf,
+        /// The system's words.
+        why: String,
     },
 }
 

@@ -4,7 +4,9 @@ use super::frame::{Framing, Multiline};
 use super::pattern::{Names, PatternError};
 use encoding_rs::Encoding;
 use sawlog_core::identity::Grain;
+use sawlog_core::memory::Pool;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why options can't be used.
@@ -53,8 +55,8 @@ pub struct FileOptions {
     pub deliver_identical_small: bool,
     /// Files held open at most.
     pub open_files_max: usize,
-    /// Bytes that a packed file may unpack to at most.
-    pub unpacked_bytes_max: u64,
+    /// Room on the disk for unpacked files, of all sources together; one that needs more than all of it is refused.
+    pub unpacked: Arc<Pool>,
     /// Where packed files are unpacked, in files without names.
     pub scratch: PathBuf,
     /// Sizes of the evidence by which files are known again.

@@ -35,16 +35,30 @@ pub(super) struct Looked {
     pub changed_at: Instant,
     /// Folders and their change times, nanoseconds; `None` where that is too young to be trusted.
     folders: BTreeMap<PathBuf, Option<i128>>,
+    /// The folders that everything lies in, as they were: nobody tells of one that was not there.
+    roots: BTreeMap<PathBuf, Option<Stand>>,
+}
+
+/// Which folder has a name, and who may read it: device, inode, mode, user, group.
+type Stand = (u64, u64, u32, u32, u32);
+
+fn stand(folder: &Path) -> Option<Stand> {
+    folder.metadata().ok().map(|m| (m.dev(), m.ino(), m.mode(), m.uid(), m.gid()))
 }
 
 impl Default for Looked {
     fn default() -> Self {
         let now = Instant::now();
-        Self { everything_at: None, polled_at: now, changed_at: now, folders: BTreeMap::new() }
+        Self { everything_at: None, polled_at: now, changed_at: now, folders: BTreeMap::new(), roots: BTreeMap::new() }
     }
 }
 
 impl Looked {
+    /// Everything is looked at below these.
+    pub fn begin<'a>(&mut self, roots: impl Iterator<Item = &'a Path>) {
+        self.roots = roots.map(|root| (root.to_owned(), stand(root))).collect();
+    }
+
     /// Everything was looked at.
     pub fn note(&mut self, folders: &[PathBuf]) {
         let settled = nanoseconds(SystemTime::now().checked_sub(UNSETTLED).unwrap_or(SystemTime::UNIX_EPOCH));
@@ -71,11 +85,12 @@ impl Scanner {
     }
 
     /// What it is time for: where the kernel does not tell, a poll at every interval while files change, every ten seconds
-    /// while all are quiet.
+    /// while all are quiet. A pattern's own folder that comes, goes or is replaced is found at every interval.
     pub(super) fn due(&self) -> Due {
         let looked = &self.looked;
         let pace = (looked.changed_at.elapsed() / 2).clamp(self.poll(), QUIET_POLL);
         match looked.everything_at {
+            Some(_) if looked.roots.iter().any(|(root, then)| stand(root) != *then) => Due::Everything,
             Some(at) if at.elapsed() < EVERYTHING => match self.watch.blind && looked.polled_at.elapsed() >= pace {
                 true => Due::Changed,
                 false => Due::Nothing,

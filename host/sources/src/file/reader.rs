@@ -2,8 +2,8 @@
 //! fragments from where they began. It knows no generation; positions are offsets in the file.
 
 use super::content::Content;
-use super::frame::{Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, frame, line_end, open_chains};
-use sawlog_record::batch::{InputRecord, Span, flag};
+use super::frame::{Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, frame, line_end, open_chains, text_of};
+use sawlog_record::batch::{InputRecord, flag};
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -67,16 +67,15 @@ pub fn read(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records
         let len = content.read_at(at, (end - at) as usize, &mut arena)? as u64;
         let raw = at..at + len;
         let (framing, splits, to) = (wanted.framing, wanted.splits, wanted.to);
-        let block = Block { framing, splits, at, from: wanted.from, to, records_max: wanted.records_max };
+        let block = Block { framing, splits, at, first: 0, from: wanted.from, to, records_max: wanted.records_max };
         let mut framed = frame(&block, &mut arena);
         if !framed.records.is_empty() {
             return Ok(Some(Records { arena, raw, lead: 0, framed }));
         }
         let stuck = raw.end - framed.rest.min(raw.end) > framing.line_bytes_max as u64 + 2;
         if stuck && let Some(end) = long_line_end(content, wanted, framed.rest)? {
-            let start = (framed.rest - at) as u32;
-            let text = Span { start, len: framing.line_bytes_max as u32 };
-            let pos = framed.rest;
+            let (pos, raw_len) = (framed.rest, arena.len());
+            let (text, _) = text_of(&block, &mut arena, (pos - at) as usize, raw_len);
             framed.records.push(InputRecord { pos, end, text, received: 0, flags: flag::TRUNCATED });
             framed.rest = end;
             return Ok(Some(Records { arena, raw, lead: 0, framed }));
@@ -102,7 +101,8 @@ fn read_behind_lead(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option
         let end = wanted.to.min(wanted.from.saturating_add(want));
         let mut arena = wanted.lead.to_vec();
         let len = content.read_at(0, end as usize, &mut arena)? as u64;
-        let block = Block { framing, splits: &splits, at: 0, from, to, records_max: wanted.records_max };
+        let records_max = wanted.records_max;
+        let block = Block { framing, splits: &splits, at: 0, first: lead, from, to, records_max };
         let mut framed = frame(&block, &mut arena);
         if !framed.records.is_empty() {
             let file = |at: u64| at.saturating_sub(lead);

@@ -6,19 +6,18 @@ use super::content::{Content, Opened, Slot};
 use super::frame::{CHAIN_SPAN_BYTES_MAX, Framing, line_end};
 use super::pattern::pod_fields;
 use super::poll::{Due, Looked};
-use super::reader::{self, Wanted};
 use super::record::Passage;
 use super::scan::{self, Found, Look};
 use super::source::Shared;
 use super::table::Table;
 use super::tracked::Tracked;
+use super::unpack::Unpackable;
 use super::watch::{Changes, Watch};
 use sawlog_core::identity::{Decision, FileId, Known, Name, Newcomer, Recognised, Seen, Tracker, WaitReason, judge};
 use sawlog_core::ports::SourceEvent;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,10 +29,6 @@ const GATHER: Duration = Duration::from_millis(50);
 const GATHER_MAX: Duration = Duration::from_millis(500);
 /// How soon what waits is looked at again.
 const SOON: Duration = Duration::from_millis(200);
-/// Bytes framed for one announcement, so that a large file does not hold up the others.
-const ANNOUNCE_BYTES: usize = 8 << 20;
-/// Pieces framed in one turn.
-const ANNOUNCE_TURNS: usize = 4;
 /// Events that may wait before the look pauses.
 const EVENTS_MAX: usize = 1 << 16;
 /// Small enough to be written twice by chance, bytes.
@@ -92,6 +87,7 @@ impl Scanner {
         let mut folders = changes.folders.clone();
         let folder_of = |p: &PathBuf| if p.is_dir() { Some(p.clone()) } else { p.parent().map(Path::to_owned) };
         folders.extend(waiting.iter().filter_map(folder_of));
+        folders.extend(self.shared.folders_to_unpack_in());
         let partial = match due {
             Due::Nothing => true,
             Due::Changed => self.changed_folders().map(|changed| folders.extend(changed)).is_some(),
@@ -106,6 +102,7 @@ impl Scanner {
     }
 
     fn look_at_everything(&mut self) {
+        self.looked.begin(self.shared.options.names.roots());
         let mut look = scan::everything(&self.shared.options.names, &self.shared.roots);
         // A file that appeared after its folder was read and before it was watched would wait for the next look at everything.
         while self.watch.follow(&look.folders, look.links) && !self.shared.stop.load(Ordering::Acquire) {
@@ -113,6 +110,7 @@ impl Scanner {
         }
         self.looked.note(&look.folders);
         self.report_refused(&look);
+        self.shared.lock().unpackable.retain(|file, _| look.found.iter().any(|found| found.file == *file));
         let mut partitions = by_partition(look.found, &self.shared.lock());
         self.shared.lock().partition_names().for_each(|name| _ = partitions.entry(name.clone()).or_default());
         self.restless.clear();
@@ -180,10 +178,15 @@ impl Scanner {
         let settled = |t: &Tracked| {
             t.met && !t.doubtful && t.file.is_some_and(|file| file.btime.is_some() && files.contains(&file))
         };
+        let room = &self.shared.options.unpacked;
+        let is_refused = |f: &Found, u: &Unpackable| u.stamp == stamp(f) && !u.is_due(room);
         let known = |f: &Found| match table.owner(f.file) {
             Some(t) if f.role.packed => t.stamp == stamp(f),
             Some(t) => f.stored_bytes >= t.consumed().pos().max(t.announced),
-            None => table.aliases.get(&f.file) == Some(&stamp(f)),
+            None => {
+                table.aliases.get(&f.file) == Some(&stamp(f))
+                    || table.unpackable.get(&f.file).is_some_and(|unpackable| is_refused(f, unpackable))
+            }
         };
         if !own.iter().filter_map(|g| table.get(*g)).all(settled) || !found.iter().all(known) {
             return false;
@@ -498,61 +501,6 @@ impl Scanner {
         drop(table);
         drop(released); // closed without the lock
         self.shared.outbox.send(SourceEvent::Gone { generation });
-    }
-
-    /// Tells how far complete records of a generation reach; what is framed for that is a piece at a time, and the rest
-    /// of a large file waits for the next turn.
-    pub(super) fn announce(&mut self, generation: Generation) -> io::Result<()> {
-        for _ in 0..ANNOUNCE_TURNS {
-            if !self.announce_piece(generation)? {
-                return Ok(());
-            }
-        }
-        let name = self.shared.lock().get(generation).map(|t| t.partition_name.to_path_buf());
-        self.restless.extend(name);
-        Ok(())
-    }
-
-    /// Whether there may be more.
-    fn announce_piece(&mut self, generation: Generation) -> io::Result<bool> {
-        let Some((size, from, searched, splits, framing, passage)) = self.shared.lock().get(generation).map(|t| {
-            let (searched, framing) = (t.searched.max(t.announced), self.shared.framing(t.cri));
-            (t.size, t.announced, searched, t.splits.clone(), framing, t.passage.clone())
-        }) else {
-            return Ok(false);
-        };
-        let Some(Range { start: from, end: to }) = carry::around(passage.gone_on, from..u64::MAX) else {
-            return Ok(false);
-        };
-        if size <= searched || size <= from {
-            return Ok(false);
-        }
-        let Some(content) = self.shared.content(generation)? else { return Ok(false) };
-        let simple = !framing.cri && framing.multiline.is_none();
-        let end = if simple {
-            let last = content.last_line_end(searched..size, line_end(framing.encoding))?;
-            if last > searched { last } else { from }
-        } else {
-            let (bytes_max, records_max) = (ANNOUNCE_BYTES, usize::MAX);
-            let lead = passage.carried.as_ref().map_or(&[][..], |carried| &carried.lines);
-            let low = passage.gone_on.map_or(0, |(_, end)| if from >= end { end } else { 0 });
-            let wanted = Wanted { framing, splits: &splits, from, to, bytes_max, records_max, open: None, lead, low };
-            let records = reader::read(&content, &wanted)?;
-            records.and_then(|r| r.framed.records.last().map(|r| r.end)).unwrap_or(from)
-        };
-        let mut table = self.shared.lock();
-        let Some(tracked) = table.get_mut(generation) else { return Ok(false) };
-        tracked.searched = if simple { size } else { size.min(end.max(from)) };
-        if end <= tracked.announced {
-            tracked.searched = size;
-            return Ok(false);
-        }
-        tracked.announced = end;
-        tracked.ended = false;
-        let end = tracked.position(end);
-        drop(table);
-        self.shared.outbox.send(SourceEvent::Available { generation, end });
-        Ok(!simple)
     }
 }
 

@@ -13,7 +13,7 @@ use super::record::Identity;
 use super::scanner::Scanner;
 use super::table::Table;
 use super::tracked::Tracked;
-use super::watch::{Waker, Watch};
+use super::watch::{Kernel, Waker, Watch};
 use async_trait::async_trait;
 use sawlog_core::identity::{Anchor, Held, Name, Newcomer, Recognised, file_hash, hash_of};
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
@@ -22,7 +22,7 @@ use sawlog_record::id::{Generation, PartitionId};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub waker: Waker,
     pub stop: AtomicBool,
     pub boot_id: [u8; 8],
+    /// Times that a packed file was unpacked, whether or not it could be.
+    pub unpackings: AtomicU64,
     framing: [Arc<Framing>; 2],
 }
 
@@ -79,14 +81,7 @@ impl Shared {
         if !self.options.names.role(path).is_some_and(|role| role.packed) {
             return Ok(Some(Content::plain(file)));
         }
-        let bytes_max = self.options.unpacked_bytes_max;
-        match Content::packed(file, &self.options.scratch, bytes_max) {
-            Ok(content) => Ok(Some(content)),
-            Err(super::content::UnpackError::Io(error)) => Err(error),
-            Err(super::content::UnpackError::TooMuch) => {
-                Err(refuse(Refusal::TooMuch { path: path.to_owned(), bytes_max }))
-            }
-        }
+        self.unpack(path, file).map(Some)
     }
 
     /// Hash of the bytes before `offset` that the anchor of a cursor there is made of; `None` where the file ends before.
@@ -130,6 +125,8 @@ pub struct Status {
     pub unread_bytes: u64,
     /// Bytes that only an open descriptor keeps.
     pub pinned_bytes: u64,
+    /// Times that a packed file was unpacked, whether or not it could be.
+    pub unpackings: u64,
     /// Names that are not read, each with its reason.
     pub refused: Vec<Refusal>,
 }
@@ -164,10 +161,10 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// A source that looks at nothing until [`Source::restore`]. `notices` false polls only. Fails where the system gives
-    /// no descriptors for waiting.
-    pub fn new(options: FileOptions, notices: bool) -> io::Result<Self> {
-        let watch = Watch::new(notices)?;
+    /// A source that looks at nothing until [`Source::restore`]. Without a `kernel` that tells of changes it polls. Fails where
+    /// the system gives no descriptors for waiting.
+    pub fn new(options: FileOptions, kernel: Option<Kernel>) -> io::Result<Self> {
+        let watch = Watch::new(kernel)?;
         let roots = Roots::new(options.names.roots().chain(options.roots.iter().map(PathBuf::as_path)));
         let boot_id = hash_of(options.boot_id.as_bytes()).to_le_bytes();
         let waker = watch.waker();
@@ -175,7 +172,8 @@ impl FileSource {
         let framing = [false, true]
             .map(|pod| Framing { cri: pod || options.framing.cri, ..options.framing.clone() })
             .map(Arc::new);
-        let shared = Arc::new(Shared { options, roots, table, outbox, waker, stop, boot_id, framing });
+        let unpackings = AtomicU64::new(0);
+        let shared = Arc::new(Shared { options, roots, table, outbox, waker, stop, boot_id, unpackings, framing });
         Ok(Self { shared, watch: Mutex::new(Some(watch)), thread: Mutex::new(None) })
     }
 
@@ -200,6 +198,7 @@ impl FileSource {
             open_files: held().filter(|t| t.content.is_some()).count(),
             unread_bytes: held().map(|t| t.announced.saturating_sub(t.floor)).sum(),
             pinned_bytes: held().filter(pinned).map(|t| t.size).sum(),
+            unpackings: self.shared.unpackings.load(Ordering::Relaxed),
             refused: table.refused.values().cloned().collect(),
         }
     }

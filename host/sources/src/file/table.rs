@@ -4,6 +4,7 @@
 use super::open::Refusal;
 use super::record::Identity;
 use super::tracked::Tracked;
+use super::unpack::Unpackable;
 use sawlog_core::identity::{Disambs, FileId, Held, Known};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +34,8 @@ pub(super) struct Table {
     folders: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     /// Files that are copies, by their size and change time when they were found to be.
     pub aliases: BTreeMap<FileId, (u64, i64)>,
+    /// Packed files that could not be unpacked.
+    pub unpackable: BTreeMap<FileId, Unpackable>,
     pub disambs: Disambs,
     /// What sinks hold of generations that the journal does not know.
     pub held: Held,

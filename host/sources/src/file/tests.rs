@@ -9,40 +9,7 @@ use sawlog_record::id::PartitionId;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-#[test]
-fn new_files_and_new_lines_are_found_within_a_second() {
-    for notices in [true, false] {
-        let (_keep, app, mut follower) = fixture();
-        follower.notices = notices;
-        follower.start();
-        follower.rest(Duration::from_millis(100));
-        let begun = Instant::now();
-        append(&app, 0..10);
-        follower.until_lines(10);
-        append(&app, 10..20);
-        follower.until_lines(20);
-        assert!(
-            begun.elapsed() < Duration::from_secs(2),
-            "two discoveries took {:?} (notices {notices})",
-            begun.elapsed()
-        );
-        follower.expect((0..20).map(line));
-        assert_eq!(follower.journal.len(), 1);
-    }
-}
-
-#[test]
-fn a_file_that_appears_between_the_first_look_and_the_watch_is_found() {
-    for microseconds in 0..40 {
-        let (_keep, app, mut follower) = fixture();
-        follower.start();
-        std::thread::sleep(Duration::from_micros(microseconds * 10));
-        append(&app, 0..3);
-        follower.until_lines(3);
-    }
-}
+use std::time::Duration;
 
 #[test]
 fn a_rename_keeps_the_generation_and_the_new_file_is_another() {
@@ -118,37 +85,6 @@ fn a_file_that_was_truncated_and_grew_beyond_is_another() {
     follower.start();
     follower.until_lines(40);
     follower.expect_sorted(0..40);
-}
-
-#[test]
-fn a_packed_file_is_the_one_it_was() {
-    let (_keep, app, mut follower) = fixture();
-    append(&app, 0..100);
-    follower.start();
-    follower.until_lines(100);
-    std::fs::rename(&app, numbered(&app, 1)).unwrap();
-    append(&app, 100..110);
-    follower.until_lines(110);
-    follower.rest(Duration::from_millis(1200));
-    gzip(&numbered(&app, 1));
-    follower.rest(Duration::from_millis(600));
-    follower.stop();
-    follower.start();
-    follower.rest(Duration::from_millis(600));
-    follower.expect_sorted(0..110);
-}
-
-#[test]
-fn a_packed_file_that_nobody_read_is_read_unpacked() {
-    let (_keep, app, mut follower) = fixture();
-    append(&app, 0..5000);
-    std::fs::rename(&app, numbered(&app, 1)).unwrap();
-    gzip(&numbered(&app, 1));
-    append(&app, 5000..5010);
-    follower.start();
-    follower.until_lines(5010);
-    follower.rest(Duration::from_millis(300));
-    follower.expect_sorted(0..5010);
 }
 
 #[test]
@@ -394,6 +330,41 @@ fn without_its_journal_a_source_does_not_begin_at_the_end_again() {
     follower.until_lines(7);
     follower.rest(Duration::from_millis(300));
     follower.expect_sorted(10..17);
+}
+
+#[test]
+fn a_small_rotated_file_that_repeats_another_is_a_copy_unless_it_is_told_to_be_delivered() {
+    for (deliver, lines) in [(false, 6), (true, 9)] {
+        let (_keep, app, mut follower) = fixture();
+        follower.options.deliver_identical_small = deliver;
+        append(&app, 0..3);
+        follower.start();
+        follower.until_lines(3);
+        std::fs::copy(&app, numbered(&app, 1)).unwrap();
+        append(&app.with_file_name("other.log"), 3..6);
+        follower.until_lines(lines);
+        follower.rest(Duration::from_millis(300));
+        assert_eq!(follower.lines.len(), lines, "deliver {deliver}");
+    }
+}
+
+#[test]
+fn no_more_files_are_held_open_than_asked_for() {
+    let (_keep, app, mut follower) = fixture();
+    follower.options.open_files_max = 2;
+    for i in 0..8 {
+        append(&app.with_file_name(format!("{i}.log")), i..i + 1);
+    }
+    follower.start();
+    follower.until_lines(8);
+    // What was read to its end is closed at the next look at everything.
+    std::fs::create_dir(app.with_file_name("folder")).unwrap();
+    follower.until("closing", |f| f.source().status().open_files <= 2);
+    for i in 0..8 {
+        append(&app.with_file_name(format!("{i}.log")), i + 8..i + 9);
+    }
+    follower.until_lines(16);
+    follower.expect_sorted(0..16);
 }
 
 #[test]
