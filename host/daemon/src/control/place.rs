@@ -149,6 +149,8 @@ impl Place {
 pub struct Client {
     data_dir: PathBuf,
     runtime: tokio::runtime::Runtime,
+    /// How long an answer to a look may take.
+    patience: Duration,
 }
 
 impl Client {
@@ -163,7 +165,7 @@ impl Client {
             return Err(no("no agent has left its lock there"));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = Self { data_dir: data_dir.to_owned(), runtime };
+        let client = Self { data_dir: data_dir.to_owned(), runtime, patience: LOOK_TIME };
         match client.runtime.block_on(open(data_dir)) {
             Ok(_) => Ok(Some(client)),
             Err(error)
@@ -189,8 +191,8 @@ impl Client {
             if !is_look {
                 return exchange.await;
             }
-            let late = |_| format!("no answer within {} s", LOOK_TIME.as_secs());
-            tokio::time::timeout(LOOK_TIME, exchange).await.map_err(late)?
+            let late = |_| format!("no answer within {:?}", self.patience);
+            tokio::time::timeout(self.patience, exchange).await.map_err(late)?
         });
         let (status, answer) =
             exchanged.map_err(|reason| ControlError::Silent { path: self.data_dir.clone(), reason })?;
@@ -279,5 +281,63 @@ impl Down {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let journal = runtime.block_on(Journal::open(store.clone(), Arc::new(SystemClock)))?;
         Ok(Self { journal: Arc::new(journal), store, runtime, directory })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    /// An agent that takes connections, and answers those that it is told to answer, in turn, some time after they came.
+    fn agent(folder: &Path, answers: [Option<Duration>; 2]) -> Client {
+        std::fs::write(folder.join(LOCK_FILE), "").unwrap();
+        let listener = UnixListener::bind(folder.join(SOCKET_FILE)).unwrap();
+        std::thread::spawn(move || {
+            // The first one only looks whether somebody listens.
+            let mut kept = vec![listener.accept().unwrap().0];
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                if let Some(after) = answer {
+                    std::thread::sleep(after);
+                    _ = stream.read(&mut [0; 4096]).unwrap();
+                    let text = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ntrue";
+                    stream.write_all(text.as_bytes()).unwrap();
+                }
+                kept.push(stream);
+            }
+            // It stays there.
+            std::thread::sleep(Duration::from_secs(60));
+        });
+        Client::connect(folder).unwrap().unwrap()
+    }
+
+    /// What `work` gives, which must come within a time that a stuck agent would not keep.
+    fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (told, answer) = mpsc::channel();
+        std::thread::spawn(move || told.send(work()));
+        answer.recv_timeout(Duration::from_secs(20)).expect("it waits for an agent that is stuck")
+    }
+
+    #[test]
+    fn a_look_waits_for_no_agent_that_is_stuck_and_what_is_to_be_done_takes_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut client = agent(folder.path(), [None, Some(Duration::from_millis(600))]);
+        client.patience = Duration::from_millis(200);
+        let (client, stuck) = soon(move || {
+            let stuck = client.get("/v1/destinations");
+            (client, stuck)
+        });
+        let said = stuck.unwrap_err().to_string();
+        assert!(said.contains("does not answer on its socket: no answer within 200ms"), "{said}");
+        let began = Instant::now();
+        let done = soon(move || client.ask(Method::POST, "/v1/sources/app/seek", None));
+        assert_eq!(done.unwrap(), true);
+        assert!(began.elapsed() >= Duration::from_millis(600));
     }
 }

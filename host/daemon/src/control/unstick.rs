@@ -145,17 +145,22 @@ async fn forget(State(handle): State<Arc<Handle>>, Path(name): Path<String>) -> 
     Ok(Json(json!({ "sink": name, "positions": positions })))
 }
 
-/// Once begun it is done to its end, also where whoever asked has gone.
 async fn seek(
     State(handle): State<Arc<Handle>>,
     Path(name): Path<String>,
     Json(asked): Json<Seek>,
 ) -> Result<Json<Value>, Refusal> {
-    let done = tokio::spawn(seek_to_the_end(handle, name, asked)).await;
-    done.unwrap_or_else(|error| Err(Refusal::internal(error)))
+    to_the_end(seek_all(handle, name, asked)).await
 }
 
-async fn seek_to_the_end(handle: Arc<Handle>, name: String, asked: Seek) -> Result<Json<Value>, Refusal> {
+/// Once begun, `work` is done to its end, also where whoever asked has gone.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.unwrap_or_else(|error| Err(Refusal::internal(error)))
+}
+
+async fn seek_all(handle: Arc<Handle>, name: String, asked: Seek) -> Result<Json<Value>, Refusal> {
     let unprocessable = |reason: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason);
     let to = match asked.to.as_str() {
         "end" => To::End,
@@ -178,7 +183,8 @@ async fn seek_to_the_end(handle: Arc<Handle>, name: String, asked: Seek) -> Resu
     }
     let partition = asked.partition.as_deref().map(|text| named(&engines, text)).transpose()?;
     if let (To::Position(_), None) = (to, partition) {
-        one_partition(&source, &engines)?;
+        let inputs = engines.iter().flat_map(|engine| engine.inputs()).filter(|inputs| inputs.id == source);
+        one_partition(&source, inputs.flat_map(|inputs| inputs.partitions().0))?;
     }
     let mut ranges = Vec::new();
     for engine in engines.iter().filter(|engine| partition.is_none_or(|id| has(engine, id))) {
@@ -194,9 +200,8 @@ async fn seek_to_the_end(handle: Arc<Handle>, name: String, asked: Seek) -> Resu
 }
 
 /// A position belongs to one partition, whichever engine has it: those of a consumer group have an engine each.
-fn one_partition(source: &SourceId, engines: &[Arc<Engine>]) -> Result<(), Refusal> {
-    let inputs = engines.iter().flat_map(|engine| engine.inputs()).filter(|inputs| inputs.id == *source);
-    let partitions: Vec<String> = inputs.flat_map(|inputs| inputs.partitions().0).map(|id| id.to_string()).collect();
+fn one_partition(source: &SourceId, partitions: impl Iterator<Item = PartitionId>) -> Result<(), Refusal> {
+    let partitions: Vec<String> = partitions.map(|id| id.to_string()).collect();
     if partitions.len() < 2 {
         return Ok(());
     }
@@ -321,4 +326,50 @@ pub fn partition(options: &Partition) -> Result<ExitCode, ControlError> {
         answer["positions"]
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use futures_util::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn a_position_is_refused_where_it_could_belong_to_several_partitions() {
+        let source = SourceId::new("orders");
+        let ids = [1, 2, 3].map(|n| PartitionId([n; 16]));
+        assert!(one_partition(&source, ids.into_iter().take(0)).is_ok());
+        assert!(one_partition(&source, ids.into_iter().take(1)).is_ok());
+        let Refusal(status, reason) = one_partition(&source, ids.into_iter()).unwrap_err();
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(reason.contains("source `orders` has 3 partitions") && reason.contains("--partition"), "{reason}");
+        assert!(ids.iter().all(|id| reason.contains(&id.to_string())), "{reason}");
+    }
+
+    #[test]
+    fn a_refusal_behind_partitions_that_are_done_names_them() {
+        let refused = || Refusal(StatusCode::UNPROCESSABLE_ENTITY, "no".to_owned());
+        assert_eq!(behind(&[], refused()).1, "no");
+        let done = [json!({ "generation": "ab", "from": 3, "to": 9 })];
+        let Refusal(status, reason) = behind(&done, refused());
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(reason.starts_with("no. Done already") && reason.contains("ab from 3 to 9"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_is_done_to_its_end_though_whoever_asked_has_gone() {
+        let ((go, gate), (told, done)) = (oneshot::channel::<()>(), oneshot::channel());
+        let work = async move {
+            gate.await.unwrap();
+            told.send("done").unwrap();
+            Ok(())
+        };
+        let mut asked = Box::pin(to_the_end(work));
+        assert!(asked.as_mut().now_or_never().is_none());
+        drop(asked);
+        go.send(()).unwrap();
+        assert_eq!(done.await.unwrap(), "done");
+    }
 }

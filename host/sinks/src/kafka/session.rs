@@ -447,3 +447,6 @@ impl From<Halt> for SinkError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
