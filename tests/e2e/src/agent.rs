@@ -159,7 +159,8 @@ impl Agent {
         Ok(())
     }
 
-    fn kill_now(&mut self) -> Result<()> {
+    /// `kill -9`; another may be put in its place.
+    pub fn kill_now(&mut self) -> Result<()> {
         self.check()?;
         self.child.kill()?;
         self.child.wait()?;

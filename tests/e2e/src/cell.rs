@@ -1,144 +1,164 @@
-//! One cell: feed, kill -9 while rows are owed, start again, drain, count.
+//! One cell: feed under load, kill -9 at random times, reload, kill the service, start again, drain, count.
 
 use crate::agent::Agent;
 use crate::chaos::{self, Blows};
+use crate::draw::Draw;
 use crate::feed::{Feed, Sender};
+use crate::shown::{Differences, Shown, control};
+use crate::told::answers;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A process that has only just been started knows no signals yet.
 pub(crate) const BEFORE_HANGUP: Duration = Duration::from_millis(400);
+/// Longest time from SIGHUP to the new configuration, also while a service is down.
+const RELOAD_MAX: Duration = Duration::from_secs(60);
+/// Longest time until a reader sees a service that was killed and is there again.
+const READ_MAX: Duration = Duration::from_secs(60);
+/// Latest kill behind the last line before it; by then most sinks owe rows.
+const KILL_WITHIN: Duration = Duration::from_millis(500);
+/// What the agent says of a reload.
+const TAKEN: &str = "the configuration was reloaded";
 
 /// How a cell is run.
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// Kills with -9, each while the agent owes rows.
+    /// Kills with -9 of an agent that owes rows. One that owes none is killed too, and does not count.
     pub kills: u32,
-    /// Lines before each kill, and once more after the last.
+    /// Lines around each kill, and once more after the last.
     pub lines: u64,
     /// Longest time from the last line to the last row.
     pub drain_max: Duration,
     /// Services that are killed and started again on the way, one a round.
     pub restarts: &'static [&'static str],
-    /// SIGHUP in the middle of every round.
+    /// SIGHUP under load in every second round.
     pub hangups: bool,
     /// The service that a chaos run kills.
     pub service: Option<&'static str>,
 }
 
-/// Runs the agent on `config` below a folder of its own; `rows` reads what the sink shows.
-pub fn run(config: &str, plan: Plan, rows: impl Fn(&Path) -> Result<Vec<u64>>) -> Result<()> {
+/// Runs the agent on `config` below a folder of its own; `shown` is what the sink shows there.
+pub fn run<S: Shown>(config: &str, plan: Plan, shown: impl Fn(&Path) -> S) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::create_dir(folder.path().join("logs"))?;
     let feed = Feed::new(&folder.path().join("logs/app.log"));
-    run_with(folder.path(), config, plan, feed, rows)
+    run_with(folder.path(), config, plan, feed, &shown(folder.path()))
 }
 
 /// The same with any sender.
-pub fn run_with(
-    path: &Path,
-    config: &str,
-    plan: Plan,
-    mut feed: impl Sender,
-    rows: impl Fn(&Path) -> Result<Vec<u64>>,
-) -> Result<()> {
+pub fn run_with(path: &Path, config: &str, plan: Plan, mut feed: impl Sender + Send, shown: &impl Shown) -> Result<()> {
     std::fs::write(path.join("sawlog.yaml"), config)?;
+    let began = Instant::now();
     let mut agent = Agent::start(path)?;
     let blows = match chaos::seed()? {
-        Some(seed) => chaos::strike(seed, path, plan, &mut agent, &mut feed, &rows)?,
-        None => planned(path, plan, &mut agent, &mut feed, &rows)?,
+        Some(seed) => chaos::strike(seed, path, plan, &mut agent, &mut feed, &|_: &Path| shown.rows())?,
+        None => planned(path, plan, &mut agent, &mut feed, shown)?,
     };
-    send(&mut feed, plan, &agent)?;
+    feed.send(plan.lines)?;
     let deadline = Instant::now() + plan.drain_max;
-    let mut found = rows(path)?;
-    while (found.len() as u64) < feed.sent() && Instant::now() < deadline {
+    while (readable(shown)?.len() as u64) < feed.sent() && Instant::now() < deadline {
         agent.check()?;
         std::thread::sleep(Duration::from_millis(300));
-        found = rows(path)?;
     }
-    let log = agent.log_tail();
-    let verdict = judge(&found, feed.sent());
-    ensure!(
-        verdict == (0, 0, 0),
-        "lost {}, duplicated {}, unknown {} of {}; the agent's log:\n{log}",
-        verdict.0,
-        verdict.1,
-        verdict.2,
-        feed.sent()
-    );
-    control(&found, feed.sent())?;
+    let log = agent.log_path();
     agent.terminate()?;
-    println!("{} records, {blows}: lost 0, duplicated 0", feed.sent());
+    // Only behind the agent's end nothing more can come, also nothing for the second time.
+    let differences = Differences::of(&shown.rows()?, &(0..feed.sent()).collect::<Vec<_>>());
+    ensure!(
+        differences == Differences::default(),
+        "{} of {}; the agent's log is {}:\n{}",
+        differences.summary(),
+        feed.sent(),
+        log.display(),
+        std::fs::read_to_string(&log).map(|text| tail(&text).to_owned()).unwrap_or_default()
+    );
+    control(shown)?;
+    println!("{} records, {blows}, {} s: lost 0, duplicated 0", feed.sent(), began.elapsed().as_secs());
     ensure!(blows.owing > 0, "no kill found the agent owing rows: this run proves nothing");
     Ok(())
 }
 
-/// The blows of the plan.
+fn tail(text: &str) -> &str {
+    &text[text.char_indices().rev().nth(4_000).map_or(0, |(at, _)| at)..]
+}
+
+/// The blows of the plan, at times drawn from a seed.
 fn planned(
     path: &Path,
     plan: Plan,
     agent: &mut Agent,
-    feed: &mut impl Sender,
-    rows: &impl Fn(&Path) -> Result<Vec<u64>>,
+    feed: &mut (impl Sender + Send),
+    shown: &impl Shown,
 ) -> Result<Blows> {
-    let mut blows = Blows::default();
-    for round in 0..plan.kills {
-        send(feed, plan, agent)?;
-        blows.hangups += u32::from(plan.hangups);
-        if let Some(service) = plan.restarts.get(round as usize) {
-            restart(service)?;
-            blows.services += 1;
-        }
-        std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 130));
-        // A kill counts only if the agent owes rows; what it delivered is read before it dies.
-        blows.owing += u32::from((rows(path)?.len() as u64) < feed.sent());
+    let (mut draw, mut blows) = (Draw::fresh()?, Blows::default());
+    let mut restarts = plan.restarts.iter();
+    while blows.owing < plan.kills {
+        ensure!(blows.kills < 4 * plan.kills + 4, "only {} of {} kills found rows owed", blows.owing, blows.kills);
+        let before = draw.below(plan.lines);
+        let (hangup, service) = (plan.hangups && blows.kills % 2 == 0, restarts.next());
+        std::thread::scope(|scope| -> Result<()> {
+            let sending = scope.spawn(|| feed.send(before));
+            if hangup {
+                reload(agent, path)?;
+                blows.hangups += 1;
+            }
+            if let Some(service) = service {
+                restart(service)?;
+                blows.services += 1;
+            }
+            sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
+        })?;
+        std::thread::sleep(draw.time(KILL_WITHIN));
+        agent.kill_now()?;
+        // What is not there when the agent is dead was owed when it died.
+        blows.owing += u32::from((readable(shown)?.len() as u64) < feed.sent());
         blows.kills += 1;
-        agent.kill_and_start(path)?;
+        *agent = Agent::start(path)?;
+        feed.send(plan.lines - before)?;
     }
+    ensure!(restarts.next().is_none(), "fewer kills than services to restart");
     Ok(blows)
 }
 
-/// The lines of one round, a reload between them.
-fn send(feed: &mut impl Sender, plan: Plan, agent: &Agent) -> Result<()> {
-    feed.send(plan.lines / 2)?;
-    if plan.hangups {
-        std::thread::sleep(BEFORE_HANGUP);
-        agent.signal(Signal::HUP)?;
+/// The rows, once the service can be read: it may have been killed just before.
+fn readable(shown: &impl Shown) -> Result<Vec<u64>> {
+    let deadline = Instant::now() + READ_MAX;
+    loop {
+        match shown.rows() {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(200)),
+            rows => return rows,
+        }
     }
-    feed.send(plan.lines - plan.lines / 2)
+}
+
+/// SIGHUP; waits until the agent has taken its configuration anew.
+pub fn reload(agent: &mut Agent, folder: &Path) -> Result<()> {
+    agent.wait_until("it answers", RELOAD_MAX, || Ok(answers(folder)))?;
+    let before = agent.log().matches(TAKEN).count();
+    agent.signal(Signal::HUP)?;
+    let log = agent.log_path();
+    let taken = || Ok(std::fs::read_to_string(&log)?.matches(TAKEN).count() > before);
+    agent.wait_until("the reload", RELOAD_MAX, taken)
 }
 
 /// Kills a service and starts it again on the same data and port; only what the services' own state file names is ended.
-pub(crate) fn restart(service: &str) -> Result<()> {
-    let xtask = std::env::var("SAWLOG_TEST_XTASK").context("SAWLOG_TEST_XTASK is not set")?;
-    let output = Command::new(xtask).args(["services", "restart", service]).output()?;
-    ensure!(output.status.success(), "restart of {service}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+pub fn restart(service: &str) -> Result<()> {
+    services("restart", service)
 }
 
-/// (lost, duplicated, unknown) against the numbers 0..sent.
-fn judge(rows: &[u64], sent: u64) -> (usize, usize, usize) {
-    compare(rows, &(0..sent).collect::<Vec<_>>())
+/// Asks the services' own tool for `restart` or `kill` of a service.
+pub fn services(what: &str, service: &str) -> Result<()> {
+    let xtask = std::env::var("SAWLOG_TEST_XTASK").context("SAWLOG_TEST_XTASK is not set")?;
+    let output = Command::new(xtask).args(["services", what, service]).output()?;
+    ensure!(output.status.success(), "{what} {service}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// (lost, duplicated, unknown) of rows against the numbers that must be there.
 pub fn compare(rows: &[u64], expected: &[u64]) -> (usize, usize, usize) {
-    let mut times: BTreeMap<u64, usize> = BTreeMap::new();
-    rows.iter().for_each(|n| *times.entry(*n).or_default() += 1);
-    let lost = expected.iter().filter(|n| !times.contains_key(n)).count();
-    let duplicated = times.values().map(|n| n - 1).sum();
-    let expected: BTreeSet<u64> = expected.iter().copied().collect();
-    (lost, duplicated, times.keys().filter(|n| !expected.contains(n)).count())
-}
-
-/// The negative control: in a copy one row is removed and one repeated, and exactly these must be found.
-pub fn control(rows: &[u64], sent: u64) -> Result<()> {
-    let mut spoiled: Vec<u64> = rows.iter().copied().filter(|n| *n != 0).collect();
-    spoiled.push(sent - 1);
-    ensure!(judge(&spoiled, sent) == (1, 1, 0), "the reader does not notice a removed and a repeated row");
-    Ok(())
+    let Differences { lost, repeated, unknown } = Differences::of(rows, expected);
+    (lost.len(), repeated.len(), unknown.len())
 }

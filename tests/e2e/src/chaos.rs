@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::cell::{self, Plan};
+use crate::draw::Draw;
 use crate::feed::Sender;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -113,17 +114,4 @@ fn recovery(
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(began.elapsed())
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): the same blows for the same seed.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

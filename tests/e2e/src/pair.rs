@@ -2,8 +2,10 @@
 //! over while rows are owed, and the one that wakes up finds its partitions gone.
 
 use crate::agent::{Agent, verb};
-use crate::cell::{compare, control};
+use crate::cell::{compare, reload, restart};
+use crate::draw::Draw;
 use crate::feed::Sender;
+use crate::shown::{Shown, control};
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -16,6 +18,8 @@ const FROZEN: Duration = Duration::from_secs(9);
 const FORM_MAX: Duration = Duration::from_secs(60);
 const DRAIN_MAX: Duration = Duration::from_secs(120);
 const LINES: u64 = 1_200;
+/// Latest blow behind the last line before it.
+const STRUCK_WITHIN: Duration = Duration::from_millis(300);
 
 /// Two agents; dropping them ends both.
 struct Pair {
@@ -23,17 +27,24 @@ struct Pair {
     agents: [Option<Agent>; 2],
 }
 
-/// Runs two agents, each on the config that `config` gives for its id; `rows` reads what the sink shows.
-pub fn run(config: impl Fn(&str) -> String, mut feed: impl Sender, rows: impl Fn() -> Result<Vec<u64>>) -> Result<()> {
+/// Runs two agents, each on the config that `config` gives for its id. `service` is killed and started again on the way, and both
+/// are told to load their configuration anew, under load.
+pub fn run(
+    config: impl Fn(&str) -> String,
+    mut feed: impl Sender + Send,
+    shown: &impl Shown,
+    service: &str,
+) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut pair = Pair::start(folder.path(), config)?;
     feed.send(LINES)?;
     until(FORM_MAX, || Ok(pair.own()?.iter().all(|n| *n > 0)))?;
-    let mut counted = 0;
+    let (mut counted, mut draw) = (0, Draw::fresh()?);
     for round in 0..4 {
         let victim = round % 2;
         feed.send(LINES)?;
-        counted += u32::from((rows()?.len() as u64) < feed.sent());
+        std::thread::sleep(draw.time(STRUCK_WITHIN));
+        counted += u32::from((shown.rows()?.len() as u64) < feed.sent());
         if round < 2 {
             pair.kill(victim)?;
             feed.send(LINES)?;
@@ -46,20 +57,22 @@ pub fn run(config: impl Fn(&str) -> String, mut feed: impl Sender, rows: impl Fn
             pair.signal(victim, Signal::CONT)?;
         }
         feed.send(LINES)?;
+        if round % 2 == 1 {
+            pair.disturb(&mut feed, service)?;
+        }
     }
-    let mut found = rows()?;
+    let mut found = shown.rows()?;
     let deadline = Instant::now() + DRAIN_MAX;
     while (found.len() as u64) < feed.sent() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(500));
-        found = rows()?;
+        found = shown.rows()?;
     }
     pair.judge(&found, feed.sent())?;
-    control(&found, feed.sent())?;
     println!("{} records, {counted} of 4 blows with rows owed: lost 0, duplicated 0", feed.sent());
     ensure!(counted > 0, "no blow found the agents owing rows: this run proves nothing");
     // Partitions may still be changing hands: each is in one ledger once they don't.
     until(FORM_MAX, || Ok(pair.delivered()? == feed.sent()))?;
-    pair.drain(feed, rows)
+    pair.drain(feed, shown)
 }
 
 fn until(max: Duration, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -102,7 +115,7 @@ impl Pair {
 
     /// Both are told to drain right behind new records. When they say that all they planned is delivered, the ledgers say so too,
     /// and the sink shows exactly that. They leave the group, and one of them delivers the rest.
-    fn drain(mut self, mut feed: impl Sender, rows: impl Fn() -> Result<Vec<u64>>) -> Result<()> {
+    fn drain(mut self, mut feed: impl Sender, shown: &impl Shown) -> Result<()> {
         feed.send(LINES)?;
         for folder in &self.folders {
             verb(folder, &["drain", "--wait", "--timeout", "60s"])?;
@@ -112,7 +125,8 @@ impl Pair {
         let settled = until(FORM_MAX, || {
             let ledgers = [ledger(&self.folders[0])?, ledger(&self.folders[1])?];
             let sum = |key| ledgers.iter().map(|ledger| line(ledger, key)).sum::<u64>();
-            let (delivered, owed, found) = (sum("delivered"), (sum("in_flight"), sum("behind")), rows()?.len() as u64);
+            let (delivered, owed, found) =
+                (sum("delivered"), (sum("in_flight"), sum("behind")), shown.rows()?.len() as u64);
             told = format!(
                 "{delivered} of {} by the ledgers, (in flight, behind) {owed:?}, {found} in the sink",
                 feed.sent()
@@ -129,10 +143,24 @@ impl Pair {
             ensure!(log.contains("the consumer groups are left"), "it went without leaving the group:\n{log}");
         }
         self.agents[0] = Some(Agent::start(&self.folders[0])?);
-        until(DRAIN_MAX, || Ok(rows()?.len() as u64 >= feed.sent()))?;
-        self.judge(&rows()?, feed.sent())?;
+        until(DRAIN_MAX, || Ok(shown.rows()?.len() as u64 >= feed.sent()))?;
         until(FORM_MAX, || Ok(line(&ledger(&self.folders[0])?, "delivered") == feed.sent()))?;
-        self.agents.into_iter().flatten().try_for_each(Agent::terminate)
+        self.agents[0].take().map_or(Ok(()), Agent::terminate)?;
+        // Only behind their end nothing more can come.
+        self.judge(&shown.rows()?, feed.sent())?;
+        control(shown)
+    }
+
+    /// Under load both load their configuration anew, and the service is killed and started again.
+    fn disturb(&mut self, feed: &mut (impl Sender + Send), service: &str) -> Result<()> {
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| feed.send(LINES));
+            for (agent, folder) in self.agents.iter_mut().zip(&self.folders) {
+                agent.as_mut().map_or(Ok(()), |agent| reload(agent, folder))?;
+            }
+            restart(service)?;
+            sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
+        })
     }
 
     /// How many times each agent has been given partitions, by its own log.

@@ -1,5 +1,6 @@
 //! The real S3 as a sink's destination and as a table that DuckDB reads. Shares no code with the agent.
 
+use crate::shown::Shown;
 use crate::{read, service, unique};
 use anyhow::{Context, Result};
 
@@ -72,13 +73,38 @@ impl Bucket {
         )
     }
 
-    /// What DuckDB finds.
-    pub fn rows(&self) -> Result<Vec<u64>> {
-        let Self { endpoint, key, secret, bucket, region, prefix } = self;
+    /// Lets DuckDB into the bucket.
+    fn prepare(&self) -> String {
+        let Self { endpoint, key, secret, region, .. } = self;
         let host = endpoint.trim_start_matches("http://");
-        let prepare = format!(
+        format!(
             "from duckdb_extensions import import_extension\nimport_extension('httpfs')\nc.execute('LOAD httpfs')\nc.execute(\"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', ENDPOINT '{host}', REGION '{region}', URL_STYLE 'path', USE_SSL false)\")"
+        )
+    }
+}
+
+/// What DuckDB finds.
+impl Shown for Bucket {
+    fn rows(&self) -> Result<Vec<u64>> {
+        read::duckdb(&self.prepare(), &format!("s3://{}/{}/*/*/*.jsonl", self.bucket, self.prefix))
+    }
+
+    /// Object by object.
+    fn spoiled(&self, removed: u64, repeated: u64) -> Result<Vec<u64>> {
+        let copy = Self { prefix: format!("{}-copy", self.prefix), ..self.clone() };
+        let Self { bucket, prefix, .. } = self;
+        let program = format!(
+            "import duckdb\nc = duckdb.connect()\n{prepare}\n\
+             for (object,) in c.execute(\"select file from glob('s3://{bucket}/{prefix}/*/*/*.jsonl')\").fetchall():\n    \
+             to = object.replace('{prefix}', '{to}', 1)\n    \
+             rows = f\"select * from read_json('{{object}}', format='newline_delimited', hive_partitioning=false)\"\n    \
+             c.execute(f\"copy ({{rows}} where seq <> {removed}) to '{{to}}' (format json)\")\n    \
+             if c.execute(f'{{rows}} where seq = {repeated}').fetchall():\n        \
+             c.execute(f\"copy ({{rows}} where seq = {repeated}) to '{{to}}.again.jsonl' (format json)\")\n",
+            prepare = self.prepare(),
+            to = copy.prefix,
         );
-        read::duckdb(&prepare, &format!("s3://{bucket}/{prefix}/*/*/*.jsonl"))
+        read::python(&program)?;
+        copy.rows()
     }
 }

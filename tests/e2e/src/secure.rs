@@ -1,7 +1,9 @@
 //! The Elasticsearch node behind TLS and a password, as a reader that shares no code with the agent sees it.
 
-use crate::service;
+use crate::shown::Shown;
+use crate::{search, service};
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use std::process::Command;
 
 /// Where it is, and how it is entered.
@@ -25,30 +27,42 @@ impl Secure {
         })
     }
 
-    /// Numbers of the documents; nothing while the index is not there.
-    pub fn rows(&self, index: &str) -> Result<Vec<u64>> {
+    /// The indexes whose names begin with `name-`.
+    pub fn index<'a>(&'a self, name: &str) -> SecureIndex<'a> {
+        SecureIndex { server: self, name: format!("{name}-*") }
+    }
+
+    fn ask(&self, path: &str, body: &Value) -> Result<Value> {
         let program = format!(
-            "import json, ssl, base64, urllib.request, urllib.error\n\
+            "import json, ssl, sys, base64, urllib.request\n\
              context = ssl.create_default_context(cafile='{ca}')\n\
-             def ask(path, body):\n    \
-             request = urllib.request.Request('{url}/' + path, data=body.encode(), method='POST')\n    \
-             request.add_header('Content-Type', 'application/json')\n    \
-             request.add_header('Authorization', 'Basic ' + base64.b64encode(b'elastic:{password}').decode())\n    \
-             return json.load(urllib.request.urlopen(request, context=context))\n\
-             ask('{index}-*/_refresh?ignore_unavailable=true', '')\n\
-             after = [-1, '']\n\
-             while after:\n    \
-             query = {{'size': 5000, 'sort': [{{'seq': 'asc'}}, {{'_index': 'asc'}}], 'search_after': after}}\n    \
-             hits = ask('{index}-*/_search?ignore_unavailable=true', json.dumps(query))['hits']['hits']\n    \
-             after = hits[-1]['sort'] if hits else None\n    \
-             for hit in hits: print(hit['_source']['seq'])",
+             request = urllib.request.Request('{url}/{path}', data=sys.argv[1].encode(), method='POST')\n\
+             request.add_header('Content-Type', 'application/json')\n\
+             request.add_header('Authorization', 'Basic ' + base64.b64encode(b'elastic:{password}').decode())\n\
+             print(urllib.request.urlopen(request, context=context).read().decode())",
             ca = self.ca,
             url = self.url,
             password = self.password
         );
-        let output = Command::new("python3").args(["-c", &program]).output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout)?;
-        text.lines().filter(|line| !line.is_empty()).map(|line| Ok(line.parse()?)).collect()
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let output = Command::new("python3").args(["-c", &program, &body]).output()?;
+        ensure!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+/// Its documents, as `search` reads them.
+pub struct SecureIndex<'a> {
+    server: &'a Secure,
+    name: String,
+}
+
+impl Shown for SecureIndex<'_> {
+    fn rows(&self) -> Result<Vec<u64>> {
+        search::rows(&|path, body| self.server.ask(path, body), &self.name)
+    }
+
+    fn spoiled(&self, removed: u64, repeated: u64) -> Result<Vec<u64>> {
+        search::spoiled(&|path, body| self.server.ask(path, body), &self.name, removed, repeated)
     }
 }

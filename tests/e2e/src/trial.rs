@@ -2,12 +2,12 @@
 //! once it is mended every row must be there once.
 
 use crate::agent::Agent;
-use crate::cell::{compare, control};
+use crate::cell::{compare, reload};
 use crate::feed::{Feed, Line, Sender};
 use crate::read;
+use crate::shown::{Shown, control};
 use crate::told::{Ledger, sink_trouble};
 use anyhow::{Context, Result, ensure};
-use rustix::process::Signal;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -86,14 +86,9 @@ impl Trial {
 
     /// Another sink `out`, and whatever secrets hold now, by SIGHUP.
     pub fn reload(&mut self, sink: &str) -> Result<()> {
-        const TAKEN: &str = "the configuration was reloaded";
         self.write(sink)?;
-        let agent = self.agent()?;
-        let before = agent.log().matches(TAKEN).count();
-        agent.signal(Signal::HUP)?;
-        let log = agent.log_path();
-        let taken = || Ok(std::fs::read_to_string(&log)?.matches(TAKEN).count() > before);
-        agent.wait_until("the reload", WAIT_MAX, taken)
+        let path = self.path().to_owned();
+        reload(self.agent()?, &path)
     }
 
     /// Waits until the agent says of `out` what must be done, and holds that nobody else is disturbed.
@@ -120,11 +115,11 @@ impl Trial {
 
     /// Waits until `out` has every row but those that `refused` names once, these lie in the dead letters once, and the ledger
     /// says the same. Then the agent ends in order.
-    pub fn exact(mut self, refused: fn(u64) -> bool, rows: impl Fn() -> Result<Vec<u64>>) -> Result<Self> {
+    pub fn exact(mut self, refused: fn(u64) -> bool, shown: &impl Shown) -> Result<Self> {
         let sent = self.feed.sent();
         let (bad, expected): (Vec<u64>, Vec<u64>) = (0..sent).partition(|n| refused(*n));
         let wanted = expected.len();
-        let waited = self.agent()?.wait_until("every row", WAIT_MAX, || Ok(rows()?.len() >= wanted));
+        let waited = self.agent()?.wait_until("every row", WAIT_MAX, || Ok(shown.rows()?.len() >= wanted));
         let letters = || self.letters().unwrap_or_default();
         for _ in 0..100 {
             if letters().len() >= bad.len() {
@@ -133,20 +128,20 @@ impl Trial {
             std::thread::sleep(Duration::from_millis(100));
         }
         std::thread::sleep(Duration::from_millis(500));
-        let (found, told) = (rows()?, sink_trouble(self.path(), "out")?);
+        let (found, told) = (shown.rows()?, sink_trouble(self.path(), "out")?);
         let judged = compare(&found, &expected);
         ensure!(judged == (0, 0, 0), "lost, duplicated, unknown {judged:?} of {wanted}; {told:?}; {waited:?}");
         let judged = compare(&letters(), &bad);
         ensure!(judged == (0, 0, 0), "dead letters: lost, duplicated, unknown {judged:?} of {}", bad.len());
-        if bad.is_empty() {
-            control(&found, sent)?;
-        }
         ensure!(told.is_none(), "it is mended, and still says {told:?}");
         let ledger = Ledger::of(self.path())?;
         let counted = (ledger.count("out", "app", "delivered"), ledger.count("out", "app", "dead_lettered"));
         ensure!(counted == (wanted as u64, bad.len() as u64), "the ledger says {counted:?}");
         self.good()?;
         self.agent.take().map_or(Ok(()), Agent::terminate)?;
+        let judged = compare(&shown.rows()?, &expected);
+        ensure!(judged == (0, 0, 0), "behind its end: lost, duplicated, unknown {judged:?} of {wanted}");
+        control(shown)?;
         Ok(self)
     }
 

@@ -4,8 +4,9 @@
 
 use anyhow::{Result, ensure};
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::feed::{Feed, Sender};
+use sawlog_e2e::shown::{Folder, control};
 use sawlog_e2e::told::{Ledger, troubles};
 use sawlog_e2e::{read, service};
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ fn exact(folder: &Path, agent: &mut Agent, sent: u64) -> Result<()> {
     std::thread::sleep(Duration::from_millis(1_500));
     let judged = compare(&rows()?, &(0..sent).collect::<Vec<_>>());
     ensure!(judged == (0, 0, 0), "lost, duplicated, unknown {judged:?} of {sent}: {done:?}\n{}", agent.log_tail());
-    control(&rows()?, sent)
+    control(&Folder(folder.join("lake")))
 }
 
 /// Every file below a folder with its bytes, but for the lock and the socket.

@@ -4,9 +4,10 @@
 
 use anyhow::{Result, ensure};
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::disk::{Disk, is_inside};
 use sawlog_e2e::feed::{Feed, Posts, Sender, plain};
+use sawlog_e2e::shown::{Folder, control};
 use sawlog_e2e::told::{Ledger, sink_trouble, troubles};
 use sawlog_e2e::{read, service};
 use std::path::Path;
@@ -55,7 +56,7 @@ impl Node {
         let done = agent.wait_until(sink, WAIT_MAX, || Ok(self.rows(sink).len() as u64 >= sent));
         std::thread::sleep(Duration::from_millis(300));
         ensure!(judged() == (0, 0, 0), "{sink}: lost, duplicated, unknown {:?} of {sent}: {done:?}", judged());
-        control(&self.rows(sink), sent)
+        control(&Folder(self.path().join(sink)))
     }
 }
 
@@ -169,7 +170,7 @@ fn a_full_disk_turns_posts_away_and_keeps_what_it_acknowledged() {
     let rows = || read::folder(&folder.path().join("gone")).unwrap_or_default();
     agent.wait_until("every acknowledged row", WAIT_MAX, || Ok(rows().len() as u64 >= sent)).unwrap();
     assert_eq!(compare(&rows(), &(0..sent).collect::<Vec<_>>()), (0, 0, 0), "{}", agent.log_tail());
-    control(&rows(), sent).unwrap();
+    control(&Folder(folder.path().join("gone"))).unwrap();
     println!("{taken} posts of 500 kB were taken before the first was refused");
     agent.terminate().unwrap();
 }
@@ -229,7 +230,7 @@ fn a_disk_that_stays_full_still_takes_cursors_and_checkpoints_so_that_what_is_de
     let rows = || read::folder(&folder.path().join("lake")).unwrap_or_default();
     agent.wait_until("every acknowledged row", WAIT_MAX, || Ok(rows().len() as u64 >= sent)).unwrap();
     assert_eq!(compare(&rows(), &(0..sent).collect::<Vec<_>>()), (0, 0, 0), "{}", agent.log_tail());
-    control(&rows(), sent).unwrap();
+    control(&Folder(folder.path().join("lake"))).unwrap();
     println!("{taken} posts of 500 kB were taken before the first was refused, {} after", sent - 50 - taken);
     agent.kill().unwrap();
     disk.free().unwrap();

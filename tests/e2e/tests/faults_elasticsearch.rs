@@ -4,9 +4,11 @@
 
 use sawlog_e2e::feed::{Sender as _, plain};
 use sawlog_e2e::proxy::Proxy;
+use sawlog_e2e::search::Index;
 use sawlog_e2e::secure::Secure;
+use sawlog_e2e::shown::Shown as _;
 use sawlog_e2e::trial::{Trial, none};
-use sawlog_e2e::{read, service, unique};
+use sawlog_e2e::{service, unique};
 
 fn sink(endpoints: &str, index: &str, more: &str) -> String {
     format!(
@@ -40,7 +42,7 @@ fn a_mapping_conflict_is_a_dead_letter_with_the_servers_reason() {
     trial.feed.send(500).unwrap();
     trial.kill().unwrap();
     trial.feed.send(500).unwrap();
-    let trial = trial.exact(is_an_object, || read::elasticsearch(&url, &format!("{index}-*"))).unwrap();
+    let trial = trial.exact(is_an_object, &Index::of(&url, &index)).unwrap();
     for letter in trial.letter_texts().unwrap() {
         let reason = letter["reason"].as_str().unwrap();
         assert!(reason.contains("[level]") && reason.contains("400"), "{letter}");
@@ -54,9 +56,9 @@ fn a_read_only_index_is_said_and_waited_for() {
     let mut trial = Trial::begin(plain, &sink(&format!("\"{url}\""), &index, "")).unwrap();
     trial.feed.send(200).unwrap();
     let all = format!("{index}-*");
-    let (there, rows) = (url.clone(), all.clone());
+    let documents = Index::of(&url, &index);
     let wait = std::time::Duration::from_secs(60);
-    trial.agent().unwrap().wait_until("rows", wait, || Ok(read::elasticsearch(&there, &rows)?.len() == 200)).unwrap();
+    trial.agent().unwrap().wait_until("rows", wait, || Ok(documents.rows()?.len() == 200)).unwrap();
     for block in ["index.blocks.read_only_allow_delete", "index.blocks.write"] {
         put(&url, &format!("{all}/_settings"), &format!("{{\"{block}\":true}}"));
         trial.feed.send(200).unwrap();
@@ -66,11 +68,11 @@ fn a_read_only_index_is_said_and_waited_for() {
         trial.says("blocked").unwrap();
         put(&url, &format!("{all}/_settings"), &format!("{{\"{block}\":null}}"));
         trial.feed.send(100).unwrap();
-        let (sent, there, rows) = (trial.feed.sent(), url.clone(), all.clone());
-        let seen = || Ok(read::elasticsearch(&there, &rows)?.len() as u64 == sent);
+        let sent = trial.feed.sent();
+        let seen = || Ok(documents.rows()?.len() as u64 == sent);
         trial.agent().unwrap().wait_until("the blocked rows", wait, seen).unwrap();
     }
-    trial.exact(none, || read::elasticsearch(&url, &all)).unwrap();
+    trial.exact(none, &Index::of(&url, &index)).unwrap();
 }
 
 /// One line is above what the server takes in one request.
@@ -90,7 +92,7 @@ fn a_document_that_is_too_large_is_a_dead_letter_and_its_neighbours_arrive() {
     let sink = sink(&format!("\"{url}\""), &index, "");
     let mut trial = Trial::begin_with(once_huge, ", line_bytes_max: 32MiB", &sink).unwrap();
     trial.feed.send(200).unwrap();
-    let trial = trial.exact(is_huge, || read::elasticsearch(&url, &format!("{index}-*"))).unwrap();
+    let trial = trial.exact(is_huge, &Index::of(&url, &index)).unwrap();
     let letters = trial.letter_texts().unwrap();
     assert!(letters[0]["reason"].as_str().unwrap().contains("413"), "{}", letters[0]["reason"]);
 }
@@ -117,11 +119,11 @@ fn trust_and_passwords_are_told_apart_and_an_endpoint_that_is_down_is_passed_ove
     trial.reload(&sink(&endpoints, &index, &trusting)).unwrap();
     trial.feed.send(300).unwrap();
     let wait = std::time::Duration::from_secs(60);
-    trial.agent().unwrap().wait_until("rows", wait, || Ok(secure.rows(&index)?.len() == 500)).unwrap();
+    trial.agent().unwrap().wait_until("rows", wait, || Ok(secure.index(&index).rows()?.len() == 500)).unwrap();
     assert_eq!(proxy.connections(), 0);
     trial.reload(&sink(&endpoints, &index, &through)).unwrap();
     trial.kill().unwrap();
     trial.feed.send(300).unwrap();
-    trial.exact(none, || secure.rows(&index)).unwrap();
+    trial.exact(none, &secure.index(&index)).unwrap();
     assert!(proxy.connections() > 0, "the proxy was used");
 }

@@ -5,6 +5,7 @@
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use sawlog_e2e::feed::{Sender as _, plain};
+use sawlog_e2e::shown::Committed;
 use sawlog_e2e::trial::{Trial, none};
 use sawlog_e2e::{read, service, unique};
 
@@ -37,7 +38,7 @@ fn an_unknown_topic_is_named_and_waited_for() {
     trial.feed.send(400).unwrap();
     trial.says(&topic).unwrap();
     read::make_topics(&brokers, &[(&topic, 3, false)]).unwrap();
-    trial.exact(none, || read::kafka(&brokers, &topic)).unwrap();
+    trial.exact(none, &Committed::of(&brokers, &topic)).unwrap();
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn refused_credentials_and_rights_are_said_and_mended_by_a_reload() {
     trial.feed.send(300).unwrap();
     let log = trial.agent().unwrap().log();
     assert!(!log.contains("a-wrong-password") && !log.contains("admin-secret"), "the log shows a secret");
-    trial.exact(none, || read::kafka(&brokers, &topic)).unwrap();
+    trial.exact(none, &Committed::of(&brokers, &topic)).unwrap();
 }
 
 /// The same user and the same config: only the secret's file has changed.
@@ -84,7 +85,7 @@ fn a_secret_that_was_exchanged_is_read_again_by_a_reload() {
     trial.says("check `sasl`").unwrap();
     trial.secret("kafka", "admin-secret").unwrap();
     trial.reload(&sink).unwrap();
-    trial.exact(none, || read::kafka(&brokers, &topic)).unwrap();
+    trial.exact(none, &Committed::of(&brokers, &topic)).unwrap();
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn messages_that_are_too_large_go_to_the_dead_letters_and_no_others() {
     trial.feed.send(500).unwrap();
     trial.kill().unwrap();
     trial.feed.send(500).unwrap();
-    let trial = trial.exact(is_long, || read::kafka(&brokers, &topic)).unwrap();
+    let trial = trial.exact(is_long, &Committed::of(&brokers, &topic)).unwrap();
     for letter in trial.letter_texts().unwrap() {
         let reason = letter["reason"].as_str().unwrap();
         assert!(letter["sink"] == "out" && reason.contains("large"), "{letter}");

@@ -5,8 +5,9 @@
 use sawlog_e2e::feed::{Sender as _, plain};
 use sawlog_e2e::proxy::Proxy;
 use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::shown::{Hdfs, Shown as _};
 use sawlog_e2e::trial::{Trial, none};
-use sawlog_e2e::{read, service, unique};
+use sawlog_e2e::{service, unique};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +30,7 @@ fn a_missing_bucket_is_said_and_waited_for() {
     trial.says(bucket.name()).unwrap();
     // A bucket of this gateway is a folder.
     std::fs::create_dir(services().0.join("s3/data").join(bucket.name())).unwrap();
-    trial.exact(none, || bucket.rows()).unwrap();
+    trial.exact(none, &bucket).unwrap();
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn a_wrong_secret_is_said_and_mended_by_a_reload_and_a_proxy_is_used() {
     trial.reload(&through).unwrap();
     trial.feed.send(300).unwrap();
     assert!(!trial.agent().unwrap().log().contains(&right), "the log shows a secret");
-    trial.exact(none, || bucket.rows()).unwrap();
+    trial.exact(none, &bucket).unwrap();
     assert!(proxy.connections() > 0, "the proxy was used");
 }
 
@@ -83,14 +84,14 @@ fn safe_mode_is_said_and_waited_for() {
     );
     let mut trial = Trial::begin(plain, &sink).unwrap();
     trial.feed.send(300).unwrap();
-    let (there, folder) = (web.clone(), root.clone());
+    let there = Hdfs { url: web.clone(), root: root.clone() };
     let wait = std::time::Duration::from_secs(60);
-    trial.agent().unwrap().wait_until("rows", wait, || Ok(read::webhdfs(&there, &folder)?.len() == 300)).unwrap();
+    trial.agent().unwrap().wait_until("rows", wait, || Ok(there.rows()?.len() == 300)).unwrap();
     safe_mode("enter", trial.path());
     trial.feed.send(300).unwrap();
     let said = trial.says("safe mode").and_then(|()| trial.kill()).and_then(|()| trial.feed.send(300));
     let said = said.and_then(|()| trial.says("safe mode"));
     safe_mode("leave", trial.path());
     said.unwrap();
-    trial.exact(none, || read::webhdfs(&web, &root)).unwrap();
+    trial.exact(none, &Hdfs { url: web, root }).unwrap();
 }

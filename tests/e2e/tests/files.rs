@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::{Agent, verb_says};
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::feed::{Feed, Sender};
+use sawlog_e2e::shown::{Folder, control};
 use sawlog_e2e::told::Ledger;
 use sawlog_e2e::{read, service};
 use serde_json::Value;
@@ -182,7 +183,7 @@ fn what_is_no_log_is_said_and_bytes_of_every_kind_arrive_once() {
     assert!(found == expected, "texts differ: {}", difference(&found, &expected));
     let numbers = read::folder(&path.join("lake/from=app")).unwrap();
     assert_eq!(compare(&numbers, &(0..sent).collect::<Vec<_>>()), (0, 0, 0), "{}", agent.log_tail());
-    control(&numbers, sent).unwrap();
+    control(&Folder(path.join("lake/from=app"))).unwrap();
 
     let log = agent.log();
     for (name, words) in [

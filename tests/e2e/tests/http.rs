@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::feed::{Posts, Sender, plain};
+use sawlog_e2e::shown::{Folder, control};
 use sawlog_e2e::told::Ledger;
 use sawlog_e2e::{read, service};
 use std::io::{Read as _, Write as _};
@@ -177,8 +178,7 @@ fn clients_that_mean_ill_are_answered_and_disturb_nobody() {
     agent.wait_until("every acknowledged row", WAIT_MAX, || Ok(rows().len() >= expected.len())).unwrap();
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(compare(&rows(), &expected), (0, 0, 0), "of {sent}: {}", agent.log_tail());
-    let plain_rows: Vec<u64> = rows().into_iter().filter(|n| *n < sent).collect();
-    control(&plain_rows, sent).unwrap();
+    control(&Folder(path.join("lake"))).unwrap();
     assert_eq!(Ledger::of(path).unwrap().count("lake", "web", "delivered"), expected.len() as u64);
     let log = agent.log();
     assert!(!log.contains(TOKEN) && !log.contains("900001"), "its own log shows no secret and no record");

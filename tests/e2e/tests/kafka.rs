@@ -6,11 +6,12 @@ use sawlog_e2e::agent::Agent;
 use sawlog_e2e::cell::{Plan, run_with};
 use sawlog_e2e::feed::{Posts, Sender as _, Topic, plain};
 use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::shown::Committed;
 use sawlog_e2e::{read, service, unique};
 use std::time::Duration;
 
 const PLAN: Plan =
-    Plan { kills: 4, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: false, service: None };
+    Plan { kills: 4, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: true, service: None };
 
 /// A config from partitions of `topic` that are assigned by hand.
 fn config(brokers: &str, topic: &str, sink: &str) -> String {
@@ -35,9 +36,9 @@ fn kafka_to_kafka_survives_kills_a_broker_killed_and_reloads_under_load() {
     read::make_topics(&brokers, &[(&from, 3, false), (&to, 3, false), (&cursors, 16, true)]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let config = config(&brokers, &from, &kafka_sink(&brokers, "parsed", &to, &cursors));
-    let plan = Plan { restarts: &["kafka"], hangups: true, service: Some("kafka"), ..PLAN };
+    let plan = Plan { restarts: &["kafka"], service: Some("kafka"), ..PLAN };
     let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
-    run_with(folder.path(), &config, plan, feed, |_| read::kafka(&brokers, &to)).unwrap();
+    run_with(folder.path(), &config, plan, feed, &Committed::of(&brokers, &to)).unwrap();
 }
 
 #[test]
@@ -49,8 +50,8 @@ fn kafka_to_s3_survives_kills_and_s3_killed() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&brokers, &from, &bucket.sink("parsed"));
     let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
-    run_with(folder.path(), &config, Plan { restarts: &["s3"], service: Some("s3"), ..PLAN }, feed, |_| bucket.rows())
-        .unwrap();
+    let plan = Plan { restarts: &["s3"], service: Some("s3"), ..PLAN };
+    run_with(folder.path(), &config, plan, feed, &bucket).unwrap();
 }
 
 #[test]
@@ -66,8 +67,8 @@ fn http_to_kafka_survives_kills() {
     );
     let folder = tempfile::tempdir().unwrap();
     let posts = Posts::new(format!("http://127.0.0.1:{port}/"));
-    run_with(folder.path(), &config, Plan { service: Some("kafka"), ..PLAN }, posts, |_| read::kafka(&brokers, &to))
-        .unwrap();
+    let plan = Plan { restarts: &["kafka"], service: Some("kafka"), ..PLAN };
+    run_with(folder.path(), &config, plan, posts, &Committed::of(&brokers, &to)).unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use sawlog_e2e::cell::{Plan, run_with};
 use sawlog_e2e::feed::{Sender as _, Topic, plain};
+use sawlog_e2e::shown::Committed;
 use sawlog_e2e::trial::{Trial, none};
 use sawlog_e2e::{read, service, unique};
 use std::time::Duration;
@@ -82,7 +83,7 @@ fn scram_and_client_certificates_carry_every_row_once_across_kills() {
             service: None,
         };
         let feed = Topic::numbered(&broker.plain, &from, 0, plain).unwrap();
-        run_with(folder.path(), &config, plan, feed, |_| read::kafka(&broker.plain, &to)).unwrap();
+        run_with(folder.path(), &config, plan, feed, &Committed::of(&broker.plain, &to)).unwrap();
     }
 }
 
@@ -114,5 +115,5 @@ fn what_is_wrong_with_a_certificate_or_a_password_is_said_and_mended_by_a_reload
     trial.secret("kafka", "admin-secret").unwrap();
     trial.reload(&sink(&scram, &topic, &cursors)).unwrap();
     trial.feed.send(300).unwrap();
-    trial.exact(none, || read::kafka(&broker.plain, &topic)).unwrap();
+    trial.exact(none, &Committed::of(&broker.plain, &topic)).unwrap();
 }

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
+use sawlog_e2e::shown::{Folder, control};
 use sawlog_e2e::told::Ledger;
 use sawlog_e2e::{read, service};
 use std::fmt::Write as _;
@@ -67,7 +68,7 @@ fn memory_stays_below_its_limit_while_sinks_are_dead_and_the_healthy_one_gets_ev
     assert!(held.rsplit(' ').next().unwrap().parse::<f64>().unwrap() > 1e6, "dead sinks hold what they took: {held}");
     let rows = read::folder(&path.join("flat")).unwrap();
     assert_eq!(compare(&rows, &(0..expected).collect::<Vec<_>>()), (0, 0, 0));
-    control(&rows, expected).unwrap();
+    control(&Folder(path.join("flat"))).unwrap();
     agent.kill().unwrap();
 }
 

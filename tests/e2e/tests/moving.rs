@@ -5,6 +5,7 @@
 use sawlog_e2e::feed::{Topic, plain};
 use sawlog_e2e::pair;
 use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::shown::Committed;
 use sawlog_e2e::{read, service, unique};
 
 const PARTITIONS: i32 = 4;
@@ -28,7 +29,7 @@ fn kafka_to_s3_with_two_agents_hands_partitions_over() {
     read::make_topics(&brokers, &[(&from, PARTITIONS, false)]).unwrap();
     let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
     let sink = bucket.sink("parsed");
-    pair::run(|agent| config(agent, &brokers, &from, &journal, &sink), feed, || bucket.rows()).unwrap();
+    pair::run(|agent| config(agent, &brokers, &from, &journal, &sink), feed, &bucket, "s3").unwrap();
 }
 
 #[test]
@@ -41,5 +42,6 @@ fn kafka_to_kafka_with_two_agents_hands_partitions_over() {
     let sink = format!(
         "{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {to}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}"
     );
-    pair::run(|agent| config(agent, &brokers, &from, &journal, &sink), feed, || read::kafka(&brokers, &to)).unwrap();
+    pair::run(|agent| config(agent, &brokers, &from, &journal, &sink), feed, &Committed::of(&brokers, &to), "kafka")
+        .unwrap();
 }

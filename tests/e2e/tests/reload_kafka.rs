@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::{Agent, verb_says};
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::feed::{Sender as _, Topic, plain};
+use sawlog_e2e::shown::{Committed, control};
 use sawlog_e2e::{read, service, unique};
 use std::path::Path;
 use std::time::Duration;
@@ -115,8 +116,7 @@ fn topics_of_a_group_come_and_go_and_come_again() {
     reload(path);
     one.send(200).unwrap();
     names.settled(&mut agent, &expected(&one, &other));
-    let of_one: Vec<u64> = names.rows().into_iter().filter(|n| *n < OTHER).collect();
-    control(&of_one, one.sent()).unwrap();
+    control(&Committed::of(&brokers, &names.to)).unwrap();
 
     // What positions go by can't change, and is said.
     names.write(path, &names.group(&[&names.one], ", session_timeout: 6s").replace("group_id: ", "group_id: not-"));
@@ -166,6 +166,6 @@ fn options_of_a_source_with_partitions_of_its_own_change() {
     agent = Agent::start_answering(path).unwrap();
     one.send(100).unwrap();
     names.settled(&mut agent, &(0..one.sent()).collect::<Vec<_>>());
-    control(&names.rows(), one.sent()).unwrap();
+    control(&Committed::of(&brokers, &names.to)).unwrap();
     agent.terminate().unwrap();
 }

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::{Agent, verb_says};
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::feed::{Feed, Posts, Sender};
+use sawlog_e2e::shown::{Folder, control};
 use sawlog_e2e::told::troubles;
 use sawlog_e2e::{read, service};
 use std::path::Path;
@@ -184,7 +185,7 @@ impl Whole<'_> {
             let judged = compare(&rows(name), &(0..sent).collect::<Vec<_>>());
             assert_eq!(judged, (0, 0, 0), "{name}: {}", agent.log_tail());
         }
-        control(&rows("pushed"), self.pushed).unwrap();
+        control(&Folder(self.path.join("pushed"))).unwrap();
     }
 }
 

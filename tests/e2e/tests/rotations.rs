@@ -2,11 +2,12 @@
 //! that were compressed while the agent was down, and kill -9 between. Every record is there once, and whole.
 #![allow(clippy::unwrap_used)]
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::disk::{Disk, is_inside};
 use sawlog_e2e::service;
+use sawlog_e2e::shown::{Differences, copy_lines};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -47,18 +48,35 @@ fn judge(folder: &Path, agent: &mut Agent, expected: &[String]) -> Result<()> {
     let lake = folder.join("lake");
     let waited = agent.wait_until("every record", WAIT_MAX, || Ok(rows(&lake).len() >= expected.len()));
     std::thread::sleep(Duration::from_millis(1_500));
-    let mut numbers = Vec::new();
-    for row in rows(&lake) {
-        let body = row["body"].as_str().unwrap_or_default();
-        let number = expected.iter().position(|text| text == body);
-        ensure!(number.is_some(), "a record that was never written: {body:?}\n{}", agent.log_tail());
-        numbers.extend(number.map(|n| n as u64));
-    }
+    let numbers = numbers(&lake, expected)?;
     let all: Vec<u64> = (0..expected.len() as u64).collect();
     let judged = compare(&numbers, &all);
     let missing: Vec<&u64> = all.iter().filter(|n| !numbers.contains(n)).take(5).collect();
-    ensure!(judged == (0, 0, 0), "lost, duplicated, unknown {judged:?}; the first lost {missing:?}; {waited:?}");
-    control(&numbers, all.len() as u64)
+    ensure!(
+        judged == (0, 0, 0),
+        "lost, duplicated, unknown {judged:?}; the first lost {missing:?}; {waited:?}\n{}",
+        agent.log_tail()
+    );
+    // The negative control: the same reader over a spoiled copy.
+    let spoiled = tempfile::tempdir()?;
+    let is = |line: &str, number: usize| {
+        serde_json::from_str::<Value>(line).is_ok_and(|row| row["body"].as_str() == Some(&expected[number]))
+    };
+    copy_lines(&lake, spoiled.path(), &|line| is(line, 0), &|line| is(line, 1))?;
+    let found = Differences::of(&self::numbers(spoiled.path(), expected)?, &all);
+    ensure!(found == Differences { lost: vec![0], repeated: vec![1], unknown: Vec::new() }, "{found:?}");
+    Ok(())
+}
+
+/// The records of a lake, by their numbers.
+fn numbers(lake: &Path, expected: &[String]) -> Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for row in rows(lake) {
+        let body = row["body"].as_str().unwrap_or_default();
+        let number = expected.iter().position(|text| text == body);
+        numbers.push(number.with_context(|| format!("a record that was never written: {body:?}"))? as u64);
+    }
+    Ok(numbers)
 }
 
 /// A log that is rotated by renaming, wherever the test says.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::search::Index;
 use sawlog_e2e::secure::Secure;
+use sawlog_e2e::shown::{Committed, Folder, Hdfs, Shown};
 use sawlog_e2e::switching::{self, Course, once};
 use sawlog_e2e::{read, service, unique};
 use std::path::Path;
@@ -47,13 +49,13 @@ fn a_changed_place_is_a_switch_and_every_row_is_there_once_over_both_places() {
         Ok(())
     };
     let course = Course { turns: 5, lines: 100, says: "lake switches from " };
-    let folders = |names: [&str; 2]| names.map(|name| read::folder(&path.join(name)).unwrap_or_default());
-    let (agent, sent) = switching::run(path, course, write, || folders(["lake-a", "lake-b"])).unwrap();
-    for names in [["lake-a", "lake-b"], ["file-a", "file-b"]] {
-        once(names[0], &agent, sent, || folders(names)).unwrap();
-    }
+    let [lakes, files] =
+        [["lake-a", "lake-b"], ["file-a", "file-b"]].map(|names| names.map(|name| Folder(path.join(name))));
+    let (agent, sent) = switching::run(path, course, write, places(&lakes)).unwrap();
+    once("lake", &agent, sent, places(&lakes)).unwrap();
+    once("file", &agent, sent, places(&files)).unwrap();
     if let (Some(first), Some(second)) = (&first_bucket, &second_bucket) {
-        once("S3", &agent, sent, || [first, second].map(|bucket| bucket.rows().unwrap_or_default())).unwrap();
+        once("S3", &agent, sent, [first, second]).unwrap();
     }
     agent.kill().unwrap();
 }
@@ -67,17 +69,20 @@ fn config(sink: &str) -> String {
     )
 }
 
+fn places<S: Shown>(two: &[S; 2]) -> [&dyn Shown; 2] {
+    [&two[0], &two[1]]
+}
+
 /// One sink, at two places.
-fn one(what: &str, course: Course<'_>, sinks: [&str; 2], rows: impl Fn() -> [Vec<u64>; 2]) {
+fn one(what: &str, course: Course<'_>, sinks: [&str; 2], places: [&dyn Shown; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sawlog.yaml");
     let write = |second: bool| Ok(std::fs::write(&file, config(sinks[usize::from(second)]))?);
-    let (agent, sent) = switching::run(folder.path(), course, write, &rows).unwrap();
-    once(what, &agent, sent, rows).unwrap();
+    let (agent, sent) = switching::run(folder.path(), course, write, places).unwrap();
+    once(what, &agent, sent, places).unwrap();
     agent.kill().unwrap();
 }
 
-/// Few lines: a reader sees ten thousand documents at most.
 const SWITCHES: Course<'_> = Course { turns: 3, lines: 40, says: "out switches from " };
 
 /// The cursors stay where they are: no switch, and rows of both topics in the transactions of one producer.
@@ -89,8 +94,8 @@ fn rows_go_on_to_another_topic() {
     let sinks = topics.each_ref().map(|topic| {
         format!("{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}")
     });
-    let rows = || topics.each_ref().map(|topic| read::kafka(&brokers, topic).unwrap_or_default());
-    one("topic", Course { says: "reloaded", ..SWITCHES }, sinks.each_ref().map(String::as_str), rows);
+    let shown = topics.each_ref().map(|topic| Committed::of(&brokers, topic));
+    one("topic", Course { says: "reloaded", ..SWITCHES }, sinks.each_ref().map(String::as_str), places(&shown));
 }
 
 /// The cursors move too, by the first transaction at the new place.
@@ -107,8 +112,8 @@ fn a_kafka_sink_takes_its_cursors_along_to_another_cursor_topic() {
             topics[at], cursors[at]
         )
     });
-    let rows = || topics.each_ref().map(|topic| read::kafka(&brokers, topic).unwrap_or_default());
-    one("topic and cursor topic", SWITCHES, sinks.each_ref().map(String::as_str), rows);
+    let shown = topics.each_ref().map(|topic| Committed::of(&brokers, topic));
+    one("topic and cursor topic", SWITCHES, sinks.each_ref().map(String::as_str), places(&shown));
 }
 
 fn documents(endpoint: &str, index: &str, more: &str) -> String {
@@ -122,8 +127,8 @@ fn documents_go_on_to_another_index() {
     let Some(url) = service("switch of an index", "SAWLOG_TEST_ELASTICSEARCH") else { return };
     let indexes = ["a", "b"].map(|name| unique(&format!("switch-{name}")));
     let sinks = indexes.each_ref().map(|index| documents(&url, index, ""));
-    let rows = || indexes.each_ref().map(|index| read::elasticsearch(&url, &format!("{index}-*")).unwrap_or_default());
-    one("index", SWITCHES, sinks.each_ref().map(String::as_str), rows);
+    let shown = indexes.each_ref().map(|index| Index::of(&url, index));
+    one("index", SWITCHES, sinks.each_ref().map(String::as_str), places(&shown));
 }
 
 #[test]
@@ -134,11 +139,8 @@ fn documents_go_on_to_another_cluster() {
     let more =
         format!(", auth: {{ username: elastic, password: \"{}\" }}, tls: {{ ca: \"{}\" }}", secure.password, secure.ca);
     let sinks = [documents(&url, &index, ""), documents(&secure.url, &index, &more)];
-    let rows = || {
-        let first = read::elasticsearch(&url, &format!("{index}-*")).unwrap_or_default();
-        [first, secure.rows(&index).unwrap_or_default()]
-    };
-    one("cluster", SWITCHES, sinks.each_ref().map(String::as_str), rows);
+    let shown: [&dyn Shown; 2] = [&Index::of(&url, &index), &secure.index(&index)];
+    one("cluster", SWITCHES, sinks.each_ref().map(String::as_str), shown);
 }
 
 #[test]
@@ -151,6 +153,6 @@ fn files_go_on_to_another_path_of_hdfs() {
             "{{ type: hdfs, inputs: [parsed], url: \"{url}\", path: \"{root}/dt={{received_time:%Y-%m-%d}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}"
         )
     });
-    let rows = || roots.each_ref().map(|root| read::webhdfs(&web, root).unwrap_or_default());
-    one("hdfs", SWITCHES, sinks.each_ref().map(String::as_str), rows);
+    let shown = roots.each_ref().map(|root| Hdfs { url: web.clone(), root: root.clone() });
+    one("hdfs", SWITCHES, sinks.each_ref().map(String::as_str), places(&shown));
 }

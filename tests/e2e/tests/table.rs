@@ -4,9 +4,10 @@
 
 use anyhow::{Context, Result, ensure};
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::feed::{Feed, Sender};
-use sawlog_e2e::service;
+use sawlog_e2e::shown::Differences;
+use sawlog_e2e::{read, service};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -75,7 +76,17 @@ fn deliver(format: &str, columns: &str, reader: impl Fn(&str) -> String) -> Resu
     let numbers: Vec<u64> = rows.iter().map(|(seq, _)| *seq).collect();
     let judged = compare(&numbers, &(0..sent).collect::<Vec<_>>());
     ensure!(judged == (0, 0, 0), "{format}: lost, duplicated, unknown {judged:?} of {sent}:\n{}", agent.log_tail());
-    control(&numbers, sent)?;
+    // The negative control: the same reader over a copy that lacks one row and has another twice.
+    let copy = format!("{here}/copy.parquet");
+    let spoil = format!(
+        "copy (select seq, part from {table} where seq <> 3 union all select seq, part from {table} where seq = 5) to '{copy}'"
+    );
+    read::python(&format!("import duckdb\nduckdb.connect().execute(\"{spoil}\")"))?;
+    let numbers: Vec<u64> =
+        query(&python, &format!("select seq, part from '{copy}'"))?.iter().map(|(seq, _)| *seq).collect();
+    let found = Differences::of(&numbers, &(0..sent).collect::<Vec<_>>());
+    ensure!(found == Differences { lost: vec![3], repeated: vec![5], unknown: Vec::new() }, "{format}: {found:?}");
+    std::fs::remove_file(copy)?;
     let misplaced = rows.iter().find(|(seq, part)| folder_of(*seq) != part);
     ensure!(misplaced.is_none(), "{format}: {misplaced:?} lies in the wrong folder");
     let red = query(&python, &format!("select count(*), min(team) from {table} where part = 'red'"))?;

@@ -375,8 +375,19 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 9] =
-    ["directory", "disks", "files", "http", "memory", "quiet", "reload_sources", "rotations", "table"];
+const LOCAL: [&str; 11] = [
+    "directory",
+    "disks",
+    "files",
+    "http",
+    "memory",
+    "plugins",
+    "quiet",
+    "reload_sources",
+    "rotations",
+    "routes",
+    "table",
+];
 
 /// Memory, disk and the others' latency while a sink is dead. Latency is measured by `--full` alone: it needs a machine that does
 /// nothing else.

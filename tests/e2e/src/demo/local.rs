@@ -1,8 +1,8 @@
 //! No service needed: a rotating file and HTTP posts, through two WASM plugins, to a lake and a plain file.
 
-use super::{APART, Sending, Shown, Stage, kept, line, warns};
+use super::{APART, Sending, Sink, Stage, kept, line, warns};
 use crate::feed::{Feed, Posts};
-use crate::read;
+use crate::shown::Folder;
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -27,8 +27,8 @@ pub fn stage(folder: &Path, lines: u64) -> Result<Stage> {
             Sending { name: "http", sender: Box::new(posts), records: POSTED },
         ],
         sinks: vec![
-            Shown { name: "lake", read: Box::new(move || read::folder(&lake)), expects: kept },
-            Shown { name: "warnings", read: Box::new(move || read::folder(&warnings)), expects: warns },
+            Sink { name: "lake", shown: Box::new(Folder(lake)), expects: kept },
+            Sink { name: "warnings", shown: Box::new(Folder(warnings)), expects: warns },
         ],
     })
 }

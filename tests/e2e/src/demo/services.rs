@@ -1,10 +1,12 @@
 //! The whole job at once: a rotating file, HTTP posts and a Kafka topic, through two WASM plugins, to Kafka, Elasticsearch, S3,
 //! HDFS and a local lake.
 
-use super::{APART, Sending, Shown, Stage, kept, line, warns};
+use super::{APART, Sending, Sink, Stage, kept, line, warns};
 use crate::feed::{Feed, Posts, Sender, Topic};
 use crate::read;
 use crate::s3::Bucket;
+use crate::search::Index;
+use crate::shown::{Committed, Folder, Hdfs};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -60,22 +62,16 @@ pub fn stage(services: &Services, folder: &Path) -> Result<Stage> {
     Ok(Stage { folder: folder.to_owned(), senders, sinks: sinks(services, &name, folder) })
 }
 
-fn sinks(services: &Services, name: &str, folder: &Path) -> Vec<Shown> {
-    let (brokers, topic) = (services.kafka.clone(), format!("{name}-out"));
-    let (url, index) = (services.elasticsearch.clone(), format!("{name}-*"));
-    let (web, root) = (services.webhdfs.clone(), format!("/{name}"));
-    let bucket = services.s3.clone();
-    let lake = folder.join("lake");
+fn sinks(services: &Services, name: &str, folder: &Path) -> Vec<Sink> {
+    let stream = Committed::of(&services.kafka, &format!("{name}-out"));
+    let search = Index::of(&services.elasticsearch, name);
+    let hdfs = Hdfs { url: services.webhdfs.clone(), root: format!("/{name}") };
     vec![
-        Shown { name: "kafka", read: Box::new(move || read::kafka(&brokers, &topic)), expects: kept },
-        Shown {
-            name: "elasticsearch (warnings)",
-            read: Box::new(move || read::elasticsearch(&url, &index)),
-            expects: warns,
-        },
-        Shown { name: "s3", read: Box::new(move || bucket.rows()), expects: kept },
-        Shown { name: "hdfs", read: Box::new(move || read::webhdfs(&web, &root)), expects: kept },
-        Shown { name: "lake", read: Box::new(move || read::folder(&lake)), expects: kept },
+        Sink { name: "kafka", shown: Box::new(stream), expects: kept },
+        Sink { name: "elasticsearch (warnings)", shown: Box::new(search), expects: warns },
+        Sink { name: "s3", shown: Box::new(services.s3.clone()), expects: kept },
+        Sink { name: "hdfs", shown: Box::new(hdfs), expects: kept },
+        Sink { name: "lake", shown: Box::new(Folder(folder.join("lake"))), expects: kept },
     ]
 }
 
