@@ -10,7 +10,7 @@ const PAGE: usize = 5_000;
 const KEPT: &str = "30s";
 
 /// How a server is asked: a path below its URL, and a body; what it answers.
-pub type Ask<'a> = &'a dyn Fn(&str, &Value) -> Result<Value>;
+pub type Ask<'a> = &'a dyn Fn(&str, String) -> Result<Value>;
 
 /// An index pattern on a server that asks nobody who they are.
 pub struct Index {
@@ -26,9 +26,9 @@ impl Index {
         Self { url: url.to_owned(), name: format!("{name}-*") }
     }
 
-    fn ask(&self, path: &str, body: &Value) -> Result<Value> {
+    fn ask(&self, path: &str, body: String) -> Result<Value> {
         let request = minreq::post(format!("{}/{path}", self.url)).with_header("Content-Type", "application/json");
-        let request = if body.is_null() { request } else { request.with_body(body.to_string()) };
+        let request = if body.is_empty() { request } else { request.with_body(body) };
         let answer = request.with_timeout(30).send()?;
         ensure!(answer.status_code < 300, "{path}: {} {}", answer.status_code, answer.as_str()?);
         Ok(serde_json::from_str(answer.as_str()?)?)
@@ -47,36 +47,47 @@ impl Shown for Index {
 
 /// The numbers of all documents of an index pattern.
 pub fn rows(ask: Ask<'_>, name: &str) -> Result<Vec<u64>> {
-    ask(&format!("{name}/_refresh?ignore_unavailable=true"), &Value::Null)?;
+    documents(ask, name)?.iter().map(number).collect()
+}
+
+fn number(hit: &Value) -> Result<u64> {
+    hit["_source"]["seq"].as_u64().with_context(|| format!("no seq in {hit}"))
+}
+
+/// All documents, as hits of a search.
+fn documents(ask: Ask<'_>, name: &str) -> Result<Vec<Value>> {
+    ask(&format!("{name}/_refresh?ignore_unavailable=true"), String::new())?;
     let begin = format!("{name}/_search?ignore_unavailable=true&scroll={KEPT}");
-    let mut answer = ask(&begin, &json!({ "size": PAGE, "sort": ["_doc"] }))?;
-    let mut rows = Vec::new();
+    let mut answer = ask(&begin, json!({ "size": PAGE, "sort": ["_doc"] }).to_string())?;
+    let mut documents = Vec::new();
     loop {
         let hits = answer["hits"]["hits"].as_array().with_context(|| format!("no hits: {answer}"))?;
         if hits.is_empty() {
-            return Ok(rows);
+            return Ok(documents);
         }
-        for hit in hits {
-            rows.push(hit["_source"]["seq"].as_u64().with_context(|| format!("no seq in {hit}"))?);
-        }
-        answer = ask("_search/scroll", &json!({ "scroll": KEPT, "scroll_id": answer["_scroll_id"] }))?;
+        documents.extend_from_slice(hits);
+        let next = json!({ "scroll": KEPT, "scroll_id": answer["_scroll_id"] });
+        answer = ask("_search/scroll", next.to_string())?;
     }
 }
 
 /// What `rows` finds in a copy without the document `removed`, and with `repeated` once more under an id of its own.
 pub fn spoiled(ask: Ask<'_>, name: &str, removed: u64, repeated: u64) -> Result<Vec<u64>> {
-    let names = json!({ "size": 0, "aggs": { "names": { "terms": { "field": "_index", "size": 1000 } } } });
-    let names = ask(&format!("{name}/_search"), &names)?;
-    for bucket in names["aggregations"]["names"]["buckets"].as_array().context("no indexes")? {
-        let index = bucket["key"].as_str().context("an index has a name")?;
-        let rest = json!({ "bool": { "must_not": { "term": { "seq": removed } } } });
-        let copy =
-            json!({ "source": { "index": index, "query": rest }, "dest": { "index": format!("copy-of-{index}") } });
-        ask("_reindex?refresh=true", &copy)?;
+    let mut bulk = Vec::new();
+    for hit in documents(ask, name)? {
+        let copy = format!("copy-of-{}", hit["_index"].as_str().context("a document has an index")?);
+        let seq = number(&hit)?;
+        if seq != removed {
+            bulk.push(json!({ "create": { "_index": copy, "_id": hit["_id"] } }));
+            bulk.push(hit["_source"].clone());
+        }
+        if seq == repeated {
+            bulk.push(json!({ "create": { "_index": copy } }));
+            bulk.push(hit["_source"].clone());
+        }
     }
-    let found = ask(&format!("{name}/_search"), &json!({ "query": { "term": { "seq": repeated } } }))?;
-    let hit = &found["hits"]["hits"][0];
-    let index = hit["_index"].as_str().with_context(|| format!("no document {repeated}: {found}"))?;
-    ask(&format!("copy-of-{index}/_doc?refresh=true"), &hit["_source"])?;
+    let text: String = bulk.iter().map(|line| format!("{line}\n")).collect();
+    let answer = ask("_bulk?refresh=true", text)?;
+    ensure!(answer["errors"] == false, "the copy: {}", &answer.to_string()[..500.min(answer.to_string().len())]);
     rows(ask, &format!("copy-of-{name}"))
 }

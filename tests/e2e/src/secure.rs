@@ -2,9 +2,10 @@
 
 use crate::shown::Shown;
 use crate::{search, service};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 /// Where it is, and how it is entered.
 pub struct Secure {
@@ -32,11 +33,11 @@ impl Secure {
         SecureIndex { server: self, name: format!("{name}-*") }
     }
 
-    fn ask(&self, path: &str, body: &Value) -> Result<Value> {
+    fn ask(&self, path: &str, body: String) -> Result<Value> {
         let program = format!(
             "import json, ssl, sys, base64, urllib.request\n\
              context = ssl.create_default_context(cafile='{ca}')\n\
-             request = urllib.request.Request('{url}/{path}', data=sys.argv[1].encode(), method='POST')\n\
+             request = urllib.request.Request('{url}/{path}', data=sys.stdin.buffer.read(), method='POST')\n\
              request.add_header('Content-Type', 'application/json')\n\
              request.add_header('Authorization', 'Basic ' + base64.b64encode(b'elastic:{password}').decode())\n\
              print(urllib.request.urlopen(request, context=context).read().decode())",
@@ -44,8 +45,12 @@ impl Secure {
             url = self.url,
             password = self.password
         );
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let output = Command::new("python3").args(["-c", &program, &body]).output()?;
+        let mut python = Command::new("python3");
+        let piped = python.args(["-c", &program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn()?;
+        // It reads all before it answers anything.
+        child.stdin.take().context("its input is piped")?.write_all(body.as_bytes())?;
+        let output = child.wait_with_output()?;
         ensure!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(serde_json::from_slice(&output.stdout)?)
     }

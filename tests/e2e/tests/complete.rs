@@ -1,11 +1,11 @@
-//! `sawlog complete` over a local lake and over S3: an hour that is past is closed, the present one is not, and whoever holds
+//! `sawlog complete` over a local lake, S3 and HDFS: an hour that is past is closed, the present one is not, and whoever holds
 //! back is named.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context, Result, ensure};
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::feed::{Feed, Sender};
-use sawlog_e2e::service;
+use sawlog_e2e::{service, unique};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -62,10 +62,11 @@ fn ask(sink: &str) -> Result<()> {
         );
         std::thread::sleep(Duration::from_millis(200));
     }
-    // Not the next one either way: this test may run over the end of an hour.
-    let next = complete(path, &["--hour", &hour(0)])?;
+    // The present hour is open, unless it ended while it was asked for.
+    let present = hour(0);
+    let next = complete(path, &["--hour", &present])?;
     let later = complete(path, &["--hour", "2199-01-01T00"])?;
-    ensure!(next.0 == Some(1) || hour(0) != hour(1), "{next:?}");
+    ensure!(next.0 == Some(1) && next.1.contains("holds it back") || hour(0) != present, "{next:?}");
     ensure!(later.0 == Some(1) && later.1.contains("asked/out holds it back"), "{later:?}");
     let silent = complete(path, &["--hour", "2199-01-01T00", "--silent-for", "0s"])?;
     ensure!(silent.0 == Some(1) && silent.1.contains("asked/out is left out"), "silence closes nothing: {silent:?}");
@@ -89,13 +90,19 @@ fn a_past_hour_of_a_bucket_is_closed() {
     let Some(endpoint) = service(name, "SAWLOG_TEST_S3_ENDPOINT") else { return };
     let variable = |name: &str| std::env::var(format!("SAWLOG_TEST_S3_{name}")).unwrap();
     let (bucket, access, secret) = (variable("BUCKET"), variable("ACCESS_KEY"), variable("SECRET_KEY"));
-    let root = format!(
-        "complete-{}-{:?}",
-        std::process::id(),
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()
-    );
+    let root = unique("complete");
     ask(&format!(
         "{{ type: s3, inputs: [app], bucket: \"{bucket}\", prefix: \"{root}/hour={{received_time:%Y-%m-%dT%H}}\", endpoint: \"{endpoint}\", path_style: true, credentials: {{ access_key_id: \"{access}\", secret_access_key: \"{secret}\" }}, format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}"
+    ))
+    .unwrap();
+}
+
+#[test]
+fn a_past_hour_of_hdfs_is_closed() {
+    let Some(url) = service("complete over HDFS", "SAWLOG_TEST_HDFS") else { return };
+    let root = unique("complete");
+    ask(&format!(
+        "{{ type: hdfs, inputs: [app], url: \"{url}\", path: \"/{root}/hour={{received_time:%Y-%m-%dT%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}"
     ))
     .unwrap();
 }

@@ -1,20 +1,28 @@
-//! The data directory is lost with the agent's id kept: sinks that hold their own cursors stay exact for files still on disk.
+//! The data directory is lost with the agent's id kept: sinks that hold their own cursors stay exact for files still on disk, and
+//! so does Elasticsearch where the names of its indexes go by the records' own times.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Result, ensure};
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::feed::{Feed, Sender};
-use sawlog_e2e::{read, service};
-use std::collections::BTreeMap;
+use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::search::Index;
+use sawlog_e2e::shown::{Committed, Differences, Folder, Hdfs, Shown, control};
+use sawlog_e2e::{read, service, unique};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest time until everything is there.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// Losses of the directory, each by kill -9 while rows are owed or on their way.
 const LOSSES: u64 = 4;
 
-fn run(sink: &str, rows: impl Fn(&Path) -> Result<Vec<u64>>) -> Result<()> {
+/// A line with a time of its own; two days are among them.
+fn line(number: u64) -> String {
+    format!("{{\"seq\":{number},\"at\":{},\"message\":\"line {number}\"}}", 1_700_000_000 + number * 20)
+}
+
+fn run<S: Shown>(sink: &str, shown: impl Fn(&Path) -> S) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path();
     std::fs::create_dir(path.join("logs"))?;
@@ -22,37 +30,34 @@ fn run(sink: &str, rows: impl Fn(&Path) -> Result<Vec<u64>>) -> Result<()> {
     let config = format!(
         "version: 1\nagent: {{ id: forgetful }}\ndata_dir: {at}/data\ncheckpoint: {{ interval: 1s }}\n\
          sources:\n  app: {{ type: file, include: [{at}/logs/app.log], rotated: [{at}/logs/app.log.*] }}\n\
-         transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json, text] }}\nsinks:\n  out: {sink}\n"
+         transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json, text], timestamp: {{ field: at, format: unix }} }}\n\
+         sinks:\n  out: {sink}\n"
     );
     std::fs::write(path.join("sawlog.yaml"), config.replace("FOLDER", &at.to_string()))?;
-    let mut feed = Feed::new(&path.join("logs/app.log"));
+    let shown = shown(path);
+    let mut feed = Feed::of(&path.join("logs/app.log"), line);
     let mut delivered_before = 0;
     for round in 0..LOSSES {
         let agent = Agent::start(path)?;
         feed.send(900)?;
         std::thread::sleep(Duration::from_millis(400 + round * 700));
-        delivered_before += rows(path)?.len();
         agent.kill()?;
+        delivered_before += shown.rows()?.len();
         std::fs::remove_dir_all(path.join("data"))?;
     }
     ensure!(delivered_before > 0, "nothing was delivered before a loss: this run proves nothing");
     let mut agent = Agent::start(path)?;
     feed.send(900)?;
-    let deadline = Instant::now() + DRAIN_MAX;
-    let mut found = rows(path)?;
-    while (found.len() as u64) < feed.sent() && Instant::now() < deadline {
-        agent.check()?;
-        std::thread::sleep(Duration::from_millis(300));
-        found = rows(path)?;
-    }
-    let mut times: BTreeMap<u64, u64> = BTreeMap::new();
-    found.iter().for_each(|n| *times.entry(*n).or_default() += 1);
-    let lost = (0..feed.sent()).filter(|n| !times.contains_key(n)).count();
-    let duplicated: u64 = times.values().map(|n| n - 1).sum();
+    let sent = feed.sent();
+    agent.wait_until("every row", DRAIN_MAX, || Ok(shown.rows()?.len() as u64 >= sent))?;
     let log = agent.log_tail();
-    ensure!((lost, duplicated) == (0, 0), "lost {lost}, duplicated {duplicated} of {}:\n{log}", feed.sent());
-    println!("{} records over {LOSSES} lost directories: lost 0, duplicated 0", feed.sent());
-    agent.terminate()
+    agent.terminate()?;
+    // Only behind the agent's end nothing more can come, also nothing for the second time.
+    let differences = Differences::of(&shown.rows()?, &(0..sent).collect::<Vec<_>>());
+    ensure!(differences == Differences::default(), "{} of {sent}:\n{log}", differences.summary());
+    control(&shown)?;
+    println!("{sent} records over {LOSSES} lost directories: lost 0, duplicated 0");
+    Ok(())
 }
 
 #[test]
@@ -61,18 +66,45 @@ fn a_lake_stays_exact() {
         return;
     }
     let sink = "{ type: file, inputs: [parsed], path: \"FOLDER/lake/dt={received_time:%Y-%m-%d}/hour={received_time:%H}\", format: jsonl, roll: { size: 1MiB, age: 1s } }";
-    run(sink, |folder| read::folder(&folder.join("lake"))).unwrap();
+    run(sink, |folder| Folder(folder.join("lake"))).unwrap();
 }
 
 #[test]
 fn kafka_stays_exact() {
     let Some(brokers) = service("lost directory, kafka", "SAWLOG_TEST_KAFKA") else { return };
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let topic = format!("lost-{}-{}", std::process::id(), since.as_millis());
+    let topic = unique("lost");
     let cursors = format!("{topic}-cursors");
     read::make_topics(&brokers, &[(&topic, 3, false), (&cursors, 16, true)]).unwrap();
     let sink = format!(
         "{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}"
     );
-    run(&sink, |_| read::kafka(&brokers, &topic)).unwrap();
+    run(&sink, |_| Committed::of(&brokers, &topic)).unwrap();
+}
+
+#[test]
+fn a_bucket_stays_exact() {
+    let Some(bucket) = Bucket::find("lost directory, s3") else { return };
+    run(&bucket.sink("parsed"), |_| bucket.clone()).unwrap();
+}
+
+#[test]
+fn hdfs_stays_exact() {
+    let Some(url) = service("lost directory, hdfs", "SAWLOG_TEST_HDFS") else { return };
+    let web = std::env::var("SAWLOG_TEST_WEBHDFS").unwrap();
+    let root = format!("/{}", unique("lost"));
+    let sink = format!(
+        "{{ type: hdfs, inputs: [parsed], url: \"{url}\", path: \"{root}/dt={{received_time:%Y-%m-%d}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}"
+    );
+    run(&sink, |_| Hdfs { url: web.clone(), root: root.clone() }).unwrap();
+}
+
+/// Its cursor was in the directory; what is sent again meets the same ids in the same indexes.
+#[test]
+fn documents_stay_exact_in_indexes_named_by_event_time() {
+    let Some(url) = service("lost directory, elasticsearch", "SAWLOG_TEST_ELASTICSEARCH") else { return };
+    let index = unique("lost");
+    let sink = format!(
+        "{{ type: elasticsearch, inputs: [parsed], all: true, endpoints: [\"{url}\"], index: \"{index}-{{event_time:%Y.%m.%d}}\", event_time_bounds: {{ past: 20000d, future: 1d }}, batch: {{ age: 200ms }} }}"
+    );
+    run(&sink, |_| Index::of(&url, &index)).unwrap();
 }
