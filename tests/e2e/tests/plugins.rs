@@ -139,7 +139,7 @@ fn windows_are_exact_through_rotations_kills_and_a_sink_that_lags() {
             // Another configuration of the same plugin takes its state over.
             counting.feed.send(300).unwrap();
             counting.write(&plugin, "{ key: level, window_seconds: 10, absorb: true, keys_max: 500 }", "1h");
-            reload(&mut agent, &counting.path().to_owned()).unwrap();
+            reload(&mut agent, counting.path()).unwrap();
         }
     }
     counting.feed.send(500).unwrap();

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::cell::{compare, control};
+use sawlog_e2e::cell::compare;
 use sawlog_e2e::feed::{Feed, Sender as _};
+use sawlog_e2e::shown::{Committed, control};
 use sawlog_e2e::stray::StrayEnd;
 use sawlog_e2e::{read, service, unique};
 use std::time::Duration;
@@ -54,7 +55,7 @@ fn a_late_end_of_a_transaction_does_not_end_the_next_one() {
     agent.wait_until("every row", WAIT_MAX, || Ok(rows()?.len() as u64 >= sent)).unwrap();
     let found = rows().unwrap();
     assert_eq!(compare(&found, &(0..sent).collect::<Vec<_>>()), (0, 0, 0), "{}", agent.log_tail());
-    control(&found, sent).unwrap();
+    control(&Committed::of(&brokers, &topic)).unwrap();
     assert!(codes.iter().all(|code| *code != 0), "a late request ended the next transaction: {codes:?}");
     println!("the broker answered the late requests with {codes:?}");
     agent.terminate().unwrap();
