@@ -29,7 +29,7 @@ class KeyAsPem {
 
 /// The files.
 pub struct Certificates {
-    /// The folder with all of them; a client finds `authority.pem`, `client.pem` and `client-key.pem` there.
+    /// The folder with all of them; a client finds `authority.pem`, `client.pem` and `client-key.pem` there, a server `server.pem` and `server-key.pem`.
     pub folder: PathBuf,
     /// Key and certificate of a server on 127.0.0.1, PKCS #12.
     pub server: PathBuf,
@@ -39,7 +39,7 @@ pub struct Certificates {
 
 /// Makes them, unless the cache folder has them.
 pub fn made(java: &Java) -> Result<Certificates> {
-    let folder = provision::once("certificates-2", |new| make(java, new))?;
+    let folder = provision::once("certificates-3", |new| make(java, new))?;
     Ok(Certificates { server: folder.join("server.p12"), authority: folder.join("authority.pem"), folder })
 }
 
@@ -72,9 +72,12 @@ fn make(java: &Java, folder: &Path) -> Result<()> {
         keytool(&store, words(&["-importcert", "-noprompt", "-alias", alias, "-file", &signed]))?;
     }
     fs::write(folder.join("KeyAsPem.java"), KEY_AS_PEM)?;
-    let mut export = Command::new(java.program("java"));
-    export.args(["KeyAsPem.java", "client.p12", STORE_PASSWORD, "client"]).current_dir(folder);
-    let output = export.output().context("cannot run java")?;
-    ensure!(output.status.success(), "the client's key: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(fs::write(folder.join("client-key.pem"), output.stdout)?)
+    for alias in ["client", "server"] {
+        let mut export = Command::new(java.program("java"));
+        export.args(["KeyAsPem.java", &format!("{alias}.p12"), STORE_PASSWORD, alias]).current_dir(folder);
+        let output = export.output().context("cannot run java")?;
+        ensure!(output.status.success(), "the {alias}'s key: {}", String::from_utf8_lossy(&output.stderr));
+        fs::write(folder.join(format!("{alias}-key.pem")), output.stdout)?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Real Kafka, Elasticsearch, OpenSearch, HDFS and S3 on loopback, provisioned into the user's cache folder.
+//! Real Kafka, Elasticsearch, OpenSearch, HDFS, S3 and an OCI registry on loopback, provisioned into the user's cache folder.
 //!
 //! A service is a module that lays out its configuration and says which processes to run; starting, killing and
 //! restarting know no service. One run has one folder and one state file, and everything it starts carries the path
@@ -15,6 +15,7 @@ mod lock;
 mod opensearch;
 mod ports;
 mod provision;
+mod registry;
 mod run;
 mod s3;
 mod state;
@@ -51,11 +52,14 @@ pub enum Service {
     S3,
     /// MinIO: the second dialect of S3
     Minio,
+    /// A registry of OCI artifacts, plain, and behind TLS and a password
+    Registry,
 }
 
 impl Service {
     /// What the default run of the tests needs.
-    pub const DEFAULT: [Self; 5] = [Self::Kafka, Self::Elasticsearch, Self::ElasticsearchSecure, Self::Hdfs, Self::S3];
+    pub const DEFAULT: [Self; 6] =
+        [Self::Kafka, Self::Elasticsearch, Self::ElasticsearchSecure, Self::Hdfs, Self::S3, Self::Registry];
     /// What `--full` adds.
     pub const FULL: [Self; 2] = [Self::Opensearch, Self::Minio];
 
@@ -69,6 +73,7 @@ impl Service {
             Self::Hdfs => "hdfs",
             Self::S3 => "s3",
             Self::Minio => "minio",
+            Self::Registry => "registry",
         }
     }
 
@@ -81,6 +86,7 @@ impl Service {
             Self::Hdfs => hdfs::provision(),
             Self::S3 => s3::provision(s3::Dialect::Versitygw),
             Self::Minio => s3::provision(s3::Dialect::Minio),
+            Self::Registry => registry::provision(),
         }
     }
 
@@ -94,6 +100,7 @@ impl Service {
             Self::Hdfs => hdfs::lay_out(place),
             Self::S3 => s3::lay_out(s3::Dialect::Versitygw, place),
             Self::Minio => s3::lay_out(s3::Dialect::Minio, place),
+            Self::Registry => registry::lay_out(place),
         }
     }
 }
@@ -135,7 +142,7 @@ struct Layout {
 pub enum Verb {
     /// Start services and leave them running; those that run already are left alone
     Up {
-        /// Which [default: kafka elasticsearch elasticsearch-secure hdfs s3]
+        /// Which [default: kafka elasticsearch elasticsearch-secure hdfs s3 registry]
         services: Vec<Service>,
     },
     /// End everything that `up` started and delete its data
@@ -146,7 +153,7 @@ pub enum Verb {
     Env,
     /// Fetch and build without starting
     Provision {
-        /// Which [default: kafka elasticsearch elasticsearch-secure hdfs s3]
+        /// Which [default: kafka elasticsearch elasticsearch-secure hdfs s3 registry]
         services: Vec<Service>,
     },
     /// Kill a service, or one process of it, with SIGKILL

@@ -7,8 +7,9 @@ use sawlog_settings::component::Finding;
 use sawlog_settings::{ByteSize, Count};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::digest::ContentDigest;
 
 /// What a plugin may take, per instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,12 +102,8 @@ pub enum PluginFileError {
         /// The digest in the config.
         wanted: String,
         /// The digest of the file.
-        found: String,
+        found: ContentDigest,
     },
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Plugin {
@@ -114,9 +111,9 @@ impl Plugin {
     pub fn read(&self, folder: &Path) -> Result<Vec<u8>, PluginFileError> {
         let path = self.file(folder);
         let bytes = std::fs::read(&path).map_err(|error| PluginFileError::Unreadable { path: path.clone(), error })?;
-        let found = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        let found = ContentDigest::of(&bytes);
         match &self.digest {
-            Some(wanted) if !wanted.eq_ignore_ascii_case(&found) => {
+            Some(wanted) if ContentDigest::parse(wanted).as_ref() != Some(&found) => {
                 Err(PluginFileError::OtherDigest { path, wanted: wanted.clone(), found })
             }
             _ => Ok(bytes),
@@ -139,14 +136,13 @@ impl Plugin {
             )),
             _ => findings.push(Finding::error("source", format!("`{}` says not how to find it; write file:./NAME.wasm", self.source))),
         }
-        if let Some(digest) = &self.digest {
-            let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-            if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                findings.push(Finding::error(
-                    "digest",
-                    format!("`{digest}` is no digest; write sha256: and 64 hexadecimal digits"),
-                ));
-            }
+        if let Some(digest) = &self.digest
+            && ContentDigest::parse(digest).is_none()
+        {
+            findings.push(Finding::error(
+                "digest",
+                format!("`{digest}` is no digest; write sha256: and 64 hexadecimal digits"),
+            ));
         }
         if self.isolation == Isolation::Process {
             findings.push(Finding::error(

@@ -1,19 +1,27 @@
 //! `sawlog plugin inspect`: what is known of a component without running it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use sawlog_chain::Digest;
-use sha2::{Digest as _, Sha256};
 
 use super::{PluginError, say};
+use crate::digest::ContentDigest;
 
 /// Options of `inspect`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// The component.
     component: PathBuf,
+}
+
+/// What the plugin at `path`, whose bytes these are, imports and exports.
+pub fn plugin(path: &Path, bytes: &[u8]) -> Result<sawlog_componentize::Interface, PluginError> {
+    let wrong = |why| PluginError::NoPlugin { path: path.to_owned(), why };
+    let found = sawlog_componentize::interface(bytes).map_err(|_| wrong("it is no whole WASM"))?;
+    let is_plugin = found.exports.iter().any(|export| export.starts_with("sawlog:plugin/"));
+    if is_plugin { Ok(found) } else { Err(wrong("it exports nothing of the contract")) }
 }
 
 /// Prints it.
@@ -32,9 +40,8 @@ pub fn run(options: &Options) -> Result<ExitCode, PluginError> {
     let kernels = found.imports.iter().any(|import| import.starts_with("sawlog:plugin/kernels@"));
     let needs = [(exports("state"), "state"), (kernels, "kernels")];
     let needs: Vec<&str> = needs.into_iter().filter_map(|(is_needed, word)| is_needed.then_some(word)).collect();
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     say(&format!("size     {} bytes", bytes.len()))?;
-    say(&format!("digest   sha256:{sha256}"))?;
+    say(&format!("digest   {}", ContentDigest::of(&bytes)))?;
     say(&format!("epoch    {}", Digest::of(&bytes)))?;
     say(&format!("world    {world}"))?;
     say(&format!("allow    [{}]", needs.join(", ")))?;

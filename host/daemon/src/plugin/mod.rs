@@ -5,6 +5,8 @@ mod build;
 mod create;
 mod inspect;
 mod load;
+mod pull;
+mod push;
 mod run;
 mod sdk;
 mod test;
@@ -30,6 +32,10 @@ pub enum Verb {
     Bench(bench::Options),
     /// Show what a component is: its digest, size, imports, exports and the schema of its configuration.
     Inspect(inspect::Options),
+    /// Put a component into an OCI registry; prints the name that never changes.
+    Push(push::Options),
+    /// Get a component from an OCI registry, by its digest.
+    Pull(pull::Options),
 }
 
 /// How a plugin is loaded for a trial.
@@ -77,6 +83,14 @@ pub enum PluginError {
         /// Why.
         source: sawlog_componentize::EncodeError,
     },
+    /// The file is something else.
+    #[error("{} is no plugin: {why}; `sawlog plugin build` makes one", path.display())]
+    NoPlugin {
+        /// The file, or its name in a registry.
+        path: PathBuf,
+        /// What it is.
+        why: &'static str,
+    },
     /// No engine.
     #[error(transparent)]
     Engine(#[from] sawlog_chain::EngineError),
@@ -108,6 +122,12 @@ pub enum PluginError {
     /// A call failed.
     #[error("the plugin fails: {0}")]
     Call(sawlog_chain::CallFailure),
+    /// A registry does not take or give it.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
+    /// No runtime to ask it in.
+    #[error("nothing can be asked over the network here: {0}")]
+    Runtime(std::io::Error),
     /// Nobody reads what is printed.
     #[error("the output can't be written: {0}")]
     Output(std::io::Error),
@@ -131,8 +151,15 @@ impl Verb {
             Self::Run(options) => run::run(options),
             Self::Bench(options) => bench::run(options),
             Self::Inspect(options) => inspect::run(options),
+            Self::Push(options) => push::run(options),
+            Self::Pull(options) => pull::run(options),
         }
     }
+}
+
+/// Where a verb waits for a registry.
+fn blocking() -> Result<tokio::runtime::Runtime, PluginError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PluginError::Runtime)
 }
 
 /// Prints a line.
