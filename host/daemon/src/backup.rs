@@ -2,7 +2,7 @@
 //! with an empty data directory. What a backup holds is the checkpoint room's.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -94,6 +94,8 @@ fn bucket(options: &Options, root: &str) -> S3Options {
         region: options.region.clone().unwrap_or_else(|| REGION.to_owned()),
         path_style: options.path_style,
         credentials,
+        tls: options.tls.clone(),
+        proxy: options.proxy.clone(),
         ..S3Options::default()
     }
 }
@@ -150,11 +152,11 @@ pub struct Fared {
 
 /// Takes backups of a running agent's checkpoints.
 pub struct Keeper {
-    place: Arc<dyn Vault>,
+    /// Where to, and how often.
+    to: RwLock<(Arc<dyn Vault>, Duration)>,
     store: Arc<DiskJournal>,
     agent: String,
     directory: String,
-    every: Duration,
     /// One at a time; and how they fared.
     taking: tokio::sync::Mutex<()>,
     fared: Mutex<Fared>,
@@ -169,7 +171,16 @@ impl Keeper {
         every: Duration,
     ) -> Self {
         let (taking, fared) = Default::default();
-        Self { place, store, agent, directory, every, taking, fared }
+        Self { to: RwLock::new((place, every)), store, agent, directory, taking, fared }
+    }
+
+    /// Takes the next ones there, and so often.
+    pub fn go_on_at(&self, place: Arc<dyn Vault>, every: Duration) {
+        *self.to.write().unwrap_or_else(PoisonError::into_inner) = (place, every);
+    }
+
+    fn to(&self) -> (Arc<dyn Vault>, Duration) {
+        self.to.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How they fared.
@@ -180,7 +191,7 @@ impl Keeper {
     /// Takes one now.
     pub async fn take(&self) -> Result<Copied, BackupError> {
         let one_at_a_time = self.taking.lock().await;
-        let copied = backup::copy(&*self.place, &self.store, (&self.agent, &self.directory), now_ms()).await;
+        let copied = backup::copy(&*self.to().0, &self.store, (&self.agent, &self.directory), now_ms()).await;
         drop(one_at_a_time);
         let mut fared = self.fared.lock().unwrap_or_else(PoisonError::into_inner);
         match &copied {
@@ -193,7 +204,7 @@ impl Keeper {
     /// Takes one at every interval, for as long as it is polled.
     pub async fn run(&self) {
         loop {
-            tokio::time::sleep(self.every).await;
+            tokio::time::sleep(self.to().1).await;
             match self.take().await {
                 Ok(copied) => tracing::debug!(checkpoint = copied.number, new_blobs = copied.new_blobs, "backed up"),
                 Err(BackupError::NothingYet | BackupError::Replaced) => {}

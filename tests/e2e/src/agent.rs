@@ -71,6 +71,13 @@ impl Agent {
         Self::start_with(folder, &["--until-eof"])
     }
 
+    /// The same with these variables.
+    pub fn start_with_environment(folder: &Path, variables: &[(&str, &str)]) -> Result<Self> {
+        let mut command = Command::new(binary()?);
+        command.envs(variables.iter().copied());
+        Self::spawn(command, folder, &[])
+    }
+
     /// The same without the right to read files of others: what a file's mode says holds for root too.
     pub fn start_without_privileges(folder: &Path) -> Result<Self> {
         let mut command = Command::new("setpriv");

@@ -59,9 +59,15 @@ impl Bucket {
 
     /// The sink's part of a config.
     pub fn sink(&self, input: &str) -> String {
-        let Self { endpoint, key, secret, bucket, region, prefix } = self;
+        let Self { key, secret, .. } = self;
+        self.sink_with(input, &format!("credentials: {{ access_key_id: {key}, secret_access_key: {secret} }}"))
+    }
+
+    /// The same with `more` in place of the credentials.
+    pub fn sink_with(&self, input: &str, more: &str) -> String {
+        let Self { endpoint, bucket, region, prefix, .. } = self;
         format!(
-            "{{ type: s3, inputs: [{input}], bucket: {bucket}, endpoint: \"{endpoint}\", region: {region}, path_style: true, prefix: \"{prefix}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }}, retry: {{ max: 1s }}, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }} }}"
+            "{{ type: s3, inputs: [{input}], bucket: {bucket}, endpoint: \"{endpoint}\", region: {region}, path_style: true, prefix: \"{prefix}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }}, retry: {{ max: 1s }}, {more} }}"
         )
     }
 

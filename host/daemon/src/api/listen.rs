@@ -15,9 +15,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 
-use super::ApiError;
+use super::{ApiError, Certificate};
 
 /// Name of the socket in the data directory.
 pub const SOCKET_FILE: &str = "sawlog.sock";
@@ -35,7 +34,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub async fn tcp(
     option: &'static str,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    certificate: Arc<Certificate>,
     router: Router,
 ) -> Result<(), ApiError> {
     let failed = |reason| ApiError::Listen { option, address, reason };
@@ -53,7 +52,7 @@ pub async fn tcp(
                     continue;
                 }
             };
-            let (router, tls) = (router.clone(), tls.clone());
+            let (router, tls) = (router.clone(), certificate.present());
             drop(tokio::spawn(async move {
                 match tls {
                     None => speak(stream, router).await,

@@ -3,6 +3,7 @@
 //! others know; what a call means is in [`crate::control`].
 
 mod access;
+mod certificate;
 mod listen;
 mod openapi;
 pub mod probes;
@@ -25,6 +26,7 @@ use crate::control;
 use crate::run::Handle;
 use crate::telemetry::Telemetry;
 
+pub use certificate::Certificate;
 pub use listen::{SOCKET_FILE, short};
 pub use views::source_views;
 
@@ -104,18 +106,18 @@ pub async fn start(handle: Arc<Handle>, telemetry: Arc<Telemetry>) -> Result<Api
     let socket = listen::socket(&config.sections.data_dir, local)?;
     let guard = (handle.clone(), access::is_certified(options));
     let guarded = everything.layer(axum::middleware::from_fn_with_state(guard, access::check));
-    listen_on(options, guarded.merge(probes::routes()).with_state(handle.clone())).await?;
+    let certificate = handle.outward.certificate.clone();
+    listen_on(options, certificate, guarded.merge(probes::routes()).with_state(handle.clone())).await?;
     if let Some(address) = config.sections.telemetry.metrics {
         let router = probes::routes().merge(metrics(telemetry)).fallback(unknown).with_state(handle);
-        listen::tcp("telemetry.metrics", address, None, router).await?;
+        listen::tcp("telemetry.metrics", address, Arc::default(), router).await?;
     }
     Ok(Api { socket })
 }
 
 /// The API's own address. The default one may be taken by another agent of this machine, whose operator asked for none.
-async fn listen_on(options: &Options, router: Router) -> Result<(), ApiError> {
-    let tls = options.tls.as_ref().map(sawlog_sources::http::acceptor).transpose()?;
-    match listen::tcp("api.listen", options.listen, tls, router).await {
+async fn listen_on(options: &Options, certificate: Arc<Certificate>, router: Router) -> Result<(), ApiError> {
+    match listen::tcp("api.listen", options.listen, certificate, router).await {
         Err(error @ ApiError::Listen { .. }) if options.listen == Options::default().listen => {
             tracing::warn!(%error, "the interface is on the socket in `data_dir` only");
             Ok(())

@@ -192,6 +192,9 @@ pub struct Otlp {
     /// TLS to the collector.
     #[serde(default)]
     pub tls: Option<TlsClient>,
+    /// Proxy, `http://HOST:PORT`.
+    #[serde(default)]
+    pub proxy: Option<String>,
 }
 
 fn metrics_interval() -> Period {
@@ -215,6 +218,8 @@ impl Telemetry {
     pub fn check(&self) -> Vec<Finding> {
         let Some(otlp) = &self.otlp else { return Vec::new() };
         let mut findings: Vec<Finding> = check_url("otlp.endpoint", &otlp.endpoint).into_iter().collect();
+        findings.extend(otlp.proxy.iter().filter_map(|url| check_url("otlp.proxy", url)));
+        findings.extend(otlp.tls.iter().flat_map(|tls| tls.check("otlp.tls")));
         if !(0.0..=1.0).contains(&otlp.traces) {
             findings
                 .push(Finding::error("otlp.traces", format!("{} is no part of a whole; write 0 to 1", otlp.traces)));
@@ -263,6 +268,12 @@ pub struct Backup {
     /// Static credentials. Without them the usual chain is asked.
     #[serde(default)]
     pub credentials: Option<sawlog_sinks::s3::config::S3Credentials>,
+    /// TLS to S3 or the clone.
+    #[serde(default)]
+    pub tls: Option<TlsClient>,
+    /// Proxy to S3 or the clone, `http://HOST:PORT`.
+    #[serde(default)]
+    pub proxy: Option<String>,
     /// Namenode, `hdfs://HOST:PORT` or `hdfs://NAMESERVICE`.
     #[serde(default)]
     pub url: Option<String>,
@@ -318,6 +329,8 @@ impl Backup {
     fn check(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> =
             self.endpoint.iter().filter_map(|url| check_url("backup.endpoint", url)).collect();
+        findings.extend(self.proxy.iter().filter_map(|url| check_url("backup.proxy", url)));
+        findings.extend(self.tls.iter().flat_map(|tls| tls.check("backup.tls")));
         match self.r#type {
             BackupType::S3 if self.bucket.is_none() => {
                 findings.push(Finding::error("backup", "a backup to S3 needs a bucket; add `bucket: NAME`"))
@@ -334,6 +347,11 @@ impl Backup {
             }
             BackupType::Folder | BackupType::Hdfs if self.bucket.is_some() => {
                 findings.push(Finding::error("backup.bucket", "`bucket` belongs to `type: s3`; remove it"));
+            }
+            BackupType::Folder | BackupType::Hdfs if self.tls.is_some() || self.proxy.is_some() => {
+                let option = if self.tls.is_some() { "tls" } else { "proxy" };
+                let reason = format!("`{option}` belongs to `type: s3`; remove it");
+                findings.push(Finding::error(format!("backup.{option}"), reason));
             }
             _ => {}
         }

@@ -85,7 +85,7 @@ pub fn routes() -> Router<Arc<Handle>> {
 
 async fn list(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
     let found = handle.store.checkpoints().await.map_err(Refusal::internal)?;
-    let backup = handle.keeper.as_ref().map(|keeper| {
+    let backup = handle.outward.keeper.as_ref().map(|keeper| {
         let fared = keeper.fared();
         json!({ "age_seconds": fared.newest.map(|b| age(b.taken_at_ms).as_secs_f64()), "trouble": fared.trouble })
     });
@@ -94,7 +94,7 @@ async fn list(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal>
 
 async fn back_up(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
     let refuse = |reason: String| Refusal(StatusCode::CONFLICT, reason);
-    let keeper = handle.keeper.as_ref().ok_or_else(|| refuse(restore::NO_BACKUP.to_owned()))?;
+    let keeper = handle.outward.keeper.as_ref().ok_or_else(|| refuse(restore::NO_BACKUP.to_owned()))?;
     handle.engine.keep_checkpoint().await.map_err(Refusal::internal)?;
     let copied = keeper.take().await.map_err(|error| refuse(error.to_string()))?;
     Ok(Json(restore::told(&copied)))

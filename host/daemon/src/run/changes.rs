@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::config::sections::Sections;
+use crate::config::sections::{Otlp, Sections};
 use crate::config::validated::{Sink, Source};
+use sawlog_settings::connection::TlsServer;
 use sawlog_sinks::registry::SinkOptions;
 
 /// What becomes of components with the same name in both configurations.
@@ -34,13 +35,25 @@ pub fn waiting(started: &Sections, now: &Sections) -> Vec<&'static str> {
         ("limits.disk", limits.0.disk != limits.1.disk),
         ("limits.cpu", limits.0.cpu != limits.1.cpu),
         ("api.listen", api.0.listen != api.1.listen),
-        ("api.tls", api.0.tls != api.1.tls),
+        ("api.tls", asks(&api.0.tls) != asks(&api.1.tls)),
         ("telemetry.metrics", telemetry.0.metrics != telemetry.1.metrics),
         ("telemetry.log.format", telemetry.0.log.format != telemetry.1.log.format),
-        ("telemetry.otlp", telemetry.0.otlp != telemetry.1.otlp),
+        ("telemetry.otlp", pushed(&telemetry.0.otlp) != pushed(&telemetry.1.otlp)),
         ("checkpoint.keep", started.checkpoint.keep != now.checkpoint.keep),
+        ("checkpoint.backup", started.checkpoint.backup.is_some() != now.checkpoint.backup.is_some()),
+        ("on_missing_epoch", started.on_missing_epoch != now.on_missing_epoch),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
+
+/// Whether TLS is spoken, and whether clients have to show a certificate. The files themselves are read at every reload.
+fn asks(tls: &Option<TlsServer>) -> Option<bool> {
+    tls.as_ref().map(|tls| tls.client_ca.is_some())
+}
+
+/// What is pushed, where and how often. The way there is read at every reload.
+fn pushed(otlp: &Option<Otlp>) -> Option<Otlp> {
+    otlp.clone().map(|otlp| Otlp { tls: None, proxy: None, ..otlp })
 }
 
 /// Compares; a sentence where the change takes more than a reload.

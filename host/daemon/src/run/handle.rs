@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::figures::Figures;
 use super::groups::Groups;
 use super::memory::Memory;
+use super::outward::Outward;
 use super::parts::Running;
 use super::reload::Taken;
-use crate::backup::Keeper;
 use crate::config::Config;
 
 /// Work on the running whole.
@@ -66,8 +66,8 @@ pub struct Handle {
     pub store: Arc<DiskJournal>,
     /// The budget of memory.
     pub memory: Arc<Memory>,
-    /// Who takes backups of its checkpoints.
-    pub keeper: Option<Arc<Keeper>>,
+    /// What of it is not a component's, and reaches out of the process.
+    pub outward: Outward,
     /// The agent's id.
     pub agent: String,
     /// The data directory's own name, 32 hexadecimal digits.
@@ -110,7 +110,7 @@ impl Handle {
             groups: running.groups.clone(),
             store: running.store.clone(),
             memory: running.memory.clone(),
-            keeper: running.keeper.clone(),
+            outward: running.outward.clone(),
             agent,
             directory,
             config_path,

@@ -9,6 +9,7 @@ mod former;
 pub mod groups;
 pub mod handle;
 pub mod memory;
+mod outward;
 mod partition;
 mod parts;
 mod pipelines;

@@ -33,6 +33,7 @@ use super::epochs::{self, Epoch, Epochs};
 use super::figures::Figures;
 use super::former;
 use super::memory::Memory;
+use super::outward::Outward;
 use super::pipelines::PluginBytes;
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
@@ -219,8 +220,8 @@ pub struct Running {
     /// The budget of memory.
     pub memory: Arc<Memory>,
     pub(super) common: Common,
-    /// Who takes backups of its checkpoints.
-    pub keeper: Option<Arc<Keeper>>,
+    /// What of it is not a component's, and reaches out of the process.
+    pub outward: Outward,
     pub(super) config: Config,
     /// What the process was started with.
     pub(super) started: Sections,
@@ -253,7 +254,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, journal) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
     refuse_retired(&journal, &agent)?;
-    let keeper = keeper(&config, (&agent, &directory), &store)?;
+    let outward = Outward::new(&config.sections, keeper(&config, (&agent, &directory), &store)?)?;
     let rescue = open_rescue(&directory, &journal).await?;
 
     let fields = Slots::default();
@@ -295,7 +296,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         store,
         memory,
         common,
-        keeper,
+        outward,
         started: config.sections.clone(),
         certificates: changes::certificates(&config),
         config,
@@ -545,7 +546,7 @@ impl Running {
     pub async fn end(&self, is_delivered: bool) -> Result<ExitCode, RunError> {
         self.engine.keep_checkpoint().await?;
         self.groups.leave(self.groups.leaving_time(self.grace())).await;
-        if let Some(keeper) = &self.keeper
+        if let Some(keeper) = &self.outward.keeper
             && let Err(error) = keeper.take().await
         {
             tracing::warn!(%error, "the last checkpoint is not backed up");

@@ -62,6 +62,7 @@ impl Running {
         let packed = Arc::new(epochs::pack(&loaded.files).map_err(|e| e.to_string())?);
         let sinks = self.new_sinks(&config, &changes, &packed)?;
         check_certificates(&config, &changes)?;
+        let renewed = self.read_outward(&config.sections)?;
         let drained = self.groups.drain_what_goes(&config, self.grace()).await?;
         let routes = match self.new_sources(&config, &changes).await {
             Ok(routes) => routes,
@@ -88,6 +89,7 @@ impl Running {
             tracing::error!(%error, "the configuration could not be kept below `data_dir`; reload it again");
         }
         self.take_sections(&config);
+        self.take_outward(renewed);
         self.ground.take(packed);
         let waiting = changes::waiting(&self.started, &config.sections);
         (self.config, self.certificates, self.loaded) = (config.clone(), certificates, epoch.plugins.clone());

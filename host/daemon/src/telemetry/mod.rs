@@ -23,6 +23,8 @@ use crate::run::Handle;
 use sample::Samples;
 
 pub use batches::Batches;
+pub use otlp::{Collector, http_client};
+pub use reqwest::Client as HttpClient;
 
 /// The name under which metrics and spans are made.
 const SCOPE: &str = "sawlog";
@@ -64,7 +66,11 @@ impl Telemetry {
         let mut meters = SdkMeterProvider::builder().with_reader(scrape).with_resource(resource.clone());
         let mut tracers = None;
         if let Some(options) = &config.sections.telemetry.otlp {
-            let push = otlp::Push::new(options).map_err(TelemetryError::Otlp)?;
+            let collector = match &handle.outward.collector {
+                Some(collector) => collector.clone(),
+                None => Collector::new(options).map_err(TelemetryError::Otlp)?,
+            };
+            let push = otlp::Push::new(options, collector);
             meters = meters.with_reader(push.metrics().map_err(TelemetryError::Otlp)?);
             tracers = push.traces(resource).map_err(TelemetryError::Otlp)?;
         }

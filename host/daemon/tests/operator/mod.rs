@@ -1,6 +1,7 @@
 //! A node with one agent: a folder with config, logs and outputs, the binary, and its interfaces.
 #![allow(dead_code, reason = "each test needs a part of it")]
 
+pub mod collector;
 pub mod elasticsearch;
 
 use std::collections::BTreeSet;
@@ -124,7 +125,7 @@ impl Agent {
     }
 
     /// Where it listens for what `option` of the config names; its log says so.
-    fn address(&self, option: &str) -> Option<String> {
+    pub fn address(&self, option: &str) -> Option<String> {
         let log = self.log();
         let line = log.lines().find(|line| line.contains(&format!("option=\"{option}\"")))?;
         Some(line.split_once("address=")?.1.split(' ').next()?.to_owned())

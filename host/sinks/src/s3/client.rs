@@ -82,14 +82,20 @@ pub(super) fn operator(options: &S3Options) -> Result<Operator, ClientError> {
     if !options.path_style {
         service = service.enable_virtual_host_style();
     }
-    if let Some(given) = &options.credentials {
-        service = service
-            .access_key_id(given.access_key_id.expose())
-            .secret_access_key(given.secret_access_key.expose())
-            .disable_config_load()
-            .disable_ec2_metadata();
-        if let Some(token) = &given.session_token {
-            service = service.session_token(token.expose());
+    match &options.credentials {
+        Some(given) => {
+            service = service
+                .access_key_id(given.access_key_id.expose())
+                .secret_access_key(given.secret_access_key.expose())
+                .disable_config_load()
+                .disable_ec2_metadata();
+            if let Some(token) = &given.session_token {
+                service = service.session_token(token.expose());
+            }
+        }
+        None => {
+            let chain = super::credentials::usual(authorities(options)?, proxy(options)?);
+            service = service.credential_provider_chain(chain.map_err(wrong_tls)?);
         }
     }
     let transport = HttpTransporter::new(ReqwestTransport::new(http_client(options)?));
@@ -99,19 +105,32 @@ pub(super) fn operator(options: &S3Options) -> Result<Operator, ClientError> {
 fn http_client(options: &S3Options) -> Result<reqwest::Client, ClientError> {
     let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIME_MAX).read_timeout(SILENCE_MAX);
     let tls = options.tls.clone().unwrap_or_default();
-    if let Some(path) = &tls.ca {
-        let authorities = Certificate::from_pem_bundle(&read(path)?).map_err(|e| wrong(path, e))?;
-        builder = builder.tls_certs_only(authorities);
+    if tls.ca.is_some() {
+        builder = builder.tls_certs_only(authorities(options)?);
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
         let pem = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
         builder = builder.identity(Identity::from_pem(&pem).map_err(|e| wrong(cert, e))?);
     }
-    if let Some(url) = &options.proxy {
-        let proxy = Proxy::all(url).map_err(|error| ClientError::Http { what: format!("proxy {url}"), error })?;
+    if let Some(proxy) = proxy(options)? {
         builder = builder.proxy(proxy);
     }
-    builder.build().map_err(|error| ClientError::Http { what: "the TLS options".into(), error })
+    builder.build().map_err(wrong_tls)
+}
+
+/// Those that `tls.ca` names.
+fn authorities(options: &S3Options) -> Result<Vec<Certificate>, ClientError> {
+    let Some(path) = options.tls.as_ref().and_then(|tls| tls.ca.as_ref()) else { return Ok(Vec::new()) };
+    Certificate::from_pem_bundle(&read(path)?).map_err(|e| wrong(path, e))
+}
+
+fn proxy(options: &S3Options) -> Result<Option<Proxy>, ClientError> {
+    let Some(url) = &options.proxy else { return Ok(None) };
+    Proxy::all(url).map(Some).map_err(|error| ClientError::Http { what: format!("proxy {url}"), error })
+}
+
+fn wrong_tls(error: reqwest::Error) -> ClientError {
+    ClientError::Http { what: "the TLS options".into(), error }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {

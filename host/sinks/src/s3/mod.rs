@@ -3,6 +3,7 @@
 mod bucket;
 mod client;
 pub mod config;
+mod credentials;
 
 pub use bucket::Bucket;
 pub use client::{ClientError, S3Options, StaticCredentials};

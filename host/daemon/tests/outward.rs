@@ -1,0 +1,207 @@
+//! What reaches out of the process beside components: telemetry that is pushed, the API over TLS, and an end within its grace
+//! whatever the other sides do.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod operator;
+
+use std::path::{Path, PathBuf};
+
+use operator::collector::{Collector, Field, field, text};
+use operator::{Agent, Node};
+use serde_json::Value;
+
+const LINES: u64 = 500;
+
+fn node(sections: impl FnOnce(&str) -> String) -> Node {
+    Node::of(|here| {
+        format!(
+            "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\n{sections}\
+             sources:\n  app: {{ type: file, include: [{here}/logs/*.log] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [app], path: {here}/out }}\n",
+            sections = sections(here)
+        )
+    })
+}
+
+fn delivered(node: &Node) -> u64 {
+    let Ok(ledger) = node.verb(&["loss", "--format", "json"]) else { return 0 };
+    let ledger: Value = serde_json::from_str(&ledger).unwrap();
+    let lines = ledger["lines"].as_array().unwrap().iter();
+    lines.filter(|line| line["sink"] == "out").map(|line| line["delivered"].as_u64().unwrap()).sum()
+}
+
+/// Values of the metric `name` in a push whose attributes hold all of `wanted`.
+fn points(push: &[u8], name: &str, wanted: &[(&str, &str)]) -> Vec<f64> {
+    let metrics = field(push, 1).flat_map(|resource| field(resource, 2)).flat_map(|scope| field(scope, 2));
+    let named = metrics.filter(|metric| text(metric, 1) == name);
+    // A gauge's points are in field 5, a sum's in field 7.
+    let points = named.flat_map(|metric| field(metric, 5).chain(field(metric, 7))).flat_map(|data| field(data, 1));
+    let is_wanted = |point: &&[u8]| {
+        let attributes: Vec<_> = field(point, 7).map(|pair| (text(pair, 1), text_value(pair))).collect();
+        wanted.iter().all(|(key, value)| attributes.contains(&((*key).to_owned(), (*value).to_owned())))
+    };
+    points.filter(is_wanted).map(|point| Field::double(point, 4).unwrap()).collect()
+}
+
+fn text_value(pair: &[u8]) -> String {
+    field(pair, 2).map(|value| text(value, 1)).collect()
+}
+
+/// Records that the spans called `deliver batch` say were delivered to `out`.
+fn traced_records(push: &[u8]) -> u64 {
+    let spans = field(push, 1).flat_map(|resource| field(resource, 2)).flat_map(|scope| field(scope, 2));
+    let attributes = |span: &[u8]| field(span, 9).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let own = spans.filter(|span| text(span, 5) == "deliver batch").map(attributes);
+    let to_out = own.filter(|pairs| pairs.iter().any(|pair| text(pair, 1) == "sink" && text_value(pair) == "out"));
+    let records = to_out.flatten().filter(|pair| text(pair, 1) == "records");
+    records.map(|pair| field(&pair, 2).filter_map(|value| Field::varint(value, 3)).sum::<u64>()).sum()
+}
+
+#[test]
+fn metrics_and_traces_are_pushed_and_say_what_the_ledger_says() {
+    let collector = Collector::start();
+    let to = collector.address.clone();
+    let node = node(|_| {
+        format!(
+            "api: {{ listen: 127.0.0.1:0 }}\ntelemetry: {{ metrics: 127.0.0.1:0, \
+             otlp: {{ endpoint: \"http://{to}\", traces: 1.0, metrics_interval: 1s }} }}\n"
+        )
+    });
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| delivered(&node) == LINES);
+    // What was not pushed yet is pushed at the end.
+    agent.terminate();
+    let metrics = collector.received("/v1/metrics");
+    let labels = [("sink", "out"), ("source", "app"), ("outcome", "delivered")];
+    let last = metrics.iter().rev().find_map(|push| points(push, "sawlog.ledger.records", &labels).first().copied());
+    assert_eq!(last, Some(LINES as f64), "{} pushes", metrics.len());
+    let traced: u64 = collector.received("/v1/traces").iter().map(|push| traced_records(push)).sum();
+    assert_eq!(traced, LINES);
+}
+
+#[test]
+fn a_push_goes_by_the_proxy() {
+    let proxy = Collector::start();
+    let by = proxy.address.clone();
+    let node = node(|_| {
+        format!(
+            "api: {{ listen: 127.0.0.1:0 }}\ntelemetry: {{ metrics: 127.0.0.1:0, \
+             otlp: {{ endpoint: \"http://collector.invalid:4318\", metrics_interval: 1s, proxy: \"http://{by}\" }} }}\n"
+        )
+    });
+    let mut agent = node.start();
+    agent.wait_until(|| !proxy.received("http://collector.invalid:4318/v1/metrics").is_empty());
+    agent.terminate();
+}
+
+/// An authority with PEM files of what it signed.
+struct Authority {
+    folder: PathBuf,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(folder: &Path, name: &str) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let pem = params.self_signed(&key).unwrap().pem();
+        std::fs::write(folder.join(format!("{name}.pem")), &pem).unwrap();
+        Self { folder: folder.to_owned(), issuer: rcgen::Issuer::new(params, key), pem }
+    }
+
+    /// Writes `name.pem` and `name.key` of a certificate for 127.0.0.1; both as one PEM.
+    fn sign(&self, name: &str) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let (certificate, key) = (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem());
+        std::fs::write(self.folder.join(format!("{name}.pem")), &certificate).unwrap();
+        std::fs::write(self.folder.join(format!("{name}.key")), &key).unwrap();
+        format!("{certificate}\n{key}")
+    }
+}
+
+/// The status of an answer of the API to a client that trusts `authority` alone, or why there is none.
+fn ask(agent: &Agent, authority: &Authority, own: Option<&str>) -> Result<u16, String> {
+    let trusted = reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap();
+    let mut client = reqwest::Client::builder().tls_certs_only([trusted]).no_proxy();
+    if let Some(own) = own {
+        client = client.identity(reqwest::Identity::from_pem(own.as_bytes()).unwrap());
+    }
+    let url = format!("https://{}/v1/status", agent.address("api.listen").unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let sent = runtime.block_on(client.build().unwrap().get(url).send());
+    sent.map(|answer| answer.status().as_u16()).map_err(|error| format!("{error:?}"))
+}
+
+#[test]
+fn the_api_speaks_tls_asks_for_certificates_and_reads_its_own_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, clients) = (Authority::new(folder.path(), "old"), Authority::new(folder.path(), "clients"));
+    old.sign("server");
+    let own = clients.sign("client");
+    let at = folder.path().display().to_string();
+    let node = node(|_| {
+        format!(
+            "api: {{ listen: 127.0.0.1:0, tls: {{ cert: {at}/server.pem, key: {at}/server.key, client_ca: {at}/clients.pem }} }}\n\
+             telemetry: {{ metrics: 127.0.0.1:0 }}\n"
+        )
+    });
+    let mut agent = node.start();
+    assert_eq!(ask(&agent, &old, Some(&own)), Ok(200));
+    assert!(ask(&agent, &old, None).is_err(), "a client without a certificate");
+    assert!(ask(&agent, &old, Some(&old.sign("stranger"))).is_err(), "a client of another authority");
+
+    // The same files with other contents.
+    let new = Authority::new(folder.path(), "new");
+    new.sign("server");
+    assert!(ask(&agent, &new, Some(&own)).is_err(), "nothing was reloaded yet");
+    assert!(!node.verb(&["reload"]).unwrap().contains("after a restart"));
+    assert_eq!(ask(&agent, &new, Some(&own)), Ok(200), "the exchanged certificate");
+    assert!(ask(&agent, &old, Some(&own)).is_err(), "the one before is still shown");
+
+    std::fs::write(folder.path().join("server.pem"), "no certificate").unwrap();
+    let refused = node.verb(&["reload"]).unwrap_err();
+    assert!(refused.contains("`api`") && refused.contains("server.pem"), "{refused}");
+    assert_eq!(ask(&agent, &new, Some(&own)), Ok(200), "the one before goes on");
+
+    new.sign("server");
+    node.edit(|config| config.replace(&format!(", client_ca: {at}/clients.pem"), ", client_ca: null"));
+    let said = node.verb(&["reload"]).unwrap();
+    assert!(said.contains("in effect after a restart only: api.tls"), "{said}");
+    assert!(ask(&agent, &new, None).is_err(), "clients must show one until the restart");
+    agent.terminate();
+}
+
+#[test]
+fn a_reload_moves_backups_and_names_what_takes_a_restart() {
+    let node = node(|here| {
+        format!(
+            "api: {{ listen: 127.0.0.1:0 }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\n\
+             checkpoint: {{ interval: 200ms, backup: {{ type: folder, path: {here}/first, every: 1s }} }}\n"
+        )
+    });
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    let copies = |name: &str| walk(&node.folder().join(name));
+    agent.wait_until(|| copies("first") > 0);
+    node.edit(|config| {
+        config.replace("/first", "/second").replace("data_dir", "on_missing_epoch: accept_skew\ndata_dir")
+    });
+    let said = node.verb(&["reload"]).unwrap();
+    assert!(said.contains("in effect after a restart only: on_missing_epoch\n"), "{said}");
+    agent.wait_until(|| copies("second") > 0);
+    node.edit(|config| config.replace("backup: {", "keep: 3 } #"));
+    let said = node.verb(&["reload"]).unwrap();
+    assert!(said.contains("checkpoint.keep, checkpoint.backup"), "{said}");
+    agent.terminate();
+}
+
+/// Files below a folder.
+fn walk(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.map(|entry| entry.unwrap().path()).map(|path| if path.is_dir() { walk(&path) } else { 1 }).sum()
+}
