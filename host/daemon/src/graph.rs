@@ -21,7 +21,7 @@ pub fn draw(config: &Config, language: Language) -> String {
         Language::Dot => "digraph sawlog {\n  rankdir=LR;\n",
     });
     for (name, vertex) in &config.graph.vertices {
-        append(&mut out, &node(name, type_of(config, name), vertex.kind, language));
+        append(&mut out, &node(name, &type_of(config, name), vertex.kind, language));
     }
     for (name, vertex) in &config.graph.vertices {
         for input in &vertex.inputs {
@@ -40,10 +40,13 @@ fn append(out: &mut String, line: &str) {
     }
 }
 
-fn type_of<'a>(config: &'a Config, name: &str) -> &'a str {
+fn type_of(config: &Config, name: &str) -> String {
     let sources = config.sources.get(name).map(|source| source.r#type);
     let transforms = config.transforms.get(name).map(|transform| transform.r#type);
-    sources.or(transforms).or(config.sinks.get(name).map(|sink| sink.r#type)).unwrap_or_default()
+    let sink = config.sinks.get(name);
+    let layer =
+        sink.and_then(|sink| sink.common.layer).map_or(String::new(), |layer| format!(", {} layer", layer.word()));
+    sources.or(transforms).or(sink.map(|sink| sink.r#type)).unwrap_or_default().to_owned() + &layer
 }
 
 fn node(name: &str, type_name: &str, kind: Kind, language: Language) -> String {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use sawlog_settings::{ByteSize, Delivery};
 use sawlog_sinks::registry::SinkOptions;
+use sawlog_sources::registry::SourceOptions;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -68,13 +69,20 @@ pub fn report(config: &Config) -> Report {
 /// How long the budgets last at an input rate in bytes a second.
 pub fn capacity(config: &Config, rate_bytes_per_s: u64) -> Vec<String> {
     let limits = &config.sections.limits;
-    let seconds = limits.disk.as_bytes() * 9 / 10 / rate_bytes_per_s.max(1);
-    let rate = ByteSize::bytes(rate_bytes_per_s);
+    let shares = config.disk_shares();
+    let lasts = |bytes: u64| (ByteSize::mib(bytes >> 20), length(bytes / rate_bytes_per_s.max(1)));
+    let (rate, rescued) = (ByteSize::bytes(rate_bytes_per_s), lasts(shares.rescue));
     let mut lines = vec![format!(
-        "{} of disk = {} of queued and rescued input at {rate}/s, while a sink is down",
-        limits.disk,
-        length(seconds)
+        "of {} of disk, {} = {} at {rate}/s of files that vanish while a sink is down; files that stay wait where they are",
+        limits.disk, rescued.0, rescued.1
     )];
+    if config.sources.values().any(|source| matches!(source.options, SourceOptions::Http(_))) {
+        let queued = lasts(shares.queue);
+        lines.push(format!(
+            "{} = {} at {rate}/s in the queue of each http source, while a sink is down",
+            queued.0, queued.1
+        ));
+    }
     lines.push(format!(
         "{} of memory, of which sinks and plugins may take {}",
         limits.memory,
@@ -158,7 +166,9 @@ fn route_lines(config: &Config, route: &Route) -> Vec<String> {
             std::iter::once(&route.source).chain(way).chain([&route.sink]).map(String::as_str).collect();
         lines.push(format!("  {}", names.join(" → ")));
     }
-    lines.push(format!("    {} by {}", route.promise.delivery.word(), route.promise.mechanism));
+    let layer = config.sinks.get(&route.sink).and_then(|sink| sink.common.layer);
+    let layer = layer.map_or(String::new(), |layer| format!(", {} layer", layer.word()));
+    lines.push(format!("    {} by {}{layer}", route.promise.delivery.word(), route.promise.mechanism));
     let mut provided = route.promise.provided.clone();
     if let Some(source) = config.sources.get(&route.source) {
         provided.extend(source.options.describe().provided());

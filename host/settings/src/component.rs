@@ -29,7 +29,8 @@ impl Delivery {
     }
 }
 
-/// Which layer of a lambda architecture a sink feeds; a label in metrics and `validate`.
+/// Which layer of a lambda architecture a sink feeds: said by `validate`, `graph`, `status` and the metric `sawlog_sink_info`, so that
+/// alarms can tell them apart. It changes nothing of what the sink does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
@@ -37,6 +38,16 @@ pub enum Layer {
     Speed,
     /// Complete, in large objects.
     Batch,
+}
+
+impl Layer {
+    /// The word in a config.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Speed => "speed",
+            Self::Batch => "batch",
+        }
+    }
 }
 
 /// What happens when a sink has fallen behind as far as its budget goes.
@@ -108,7 +119,7 @@ pub enum StartFrom {
 pub struct Batch {
     /// Encoded size of a batch. The sink's own default where none is given.
     pub bytes: Option<ByteSize>,
-    /// Records in a batch. The sink's own default where none is given.
+    /// Input records of a batch; no limit where none is given. What a source read at once is not divided, so a batch may have more.
     pub records: Option<Count>,
     /// Time between two batches, so that no record waits longer; what comes after a quiet while goes at once.
     pub age: Period,

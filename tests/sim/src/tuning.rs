@@ -27,6 +27,7 @@ pub fn tuning(world: &World) -> Tuning {
 pub fn sink_tuning() -> SinkTuning {
     SinkTuning {
         batch_bytes_max: 300,
+        batch_records_max: u64::MAX,
         batch_age_max: Duration::from_millis(10),
         roll_bytes_max: 1500,
         roll_age_max: Duration::from_millis(80),
@@ -38,6 +39,7 @@ pub fn sink_tuning() -> SinkTuning {
         outage_max: Duration::from_millis(60),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(100),
+        open_circuit_after: 5,
         drop_refused: false,
         drop_oldest: None,
     }

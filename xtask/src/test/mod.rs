@@ -115,6 +115,7 @@ fn run_rings(options: &Options, services: &Run) -> Result<Tally> {
             println!("{ring:?} could not be run: {error:#}");
             Tally::of_check(false)
         });
+        let tally = if ring == Ring::Unit && options.wants(Ring::Services) { tally.before_services() } else { tally };
         let seconds = start.elapsed().as_secs_f64();
         println!("== {ring:?}: {} after {seconds:.1} s", if tally.failed == 0 { "held" } else { "FAILED" });
         (tally, format!("{ring:?} {seconds:.0} s"))
@@ -366,6 +367,10 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     // It is of the agent's own package: the agent is compiled with it.
     contracts.push("deploy".to_string());
     let mut tally = step("contracts", &["sawlog-e2e"], &contracts, "1", 30)?;
+    if !options.full {
+        tally +=
+            Tally::of_not_run("the second dialects, OpenSearch and MinIO", "`cargo xtask test --full` starts them");
+    }
     let (local, cells): (Vec<String>, Vec<String>) =
         workspace::tests_below("tests/e2e/tests")?.into_iter().partition(|name| LOCAL.contains(&name.as_str()));
     tally += step("local", &[], &local, "3", 20)?;

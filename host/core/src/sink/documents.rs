@@ -29,7 +29,7 @@ pub(super) async fn finish(sink: &Sink, port: &dyn DocumentStore) -> Result<Mark
     sink.intake.reset(truth.clone(), Some(Limits { ends: ends.clone(), lost: None }));
     while !sink.has_reached(&ends)? || sink.intake.backlog().0 > 0 {
         let offered = sink.intake.offered();
-        let offers = sink.intake.take(sink.tuning.batch_bytes_max);
+        let offers = sink.intake.take(&sink.tuning);
         if offers.is_empty() && !sink.has_reached(&ends)? {
             offered.await;
         }

@@ -1,6 +1,7 @@
 //! What a sink takes from lanes: a seat per partition, a bounded buffer, and a refusal for everything that does not begin
 //! exactly where the sink stands. It knows nothing of protocols.
 
+use super::SinkTuning;
 use super::audit::{Audit, Books, Delivered};
 use crate::claims::Marks;
 use crate::journal::{JournalState, LostRange, Mark, end_of};
@@ -65,6 +66,7 @@ struct Inner {
     seats: BTreeMap<PartitionId, Seat>,
     buffer: VecDeque<Offer>,
     bytes: usize,
+    records: u64,
     /// What the buffered batches take in memory, bytes.
     memory: usize,
     full: bool,
@@ -154,6 +156,7 @@ impl Intake {
         inner.seats.insert(offer.partition, Seat { next: offer.to, ..seat });
         inner.taken.insert(offer.generation, offer.mark.cursor);
         inner.bytes += offer.output.batch.arena.len();
+        inner.records += offer.records;
         inner.memory += offer.output.memory_bytes();
         inner.audit.book(&offer);
         inner.buffer.push_back(offer);
@@ -207,7 +210,7 @@ impl Intake {
         let mut inner = self.lock();
         if !mutation::on("leave_keeps_buffer") {
             inner.buffer.clear();
-            (inner.bytes, inner.memory) = (0, 0);
+            (inner.bytes, inner.records, inner.memory) = (0, 0, 0);
         }
         inner.seats.clear();
         inner.taken.clear();
@@ -227,7 +230,7 @@ impl Intake {
         inner.audit.close();
         if !mutation::on("leave_keeps_buffer") {
             inner.buffer.clear();
-            (inner.bytes, inner.memory) = (0, 0);
+            (inner.bytes, inner.records, inner.memory) = (0, 0, 0);
         }
         inner.seats.clear();
         drop(inner);
@@ -240,7 +243,7 @@ impl Intake {
         let mut inner = self.lock();
         inner.stopped = Some(reason);
         inner.buffer.clear();
-        (inner.bytes, inner.memory) = (0, 0);
+        (inner.bytes, inner.records, inner.memory) = (0, 0, 0);
         drop(inner);
         self.freed.notify(usize::MAX);
         self.reseated.notify(usize::MAX);
@@ -263,21 +266,29 @@ impl Intake {
         self.lock().memory
     }
 
-    /// Takes buffered batches up to `bytes_max` (at least one); empty where there is none.
-    pub fn take(&self, bytes_max: usize) -> Vec<Offer> {
+    /// Whether a batch is full with what is buffered.
+    pub fn has_batch(&self, tuning: &SinkTuning) -> bool {
+        let inner = self.lock();
+        inner.bytes >= tuning.batch_bytes_max || inner.records >= tuning.batch_records_max || inner.full
+    }
+
+    /// Takes buffered batches as far as one batch of the sink goes (at least one); empty where there is none.
+    pub fn take(&self, tuning: &SinkTuning) -> Vec<Offer> {
         let mut inner = self.lock();
         let mut taken: Vec<Offer> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut records) = (0, 0);
         while let Some(offer) = inner.buffer.front() {
             let (size, memory) = (offer.output.batch.arena.len(), offer.output.memory_bytes());
-            if !taken.is_empty() && bytes + size > bytes_max {
+            let fits = bytes + size <= tuning.batch_bytes_max && records + offer.records <= tuning.batch_records_max;
+            if !taken.is_empty() && !fits {
                 break;
             }
-            bytes += size;
+            (bytes, records) = (bytes + size, records + offer.records);
             inner.memory = inner.memory.saturating_sub(memory);
             taken.extend(inner.buffer.pop_front());
         }
         inner.bytes = inner.bytes.saturating_sub(bytes);
+        inner.records = inner.records.saturating_sub(records);
         let half = inner.memory * 2 <= self.memory.bytes_max() && inner.buffer.len() * 2 <= self.batches_max;
         // The share may have become smaller than any one batch.
         let freed = inner.full && (half || inner.buffer.is_empty());
@@ -309,11 +320,6 @@ impl Intake {
     /// Whether the sink takes nothing because it does not know where it stands.
     pub fn is_closed(&self) -> bool {
         self.lock().truth.is_none()
-    }
-
-    /// Whether the sink holds as much as it may.
-    pub fn is_full(&self) -> bool {
-        self.lock().full
     }
 
     /// The partitions' seats, for status.
@@ -356,19 +362,38 @@ mod tests {
         }
     }
 
+    fn up_to(batch_bytes_max: usize) -> SinkTuning {
+        SinkTuning { batch_bytes_max, ..SinkTuning::default() }
+    }
+
+    #[test]
+    fn a_batch_ends_at_the_first_limit_that_it_meets() {
+        let intake = intake(1_000);
+        for entry in 0..10 {
+            assert_eq!(intake.accept(offer(entry, 10)), Accept::Taken);
+        }
+        let tuning = SinkTuning { batch_records_max: 2, ..up_to(500) };
+        assert!(intake.has_batch(&tuning) && !intake.has_batch(&up_to(500)));
+        assert_eq!(intake.take(&tuning).len(), 2);
+        assert_eq!(intake.take(&SinkTuning { batch_bytes_max: 30, ..tuning }).len(), 2);
+        assert_eq!(intake.take(&SinkTuning { batch_records_max: 100, ..up_to(30) }).len(), 3);
+        assert_eq!(intake.take(&up_to(500)).len(), 3);
+        assert!(!intake.has_batch(&tuning));
+    }
+
     #[test]
     fn lanes_that_wait_are_told_of_room_also_where_one_was_late_with_its_batch() {
         let intake = intake(100);
         for entry in 0..10 {
             assert_eq!(intake.accept(offer(entry, 10)), Accept::Taken);
         }
-        assert!(intake.is_full());
+        assert!(intake.lock().full);
         let freed = intake.freed();
-        assert_eq!(intake.take(30).len(), 3);
+        assert_eq!(intake.take(&up_to(30)).len(), 3);
         // A lane that had asked before the sink was full hands over what it made meanwhile.
         assert_eq!(intake.accept(offer(10, 10)), Accept::Taken);
         assert!(!intake.has_room(), "a sink that was full has room from half on");
-        assert_eq!(intake.take(30).len(), 3);
+        assert_eq!(intake.take(&up_to(30)).len(), 3);
         assert!(intake.has_room() && freed.now_or_never().is_some());
     }
 
@@ -381,9 +406,9 @@ mod tests {
         for entry in 0..3 {
             assert!(intake.has_room());
             assert_eq!(intake.accept(offer(entry, 50)), Accept::Taken);
-            assert!(intake.is_full() && intake.memory_bytes() >= 50);
+            assert!(intake.lock().full && intake.memory_bytes() >= 50);
             let freed = intake.freed();
-            assert_eq!(intake.take(1).len(), 1);
+            assert_eq!(intake.take(&up_to(1)).len(), 1);
             assert!(freed.now_or_never().is_some());
         }
     }

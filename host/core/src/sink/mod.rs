@@ -51,6 +51,8 @@ use retrying;
 pub struct SinkTuning {
     /// Input bytes of one request, transaction or append.
     pub batch_bytes_max: usize,
+    /// Input records of the same; what a lane has made at once is not divided.
+    pub batch_records_max: u64,
     /// Between two batches, so that the first row of a batch waits no longer.
     pub batch_age_max: Duration,
     /// Staged bytes at which an object sink seals.
@@ -73,6 +75,8 @@ pub struct SinkTuning {
     pub backoff_min: Duration,
     /// Longest pause after a failure.
     pub backoff_max: Duration,
+    /// Failures in a row that open the circuit.
+    pub open_circuit_after: u32,
     /// Rows that it refuses are dropped and counted; else they go to the dead letters.
     pub drop_refused: bool,
     /// How far it may fall behind before it gives up the oldest; `None` = it waits, and never gives anything up.
@@ -83,6 +87,7 @@ impl Default for SinkTuning {
     fn default() -> Self {
         Self {
             batch_bytes_max: 4 << 20,
+            batch_records_max: u64::MAX,
             batch_age_max: Duration::from_millis(200),
             roll_bytes_max: 128 << 20,
             roll_age_max: Duration::from_secs(300),
@@ -94,6 +99,7 @@ impl Default for SinkTuning {
             outage_max: Duration::from_secs(3600),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
+            open_circuit_after: 5,
             drop_refused: false,
             drop_oldest: None,
         }
@@ -373,10 +379,9 @@ impl Sink {
             let (offered, flush) = (self.intake.offered(), self.flush.listen());
             let now = self.clock.elapsed();
             // A full intake takes nothing that a batch could wait for.
-            let is_enough = self.intake.backlog().1 >= self.tuning.batch_bytes_max || self.intake.is_full();
-            if is_enough || self.flushes() || now >= deadline {
+            if self.intake.has_batch(&self.tuning) || self.flushes() || now >= deadline {
                 *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-                return self.intake.take(self.tuning.batch_bytes_max);
+                return self.intake.take(&self.tuning);
             }
             let wait = pin!(self.clock.sleep(deadline - now));
             select(select(offered, flush), wait).await;

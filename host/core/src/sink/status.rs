@@ -11,11 +11,11 @@ use std::time::Duration;
 /// Whether a sink is being tried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Circuit {
-    /// It takes what it is sent.
+    /// It takes what it is sent, or has not failed often enough in a row.
     Closed,
-    /// It failed; a try is under way.
+    /// It has; one try is under way.
     HalfOpen,
-    /// It failed, and the pause before the next try runs.
+    /// It has, and the pause before the next try runs.
     Open,
 }
 
@@ -24,6 +24,8 @@ pub enum Circuit {
 pub struct SinkStatus {
     /// Failures since the last success.
     pub failures_in_a_row: u32,
+    /// So many of them open the circuit.
+    pub open_circuit_after: u32,
     /// When the first of these was, by the boot-time clock.
     pub failing_since: Option<Duration>,
     /// Failures since the process began, by kind.
@@ -51,10 +53,10 @@ pub struct SinkStatus {
 impl SinkStatus {
     /// Whether the sink is being tried.
     pub fn circuit(&self) -> Circuit {
-        match (self.failures_in_a_row, self.pausing) {
-            (0, _) => Circuit::Closed,
-            (_, false) => Circuit::HalfOpen,
-            (_, true) => Circuit::Open,
+        match (self.failures_in_a_row < self.open_circuit_after.max(1), self.pausing) {
+            (true, _) => Circuit::Closed,
+            (false, false) => Circuit::HalfOpen,
+            (false, true) => Circuit::Open,
         }
     }
 
@@ -87,7 +89,8 @@ fn kind(error: &SinkError) -> &'static str {
 impl Sink {
     /// What an operator sees.
     pub fn status(&self) -> SinkStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        SinkStatus { open_circuit_after: self.tuning.open_circuit_after, ..status }
     }
 
     pub(super) fn note<R>(&self, change: impl FnOnce(&mut SinkStatus) -> R) -> R {

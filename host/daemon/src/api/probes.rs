@@ -107,10 +107,12 @@ pub fn sink_trouble(sink: &Sink) -> Option<Reason> {
         ("switching", from + &why)
     } else if status.waiting_for_letters {
         ("waiting_for_dead_letters", "refused rows wait for the dead-letter sink, which is full or down".to_owned())
-    } else if status.circuit() != Circuit::Closed && status.last_kind == Some("refused") {
+    } else if status.failures_in_a_row > 0 && status.last_kind == Some("refused") {
         ("refused", error)
     } else if status.circuit() != Circuit::Closed {
         ("circuit_open", error)
+    } else if status.failures_in_a_row > 0 {
+        ("retrying", error)
     } else if !status.recovered && sink.intake.is_closed() {
         ("not_recovered", "it has not learnt yet where it stands".to_owned())
     } else {

@@ -25,6 +25,7 @@ pub fn check(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
     removals(parsed, complaints);
     secrets_in_the_clear(parsed, complaints);
     super::dead_letter::check(parsed, complaints);
+    super::disk::check(parsed, complaints);
 }
 
 fn place_of(parsed: &Parsed, path: &str) -> Place {

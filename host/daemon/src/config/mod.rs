@@ -5,6 +5,7 @@
 mod check;
 mod columns;
 mod dead_letter;
+pub mod disk;
 pub mod files;
 mod folder;
 pub mod graph;

@@ -50,7 +50,9 @@ pub struct Limits {
     /// comes near the limit all the same, everybody gets less. What sinks and plugins may take together is held against it when
     /// the configuration is read.
     pub memory: ByteSize,
-    /// Disk below `data_dir`: the write-ahead queue and rescued files. The journal has a tenth of it, and no less than 32MiB.
+    /// Disk below `data_dir`. The journal has a tenth of it, and no less than 32MiB; dead letters that are delivered again a
+    /// sixteenth of the rest, and no more than 256MiB; the queue of each `http` source has two parts of what is left, records of
+    /// files that vanish (*rescue*) one, and contents of compressed files while they are read one.
     pub disk: ByteSize,
     /// Worker threads; as many as the process may use cores where none is given.
     pub cpu: Option<f64>,
@@ -66,6 +68,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Worker threads.
+    pub fn workers(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.cpu.map_or(cores, |cpu| cpu.ceil() as usize).clamp(1, 256)
+    }
+
     /// Values out of bounds.
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -73,12 +81,6 @@ impl Limits {
             findings.push(Finding::error(
                 "memory",
                 format!("{} is too little to run in; write at least 32MiB", self.memory),
-            ));
-        }
-        if self.disk < ByteSize::mib(64) {
-            findings.push(Finding::error(
-                "disk",
-                format!("{} is too little for a queue and a journal; write at least 64MiB", self.disk),
             ));
         }
         if let Some(cpu) = self.cpu.filter(|cpu| !(0.1..=1024.0).contains(cpu)) {

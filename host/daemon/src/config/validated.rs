@@ -12,6 +12,7 @@ use sawlog_sinks::registry::SinkOptions;
 use sawlog_sources::registry::SourceOptions;
 use serde::Serialize;
 
+use super::disk::DiskShares;
 use super::graph::{Graph, Input};
 use super::plugins::Plugin;
 use super::sections::Sections;
@@ -114,6 +115,11 @@ impl Config {
         let transforms = self.order.iter().map(String::as_str).filter(|name| below.contains(name)).collect();
         let sinks = self.sinks.keys().map(String::as_str).filter(|name| below.contains(name)).collect();
         Subgraph { transforms, sinks }
+    }
+
+    /// How the disk below the data directory is divided.
+    pub fn disk_shares(&self) -> DiskShares {
+        DiskShares::of_config(&self.sections.limits, self.sources.values().map(|source| &source.options))
     }
 
     /// The sink that takes dead letters of transforms.

@@ -224,7 +224,7 @@ fn into_queue(down: &Down, config: Config, query: Query) -> Result<Report, Contr
     let refuse = |error: RunError| ControlError::Refused(error.to_string());
     let stored = down.runtime.block_on(async {
         // Who is asked for does not matter to what is stored.
-        let intake = replay::open(down.disk(), "").map_err(refuse)?;
+        let intake = replay::open(down.disk(), "", config.disk_shares().replay).map_err(refuse)?;
         let report = replay::put(Arc::new(config), query, &intake).await;
         report.map_err(|error| ControlError::Refused(error.to_string()))
     })?;

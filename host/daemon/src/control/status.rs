@@ -9,6 +9,7 @@ use axum::{Json, Router};
 use clap::Args;
 use sawlog_core::sink::{Circuit, SinkStatus};
 use sawlog_core::status::settled;
+use sawlog_settings::component::Layer;
 use serde_json::{Value, json};
 
 use super::Format;
@@ -76,6 +77,7 @@ pub fn sink_view(handle: &Handle, engines: &[Fed]) -> Value {
     json!({
         "name": name,
         "type": handle.config().sinks.get(name).map(|sink| sink.r#type),
+        "layer": handle.config().sinks.get(name).and_then(|sink| sink.common.layer).map(Layer::word),
         "state": trouble.as_ref().map_or("ok", |reason| reason.what),
         "detail": trouble.map(|reason| reason.detail),
         "circuit": circuit(status.circuit()),

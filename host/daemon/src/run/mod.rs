@@ -23,6 +23,7 @@ mod sources;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sawlog_core::engine::Engine;
@@ -43,6 +44,12 @@ pub use runtime::SystemClock;
 /// How long a look at the state of delivery waits for the next.
 const LOOK: Duration = Duration::from_millis(25);
 
+/// The part of the grace that is kept for the last checkpoint, its backup, and the last metrics.
+const CLOSING_PART: u32 = 10;
+
+/// The last metrics have at least this long, also where sinks have used up all the grace.
+const LAST_PUSH_MIN: Duration = Duration::from_millis(500);
+
 /// What `run` is to do beside running.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -61,30 +68,59 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let mut hangup = signal(SignalKind::hangup())?;
         let mut dump = signal(SignalKind::user_defined1())?;
         let mut reopen = signal(SignalKind::user_defined2())?;
-        let mut running = parts::start(config, files, options).await?;
+        let mut running = tokio::select! {
+            running = parts::start(config, files, options) => running?,
+            // Nothing has been planned yet, and whatever is on the disk the next start reads.
+            _ = terminate.recv() => return Ok(told_to_end("before everything had started")),
+            _ = interrupt.recv() => return Ok(told_to_end("before everything had started")),
+        };
         let (handle, mut jobs) = Handle::new(&running, path.clone());
         let telemetry = Telemetry::start(&handle)?;
         handle.observe(telemetry.batches());
         let api = api::start(handle.clone(), telemetry.clone()).await?;
         let engine = running.engine.clone();
-        let is_delivered = loop {
+        let (is_delivered, until) = loop {
             tokio::select! {
                 error = engine.failure() => return Err(RunError::Journal(error)),
                 news = running.common.watch.news() => tell(&handle.agent, news)?,
-                () = finished(&handle, options) => break true,
+                () = finished(&handle, options) => break (true, Instant::now() + running.grace()),
                 _ = terminate.recv() => break wind_down(&handle, &running).await?,
                 _ = interrupt.recv() => break wind_down(&handle, &running).await?,
-                _ = hangup.recv() => handle.reloaded(&running.reload(&path).await, &running),
+                _ = hangup.recv() => tokio::select! {
+                    taken = running.reload(&path) => handle.reloaded(&taken, &running),
+                    // As after a crash: the next start finds either configuration in force, whole.
+                    _ = terminate.recv() => return Ok(told_to_end("in the middle of a reload")),
+                    _ = interrupt.recv() => return Ok(told_to_end("in the middle of a reload")),
+                },
                 Some(job) = jobs.recv() => job(&mut running).await,
                 _ = dump.recv() => tracing::info!(state = %control::status::report(&handle), "asked for by SIGUSR1"),
                 _ = reopen.recv() => tracing::info!("the own log is standard error: whoever reads it turns its files over"),
             }
         };
-        let ended = running.end(is_delivered).await;
+        let ended = running.end(is_delivered, until).await;
         api.close();
-        tokio::task::block_in_place(|| telemetry.close());
+        close(telemetry, until).await;
         ended
     })
+}
+
+fn told_to_end(when: &str) -> ExitCode {
+    tracing::warn!("told to end {when}; the next start goes on from what is durable");
+    ExitCode::SUCCESS
+}
+
+/// Has the last metrics and traces go out, as far as there is time: a collector may hang.
+async fn close(telemetry: Arc<Telemetry>, until: Instant) {
+    let (closed, done) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        telemetry.close();
+        // Nobody waits any more where time was up.
+        closed.send(()).is_ok()
+    });
+    let until = until.max(Instant::now() + LAST_PUSH_MIN);
+    if tokio::time::timeout_at(until.into(), done).await.is_err() {
+        tracing::warn!("the last metrics and traces have not been taken in time");
+    }
 }
 
 /// Says that a twin was met; an error where the process has to end.
@@ -117,12 +153,14 @@ async fn finished(handle: &Handle, options: Options) {
 }
 
 /// Stops planning and waits until everything planned is delivered, at most for `grace` without what leaving groups takes; what
-/// is left is delivered after the next start. Tells whether nothing is left.
-async fn wind_down(handle: &Handle, running: &Running) -> Result<bool, RunError> {
-    let mut delivering = std::pin::pin!(deliver_rest(handle, running.grace()));
+/// is left is delivered after the next start. Tells whether nothing is left, and when all must have ended.
+async fn wind_down(handle: &Handle, running: &Running) -> Result<(bool, Instant), RunError> {
+    let grace = running.grace();
+    let until = Instant::now() + grace;
+    let mut delivering = std::pin::pin!(deliver_rest(handle, grace - grace / CLOSING_PART));
     loop {
         tokio::select! {
-            is_delivered = &mut delivering => return Ok(is_delivered),
+            is_delivered = &mut delivering => return Ok((is_delivered, until)),
             news = running.common.watch.news() => tell(&handle.agent, news)?,
         }
     }

@@ -255,7 +255,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let (store, journal) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
     refuse_retired(&journal, &agent)?;
     let outward = Outward::new(&config.sections, keeper(&config, (&agent, &directory), &store)?)?;
-    let rescue = open_rescue(&directory, &journal).await?;
+    let rescue = open_rescue(&directory, &journal, config.disk_shares().rescue).await?;
 
     let fields = Slots::default();
     let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
@@ -313,13 +313,14 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
 
 /// Who the sources read for, and what they may take.
 fn owner(config: &Config, (agent, directory): (&str, &DataDir), memory: &Memory, run: Options) -> sources::Owner {
-    let disk_bytes = config.sections.limits.disk.as_bytes();
+    let disk_shares = config.disk_shares();
     sources::Owner {
         agent: agent.to_owned(),
         data_dir: config.sections.data_dir.clone(),
         disk: directory.disk(),
-        queue_bytes_max: disk_bytes / 2,
-        unpacked: Pool::new(disk_bytes / 4),
+        disk_shares,
+        unpacked: Pool::new(disk_shares.unpacked),
+        workers: config.sections.limits.workers(),
         requests: memory.requests.clone(),
         run,
     }
@@ -412,7 +413,7 @@ async fn open_journal(
 ) -> Result<(Arc<DiskJournal>, Arc<Journal>), RunError> {
     let mut options = JournalOptions::new(random_incarnation()?);
     options.keep = config.sections.checkpoint.keep as usize;
-    options.quota_bytes = (config.sections.limits.disk.as_bytes() / 10).max(JOURNAL_BYTES_MIN);
+    options.quota_bytes = config.disk_shares().journal;
     let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
     let mut journal = Journal::open(store.clone(), clock.clone()).await?;
     let is_empty = journal.state().is_empty();
@@ -440,11 +441,8 @@ fn keeper(
     Ok(Some(keeper))
 }
 
-/// The journal has a tenth of `limits.disk`, and no less than this.
-const JOURNAL_BYTES_MIN: u64 = 32 << 20;
-
-async fn open_rescue(directory: &DataDir, journal: &Journal) -> Result<Arc<Rescue>, RunError> {
-    let options = RescueOptions::new(random_incarnation()?);
+async fn open_rescue(directory: &DataDir, journal: &Journal, quota_bytes: u64) -> Result<Arc<Rescue>, RunError> {
+    let options = RescueOptions { quota_bytes, ..RescueOptions::new(random_incarnation()?) };
     let rescue = Arc::new(Rescue::open(directory.disk(), "rescue", options, Drive::Thread)?);
     let known: Vec<_> = journal.state().generations.keys().copied().collect();
     rescue.retain(&known).await?;
@@ -542,14 +540,17 @@ impl Running {
         self.loaded.clone()
     }
 
-    /// The last checkpoint, the groups' good-bye, and the exit code: 0 also where sinks still owe rows, which the next start delivers.
-    pub async fn end(&self, is_delivered: bool) -> Result<ExitCode, RunError> {
+    /// The last checkpoint, the groups' good-bye, its backup where that is done before `until`, and the exit code: 0 also where sinks
+    /// still owe rows, which the next start delivers.
+    pub async fn end(&self, is_delivered: bool, until: Instant) -> Result<ExitCode, RunError> {
         self.engine.keep_checkpoint().await?;
         self.groups.leave(self.groups.leaving_time(self.grace())).await;
-        if let Some(keeper) = &self.outward.keeper
-            && let Err(error) = keeper.take().await
-        {
-            tracing::warn!(%error, "the last checkpoint is not backed up");
+        if let Some(keeper) = &self.outward.keeper {
+            match tokio::time::timeout_at(until.into(), keeper.take()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the last checkpoint is not backed up"),
+                Err(_) => tracing::warn!("the last checkpoint is not backed up: `shutdown.grace` is used up"),
+            }
         }
         match is_delivered {
             true => tracing::info!("everything is delivered"),

@@ -33,8 +33,6 @@ pub const SOURCE: &str = "dlq.replay";
 const FOLDER: &str = "replay";
 /// Size of a segment of its queue, bytes; three are taken in advance.
 const SEGMENT_BYTES: u64 = 4 << 20;
-/// Most bytes of letters that wait.
-const QUOTA_BYTES: u64 = 256 << 20;
 /// How long a letter is known to have been replayed.
 const KNOWN_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many letters are known to have been replayed.
@@ -83,11 +81,11 @@ fn exists(data_dir: &Path) -> bool {
 }
 
 /// The source over its queue, making that where there is none. Nothing of it runs yet.
-pub fn open(disk: Arc<dyn Disk>, agent: &str) -> Result<Arc<HttpIntake>, RunError> {
+pub fn open(disk: Arc<dyn Disk>, agent: &str, quota_bytes: u64) -> Result<Arc<HttpIntake>, RunError> {
     let refuse = |reason: String| RunError::Component { name: SOURCE.to_owned(), reason };
     let mut options = QueueOptions::new(random_incarnation()?);
     options.segment_bytes = SEGMENT_BYTES;
-    options.quota_bytes = QUOTA_BYTES;
+    options.quota_bytes = quota_bytes;
     options.key_time = KNOWN_TIME;
     options.keys_max = KNOWN_MAX;
     let (queue, opening) = Queue::open(disk, FOLDER, options, Drive::Thread)?;
@@ -103,7 +101,7 @@ pub async fn reopen(owner: &Owner) -> Result<Option<Arc<HttpIntake>>, RunError> 
     if !exists(&owner.data_dir) {
         return Ok(None);
     }
-    let intake = open(owner.disk.clone(), &owner.agent)?;
+    let intake = open(owner.disk.clone(), &owner.agent, owner.disk_shares.replay)?;
     if owner.run.until_eof {
         intake.close().await;
     }
@@ -121,7 +119,7 @@ impl Running {
         if let Some(intake) = &self.replay {
             return Ok(intake.clone());
         }
-        let intake = open(self.owner.disk.clone(), &self.owner.agent)?;
+        let intake = open(self.owner.disk.clone(), &self.owner.agent, self.owner.disk_shares.replay)?;
         self.engine.start_source(route(&intake));
         self.replay = Some(intake.clone());
         Ok(intake)

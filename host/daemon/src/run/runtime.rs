@@ -16,8 +16,7 @@ use crate::config::Config;
 
 /// Workers for the main path, as many as `limits.cpu` or the machine gives.
 pub fn workers(config: &Config) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    config.sections.limits.cpu.map_or(cores, |cpu| cpu.ceil() as usize).clamp(1, 256)
+    config.sections.limits.workers()
 }
 
 /// The workers.

@@ -119,12 +119,14 @@ pub fn tuning(sink: &Sink) -> SinkTuning {
         batch_bytes_max: batch
             .bytes
             .map_or(usual.batch_bytes_max, |b| usize::try_from(b.as_bytes()).unwrap_or(usize::MAX)),
+        batch_records_max: batch.records.map_or(usual.batch_records_max, |records| records.0),
         batch_age_max: batch.age.as_duration(),
         roll_bytes_max,
         roll_age_max,
         paths_max,
         backoff_min: sink.common.retry.initial.as_duration(),
         backoff_max: sink.common.retry.max.as_duration(),
+        open_circuit_after: sink.common.retry.open_circuit_after,
         drop_refused: sink.on_error == OnError::Drop,
         drop_oldest: (sink.common.on_budget == OnBudget::DropOldest).then(|| Budget {
             bytes_max: sink.common.budget.bytes.as_bytes(),

@@ -11,7 +11,6 @@ use sawlog_core::ports::Source;
 use sawlog_log::{Disk, Drive, random_incarnation};
 use sawlog_queue::{Queue, QueueOptions};
 use sawlog_record::decode;
-use sawlog_settings::ByteSize;
 use sawlog_sources::file::config::FileSource as FileConfig;
 use sawlog_sources::file::configured::Surroundings;
 use sawlog_sources::file::options::FileOptions;
@@ -26,6 +25,7 @@ use sawlog_sources::registry::SourceOptions;
 use super::figures::Figures;
 use super::requests::Requests;
 use super::{Options, RunError};
+use crate::config::disk::{DiskShares, QUEUE_SEGMENT_BYTES};
 
 /// The field with the path of a row's file.
 const PATH_FIELD: &str = "log.file.path";
@@ -38,10 +38,12 @@ pub struct Owner {
     pub data_dir: PathBuf,
     /// The disk below it.
     pub disk: Arc<dyn Disk>,
-    /// Room for the queue of pushed input, bytes.
-    pub queue_bytes_max: u64,
-    /// Room on the disk for unpacked files.
+    /// Room on it.
+    pub disk_shares: DiskShares,
+    /// What is left of the room for unpacked files.
     pub unpacked: Arc<Pool>,
+    /// Worker threads.
+    pub workers: usize,
     /// Room in memory for requests that are being taken.
     pub requests: Arc<Pool>,
     /// What this run is to do.
@@ -121,16 +123,12 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner, retired: bool) -
     }
 }
 
-/// Size of a segment of a queue: three and one more of them per shard are taken in advance.
-const QUEUE_SEGMENT: ByteSize = ByteSize::mib(8);
-
 /// The write-ahead queue of one source, below the data directory.
 fn request_queue(name: &str, http: &HttpConfig, owner: &Owner) -> Result<Arc<Queue>, FileError> {
     let mut options = QueueOptions::new(random_incarnation()?);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-    options.shards = http.shards.map_or(cores, u32::from);
-    options.segment_bytes = QUEUE_SEGMENT.as_bytes();
-    options.quota_bytes = owner.queue_bytes_max.max((u64::from(options.shards) * 4 + 2) * options.segment_bytes);
+    options.shards = http.shards.map_or(u32::try_from(owner.workers)?, u32::from);
+    options.segment_bytes = QUEUE_SEGMENT_BYTES;
+    options.quota_bytes = owner.disk_shares.queue;
     options.body_bytes_max = http.limits.decompressed.as_usize().max(http.limits.body.as_usize()) + 1;
     options.key_time = http.idempotency.window.as_duration();
     options.keys_max = usize::try_from(http.idempotency.keys_max.0 / u64::from(options.shards))?;

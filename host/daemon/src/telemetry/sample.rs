@@ -12,6 +12,8 @@ use sawlog_core::status::{Checkpoints, Lanes, Progress, progress};
 use sawlog_log::Commits;
 
 use crate::api::probes;
+use sawlog_settings::component::Layer;
+
 use crate::control::loss::{Ledger, of_agent};
 use crate::run::Handle;
 use crate::run::figures::Figures;
@@ -53,6 +55,8 @@ pub struct SinkSample {
     pub circuit: Circuit,
     /// Where its dead letters go.
     pub dead_letter: Option<String>,
+    /// The layer that it feeds.
+    pub layer: Option<Layer>,
     /// Whether it stopped for good.
     pub stopped: bool,
     /// Batches and bytes that it holds.
@@ -195,6 +199,7 @@ fn sinks(handle: &Handle) -> Vec<SinkSample> {
             r#type: config.sinks.get(id.as_str()).map_or("removed", |sink| sink.r#type),
             circuit: status.circuit(),
             dead_letter: config.sinks.get(id.as_str()).and_then(|sink| sink.dead_letter.clone()),
+            layer: config.sinks.get(id.as_str()).and_then(|sink| sink.common.layer),
             status,
             stopped: engines.iter().any(|(_, sink)| sink.intake.stopped().is_some()),
             backlog: (0, 0),

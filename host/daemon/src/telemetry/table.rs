@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sawlog_core::sink::Circuit;
 use sawlog_queue::Queue;
+use sawlog_settings::component::Layer;
 use sawlog_sources::http::HttpIntake;
 
 use super::metric::{Kind, Point, Row};
@@ -260,6 +261,20 @@ pub const ROWS: &[Row] = &[
             Circuit::HalfOpen => 1.0,
             Circuit::Open => 2.0,
         })
+    ),
+    row!(
+        "sawlog.sink.info",
+        "",
+        Gauge,
+        "sink, type, layer",
+        "1 for each sink; `layer` is what its options say, or nothing.",
+        |s| {
+            let of = |one: &SinkSample| {
+                let layer = one.layer.map_or("", Layer::word);
+                point(1.0, [("sink", one.name.as_str()), ("type", one.r#type), ("layer", layer)])
+            };
+            s.sinks.iter().map(of).collect()
+        }
     ),
     row!(
         "sawlog.sink.stopped",

@@ -16,14 +16,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// All servers that the environment names; a line for each that it does not.
+    /// All servers that the environment names: OpenSearch is the second dialect, and a test that ran against the first has run.
     pub fn all(test: &str) -> Vec<Self> {
-        let mut servers = Vec::new();
-        for variable in ["SAWLOG_TEST_ELASTICSEARCH", "SAWLOG_TEST_OPENSEARCH"] {
-            match std::env::var(variable) {
-                Ok(url) => servers.push(Self { transport: Transport::single_node(&url).unwrap(), url }),
-                Err(_) => println!("NOT RUN: {test}: {variable} names no server"),
-            }
+        let names = ["SAWLOG_TEST_ELASTICSEARCH", "SAWLOG_TEST_OPENSEARCH"];
+        let urls = names.iter().filter_map(|name| std::env::var(name).ok());
+        let servers: Vec<Self> =
+            urls.map(|url| Self { transport: Transport::single_node(&url).unwrap(), url }).collect();
+        if servers.is_empty() {
+            println!("NOT RUN: {test}: {} names no server", names[0]);
         }
         servers
     }

@@ -40,7 +40,7 @@ pub enum Refusal {
         why: String,
     },
     /// It unpacks to too much.
-    #[error("{path} unpacks to more than {bytes_max} bytes, a quarter of `limits.disk`, and is not read; unpack it beside the logs, \
+    #[error("{path} unpacks to more than {bytes_max} bytes, the part of `limits.disk` for that, and is not read; unpack it beside the logs, \
         raise `limits.disk` and start again, or delete it", path = .path.display())]
     TooMuch {
         /// Which.
@@ -49,8 +49,8 @@ pub enum Refusal {
         bytes_max: u64,
     },
     /// Other unpacked files take the room that it needs.
-    #[error("{path} waits to be unpacked: others that sinks still need take most of the {bytes_max} bytes, a quarter of \
-        `limits.disk`; it is read once there is room", path = .path.display())]
+    #[error("{path} waits to be unpacked: others that sinks still need take most of the {bytes_max} bytes, the part \
+        of `limits.disk` for that; it is read once there is room", path = .path.display())]
     NoRoom {
         /// Which.
         path: PathBuf,

@@ -53,7 +53,7 @@ impl ClaimLog<'_> {
         loop {
             let (offered, flush) = (self.sink.intake.offered(), self.sink.flush.listen());
             let mut offers = std::mem::take(&mut self.carried);
-            offers.extend(self.sink.intake.take(tuning.batch_bytes_max));
+            offers.extend(self.sink.intake.take(&tuning));
             for offer in offers {
                 if self.carried.is_empty() && open.staging.fits(&offer, self.carried_closed()) {
                     self.stage(&mut open, offer, self.carried_closed()).await;

@@ -145,7 +145,7 @@ impl ClaimLog<'_> {
         open.staging.restrict(&paths);
         while !self.sink.has_reached(&limits)? || self.sink.intake.backlog().0 > 0 {
             let offered = self.sink.intake.offered();
-            for offer in self.sink.intake.take(self.sink.tuning.batch_bytes_max) {
+            for offer in self.sink.intake.take(&self.sink.tuning) {
                 self.stage(&mut open, offer, claim.floor).await;
             }
             // A full intake says nothing until more of it is taken.
