@@ -1,7 +1,8 @@
 //! One cell: feed under load, kill -9 at random times, reload, kill the service, start again, drain, count.
 
 use crate::agent::Agent;
-use crate::chaos::{self, Blows};
+use crate::chaos::{self, Blows, Ground, Reach};
+use crate::disk::Disk;
 use crate::draw::Draw;
 use crate::feed::{Feed, Sender};
 use crate::shown::{Differences, Shown, control};
@@ -25,7 +26,7 @@ const TAKEN: &str = "the configuration was reloaded";
 
 /// How a cell is run.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// Kills with -9 of an agent that owes rows. One that owes none is killed too, and does not count.
     pub kills: u32,
     /// Lines around each kill, and once more after the last.
@@ -33,15 +34,25 @@ pub struct Plan {
     /// Longest time from the last line to the last row.
     pub drain_max: Duration,
     /// Services that are killed and started again on the way, one a round.
-    pub restarts: &'static [&'static str],
+    pub restarts: &'a [&'a str],
     /// SIGHUP under load in every second round.
     pub hangups: bool,
-    /// The service that a chaos run kills.
-    pub service: Option<&'static str>,
+    /// What a chaos run strikes at beside the agent.
+    pub reach: Reach<'a>,
+    /// A folder below the agent's that is a disk of so many MiB in a chaos run, which fills it; see [`chaos::may_mount`].
+    pub disk: Option<(&'a str, u32)>,
+}
+
+impl Plan<'_> {
+    /// Kills between lines, and nothing else.
+    pub const fn of_kills(kills: u32, lines: u64) -> Self {
+        let reach = Reach { service: None, wire: None };
+        Self { kills, lines, drain_max: Duration::from_secs(90), restarts: &[], hangups: false, reach, disk: None }
+    }
 }
 
 /// Runs the agent on `config` below a folder of its own; `shown` is what the sink shows there.
-pub fn run<S: Shown>(config: &str, plan: Plan, shown: impl Fn(&Path) -> S) -> Result<()> {
+pub fn run<S: Shown>(config: &str, plan: Plan<'_>, shown: impl Fn(&Path) -> S) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::create_dir(folder.path().join("logs"))?;
     let feed = Feed::new(&folder.path().join("logs/app.log"));
@@ -49,12 +60,23 @@ pub fn run<S: Shown>(config: &str, plan: Plan, shown: impl Fn(&Path) -> S) -> Re
 }
 
 /// The same with any sender.
-pub fn run_with(path: &Path, config: &str, plan: Plan, mut feed: impl Sender + Send, shown: &impl Shown) -> Result<()> {
+pub fn run_with(
+    path: &Path,
+    config: &str,
+    plan: Plan<'_>,
+    mut feed: impl Sender + Send,
+    shown: &impl Shown,
+) -> Result<()> {
     std::fs::write(path.join("sawlog.yaml"), config)?;
     let began = Instant::now();
+    let small = plan.disk.filter(|_| chaos::seed().is_ok_and(|seed| seed.is_some()));
+    let disk = small.map(|(folder, mebibytes)| Disk::mount(&path.join(folder), mebibytes)).transpose()?;
     let mut agent = Agent::start(path)?;
     let blows = match chaos::seed()? {
-        Some(seed) => chaos::strike(seed, path, plan, &mut agent, &mut feed, &|_: &Path| shown.rows())?,
+        Some(seed) => {
+            let ground = Ground { path, plan, disk: disk.as_ref(), shown };
+            chaos::strike(seed, &ground, &mut agent, &mut feed)?
+        }
         None => planned(path, plan, &mut agent, &mut feed, shown)?,
     };
     feed.send(plan.lines)?;
@@ -88,7 +110,7 @@ fn tail(text: &str) -> &str {
 /// The blows of the plan, at times drawn from a seed.
 fn planned(
     path: &Path,
-    plan: Plan,
+    plan: Plan<'_>,
     agent: &mut Agent,
     feed: &mut (impl Sender + Send),
     shown: &impl Shown,
@@ -124,7 +146,7 @@ fn planned(
 }
 
 /// The rows, once the service can be read: it may have been killed just before.
-fn readable(shown: &impl Shown) -> Result<Vec<u64>> {
+pub(crate) fn readable(shown: &impl Shown) -> Result<Vec<u64>> {
     let deadline = Instant::now() + READ_MAX;
     loop {
         match shown.rows() {

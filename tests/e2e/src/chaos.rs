@@ -2,18 +2,45 @@
 
 use crate::agent::Agent;
 use crate::cell::{self, Plan};
+use crate::disk::{self, Disk};
 use crate::draw::Draw;
 use crate::feed::Sender;
+use crate::shown::Shown;
+use crate::wire::{Fault, Wire};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Blows of one run; the sink is read as a whole again and again, so that longer runs cost more than several.
-const BLOWS: u32 = 25;
+/// The blows of one run, in an order that its seed draws. The sink is read as a whole again and again, so that longer runs cost
+/// more than several.
+const DECK: [(Blow, usize); 5] =
+    [(Blow::Kill, 12), (Blow::Hangup, 3), (Blow::Freeze, 3), (Blow::Service, 3), (Blow::Spoil, 4)];
 /// Longest time from a start to the first new row before the run gives up.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+
+/// What may happen to the agent. Where a cell has no service, or nothing to spoil, the agent is killed instead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Blow {
+    Kill,
+    Hangup,
+    Freeze,
+    /// The service is killed.
+    Service,
+    /// A disk is filled, or a wire spoilt.
+    Spoil,
+}
+
+/// The blows of a run.
+pub(crate) fn deck(draw: &mut Draw) -> Vec<Blow> {
+    let mut deck: Vec<Blow> = DECK.iter().flat_map(|(blow, times)| std::iter::repeat_n(*blow, *times)).collect();
+    for last in (1..deck.len()).rev() {
+        let other = usize::try_from(draw.below(last as u64 + 1)).unwrap_or(0);
+        deck.swap(last, other);
+    }
+    deck
+}
 
 /// What the agent and its service went through in a run.
 #[derive(Default)]
@@ -28,16 +55,21 @@ pub struct Blows {
     pub hangups: u32,
     /// Kills of the service.
     pub services: u32,
+    /// Times that a disk had no byte left.
+    pub disks: u32,
+    /// Times that replies of the service were swallowed, delayed or cut.
+    pub wires: u32,
     /// The slowest time from a start after a kill to the first new row, where it was measured.
     pub recovery_max: Option<Duration>,
 }
 
 impl fmt::Display for Blows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills, owing, freezes, hangups, services, .. } = self;
+        let Self { kills, owing, freezes, hangups, services, disks, wires, .. } = self;
         write!(
             f,
-            "{owing} of {kills} kills with rows owed, {freezes} freezes, {hangups} hangups, {services} services killed"
+            "{owing} of {kills} kills with rows owed, {freezes} freezes, {hangups} hangups, {services} services killed, \
+             {disks} disks filled, {wires} wires spoilt"
         )?;
         match self.recovery_max {
             Some(slowest) => write!(f, ", slowest recovery {} ms", slowest.as_millis()),
@@ -53,45 +85,99 @@ pub fn seed() -> Result<Option<u64>> {
         .transpose()
 }
 
+/// Whether a test with a disk goes on here. A chaos run mounts that disk: it has been run again where it may, or has said that it
+/// can't be.
+pub fn may_mount(test: &str) -> Result<bool> {
+    Ok(seed()?.is_none() || disk::is_inside(test)?)
+}
+
+/// How long a broker lets a transaction live: in a chaos run shorter than a freeze.
+pub fn transaction_timeout() -> &'static str {
+    if seed().is_ok_and(|seed| seed.is_some()) { "5s" } else { "30s" }
+}
+
+/// What a chaos run strikes at beside the agent.
+#[derive(Clone, Copy, Default)]
+pub struct Reach<'a> {
+    /// The service that it kills.
+    pub service: Option<&'a str>,
+    /// The wire between the agent and the service.
+    pub wire: Option<&'a Wire>,
+}
+
+impl Reach<'_> {
+    /// Kills the service and starts it again; false where there is none.
+    pub(crate) fn kill_service(&self, blows: &mut Blows) -> Result<bool> {
+        let Some(service) = self.service else { return Ok(false) };
+        cell::restart(service)?;
+        blows.services += 1;
+        Ok(true)
+    }
+
+    /// Spoils the wire while `meanwhile` is done; false where there is none.
+    pub(crate) fn spoil(
+        &self,
+        draw: &mut Draw,
+        blows: &mut Blows,
+        meanwhile: impl FnOnce(&mut Draw, &mut Blows) -> Result<()>,
+    ) -> Result<bool> {
+        let Some(wire) = self.wire else { return Ok(false) };
+        let touched = wire.touched();
+        wire.spoil(match draw.below(3) {
+            0 => Fault::Swallowed,
+            1 => Fault::Delayed(Duration::from_millis(100 + draw.below(1_400))),
+            _ => Fault::Cut,
+        });
+        let done = meanwhile(draw, blows);
+        std::thread::sleep(Duration::from_millis(300 + draw.below(2_700)));
+        wire.mend();
+        blows.wires += u32::from(wire.touched() > touched);
+        done.map(|()| true)
+    }
+}
+
+/// Where a cell runs.
+pub struct Ground<'a, S> {
+    /// The agent's folder.
+    pub path: &'a Path,
+    /// The cell's plan.
+    pub plan: Plan<'a>,
+    /// A small disk in the folder.
+    pub disk: Option<&'a Disk>,
+    /// What the sink shows.
+    pub shown: &'a S,
+}
+
 /// Strikes until the blows of this seed are dealt; the agent that is left runs.
-pub fn strike(
-    seed: u64,
-    path: &Path,
-    plan: Plan,
-    agent: &mut Agent,
-    feed: &mut impl Sender,
-    rows: &impl Fn(&Path) -> Result<Vec<u64>>,
-) -> Result<Blows> {
+pub fn strike(seed: u64, ground: &Ground<'_, impl Shown>, agent: &mut Agent, feed: &mut impl Sender) -> Result<Blows> {
     let (mut draw, mut blows) = (Draw(seed), Blows::default());
-    for _ in 0..BLOWS {
+    for blow in deck(&mut draw) {
         feed.send(20 + draw.below(600))?;
         std::thread::sleep(Duration::from_millis(draw.below(700)));
-        match draw.below(100) {
-            0..60 => {
-                let before = rows(path)?.len() as u64;
-                blows.kills += 1;
-                blows.owing += u32::from(before < feed.sent());
-                agent.kill_and_start(path)?;
-                if draw.below(4) == 0 {
-                    let took = recovery(path, agent, feed, rows)?;
-                    blows.recovery_max = blows.recovery_max.max(Some(took));
-                }
-            }
-            60..75 => {
+        let dealt = match blow {
+            Blow::Kill => false,
+            Blow::Hangup => {
                 std::thread::sleep(cell::BEFORE_HANGUP);
                 agent.signal(Signal::HUP)?;
                 blows.hangups += 1;
+                true
             }
-            75..88 => {
-                agent.signal(Signal::STOP)?;
-                std::thread::sleep(Duration::from_millis(5_200 + draw.below(2_000)));
-                agent.signal(Signal::CONT)?;
-                blows.freezes += 1;
+            Blow::Freeze => {
+                freeze(agent, &mut draw, &mut blows)?;
+                true
             }
-            _ => {
-                let Some(service) = plan.service else { continue };
-                cell::restart(service)?;
-                blows.services += 1;
+            Blow::Service => ground.plan.reach.kill_service(&mut blows)?,
+            Blow::Spoil if ground.disk.is_some() => ground.fill(&mut draw, &mut blows, agent, feed)?,
+            Blow::Spoil => ground.plan.reach.spoil(&mut draw, &mut blows, |draw, blows| {
+                feed.send(20 + draw.below(600))?;
+                if draw.below(3) == 0 { ground.kill(blows, agent, feed) } else { Ok(()) }
+            })?,
+        };
+        if !dealt {
+            ground.kill(&mut blows, agent, feed)?;
+            if draw.below(4) == 0 {
+                let took = ground.recovery(agent, feed)?;
+                blows.recovery_max = blows.recovery_max.max(Some(took));
             }
         }
         agent.check()?;
@@ -99,19 +185,50 @@ pub fn strike(
     Ok(blows)
 }
 
-/// The time from now, when the agent has just been started, to its first new row.
-fn recovery(
-    path: &Path,
-    agent: &mut Agent,
-    feed: &mut impl Sender,
-    rows: &impl Fn(&Path) -> Result<Vec<u64>>,
-) -> Result<Duration> {
-    let (began, before) = (Instant::now(), rows(path)?.len());
-    feed.send(20)?;
-    while rows(path)?.len() <= before {
-        agent.check()?;
-        ensure!(began.elapsed() < RECOVERY_MAX, "no new row within {RECOVERY_MAX:?} of a start:\n{}", agent.log_tail());
-        std::thread::sleep(Duration::from_millis(50));
+/// Stops the agent for longer than a transaction may live.
+pub(crate) fn freeze(agent: &Agent, draw: &mut Draw, blows: &mut Blows) -> Result<()> {
+    agent.signal(Signal::STOP)?;
+    std::thread::sleep(Duration::from_millis(5_200 + draw.below(2_000)));
+    agent.signal(Signal::CONT)?;
+    blows.freezes += 1;
+    Ok(())
+}
+
+impl<S: Shown> Ground<'_, S> {
+    fn kill(&self, blows: &mut Blows, agent: &mut Agent, feed: &impl Sender) -> Result<()> {
+        agent.kill_now()?;
+        // What is not there when the agent is dead was owed when it died.
+        blows.owing += u32::from((cell::readable(self.shown)?.len() as u64) < feed.sent());
+        blows.kills += 1;
+        *agent = Agent::start(self.path)?;
+        Ok(())
     }
-    Ok(began.elapsed())
+
+    /// Leaves no byte on the disk for a while, in which the agent may be killed; false where there is no disk.
+    fn fill(&self, draw: &mut Draw, blows: &mut Blows, agent: &mut Agent, feed: &mut impl Sender) -> Result<bool> {
+        let Some(disk) = self.disk else { return Ok(false) };
+        disk.fill()?;
+        feed.send(20 + draw.below(600))?;
+        std::thread::sleep(Duration::from_millis(300 + draw.below(1_700)));
+        if draw.below(3) == 0 {
+            self.kill(blows, agent, feed)?;
+            std::thread::sleep(Duration::from_millis(draw.below(1_500)));
+        }
+        disk.free()?;
+        blows.disks += 1;
+        Ok(true)
+    }
+
+    /// The time from now, when the agent has just been started, to its first new row.
+    fn recovery(&self, agent: &mut Agent, feed: &mut impl Sender) -> Result<Duration> {
+        let (began, before) = (Instant::now(), cell::readable(self.shown)?.len());
+        feed.send(20)?;
+        while cell::readable(self.shown)?.len() <= before {
+            agent.check()?;
+            let log = agent.log_tail();
+            ensure!(began.elapsed() < RECOVERY_MAX, "no new row within {RECOVERY_MAX:?} of a start:\n{log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(began.elapsed())
+    }
 }

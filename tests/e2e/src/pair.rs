@@ -2,7 +2,8 @@
 //! over while rows are owed, and the one that wakes up finds its partitions gone.
 
 use crate::agent::{Agent, verb};
-use crate::cell::{compare, reload, restart};
+use crate::cell::{self, compare, reload, restart};
+use crate::chaos::{self, Blow, Blows, Reach};
 use crate::draw::Draw;
 use crate::feed::Sender;
 use crate::shown::{Shown, control};
@@ -27,40 +28,22 @@ struct Pair {
     agents: [Option<Agent>; 2],
 }
 
-/// Runs two agents, each on the config that `config` gives for its id. `service` is killed and started again on the way, and both
-/// are told to load their configuration anew, under load.
+/// Runs two agents, each on the config that `config` gives for its id. The service in `reach` is killed and started again on the
+/// way, and both are told to load their configuration anew, under load. A chaos run strikes at all that is in reach.
 pub fn run(
     config: impl Fn(&str) -> String,
     mut feed: impl Sender + Send,
     shown: &impl Shown,
-    service: &str,
+    reach: Reach<'_>,
 ) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut pair = Pair::start(folder.path(), config)?;
     feed.send(LINES)?;
     until(FORM_MAX, || Ok(pair.own()?.iter().all(|n| *n > 0)))?;
-    let (mut counted, mut draw) = (0, Draw::fresh()?);
-    for round in 0..4 {
-        let victim = round % 2;
-        feed.send(LINES)?;
-        std::thread::sleep(draw.time(STRUCK_WITHIN));
-        counted += u32::from((shown.rows()?.len() as u64) < feed.sent());
-        if round < 2 {
-            pair.kill(victim)?;
-            feed.send(LINES)?;
-            std::thread::sleep(FROZEN);
-            pair.agents[victim] = Some(Agent::start(&pair.folders[victim])?);
-        } else {
-            pair.signal(victim, Signal::STOP)?;
-            feed.send(LINES)?;
-            std::thread::sleep(FROZEN);
-            pair.signal(victim, Signal::CONT)?;
-        }
-        feed.send(LINES)?;
-        if round % 2 == 1 {
-            pair.disturb(&mut feed, service)?;
-        }
-    }
+    let blows = match chaos::seed()? {
+        Some(seed) => pair.strike(&mut Draw(seed), reach, &mut feed, shown)?,
+        None => pair.planned(reach, &mut feed, shown)?,
+    };
     let mut found = shown.rows()?;
     let deadline = Instant::now() + DRAIN_MAX;
     while (found.len() as u64) < feed.sent() && Instant::now() < deadline {
@@ -68,8 +51,8 @@ pub fn run(
         found = shown.rows()?;
     }
     pair.judge(&found, feed.sent())?;
-    println!("{} records, {counted} of 4 blows with rows owed: lost 0, duplicated 0", feed.sent());
-    ensure!(counted > 0, "no blow found the agents owing rows: this run proves nothing");
+    println!("{} records, {blows}: lost 0, duplicated 0", feed.sent());
+    ensure!(blows.owing > 0, "no blow found the agents owing rows: this run proves nothing");
     // Partitions may still be changing hands: each is in one ledger once they don't.
     until(FORM_MAX, || Ok(pair.delivered()? == feed.sent()))?;
     pair.drain(feed, shown)
@@ -105,6 +88,96 @@ impl Pair {
             *agent = Some(Agent::start(folder)?);
         }
         Ok(Self { folders, agents })
+    }
+
+    /// Each is killed, and each is frozen, until the other has its partitions.
+    fn planned(&mut self, reach: Reach<'_>, feed: &mut (impl Sender + Send), shown: &impl Shown) -> Result<Blows> {
+        let (mut blows, mut draw) = (Blows::default(), Draw::fresh()?);
+        for round in 0..4 {
+            let victim = round % 2;
+            feed.send(LINES)?;
+            std::thread::sleep(draw.time(STRUCK_WITHIN));
+            let owes = (shown.rows()?.len() as u64) < feed.sent();
+            if round < 2 {
+                blows.kills += 1;
+                blows.owing += u32::from(owes);
+                self.kill(victim)?;
+                feed.send(LINES)?;
+                std::thread::sleep(FROZEN);
+                self.start_again(victim)?;
+            } else {
+                blows.freezes += 1;
+                self.signal(victim, Signal::STOP)?;
+                feed.send(LINES)?;
+                std::thread::sleep(FROZEN);
+                self.signal(victim, Signal::CONT)?;
+            }
+            feed.send(LINES)?;
+            if let Some(service) = reach.service.filter(|_| round % 2 == 1) {
+                self.disturb(feed, service)?;
+                blows.hangups += 2;
+                blows.services += 1;
+            }
+        }
+        Ok(blows)
+    }
+
+    /// Strikes at either, and at what is in reach, until the blows of this seed are dealt.
+    fn strike(
+        &mut self,
+        draw: &mut Draw,
+        reach: Reach<'_>,
+        feed: &mut impl Sender,
+        shown: &impl Shown,
+    ) -> Result<Blows> {
+        let mut blows = Blows::default();
+        for blow in chaos::deck(draw) {
+            feed.send(20 + draw.below(600))?;
+            std::thread::sleep(Duration::from_millis(draw.below(700)));
+            let victim = usize::from(draw.below(2) == 1);
+            let dealt = match blow {
+                Blow::Kill => false,
+                Blow::Hangup => {
+                    std::thread::sleep(cell::BEFORE_HANGUP);
+                    self.signal(victim, Signal::HUP)?;
+                    blows.hangups += 1;
+                    true
+                }
+                Blow::Freeze => {
+                    self.agents[victim].as_ref().map_or(Ok(()), |agent| chaos::freeze(agent, draw, &mut blows))?;
+                    true
+                }
+                Blow::Service => reach.kill_service(&mut blows)?,
+                Blow::Spoil => reach.spoil(draw, &mut blows, |draw, blows| {
+                    feed.send(20 + draw.below(600))?;
+                    if draw.below(3) == 0 { self.kill_owing(victim, blows, draw, feed, shown) } else { Ok(()) }
+                })?,
+            };
+            if !dealt {
+                self.kill_owing(victim, &mut blows, draw, feed, shown)?;
+            }
+            self.agents.iter_mut().flatten().try_for_each(Agent::check)?;
+        }
+        Ok(blows)
+    }
+
+    /// Kills one, and starts it again at once or when the other has its partitions.
+    fn kill_owing(
+        &mut self,
+        victim: usize,
+        blows: &mut Blows,
+        draw: &mut Draw,
+        feed: &impl Sender,
+        shown: &impl Shown,
+    ) -> Result<()> {
+        // The other goes on, so that only what is not there before says what was owed.
+        blows.owing += u32::from((cell::readable(shown)?.len() as u64) < feed.sent());
+        blows.kills += 1;
+        self.kill(victim)?;
+        if draw.below(4) == 0 {
+            std::thread::sleep(FROZEN);
+        }
+        self.start_again(victim)
     }
 
     /// What both ledgers call delivered to the sink `out`, together; both must balance.
@@ -176,6 +249,11 @@ impl Pair {
 
     fn kill(&mut self, which: usize) -> Result<()> {
         self.agents[which].take().map_or(Ok(()), Agent::kill)
+    }
+
+    fn start_again(&mut self, which: usize) -> Result<()> {
+        self.agents[which] = Some(Agent::start(&self.folders[which])?);
+        Ok(())
     }
 
     fn signal(&self, which: usize, signal: Signal) -> Result<()> {

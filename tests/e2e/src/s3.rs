@@ -1,6 +1,7 @@
 //! The real S3 as a sink's destination and as a table that DuckDB reads. Shares no code with the agent.
 
 use crate::shown::Shown;
+use crate::wire::Wire;
 use crate::{read, service, unique};
 use anyhow::{Context, Result};
 
@@ -45,6 +46,11 @@ impl Bucket {
     /// The same place in another bucket.
     pub fn named(self, bucket: &str) -> Self {
         Self { bucket: bucket.to_owned(), ..self }
+    }
+
+    /// The same place, reached through a wire.
+    pub fn through(&self, wire: &Wire) -> Self {
+        Self { endpoint: wire.url(), ..self.clone() }
     }
 
     /// The bucket's name.

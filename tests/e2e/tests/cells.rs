@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::cell::{Plan, run, run_with};
+use sawlog_e2e::chaos::{self, Reach};
 use sawlog_e2e::feed::Posts;
 use sawlog_e2e::s3::Bucket;
 use sawlog_e2e::search::Index;
 use sawlog_e2e::shown::{Committed, Folder, Hdfs, Table};
+use sawlog_e2e::wire::Wire;
 use sawlog_e2e::{read, service, unique};
-use std::time::Duration;
 
-const PLAN: Plan =
-    Plan { kills: 4, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: true, service: None };
+const PLAN: Plan<'_> = Plan { hangups: true, ..Plan::of_kills(4, 900) };
 
 /// A config with one sink.
 fn config(sink: &str) -> String {
@@ -25,11 +25,16 @@ fn config(sink: &str) -> String {
 
 #[test]
 fn file_to_local_lake_survives_kills_and_is_a_table_for_duckdb() {
-    if service("file → lake", "SAWLOG_TEST_BINARY").is_none() {
+    const TEST: &str = "file_to_local_lake_survives_kills_and_is_a_table_for_duckdb";
+    if service("file → lake", "SAWLOG_TEST_BINARY").is_none() || !chaos::may_mount(TEST).unwrap() {
         return;
     }
+    let cramped = Plan { disk: Some(("lake", 16)), ..PLAN };
     let sink = "{ type: file, inputs: [parsed], path: \"./lake/dt={received_time:%Y-%m-%d}/hour={received_time:%H}\", format: jsonl, roll: { size: 1MiB, age: 1s } }";
-    run(&config(sink), PLAN, |folder| Folder(folder.join("lake"))).unwrap();
+    run(&config(sink), cramped, |folder| Folder(folder.join("lake"))).unwrap();
+    if chaos::seed().unwrap().is_some() {
+        return;
+    }
     if service("file → lake read by DuckDB", "SAWLOG_TEST_PYTHON").is_some() {
         let plan = Plan { kills: 1, ..PLAN };
         run(&config(sink), plan, |folder| Table(folder.join("lake"))).unwrap();
@@ -38,29 +43,36 @@ fn file_to_local_lake_survives_kills_and_is_a_table_for_duckdb() {
 
 #[test]
 fn file_to_appended_file_survives_kills() {
-    if service("file → file", "SAWLOG_TEST_BINARY").is_none() {
+    const TEST: &str = "file_to_appended_file_survives_kills";
+    if service("file → file", "SAWLOG_TEST_BINARY").is_none() || !chaos::may_mount(TEST).unwrap() {
         return;
     }
+    let cramped = Plan { disk: Some(("data", 48)), ..PLAN };
     let sink = "{ type: file, inputs: [parsed], path: ./out.jsonl, batch: { age: 100ms } }";
-    run(&config(sink), PLAN, |folder| Folder(folder.join("out.jsonl"))).unwrap();
+    run(&config(sink), cramped, |folder| Folder(folder.join("out.jsonl"))).unwrap();
 }
 
 #[test]
 fn file_to_elasticsearch_survives_kills() {
     let Some(url) = service("file → elasticsearch", "SAWLOG_TEST_ELASTICSEARCH") else { return };
     let index = unique("cell");
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_url(&url).unwrap());
+    let through = wire.as_ref().map_or(url.clone(), Wire::url);
     let sink = format!(
-        "{{ type: elasticsearch, inputs: [parsed], all: true, endpoints: [\"{url}\"], index: \"{index}-{{received_time:%Y.%m.%d}}\", batch: {{ age: 200ms }} }}"
+        "{{ type: elasticsearch, inputs: [parsed], all: true, endpoints: [\"{through}\"], index: \"{index}-{{received_time:%Y.%m.%d}}\", batch: {{ age: 200ms }} }}"
     );
-    let plan = Plan { kills: 3, restarts: &["elasticsearch"], service: Some("elasticsearch"), ..PLAN };
+    let reach = Reach { service: Some("elasticsearch"), wire: wire.as_ref() };
+    let plan = Plan { kills: 3, restarts: &["elasticsearch"], reach, ..PLAN };
     run(&config(&sink), plan, |_| Index::of(&url, &index)).unwrap();
 }
 
 #[test]
 fn file_to_s3_survives_kills() {
     let Some(bucket) = Bucket::find("file → s3") else { return };
-    let sink = bucket.sink("parsed");
-    let plan = Plan { restarts: &["s3"], service: Some("s3"), ..PLAN };
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_url(&bucket.endpoint).unwrap());
+    let sink = wire.as_ref().map_or(bucket.clone(), |wire| bucket.through(wire)).sink("parsed");
+    let reach = Reach { service: Some("s3"), wire: wire.as_ref() };
+    let plan = Plan { restarts: &["s3"], reach, ..PLAN };
     run(&config(&sink), plan, |_| bucket.clone()).unwrap();
 }
 
@@ -72,7 +84,8 @@ fn file_to_hdfs_survives_kills() {
     let sink = format!(
         "{{ type: hdfs, inputs: [parsed], url: \"{url}\", path: \"{root}/dt={{received_time:%Y-%m-%d}}/hour={{received_time:%H}}\", format: jsonl, roll: {{ size: 1MiB, age: 1s }} }}"
     );
-    let plan = Plan { kills: 3, restarts: &["hdfs"], service: Some("hdfs"), ..PLAN };
+    let reach = Reach { service: Some("hdfs"), wire: None };
+    let plan = Plan { kills: 3, restarts: &["hdfs"], reach, ..PLAN };
     run(&config(&sink), plan, |_| Hdfs { url: web.clone(), root: root.clone() }).unwrap();
 }
 
@@ -81,10 +94,14 @@ fn file_to_kafka_survives_kills() {
     let Some(brokers) = service("file → kafka", "SAWLOG_TEST_KAFKA") else { return };
     let (topic, cursors) = (unique("cell"), unique("cursors"));
     read::make_topics(&brokers, &[(&topic, 3, false), (&cursors, 16, true)]).unwrap();
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_kafka().unwrap());
+    let through = wire.as_ref().map_or(brokers.clone(), Wire::address);
+    let timeout = chaos::transaction_timeout();
     let sink = format!(
-        "{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}"
+        "{{ type: kafka, inputs: [parsed], brokers: [\"{through}\"], topic: {topic}, cursor_topic: {cursors}, transaction_timeout: {timeout}, batch: {{ age: 200ms }} }}"
     );
-    let plan = Plan { restarts: &["kafka"], service: Some("kafka"), ..PLAN };
+    let reach = Reach { service: Some("kafka"), wire: wire.as_ref() };
+    let plan = Plan { restarts: &["kafka"], reach, ..PLAN };
     run(&config(&sink), plan, |_| Committed::of(&brokers, &topic)).unwrap();
 }
 

@@ -2,16 +2,18 @@
 //! the configuration is loaded anew under load.
 #![allow(clippy::unwrap_used)]
 
-use sawlog_e2e::agent::Agent;
+use sawlog_e2e::agent::{Agent, verb, verb_says};
 use sawlog_e2e::cell::{Plan, run_with};
+use sawlog_e2e::chaos::{self, Reach};
 use sawlog_e2e::feed::{Posts, Sender as _, Topic, plain};
 use sawlog_e2e::s3::Bucket;
 use sawlog_e2e::shown::Committed;
+use sawlog_e2e::told::Ledger;
+use sawlog_e2e::wire::Wire;
 use sawlog_e2e::{read, service, unique};
 use std::time::Duration;
 
-const PLAN: Plan =
-    Plan { kills: 4, lines: 900, drain_max: Duration::from_secs(90), restarts: &[], hangups: true, service: None };
+const PLAN: Plan<'_> = Plan { hangups: true, ..Plan::of_kills(4, 900) };
 
 /// A config from partitions of `topic` that are assigned by hand.
 fn config(brokers: &str, topic: &str, sink: &str) -> String {
@@ -24,8 +26,9 @@ fn config(brokers: &str, topic: &str, sink: &str) -> String {
 }
 
 fn kafka_sink(brokers: &str, input: &str, topic: &str, cursors: &str) -> String {
+    let timeout = chaos::transaction_timeout();
     format!(
-        "{{ type: kafka, inputs: [{input}], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}"
+        "{{ type: kafka, inputs: [{input}], brokers: [\"{brokers}\"], topic: {topic}, cursor_topic: {cursors}, transaction_timeout: {timeout}, batch: {{ age: 200ms }} }}"
     )
 }
 
@@ -35,8 +38,11 @@ fn kafka_to_kafka_survives_kills_a_broker_killed_and_reloads_under_load() {
     let (from, to, cursors) = (unique("from"), unique("to"), unique("cursors"));
     read::make_topics(&brokers, &[(&from, 3, false), (&to, 3, false), (&cursors, 16, true)]).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let config = config(&brokers, &from, &kafka_sink(&brokers, "parsed", &to, &cursors));
-    let plan = Plan { restarts: &["kafka"], service: Some("kafka"), ..PLAN };
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_kafka().unwrap());
+    let through = wire.as_ref().map_or(brokers.clone(), Wire::address);
+    let config = config(&through, &from, &kafka_sink(&through, "parsed", &to, &cursors));
+    let reach = Reach { service: Some("kafka"), wire: wire.as_ref() };
+    let plan = Plan { restarts: &["kafka"], reach, ..PLAN };
     let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
     run_with(folder.path(), &config, plan, feed, &Committed::of(&brokers, &to)).unwrap();
 }
@@ -48,9 +54,12 @@ fn kafka_to_s3_survives_kills_and_s3_killed() {
     let from = unique("from");
     read::make_topics(&brokers, &[(&from, 3, false)]).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let config = config(&brokers, &from, &bucket.sink("parsed"));
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_url(&bucket.endpoint).unwrap());
+    let sink = wire.as_ref().map_or(bucket.clone(), |wire| bucket.through(wire)).sink("parsed");
+    let config = config(&brokers, &from, &sink);
     let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
-    let plan = Plan { restarts: &["s3"], service: Some("s3"), ..PLAN };
+    let reach = Reach { service: Some("s3"), wire: wire.as_ref() };
+    let plan = Plan { restarts: &["s3"], reach, ..PLAN };
     run_with(folder.path(), &config, plan, feed, &bucket).unwrap();
 }
 
@@ -60,14 +69,16 @@ fn http_to_kafka_survives_kills() {
     let (to, cursors) = (unique("to"), unique("cursors"));
     read::make_topics(&brokers, &[(&to, 3, false), (&cursors, 16, true)]).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let sink = kafka_sink(&brokers, "web", &to, &cursors);
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_kafka().unwrap());
+    let sink = kafka_sink(&wire.as_ref().map_or(brokers.clone(), Wire::address), "web", &to, &cursors);
     let config = format!(
         "version: 1\nagent: {{ id: e2e }}\ndata_dir: ./data\ncheckpoint: {{ interval: 1s }}\n\
          sources:\n  web: {{ type: http, listen: \"127.0.0.1:{port}\", decode: ndjson }}\nsinks:\n  out: {sink}\n"
     );
     let folder = tempfile::tempdir().unwrap();
     let posts = Posts::new(format!("http://127.0.0.1:{port}/"));
-    let plan = Plan { restarts: &["kafka"], service: Some("kafka"), ..PLAN };
+    let reach = Reach { service: Some("kafka"), wire: wire.as_ref() };
+    let plan = Plan { restarts: &["kafka"], reach, ..PLAN };
     run_with(folder.path(), &config, plan, posts, &Committed::of(&brokers, &to)).unwrap();
 }
 
@@ -107,4 +118,44 @@ fn setup_makes_the_topics_of_a_sink_once() {
     assert_eq!(setup().matches(": made").count(), 2);
     assert_eq!(setup().matches(": is there, as it was").count(), 2);
     assert_eq!(read::kafka(&brokers, &topic).unwrap(), Vec::<u64>::new());
+}
+
+/// Each partition is sent back to its beginning; its transactions carry the cursors of what comes again, also over a kill.
+#[test]
+fn partitions_of_a_topic_come_again() {
+    let Some(brokers) = service("kafka seek", "SAWLOG_TEST_KAFKA") else { return };
+    let (from, to, cursors) = (unique("from"), unique("to"), unique("cursors"));
+    read::make_topics(&brokers, &[(&from, 3, false), (&to, 3, false), (&cursors, 16, true)]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::write(
+        path.join("sawlog.yaml"),
+        config(&brokers, &from, &kafka_sink(&brokers, "parsed", &to, &cursors))
+            .replace("data_dir: ./data\n", "data_dir: ./data\napi: { listen: \"127.0.0.1:0\" }\n"),
+    )
+    .unwrap();
+    let mut feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
+    feed.send(300).unwrap();
+    let mut agent = Agent::start_answering(path).unwrap();
+    let wait = Duration::from_secs(60);
+    let delivered = |records: u64| Ok(Ledger::of(path).is_ok_and(|l| l.count("out", "orders", "delivered") == records));
+    agent.wait_until("every row", wait, || delivered(300)).unwrap();
+    let said = verb_says(path, &["source", "seek", "orders", "--to", "oldest", "--accept-duplicates"]).unwrap();
+    assert!(!said.0 && said.1.contains("name a position"), "{}", said.1);
+    let shown: serde_json::Value = serde_json::from_str(&verb(path, &["checkpoint", "show"]).unwrap()).unwrap();
+    let places = shown["sinks"]["out"].as_array().unwrap().iter().map(|place| place["partition"].as_str().unwrap());
+    for partition in places {
+        verb(path, &["source", "seek", "orders", "--partition", partition, "--to", "0", "--accept-duplicates"])
+            .unwrap();
+    }
+    agent.kill().unwrap();
+    let mut agent = Agent::start_answering(path).unwrap();
+    feed.send(30).unwrap();
+    agent.wait_until("every row again", wait, || delivered(630)).unwrap();
+    let (mut rows, ledger) = (read::kafka(&brokers, &to).unwrap(), Ledger::of(path).unwrap());
+    rows.sort_unstable();
+    let mut wanted: Vec<u64> = (0..300).chain(0..330).collect();
+    wanted.sort_unstable();
+    assert_eq!((rows, ledger.count("out", "orders", "repeated")), (wanted, 300));
+    agent.terminate().unwrap();
 }

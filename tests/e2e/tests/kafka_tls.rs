@@ -7,7 +7,6 @@ use sawlog_e2e::feed::{Sender as _, Topic, plain};
 use sawlog_e2e::shown::Committed;
 use sawlog_e2e::trial::{Trial, none};
 use sawlog_e2e::{read, service, unique};
-use std::time::Duration;
 
 /// The listeners of one broker and the folder with what a client needs.
 struct Broker {
@@ -74,14 +73,7 @@ fn scram_and_client_certificates_carry_every_row_once_across_kills() {
              sinks:\n  out: {}\n",
             sink(&target, &to, &cursors)
         );
-        let plan = Plan {
-            kills: 2,
-            lines: 600,
-            drain_max: Duration::from_secs(90),
-            restarts: &[],
-            hangups: false,
-            service: None,
-        };
+        let plan = Plan::of_kills(2, 600);
         let feed = Topic::numbered(&broker.plain, &from, 0, plain).unwrap();
         run_with(folder.path(), &config, plan, feed, &Committed::of(&broker.plain, &to)).unwrap();
     }

@@ -2,10 +2,12 @@
 //! Kafka.
 #![allow(clippy::unwrap_used)]
 
+use sawlog_e2e::chaos::{self, Reach};
 use sawlog_e2e::feed::{Topic, plain};
 use sawlog_e2e::pair;
 use sawlog_e2e::s3::Bucket;
 use sawlog_e2e::shown::Committed;
+use sawlog_e2e::wire::Wire;
 use sawlog_e2e::{read, service, unique};
 
 const PARTITIONS: i32 = 4;
@@ -28,8 +30,10 @@ fn kafka_to_s3_with_two_agents_hands_partitions_over() {
     let (from, journal) = (unique("from"), unique("journal"));
     read::make_topics(&brokers, &[(&from, PARTITIONS, false)]).unwrap();
     let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
-    let sink = bucket.sink("parsed");
-    pair::run(|agent| config(agent, &brokers, &from, &journal, &sink), feed, &bucket, "s3").unwrap();
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_url(&bucket.endpoint).unwrap());
+    let sink = wire.as_ref().map_or(bucket.clone(), |wire| bucket.through(wire)).sink("parsed");
+    let reach = Reach { service: Some("s3"), wire: wire.as_ref() };
+    pair::run(|agent| config(agent, &brokers, &from, &journal, &sink), feed, &bucket, reach).unwrap();
 }
 
 #[test]
@@ -39,9 +43,12 @@ fn kafka_to_kafka_with_two_agents_hands_partitions_over() {
     let (journal, cursors) = (unique("journal"), unique("cursors"));
     read::make_topics(&brokers, &[(&from, PARTITIONS, false), (&to, 3, false), (&cursors, 16, true)]).unwrap();
     let feed = Topic::numbered(&brokers, &from, 0, plain).unwrap();
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_kafka().unwrap());
+    let (through, timeout) = (wire.as_ref().map_or(brokers.clone(), Wire::address), chaos::transaction_timeout());
     let sink = format!(
-        "{{ type: kafka, inputs: [parsed], brokers: [\"{brokers}\"], topic: {to}, cursor_topic: {cursors}, batch: {{ age: 200ms }} }}"
+        "{{ type: kafka, inputs: [parsed], brokers: [\"{through}\"], topic: {to}, cursor_topic: {cursors}, transaction_timeout: {timeout}, batch: {{ age: 200ms }} }}"
     );
-    pair::run(|agent| config(agent, &brokers, &from, &journal, &sink), feed, &Committed::of(&brokers, &to), "kafka")
-        .unwrap();
+    let reach = Reach { service: Some("kafka"), wire: wire.as_ref() };
+    let shown = Committed::of(&brokers, &to);
+    pair::run(|agent| config(agent, &through, &from, &journal, &sink), feed, &shown, reach).unwrap();
 }

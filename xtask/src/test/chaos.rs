@@ -11,18 +11,69 @@ use super::ring::{self, Step};
 use super::tally::Tally;
 use crate::workspace;
 
-/// The cells: the name that is asked for, the file of its test, the test.
-const CELLS: [(&str, &str, &str); 9] = [
-    ("file-file", "cells", "file_to_appended_file_survives_kills"),
-    ("file-lake", "cells", "file_to_local_lake_survives_kills_and_is_a_table_for_duckdb"),
-    ("file-kafka", "cells", "file_to_kafka_survives_kills"),
-    ("file-elasticsearch", "cells", "file_to_elasticsearch_survives_kills"),
-    ("file-s3", "cells", "file_to_s3_survives_kills"),
-    ("file-hdfs", "cells", "file_to_hdfs_survives_kills"),
-    ("http-kafka", "kafka", "http_to_kafka_survives_kills"),
-    ("kafka-kafka", "kafka", "kafka_to_kafka_survives_kills_a_broker_killed_and_reloads_under_load"),
-    ("kafka-s3", "kafka", "kafka_to_s3_survives_kills_and_s3_killed"),
+/// A cell of the end-to-end tests.
+struct Cell {
+    /// What it is asked for by.
+    name: &'static str,
+    /// The file of its test.
+    file: &'static str,
+    /// The test.
+    test: &'static str,
+    /// Its source and its sink.
+    connectors: &'static [&'static str],
+}
+
+const fn cell(name: &'static str, file: &'static str, test: &'static str, connectors: &'static [&'static str]) -> Cell {
+    Cell { name, file, test, connectors }
+}
+
+const FILES: &str = "host/sources/src/file";
+const HTTP: &str = "host/sources/src/http";
+const MESSAGES: &str = "host/sources/src/kafka";
+const CLIENT: &str = "host/kafka";
+const TO_FILES: &str = "host/sinks/src/file";
+const TO_KAFKA: &str = "host/sinks/src/kafka";
+const TO_ELASTICSEARCH: &str = "host/sinks/src/elasticsearch";
+const TO_S3: &str = "host/sinks/src/s3";
+const TO_HDFS: &str = "host/sinks/src/hdfs";
+const OBJECTS: &str = "host/sinks/src/object";
+
+const CELLS: [Cell; 11] = [
+    cell("file-file", "cells", "file_to_appended_file_survives_kills", &[FILES, TO_FILES]),
+    cell(
+        "file-lake",
+        "cells",
+        "file_to_local_lake_survives_kills_and_is_a_table_for_duckdb",
+        &[FILES, TO_FILES, OBJECTS],
+    ),
+    cell("file-kafka", "cells", "file_to_kafka_survives_kills", &[FILES, CLIENT, TO_KAFKA]),
+    cell("file-elasticsearch", "cells", "file_to_elasticsearch_survives_kills", &[FILES, TO_ELASTICSEARCH]),
+    cell("file-s3", "cells", "file_to_s3_survives_kills", &[FILES, TO_S3, OBJECTS]),
+    cell("file-hdfs", "cells", "file_to_hdfs_survives_kills", &[FILES, TO_HDFS, OBJECTS]),
+    cell("http-kafka", "kafka", "http_to_kafka_survives_kills", &[HTTP, "host/queue", CLIENT, TO_KAFKA]),
+    cell(
+        "kafka-kafka",
+        "kafka",
+        "kafka_to_kafka_survives_kills_a_broker_killed_and_reloads_under_load",
+        &[MESSAGES, CLIENT, TO_KAFKA],
+    ),
+    cell("kafka-s3", "kafka", "kafka_to_s3_survives_kills_and_s3_killed", &[MESSAGES, CLIENT, TO_S3, OBJECTS]),
+    cell(
+        "kafka-s3-two-agents",
+        "moving",
+        "kafka_to_s3_with_two_agents_hands_partitions_over",
+        &[MESSAGES, CLIENT, TO_S3, OBJECTS],
+    ),
+    cell(
+        "kafka-kafka-two-agents",
+        "moving",
+        "kafka_to_kafka_with_two_agents_hands_partitions_over",
+        &[MESSAGES, CLIENT, TO_KAFKA],
+    ),
 ];
+
+/// What every cell goes through.
+const THROUGH: [&str; 5] = ["host/core", "host/record", "host/log", "host/checkpoint", "host/daemon/src/run"];
 
 /// Minutes after which a run counts as stuck.
 const RUN_MINUTES_MAX: u64 = 30;
@@ -47,21 +98,24 @@ struct Line {
     commit: String,
     cell: String,
     seed: u64,
-    /// Records, kills with rows owed, kills, freezes, hangups, services killed, slowest recovery in ms.
-    counts: Option<[u64; 7]>,
+    counts: Option<Counts>,
 }
+
+/// Records, kills with rows owed, kills, freezes, hangups, services killed, disks filled, wires spoilt, slowest recovery in ms.
+type Counts = [u64; 9];
+/// All but the recovery, which a run may not have measured.
+const COUNTS_MIN: usize = 8;
 
 /// Runs the cells that are asked for, and adds a line to the table for each run.
 pub fn run(options: &Cells, variables: &BTreeMap<String, String>) -> Result<Tally> {
-    let known = || CELLS.iter().map(|(name, ..)| *name);
+    let known = || CELLS.iter().map(|cell| cell.name);
     if let Some(unknown) = options.cell.iter().find(|cell| !known().any(|name| name == *cell)) {
         bail!("there is no cell {unknown}; there are {}", known().collect::<Vec<_>>().join(", "));
     }
     let commit = commit()?;
     let mut tally = Tally::default();
-    for (name, file, test) in
-        CELLS.iter().filter(|(name, ..)| options.cell.is_empty() || options.cell.iter().any(|c| c == name))
-    {
+    let asked = |cell: &&Cell| options.cell.is_empty() || options.cell.iter().any(|name| name == cell.name);
+    for cell @ Cell { name, file, test, .. } in CELLS.iter().filter(asked) {
         let last = table()?.iter().filter(|line| line.cell == *name).map(|line| line.seed).max().unwrap_or(0);
         let first = if options.resume { last + 1 } else { 1 };
         for seed in first..first + options.runs {
@@ -84,7 +138,7 @@ pub fn run(options: &Cells, variables: &BTreeMap<String, String>) -> Result<Tall
             }
             add(&Line { commit: commit.clone(), cell: (*name).to_string(), seed, counts })?;
         }
-        println!("{}", sum(name, &table()?)?);
+        println!("{}", sum(cell, &table()?)?);
     }
     Ok(tally)
 }
@@ -101,16 +155,15 @@ fn commit() -> Result<String> {
 }
 
 /// The numbers of what a run says at its end.
-fn counts(line: &str) -> Option<[u64; 7]> {
+fn counts(line: &str) -> Option<Counts> {
     let said = line.trim().strip_suffix(": lost 0, duplicated 0")?;
-    let numbers = said.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
-    let mut counts = [0; 7];
-    let mut given = 0;
-    for number in numbers.take(counts.len()) {
-        counts[given] = number;
-        given += 1;
-    }
-    (given >= 6).then_some(counts)
+    let numbers_of = |text: &str| -> Vec<u64> {
+        text.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    };
+    let (said, recovery) = said.split_once("slowest recovery").unwrap_or((said, "0"));
+    let mut numbers: Vec<u64> = numbers_of(said).into_iter().take(COUNTS_MIN).collect();
+    numbers.extend(numbers_of(recovery).first());
+    numbers.try_into().ok()
 }
 
 fn path() -> PathBuf {
@@ -126,7 +179,7 @@ fn table() -> Result<Vec<Line>> {
 fn parse(line: &str) -> Option<Line> {
     let columns: Vec<&str> = line.strip_prefix('|')?.split('|').map(str::trim).collect();
     let [commit, cell, seed, rest @ ..] = columns.as_slice() else { return None };
-    let numbers: Vec<u64> = rest.iter().take(7).map_while(|column| column.parse().ok()).collect();
+    let numbers: Vec<u64> = rest.iter().take(Counts::default().len()).map_while(|column| column.parse().ok()).collect();
     let counts = numbers.try_into().ok();
     Some(Line { commit: (*commit).to_string(), cell: (*cell).to_string(), seed: seed.parse().ok()?, counts })
 }
@@ -134,45 +187,51 @@ fn parse(line: &str) -> Option<Line> {
 fn add(line: &Line) -> Result<()> {
     let counts = match &line.counts {
         Some(counts) => counts.map(|count| count.to_string()).join(" | ") + " | 0, 0 |",
-        None => "FAILED | | | | | | | |".to_string(),
+        None => "FAILED | | | | | | | | | |".to_string(),
     };
     let text = fs::read_to_string(path())?;
     let text = format!("{}\n| {} | {} | {} | {counts}\n", text.trim_end(), line.commit, line.cell, line.seed);
     fs::write(path(), text).with_context(|| format!("cannot write {}", path().display()))
 }
 
-/// What the table says of a cell, of runs at commits behind which the agent has not changed.
-fn sum(cell: &str, lines: &[Line]) -> Result<String> {
-    let mut sums = [0; 7];
+/// What the table says of a cell, of runs at commits behind which its part of the agent has not changed.
+fn sum(cell: &Cell, lines: &[Line]) -> Result<String> {
+    let mut sums = Counts::default();
     let (mut runs, mut failed, mut void) = (0, 0, 0);
-    for line in lines.iter().filter(|line| line.cell == cell) {
-        match (holds_still(&line.commit)?, &line.counts) {
+    for line in lines.iter().filter(|line| line.cell == cell.name) {
+        match (holds_still(&line.commit, cell)?, &line.counts) {
             (false, _) => void += 1,
             (true, None) => failed += 1,
             (true, Some(counts)) => {
                 runs += 1;
-                for (sum, count) in sums.iter_mut().zip(counts).take(6) {
+                for (sum, count) in sums.iter_mut().zip(counts).take(COUNTS_MIN) {
                     *sum += count;
                 }
-                sums[6] = sums[6].max(counts[6]);
+                sums[COUNTS_MIN] = sums[COUNTS_MIN].max(counts[COUNTS_MIN]);
             }
         }
     }
-    let [records, owing, kills, freezes, hangups, services, recovery] = sums;
+    let [records, owing, kills, freezes, hangups, services, disks, wires, recovery] = sums;
+    let name = cell.name;
     Ok(format!(
-        "{cell}: {runs} runs, {failed} failed, {void} void by a later change: {records} records, {owing} of {kills} kills with rows \
-         owed, {freezes} freezes, {hangups} hangups, {services} services killed, slowest recovery {recovery} ms"
+        "{name}: {runs} runs, {failed} failed, {void} void by a later change: {records} records, {owing} of {kills} kills with rows \
+         owed, {freezes} freezes, {hangups} hangups, {services} services killed, {disks} disks filled, {wires} wires spoilt, slowest recovery {recovery} ms"
     ))
 }
 
-/// Whether the agent is what it was at `commit`.
-fn holds_still(commit: &str) -> Result<bool> {
+/// Whether what a cell runs through is what it was at `commit`.
+fn holds_still(commit: &str, cell: &Cell) -> Result<bool> {
     if commit.ends_with('+') {
         return Ok(false);
     }
-    let difference = ["diff", "--quiet", commit, "--", "host", "Cargo.lock"];
-    let status =
-        Command::new("git").args(difference).current_dir(workspace::root()).status().context("cannot run git")?;
+    let difference = ["diff", "--quiet", commit, "--", "Cargo.lock"];
+    let parts = THROUGH.iter().chain(cell.connectors);
+    let status = Command::new("git")
+        .args(difference)
+        .args(parts)
+        .current_dir(workspace::root())
+        .status()
+        .context("cannot run git")?;
     Ok(status.success())
 }
 
@@ -182,25 +241,29 @@ mod tests {
 
     #[test]
     fn a_run_is_read_from_what_it_says_and_from_the_table() {
-        let said = "7021 records, 13 of 15 kills with rows owed, 3 freezes, 4 hangups, 2 services killed, slowest recovery 812 ms: lost 0, duplicated 0";
-        assert_eq!(counts(said), Some([7021, 13, 15, 3, 4, 2, 812]));
-        assert_eq!(
-            counts(
-                "7021 records, 13 of 15 kills with rows owed, 3 freezes, 4 hangups, 2 services killed: lost 0, duplicated 0"
-            ),
-            Some([7021, 13, 15, 3, 4, 2, 0])
-        );
+        let said = "7021 records, 13 of 15 kills with rows owed, 3 freezes, 4 hangups, 2 services killed, 0 disks filled, 5 wires spoilt";
+        let ended = |with: &str| counts(&format!("{said}{with}: lost 0, duplicated 0"));
+        assert_eq!(ended(", slowest recovery 812 ms, 64 s"), Some([7021, 13, 15, 3, 4, 2, 0, 5, 812]));
+        assert_eq!(ended(", 64 s"), Some([7021, 13, 15, 3, 4, 2, 0, 5, 0]));
         assert_eq!(counts("7021 records, lost 3"), None);
-        let line =
-            Line { commit: "abc".into(), cell: "file-s3".into(), seed: 4, counts: Some([7021, 13, 15, 3, 4, 2, 812]) };
-        assert_eq!(parse("| abc | file-s3 | 4 | 7021 | 13 | 15 | 3 | 4 | 2 | 812 | 0, 0 |"), Some(line.clone()));
-        assert_eq!(parse("| abc | file-s3 | 4 | FAILED | | | | | | | |"), Some(Line { counts: None, ..line }));
+        let line = Line {
+            commit: "abc".into(),
+            cell: "file-s3".into(),
+            seed: 4,
+            counts: Some([7021, 13, 15, 3, 4, 2, 0, 5, 812]),
+        };
+        assert_eq!(
+            parse("| abc | file-s3 | 4 | 7021 | 13 | 15 | 3 | 4 | 2 | 0 | 5 | 812 | 0, 0 |"),
+            Some(line.clone())
+        );
+        assert_eq!(parse("| abc | file-s3 | 4 | FAILED | | | | | | | | | |"), Some(Line { counts: None, ..line }));
         assert_eq!(parse("| commit | cell | seed | records |"), None);
     }
 
     #[test]
     fn every_cell_names_a_test_that_is_there() {
-        for (name, file, test) in CELLS {
+        for Cell { name, file, test, connectors } in CELLS {
+            assert!(connectors.iter().chain(&THROUGH).all(|part| workspace::root().join(part).is_dir()), "{name}");
             let text =
                 fs::read_to_string(workspace::root().join(format!("tests/e2e/tests/{file}.rs"))).unwrap_or_default();
             assert!(text.contains(&format!("fn {test}()")), "{name}");
