@@ -32,7 +32,8 @@ pub enum RunError {
     Restore(CallFailure),
     /// What succeeded before failed when it was run again.
     #[error(
-        "the plugin is not deterministic: what it did once failed when run again ({0}); mark it `nondeterministic`"
+        "the plugin is not deterministic: what it did once failed when run again ({0}); mend it (`sawlog plugin test` shows where) and \
+         load it anew"
     )]
     NotDeterministic(CallFailure),
 }
