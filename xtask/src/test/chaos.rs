@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::ring::{self, Step};
 use super::tally::Tally;
+use crate::services::Service;
 use crate::workspace;
 
 /// A cell of the end-to-end tests.
@@ -19,12 +20,20 @@ struct Cell {
     file: &'static str,
     /// The test.
     test: &'static str,
+    /// The services that it needs.
+    services: &'static [Service],
     /// Its source and its sink.
     connectors: &'static [&'static str],
 }
 
-const fn cell(name: &'static str, file: &'static str, test: &'static str, connectors: &'static [&'static str]) -> Cell {
-    Cell { name, file, test, connectors }
+const fn cell(
+    name: &'static str,
+    file: &'static str,
+    test: &'static str,
+    services: &'static [Service],
+    connectors: &'static [&'static str],
+) -> Cell {
+    Cell { name, file, test, services, connectors }
 }
 
 const FILES: &str = "host/sources/src/file";
@@ -39,35 +48,57 @@ const TO_HDFS: &str = "host/sinks/src/hdfs";
 const OBJECTS: &str = "host/sinks/src/object";
 
 const CELLS: [Cell; 11] = [
-    cell("file-file", "cells", "file_to_appended_file_survives_kills", &[FILES, TO_FILES]),
+    cell("file-file", "cells", "file_to_appended_file_survives_kills", &[], &[FILES, TO_FILES]),
     cell(
         "file-lake",
         "cells",
         "file_to_local_lake_survives_kills_and_is_a_table_for_duckdb",
+        &[],
         &[FILES, TO_FILES, OBJECTS],
     ),
-    cell("file-kafka", "cells", "file_to_kafka_survives_kills", &[FILES, CLIENT, TO_KAFKA]),
-    cell("file-elasticsearch", "cells", "file_to_elasticsearch_survives_kills", &[FILES, TO_ELASTICSEARCH]),
-    cell("file-s3", "cells", "file_to_s3_survives_kills", &[FILES, TO_S3, OBJECTS]),
-    cell("file-hdfs", "cells", "file_to_hdfs_survives_kills", &[FILES, TO_HDFS, OBJECTS]),
-    cell("http-kafka", "kafka", "http_to_kafka_survives_kills", &[HTTP, "host/queue", CLIENT, TO_KAFKA]),
+    cell("file-kafka", "cells", "file_to_kafka_survives_kills", &[Service::Kafka], &[FILES, CLIENT, TO_KAFKA]),
+    cell(
+        "file-elasticsearch",
+        "cells",
+        "file_to_elasticsearch_survives_kills",
+        &[Service::Elasticsearch],
+        &[FILES, TO_ELASTICSEARCH],
+    ),
+    cell("file-s3", "cells", "file_to_s3_survives_kills", &[Service::S3], &[FILES, TO_S3, OBJECTS]),
+    cell("file-hdfs", "cells", "file_to_hdfs_survives_kills", &[Service::Hdfs], &[FILES, TO_HDFS, OBJECTS]),
+    cell(
+        "http-kafka",
+        "kafka",
+        "http_to_kafka_survives_kills",
+        &[Service::Kafka],
+        &[HTTP, "host/queue", CLIENT, TO_KAFKA],
+    ),
     cell(
         "kafka-kafka",
         "kafka",
         "kafka_to_kafka_survives_kills_a_broker_killed_and_reloads_under_load",
+        &[Service::Kafka],
         &[MESSAGES, CLIENT, TO_KAFKA],
     ),
-    cell("kafka-s3", "kafka", "kafka_to_s3_survives_kills_and_s3_killed", &[MESSAGES, CLIENT, TO_S3, OBJECTS]),
+    cell(
+        "kafka-s3",
+        "kafka",
+        "kafka_to_s3_survives_kills_and_s3_killed",
+        &[Service::Kafka, Service::S3],
+        &[MESSAGES, CLIENT, TO_S3, OBJECTS],
+    ),
     cell(
         "kafka-s3-two-agents",
         "moving",
         "kafka_to_s3_with_two_agents_hands_partitions_over",
+        &[Service::Kafka, Service::S3],
         &[MESSAGES, CLIENT, TO_S3, OBJECTS],
     ),
     cell(
         "kafka-kafka-two-agents",
         "moving",
         "kafka_to_kafka_with_two_agents_hands_partitions_over",
+        &[Service::Kafka],
         &[MESSAGES, CLIENT, TO_KAFKA],
     ),
 ];
@@ -106,16 +137,33 @@ type Counts = [u64; 9];
 /// All but the recovery, which a run may not have measured.
 const COUNTS_MIN: usize = 8;
 
+impl Cells {
+    fn asked(&self) -> Result<Vec<&'static Cell>> {
+        let known = || CELLS.iter().map(|cell| cell.name);
+        if let Some(unknown) = self.cell.iter().find(|cell| !known().any(|name| name == *cell)) {
+            bail!("there is no cell {unknown}; there are {}", known().collect::<Vec<_>>().join(", "));
+        }
+        let asked = |cell: &&Cell| self.cell.is_empty() || self.cell.iter().any(|name| name == cell.name);
+        Ok(CELLS.iter().filter(asked).collect())
+    }
+
+    /// What the cells that are asked for need.
+    pub fn services(&self) -> Result<Vec<Service>> {
+        let mut services = Vec::new();
+        for service in self.asked()?.into_iter().flat_map(|cell| cell.services) {
+            if !services.contains(service) {
+                services.push(*service);
+            }
+        }
+        Ok(services)
+    }
+}
+
 /// Runs the cells that are asked for, and adds a line to the table for each run.
 pub fn run(options: &Cells, variables: &BTreeMap<String, String>) -> Result<Tally> {
-    let known = || CELLS.iter().map(|cell| cell.name);
-    if let Some(unknown) = options.cell.iter().find(|cell| !known().any(|name| name == *cell)) {
-        bail!("there is no cell {unknown}; there are {}", known().collect::<Vec<_>>().join(", "));
-    }
     let commit = commit()?;
     let mut tally = Tally::default();
-    let asked = |cell: &&Cell| options.cell.is_empty() || options.cell.iter().any(|name| name == cell.name);
-    for cell @ Cell { name, file, test, .. } in CELLS.iter().filter(asked) {
+    for cell @ Cell { name, file, test, .. } in options.asked()? {
         let last = table()?.iter().filter(|line| line.cell == *name).map(|line| line.seed).max().unwrap_or(0);
         let first = if options.resume { last + 1 } else { 1 };
         for seed in first..first + options.runs {
@@ -262,7 +310,7 @@ mod tests {
 
     #[test]
     fn every_cell_names_a_test_that_is_there() {
-        for Cell { name, file, test, connectors } in CELLS {
+        for Cell { name, file, test, connectors, .. } in CELLS {
             assert!(connectors.iter().chain(&THROUGH).all(|part| workspace::root().join(part).is_dir()), "{name}");
             let text =
                 fs::read_to_string(workspace::root().join(format!("tests/e2e/tests/{file}.rs"))).unwrap_or_default();

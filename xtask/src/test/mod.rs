@@ -164,8 +164,9 @@ fn run_chaos(options: &Options, services: &Run) -> Result<Tally> {
         missing.iter().for_each(|line| println!("{line}"));
         return Ok(Tally::of_check(false));
     }
+    let needed = options.cells.services()?;
     workspace::build(&["sawlog", "xtask"])?;
-    services.start(&Service::DEFAULT)?;
+    services.start(&needed)?;
     chaos::run(&options.cells, &variables(services)?)
 }
 
