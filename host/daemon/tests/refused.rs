@@ -67,6 +67,55 @@ fn what_a_sink_refuses_is_dropped_where_that_is_said_and_the_rest_is_delivered()
     assert_eq!(letters["letters"].as_array().map(Vec::len), Some(0), "{letters}");
 }
 
+#[test]
+fn a_full_dead_letter_sink_makes_its_sink_wait_and_nobody_else_until_it_has_room() {
+    let server = Elasticsearch::start();
+    server.refuse(Some("\"tenth\":true"));
+    // A letter has some hundred bytes: this takes a few of the thirty.
+    let small = ", max_size: 4KiB";
+    let node = Node::of(|here| {
+        format!(
+            "{}dead_letter: letters\nsources:\n  app: {{ type: file, include: [{here}/logs/app.log] }}\n\
+             transforms:\n  read: {{ type: parse, inputs: [app], try: [json] }}\n\
+             sinks:\n  es: {{ type: elasticsearch, inputs: [read], all: true, endpoints: [\"{}\"], index: logs, gzip: false, batch: {{ age: 100ms }} }}\n  \
+             out: {{ type: file, inputs: [read], path: {here}/out.jsonl }}\n  letters: {{ type: file, path: {here}/letters.jsonl{small}, batch: {{ records: 1, age: 10ms }} }}\n",
+            head(here),
+            server.url
+        )
+    });
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    let troubles = |agent: &operator::Agent| -> Vec<(String, String)> {
+        let (ready, told) = agent.get("api.listen", "/readyz");
+        assert_eq!(ready, 200, "input is taken all the same: {told}");
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let word = |reason: &Value, key: &str| reason[key].as_str().unwrap().to_owned();
+        told["degraded"].as_array().unwrap().iter().map(|r| (word(r, "component"), word(r, "what"))).collect()
+    };
+    let waits = |agent: &operator::Agent| troubles(agent).contains(&("es".into(), "waiting_for_dead_letters".into()));
+    agent.wait_until(|| waits(&agent));
+    agent.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    let told = troubles(&agent);
+    assert!(told.iter().all(|(component, _)| component != "out"), "nobody else is disturbed: {told:?}");
+    let before = rows(&node, "letters.jsonl").len();
+    assert!(before < 30, "{before} letters in 4 KiB");
+    agent.kill();
+    let mut agent = node.start();
+    agent.wait_until(|| waits(&agent));
+    node.edit(|config| config.replace(small, ", max_size: 1MiB"));
+    node.verb(&["reload"]).unwrap();
+    let (delivered, refused) = (LINES - LINES / 10, LINES / 10);
+    agent.wait_until(|| line(&node, "es")["delivered"] == delivered && line(&node, "es")["dead_lettered"] == refused);
+    agent.wait_until(|| !waits(&agent));
+    agent.terminate();
+    assert_eq!((server.documents().len() as u64, server.created_most()), (delivered, 1));
+    let mut letters: Vec<u64> =
+        rows(&node, "letters.jsonl").iter().filter_map(|row| row["row"]["n"].as_u64()).collect();
+    letters.sort_unstable();
+    assert_eq!(letters, (0..LINES).step_by(10).collect::<Vec<_>>(), "each letter once");
+    assert_eq!(rows(&node, "out.jsonl").len() as u64, LINES);
+}
+
 fn request(bytes: usize) -> String {
     format!(
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"

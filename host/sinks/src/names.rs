@@ -41,3 +41,55 @@ impl Names {
         &self.rendering.text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sawlog_record::batch::{Field, ValueKind};
+    use sawlog_record::id::{Generation, RowId};
+    use sawlog_record::template::Values;
+
+    /// A row for each team.
+    fn rows_of(teams: &[&str]) -> Batch {
+        let mut batch = Batch::new(Generation([1; 16]));
+        for (at, team) in (0..).zip(teams) {
+            let (key, value) = (batch.push_bytes(b"team"), batch.push_bytes(team.as_bytes()));
+            batch.fields.push(Field { key, value, kind: ValueKind::Text });
+            let input = batch.push_bytes(b"");
+            batch.rows.push(Row {
+                id: RowId { pos: u64::from(at), slot: 0, k: 0 },
+                parent: at,
+                time: 0,
+                received: 0,
+                input,
+                text: None,
+                fields_start: at,
+                fields_len: 1,
+                flags: 0,
+            });
+        }
+        batch
+    }
+
+    #[test]
+    fn names_beyond_the_limit_go_to_the_one_without_fields_and_those_that_were_made_stay() {
+        let template = Template::parse("logs-{team}", Values::Names).expect("a template");
+        let mut names = Names::new(template, 2);
+        let batch = rows_of(&["blue", "red", "green", "Blue", "red", "../x", "green"]);
+        let found: Vec<String> = batch.rows.iter().map(|row| names.of(&batch, row).to_owned()).collect();
+        let other = "logs-other";
+        assert_eq!(found, ["logs-blue", "logs-red", other, "logs-blue", "logs-red", other, other]);
+        assert_eq!(names.over_limit, 3);
+        assert_eq!(names.constant(), None);
+    }
+
+    #[test]
+    fn what_is_no_name_takes_the_place_of_one() {
+        let template = Template::parse("logs-{team}", Values::Names).expect("a template");
+        let mut names = Names::new(template, 2);
+        let batch = rows_of(&["../x", "a", "b"]);
+        let found: Vec<String> = batch.rows.iter().map(|row| names.of(&batch, row).to_owned()).collect();
+        assert_eq!(found, ["logs-other", "logs-a", "logs-other"]);
+        assert_eq!(names.over_limit, 1, "a value that is no name is no name too many");
+    }
+}

@@ -9,11 +9,11 @@ use sawlog_core::SinkId;
 use sawlog_core::journal::Mark;
 use sawlog_core::ports::{SinkError, TransactionLog};
 use sawlog_record::id::Generation;
-use sawlog_settings::checked::NameTemplate;
+use sawlog_settings::checked::{NameTemplate, ValueTemplate};
 use sawlog_settings::component::Provenance;
 use sawlog_settings::connection::{Sasl, SaslMechanism};
 use sawlog_settings::{ByteSize, Secret};
-use sawlog_sinks::kafka::config::KafkaSink;
+use sawlog_sinks::kafka::config::{Compression, KafkaSink};
 use sawlog_sinks::kafka::setup::{SetupOptions, create};
 use sawlog_sinks::kafka::{KafkaTransactions, Owner};
 use std::collections::BTreeMap;
@@ -237,7 +237,7 @@ async fn a_topic_with_a_lower_limit_refuses_the_same_rows_and_no_others() {
     let mut bench = Bench::new(&broker, "lower");
     bench.set_topic("-small");
     broker.create_topic(bench.options.topic.as_str(), &[("max.message.bytes", "20000")]);
-    bench.options.compression = sawlog_sinks::kafka::config::Compression::None;
+    bench.options.compression = Compression::None;
     let (sink, rows) = (bench.sink(), Rows::of(G).padded(5, 30_000).padded(17, 19_000));
     recovered(&sink).await.unwrap();
     let offer = rows.offer(0..2000);
@@ -272,6 +272,78 @@ async fn unknown_topics_are_named_with_a_remedy() {
     commit(&sink, &rows, 0..3).await.unwrap();
     let read = broker.read(&format!("{}.blue", bench.owner.cluster), Isolation::Committed);
     assert_eq!(values(&read), numbered(0..3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_rendered_and_keep_the_order_of_their_rows() {
+    let Some(broker) = TestBroker::find("keys_are_rendered") else { return };
+    let mut bench = Bench::new(&broker, "keys");
+    // A field that is missing is empty, in any key.
+    bench.options.key = Some(ValueTemplate::parse("{team}-{absent}").expect("a template"));
+    let (sink, rows) = (bench.sink(), Rows::of(G));
+    recovered(&sink).await.unwrap();
+    for batch in 0..4 {
+        commit(&sink, &rows, batch * 25..(batch + 1) * 25).await.unwrap();
+    }
+    let read = broker.read(bench.options.topic.as_str(), Isolation::Committed);
+    assert_eq!(values(&read), numbered(0..100));
+    assert!(read.iter().all(|message| message.key.as_deref() == Some("blue-")), "{:?}", read[0].key);
+    assert!(read.iter().all(|message| message.partition == read[0].partition), "one key is one partition");
+    let order: Vec<u64> = read.iter().map(|message| number(&message.value)).collect();
+    assert!(order.is_sorted(), "{order:?}");
+
+    bench.options.key = Some(ValueTemplate::parse("{n}").expect("a template"));
+    let sink = bench.sink();
+    recovered(&sink).await.unwrap();
+    commit(&sink, &rows, 100..160).await.unwrap();
+    let read = broker.read(bench.options.topic.as_str(), Isolation::Committed);
+    assert_eq!(values(&read), numbered(0..160));
+    let later: Vec<_> = read.iter().filter(|message| number(&message.value) >= 100).collect();
+    assert!(later.iter().all(|message| message.key == Some(number(&message.value).to_string())));
+    assert!(later.iter().any(|message| message.partition != later[0].partition), "keys spread over partitions");
+
+    bench.options.key = None;
+    let sink = bench.sink();
+    recovered(&sink).await.unwrap();
+    commit(&sink, &rows, 160..170).await.unwrap();
+    let read = broker.read(bench.options.topic.as_str(), Isolation::Committed);
+    assert_eq!(values(&read), numbered(0..170));
+    assert!(read.iter().filter(|message| number(&message.value) >= 160).all(|message| message.key.is_none()));
+}
+
+fn number(value: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(value).expect("JSON")["n"].as_u64().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_compression_that_can_be_written_into_a_config_is_built_in() {
+    let Some(broker) = TestBroker::find("every_compression") else { return };
+    let mut bench = Bench::new(&broker, "compressed");
+    let rows = Rows::of(G);
+    for (at, compression) in (0..).zip([Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd]) {
+        bench.options.compression = compression;
+        let sink = bench.sink();
+        recovered(&sink).await.unwrap();
+        assert_eq!(commit(&sink, &rows, at * 50..(at + 1) * 50).await.unwrap(), 0, "{compression:?}");
+    }
+    assert_eq!(values(&broker.read(bench.options.topic.as_str(), Isolation::Committed)), numbered(0..200));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_beyond_the_limit_are_one() {
+    let Some(broker) = TestBroker::find("topics_beyond_the_limit") else { return };
+    let mut bench = Bench::new(&broker, "many");
+    bench.set_topic(".{n}");
+    bench.options.topics_max = 2;
+    for topic in ["0", "1", "other"] {
+        broker.create_topic(&format!("{}.{topic}", bench.owner.cluster), &[]);
+    }
+    let (sink, rows) = (bench.sink(), Rows::of(G));
+    recovered(&sink).await.unwrap();
+    commit(&sink, &rows, 0..7).await.unwrap();
+    let of = |topic: &str| values(&broker.read(&format!("{}.{topic}", bench.owner.cluster), Isolation::Committed));
+    assert_eq!([of("0"), of("1"), of("other")], [numbered(0..1), numbered(1..2), numbered(2..7)]);
+    assert_eq!(sink.activity().over_topics_max.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! over while rows are owed, and the one that wakes up finds its partitions gone.
 
 use crate::agent::{Agent, verb};
-use crate::cell::{self, compare, reload, restart};
+use crate::cell::{self, compare, readable, reload, restart};
 use crate::chaos::{self, Blow, Blows, Reach};
 use crate::draw::Draw;
 use crate::feed::Sender;
@@ -44,11 +44,11 @@ pub fn run(
         Some(seed) => pair.strike(&mut Draw(seed), reach, &mut feed, shown)?,
         None => pair.planned(reach, &mut feed, shown)?,
     };
-    let mut found = shown.rows()?;
+    let mut found = readable(shown)?;
     let deadline = Instant::now() + DRAIN_MAX;
     while (found.len() as u64) < feed.sent() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(500));
-        found = shown.rows()?;
+        found = readable(shown)?;
     }
     pair.judge(&found, feed.sent())?;
     println!("{} records, {blows}: lost 0, duplicated 0", feed.sent());
@@ -97,7 +97,7 @@ impl Pair {
             let victim = round % 2;
             feed.send(LINES)?;
             std::thread::sleep(draw.time(STRUCK_WITHIN));
-            let owes = (shown.rows()?.len() as u64) < feed.sent();
+            let owes = (readable(shown)?.len() as u64) < feed.sent();
             if round < 2 {
                 blows.kills += 1;
                 blows.owing += u32::from(owes);
@@ -171,7 +171,7 @@ impl Pair {
         shown: &impl Shown,
     ) -> Result<()> {
         // The other goes on, so that only what is not there before says what was owed.
-        blows.owing += u32::from((cell::readable(shown)?.len() as u64) < feed.sent());
+        blows.owing += u32::from((readable(shown)?.len() as u64) < feed.sent());
         blows.kills += 1;
         self.kill(victim)?;
         if draw.below(4) == 0 {
@@ -199,7 +199,7 @@ impl Pair {
             let ledgers = [ledger(&self.folders[0])?, ledger(&self.folders[1])?];
             let sum = |key| ledgers.iter().map(|ledger| line(ledger, key)).sum::<u64>();
             let (delivered, owed, found) =
-                (sum("delivered"), (sum("in_flight"), sum("behind")), shown.rows()?.len() as u64);
+                (sum("delivered"), (sum("in_flight"), sum("behind")), readable(shown)?.len() as u64);
             told = format!(
                 "{delivered} of {} by the ledgers, (in flight, behind) {owed:?}, {found} in the sink",
                 feed.sent()
@@ -215,12 +215,12 @@ impl Pair {
             let log = std::fs::read_to_string(log)?;
             ensure!(log.contains("the consumer groups are left"), "it went without leaving the group:\n{log}");
         }
-        self.agents[0] = Some(Agent::start(&self.folders[0])?);
-        until(DRAIN_MAX, || Ok(shown.rows()?.len() as u64 >= feed.sent()))?;
+        self.agents[0] = Some(Agent::start_answering(&self.folders[0])?);
+        until(DRAIN_MAX, || Ok(readable(shown)?.len() as u64 >= feed.sent()))?;
         until(FORM_MAX, || Ok(line(&ledger(&self.folders[0])?, "delivered") == feed.sent()))?;
         self.agents[0].take().map_or(Ok(()), Agent::terminate)?;
         // Only behind their end nothing more can come.
-        self.judge(&shown.rows()?, feed.sent())?;
+        self.judge(&readable(shown)?, feed.sent())?;
         control(shown)
     }
 

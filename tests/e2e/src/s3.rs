@@ -29,10 +29,21 @@ impl Bucket {
         Some(Self::from_environment(unique("cell")).expect("the test command sets all of them"))
     }
 
+    /// The bucket in MinIO, the second dialect, which `cargo xtask test --full` starts.
+    pub fn find_in_minio(test: &str) -> Option<Self> {
+        service(test, "SAWLOG_TEST_MINIO_ENDPOINT")?;
+        Some(Self::of_dialect("MINIO", unique("cell")).expect("the test command sets all of them"))
+    }
+
     /// The bucket that the environment names.
     pub fn from_environment(prefix: String) -> Result<Self> {
-        let get =
-            |name: &str| std::env::var(format!("SAWLOG_TEST_S3_{name}")).with_context(|| format!("no {name} of S3"));
+        Self::of_dialect("S3", prefix)
+    }
+
+    fn of_dialect(dialect: &str, prefix: String) -> Result<Self> {
+        let get = |name: &str| {
+            std::env::var(format!("SAWLOG_TEST_{dialect}_{name}")).with_context(|| format!("no {name} of {dialect}"))
+        };
         Ok(Self {
             endpoint: get("ENDPOINT")?,
             key: get("ACCESS_KEY")?,

@@ -9,8 +9,8 @@ const PAGE: usize = 5_000;
 /// How long the server keeps a snapshot for the next page.
 const KEPT: &str = "30s";
 
-/// How a server is asked: a path below its URL, and a body; what it answers.
-pub type Ask<'a> = &'a dyn Fn(&str, String) -> Result<Value>;
+/// How a server is asked: a method, a path below its URL, and a body; what it answers.
+pub type Ask<'a> = &'a dyn Fn(&str, &str, String) -> Result<Value>;
 
 /// An index pattern on a server that asks nobody who they are.
 pub struct Index {
@@ -26,8 +26,9 @@ impl Index {
         Self { url: url.to_owned(), name: format!("{name}-*") }
     }
 
-    fn ask(&self, path: &str, body: String) -> Result<Value> {
-        let request = minreq::post(format!("{}/{path}", self.url)).with_header("Content-Type", "application/json");
+    fn ask(&self, method: &str, path: &str, body: String) -> Result<Value> {
+        let request = minreq::Request::new(minreq::Method::Custom(method.to_owned()), format!("{}/{path}", self.url));
+        let request = request.with_header("Content-Type", "application/json");
         let request = if body.is_empty() { request } else { request.with_body(body) };
         let answer = request.with_timeout(30).send()?;
         ensure!(answer.status_code < 300, "{path}: {} {}", answer.status_code, answer.as_str()?);
@@ -37,11 +38,11 @@ impl Index {
 
 impl Shown for Index {
     fn rows(&self) -> Result<Vec<u64>> {
-        rows(&|path, body| self.ask(path, body), &self.name)
+        rows(&|method, path, body| self.ask(method, path, body), &self.name)
     }
 
     fn spoiled(&self, removed: u64, repeated: u64) -> Result<Vec<u64>> {
-        spoiled(&|path, body| self.ask(path, body), &self.name, removed, repeated)
+        spoiled(&|method, path, body| self.ask(method, path, body), &self.name, removed, repeated)
     }
 }
 
@@ -56,18 +57,23 @@ fn number(hit: &Value) -> Result<u64> {
 
 /// All documents, as hits of a search.
 fn documents(ask: Ask<'_>, name: &str) -> Result<Vec<Value>> {
-    ask(&format!("{name}/_refresh?ignore_unavailable=true"), String::new())?;
+    ask("POST", &format!("{name}/_refresh?ignore_unavailable=true"), String::new())?;
     let begin = format!("{name}/_search?ignore_unavailable=true&scroll={KEPT}");
-    let mut answer = ask(&begin, json!({ "size": PAGE, "sort": ["_doc"] }).to_string())?;
+    let mut answer = ask("POST", &begin, json!({ "size": PAGE, "sort": ["_doc"] }).to_string())?;
     let mut documents = Vec::new();
     loop {
         let hits = answer["hits"]["hits"].as_array().with_context(|| format!("no hits: {answer}"))?;
+        let scroll = answer["_scroll_id"].clone();
         if hits.is_empty() {
+            // Only so many may be open at once.
+            if !scroll.is_null() {
+                ask("DELETE", "_search/scroll", json!({ "scroll_id": scroll }).to_string())?;
+            }
             return Ok(documents);
         }
         documents.extend_from_slice(hits);
-        let next = json!({ "scroll": KEPT, "scroll_id": answer["_scroll_id"] });
-        answer = ask("_search/scroll", next.to_string())?;
+        let next = json!({ "scroll": KEPT, "scroll_id": scroll });
+        answer = ask("POST", "_search/scroll", next.to_string())?;
     }
 }
 
@@ -87,7 +93,7 @@ pub fn spoiled(ask: Ask<'_>, name: &str, removed: u64, repeated: u64) -> Result<
         }
     }
     let text: String = bulk.iter().map(|line| format!("{line}\n")).collect();
-    let answer = ask("_bulk?refresh=true", text)?;
+    let answer = ask("POST", "_bulk?refresh=true", text)?;
     ensure!(answer["errors"] == false, "the copy: {}", &answer.to_string()[..500.min(answer.to_string().len())]);
     rows(ask, &format!("copy-of-{name}"))
 }

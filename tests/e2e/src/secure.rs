@@ -33,11 +33,11 @@ impl Secure {
         SecureIndex { server: self, name: format!("{name}-*") }
     }
 
-    fn ask(&self, path: &str, body: String) -> Result<Value> {
+    fn ask(&self, method: &str, path: &str, body: String) -> Result<Value> {
         let program = format!(
             "import json, ssl, sys, base64, urllib.request\n\
              context = ssl.create_default_context(cafile='{ca}')\n\
-             request = urllib.request.Request('{url}/{path}', data=sys.stdin.buffer.read(), method='POST')\n\
+             request = urllib.request.Request('{url}/{path}', data=sys.stdin.buffer.read(), method='{method}')\n\
              request.add_header('Content-Type', 'application/json')\n\
              request.add_header('Authorization', 'Basic ' + base64.b64encode(b'elastic:{password}').decode())\n\
              print(urllib.request.urlopen(request, context=context).read().decode())",
@@ -64,10 +64,10 @@ pub struct SecureIndex<'a> {
 
 impl Shown for SecureIndex<'_> {
     fn rows(&self) -> Result<Vec<u64>> {
-        search::rows(&|path, body| self.server.ask(path, body), &self.name)
+        search::rows(&|method, path, body| self.server.ask(method, path, body), &self.name)
     }
 
     fn spoiled(&self, removed: u64, repeated: u64) -> Result<Vec<u64>> {
-        search::spoiled(&|path, body| self.server.ask(path, body), &self.name, removed, repeated)
+        search::spoiled(&|method, path, body| self.server.ask(method, path, body), &self.name, removed, repeated)
     }
 }

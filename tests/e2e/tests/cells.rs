@@ -55,24 +55,44 @@ fn file_to_appended_file_survives_kills() {
 #[test]
 fn file_to_elasticsearch_survives_kills() {
     let Some(url) = service("file → elasticsearch", "SAWLOG_TEST_ELASTICSEARCH") else { return };
+    documents(&url, "elasticsearch");
+}
+
+#[test]
+fn file_to_opensearch_survives_kills() {
+    let Some(url) = service("file → opensearch", "SAWLOG_TEST_OPENSEARCH") else { return };
+    documents(&url, "opensearch");
+}
+
+fn documents(url: &str, service: &str) {
     let index = unique("cell");
-    let wire = chaos::seed().unwrap().map(|_| Wire::to_url(&url).unwrap());
-    let through = wire.as_ref().map_or(url.clone(), Wire::url);
+    let wire = chaos::seed().unwrap().map(|_| Wire::to_url(url).unwrap());
+    let through = wire.as_ref().map_or(url.to_owned(), Wire::url);
     let sink = format!(
         "{{ type: elasticsearch, inputs: [parsed], all: true, endpoints: [\"{through}\"], index: \"{index}-{{received_time:%Y.%m.%d}}\", batch: {{ age: 200ms }} }}"
     );
-    let reach = Reach { service: Some("elasticsearch"), wire: wire.as_ref() };
-    let plan = Plan { kills: 3, restarts: &["elasticsearch"], reach, ..PLAN };
-    run(&config(&sink), plan, |_| Index::of(&url, &index)).unwrap();
+    let reach = Reach { service: Some(service), wire: wire.as_ref() };
+    let plan = Plan { kills: 3, restarts: &[service], reach, ..PLAN };
+    run(&config(&sink), plan, |_| Index::of(url, &index)).unwrap();
 }
 
 #[test]
 fn file_to_s3_survives_kills() {
     let Some(bucket) = Bucket::find("file → s3") else { return };
+    objects(&bucket, "s3");
+}
+
+#[test]
+fn file_to_minio_survives_kills() {
+    let Some(bucket) = Bucket::find_in_minio("file → minio") else { return };
+    objects(&bucket, "minio");
+}
+
+fn objects(bucket: &Bucket, service: &str) {
     let wire = chaos::seed().unwrap().map(|_| Wire::to_url(&bucket.endpoint).unwrap());
     let sink = wire.as_ref().map_or(bucket.clone(), |wire| bucket.through(wire)).sink("parsed");
-    let reach = Reach { service: Some("s3"), wire: wire.as_ref() };
-    let plan = Plan { restarts: &["s3"], reach, ..PLAN };
+    let reach = Reach { service: Some(service), wire: wire.as_ref() };
+    let plan = Plan { restarts: &[service], reach, ..PLAN };
     run(&config(&sink), plan, |_| bucket.clone()).unwrap();
 }
 

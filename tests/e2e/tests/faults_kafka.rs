@@ -1,13 +1,19 @@
-//! A Kafka sink of the real binary whose broker says no: an unknown topic, a wrong password, no rights, a message that is too
-//! large. Each is said with what mends it, holds up nobody else, and once it is mended every row is there once.
+//! A Kafka sink of the real binary whose broker says no or is gone: an unknown topic, a wrong password, no rights, a message that is
+//! too large, another agent of the same id. Each is said with what mends it, holds up nobody else, and once it is mended every row is there once.
 #![allow(clippy::unwrap_used)]
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use sawlog_e2e::feed::{Sender as _, plain};
-use sawlog_e2e::shown::Committed;
+use sawlog_e2e::agent::Agent;
+use sawlog_e2e::cell;
+use sawlog_e2e::feed::{Feed, Sender as _, plain};
+use sawlog_e2e::shown::{Committed, Differences, Shown as _, control};
+use sawlog_e2e::told::troubles;
 use sawlog_e2e::trial::{Trial, none};
 use sawlog_e2e::{read, service, unique};
+use std::time::Duration;
+
+const WAIT_MAX: Duration = Duration::from_secs(90);
 
 /// Every fiftieth line is longer than the topic allows.
 fn sometimes_long(number: u64) -> String {
@@ -108,4 +114,71 @@ fn messages_that_are_too_large_go_to_the_dead_letters_and_no_others() {
         assert!(letter["sink"] == "out" && reason.contains("large"), "{letter}");
         assert!(letter["position"].is_u64() && letter["source"] == "app", "its origin is there: {letter}");
     }
+}
+
+#[test]
+fn a_broker_that_is_gone_is_said_and_disturbs_no_other_sink() {
+    let Some(brokers) = service("a broker that is gone", "SAWLOG_TEST_KAFKA") else { return };
+    let (topic, cursors) = (unique("gone"), unique("cursors"));
+    read::make_topics(&brokers, &[(&topic, 3, false), (&cursors, 16, true)]).unwrap();
+    let mut trial = Trial::begin(plain, &sink(&brokers, &topic, &cursors, "")).unwrap();
+    trial.feed.send(300).unwrap();
+    let shown = Committed::of(&brokers, &topic);
+    trial.agent().unwrap().wait_until("rows", WAIT_MAX, || Ok(shown.rows()?.len() == 300)).unwrap();
+    cell::services("kill", "kafka").unwrap();
+    let said = trial.feed.send(300).and_then(|()| trial.says("refused")).and_then(|()| trial.kill());
+    let said = said.and_then(|()| trial.feed.send(300)).and_then(|()| trial.says("refused"));
+    cell::restart("kafka").unwrap();
+    said.unwrap();
+    trial.exact(none, &shown).unwrap();
+}
+
+/// Each fences the other's producer, and finds its cursors where the other left them.
+#[test]
+fn two_agents_with_one_id_write_a_topic_exactly_and_say_so() {
+    let Some(brokers) = service("two agents with one id and Kafka", "SAWLOG_TEST_KAFKA") else { return };
+    let (topic, cursors) = (unique("twins"), unique("cursors"));
+    read::make_topics(&brokers, &[(&topic, 3, false), (&cursors, 16, true)]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("logs")).unwrap();
+    let write = |data: &str| {
+        let config = format!(
+            "version: 1\nagent: {{ id: twin }}\ndata_dir: ./{data}\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
+             sources:\n  app: {{ type: file, include: [./logs/app.log], rotated: [./logs/app.log.*] }}\n\
+             transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json] }}\nsinks:\n  out: {}\n",
+            sink(&brokers, &topic, &cursors, "")
+        );
+        std::fs::write(path.join("sawlog.yaml"), config).unwrap();
+    };
+    let mut feed = Feed::new(&path.join("logs/app.log"));
+    let shown = Committed::of(&brokers, &topic);
+    let reached =
+        |agent: &mut Agent, sent: u64| agent.wait_until("rows", WAIT_MAX, || Ok(shown.rows()?.len() as u64 >= sent));
+    write("data");
+    feed.send(300).unwrap();
+    let mut first = Agent::start(path).unwrap();
+    reached(&mut first, 300).unwrap();
+    write("other");
+    let mut second = Agent::start(path).unwrap();
+    for _ in 0..6 {
+        feed.send(300).unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        first.check().unwrap();
+    }
+    reached(&mut second, feed.sent()).unwrap();
+    write("data");
+    let one = troubles(path).unwrap();
+    write("other");
+    let said = format!("{one}{}", troubles(path).unwrap());
+    assert!(said.contains("another agent with the id twin"), "the twin is said: {said}\n{}", second.log_tail());
+    drop(first);
+    feed.send(300).unwrap();
+    reached(&mut second, feed.sent()).unwrap();
+    let log = second.log_tail();
+    second.terminate().unwrap();
+    let sent = feed.sent();
+    let found = Differences::of(&shown.rows().unwrap(), &(0..sent).collect::<Vec<_>>());
+    assert!(found == Differences::default(), "{} of {sent}:\n{log}", found.summary());
+    control(&shown).unwrap();
 }

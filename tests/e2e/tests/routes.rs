@@ -235,7 +235,11 @@ fn files_that_vanish_while_a_sink_is_down_are_rescued_and_what_nobody_read_is_na
         control(&Folder(path.join(sink))).unwrap();
     }
 
-    // The agent is down: a file of which one sink has nothing is gone before it comes back.
+    what_nobody_read_is_named(path, feed);
+}
+
+/// The agent is down: a file of which one sink has nothing is gone before it comes back.
+fn what_nobody_read_is_named(path: &Path, mut feed: Feed) {
     fs::rename(path.join("down"), path.join("before")).unwrap();
     fs::write(path.join("down"), "in the way").unwrap();
     let mut agent = Agent::start(path).unwrap();
@@ -258,7 +262,11 @@ fn files_that_vanish_while_a_sink_is_down_are_rescued_and_what_nobody_read_is_na
     assert_eq!(line("down")["lost_bytes"]["input_gone"], lost, "{loss}");
     assert!(line("good")["lost_bytes"].as_object().unwrap().is_empty(), "{loss}");
     let named = format!("path={} from={from}", path.join("logs/app.log").display());
-    assert!(agent.log().lines().any(|line| line.contains("a file went away") && line.contains(&named)), "{named}");
+    assert!(
+        agent.log().lines().any(|line| line.contains("a file went away") && line.contains(&named)),
+        "{named}: {}",
+        agent.log_tail()
+    );
     agent.terminate().unwrap();
     let found = rows(path, "down");
     assert_eq!(compare(&found[..1_650], &numbers(1_650, |_| true)), (0, 0, 0));

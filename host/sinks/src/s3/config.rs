@@ -28,7 +28,8 @@ pub enum ConditionalPut {
     /// It must: probed at start, and the sink does not run without.
     #[default]
     Required,
-    /// It is known not to. Claims are kept in the journal, and a second agent with this agent's id is not fenced.
+    /// It is known not to. Claims stay in the bucket, with HEAD before each PUT, and a second agent with this agent's id is not
+    /// fenced.
     Unsupported,
 }
 
@@ -127,13 +128,11 @@ impl DescribeSink for S3Sink {
             (ConditionalPut::Unsupported, SourceKind::Moving) => Promise::at_most(
                 route,
                 Delivery::AtLeastOnce,
-                "claim in the journal, HEAD before PUT; not fenced",
+                "numbered claim, HEAD before PUT; not fenced",
                 "partitions move between agents, and this store fences none of them; use a store with conditional puts, or write `delivery: at_least_once`",
             ),
-            (ConditionalPut::Unsupported, _) => {
-                Promise::kept(route, "claim in the journal, HEAD before PUT; not fenced")
-                    .provided("no second agent runs with this agent's id")
-            }
+            (ConditionalPut::Unsupported, _) => Promise::kept(route, "numbered claim, HEAD before PUT; not fenced")
+                .provided("no second agent runs with this agent's id"),
         }
     }
 

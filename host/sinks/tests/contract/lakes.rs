@@ -44,11 +44,20 @@ pub fn folder(at: &TempDir) -> Folder {
 
 /// Options of the bucket under test, below a fresh root; says NOT RUN where there is none.
 pub fn s3_options(test: &str) -> Option<S3Options> {
-    let variable = |name: &str| std::env::var(format!("SAWLOG_TEST_S3_{name}")).ok();
+    options_of("S3", "s3", test)
+}
+
+/// The same of every dialect of S3 that runs.
+pub fn s3_dialects(test: &str) -> Vec<S3Options> {
+    s3_options(test).into_iter().chain(options_of("MINIO", "minio", test)).collect()
+}
+
+fn options_of(dialect: &str, service: &str, test: &str) -> Option<S3Options> {
+    let variable = |name: &str| std::env::var(format!("SAWLOG_TEST_{dialect}_{name}")).ok();
     let (Some(endpoint), Some(access), Some(secret), Some(bucket)) =
         (variable("ENDPOINT"), variable("ACCESS_KEY"), variable("SECRET_KEY"), variable("BUCKET"))
     else {
-        println!("NOT RUN: {test}: SAWLOG_TEST_S3_ENDPOINT and its keys are not set; run `cargo xtask services up s3`");
+        println!("NOT RUN: {test}: SAWLOG_TEST_{dialect}_ENDPOINT is not set; run `cargo xtask services up {service}`");
         return None;
     };
     Some(S3Options {

@@ -1,6 +1,6 @@
 //! What stores say to bad input: each error is of the right kind and names its remedy.
 
-use crate::lakes::{bucket, cluster, fresh, hdfs_options, keys, s3_options};
+use crate::lakes::{bucket, cluster, fresh, hdfs_options, keys, s3_dialects};
 use sawlog_core::ports::SinkError;
 use sawlog_settings::Secret;
 use sawlog_sinks::hdfs::HdfsOptions;
@@ -14,35 +14,38 @@ fn body() -> Body {
 
 #[tokio::test]
 async fn a_missing_bucket_is_refused_at_start() {
-    let Some(options) = s3_options("a_missing_bucket_is_refused_at_start") else { return };
-    let missing = bucket(&S3Options { bucket: fresh("no-such-bucket"), ..options });
-    for error in [missing.prepare().await.unwrap_err(), missing.list("_sawlog/").await.unwrap_err()] {
-        assert!(matches!(&error, SinkError::Refused(text) if text.contains("create the bucket")), "{error}");
+    for options in s3_dialects("a_missing_bucket_is_refused_at_start") {
+        let missing = bucket(&S3Options { bucket: fresh("no-such-bucket"), ..options });
+        for error in [missing.prepare().await.unwrap_err(), missing.list("_sawlog/").await.unwrap_err()] {
+            assert!(matches!(&error, SinkError::Refused(text) if text.contains("create the bucket")), "{error}");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_wrong_secret_is_refused_and_not_shown() {
-    let Some(mut options) = s3_options("a_wrong_secret_is_refused_and_not_shown") else { return };
-    let credentials = options.credentials.as_mut().unwrap();
-    credentials.secret_access_key = Secret::clear("a-wrong-secret-that-must-not-be-seen");
-    let error = bucket(&options).prepare().await.unwrap_err();
-    assert!(matches!(&error, SinkError::Refused(text) if text.contains("credentials")), "{error}");
-    assert!(!error.to_string().contains("must-not-be-seen"), "{error}");
+    for mut options in s3_dialects("a_wrong_secret_is_refused_and_not_shown") {
+        let credentials = options.credentials.as_mut().unwrap();
+        credentials.secret_access_key = Secret::clear("a-wrong-secret-that-must-not-be-seen");
+        let error = bucket(&options).prepare().await.unwrap_err();
+        assert!(matches!(&error, SinkError::Refused(text) if text.contains("credentials")), "{error}");
+        assert!(!error.to_string().contains("must-not-be-seen"), "{error}");
+    }
 }
 
 #[tokio::test]
 async fn a_wrong_access_key_is_refused() {
-    let Some(mut options) = s3_options("a_wrong_access_key_is_refused") else { return };
-    options.credentials.as_mut().unwrap().access_key_id = Secret::clear("NOBODY");
-    let store = bucket(&options);
-    let errors = [
-        store.prepare().await.unwrap_err(),
-        store.list("_sawlog/").await.unwrap_err(),
-        store.get(&keys().claim(1)).await.unwrap_err(),
-    ];
-    for error in errors {
-        assert!(matches!(&error, SinkError::Refused(_)), "{error}");
+    for mut options in s3_dialects("a_wrong_access_key_is_refused") {
+        options.credentials.as_mut().unwrap().access_key_id = Secret::clear("NOBODY");
+        let store = bucket(&options);
+        let errors = [
+            store.prepare().await.unwrap_err(),
+            store.list("_sawlog/").await.unwrap_err(),
+            store.get(&keys().claim(1)).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(&error, SinkError::Refused(_)), "{error}");
+        }
     }
 }
 

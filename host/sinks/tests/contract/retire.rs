@@ -1,7 +1,7 @@
 //! The end of an agent's claim logs, over every store.
 
 use crate::claims::claim;
-use crate::lakes::{bucket, cluster, folder, hdfs_options, keys, s3_options};
+use crate::lakes::{bucket, cluster, folder, hdfs_options, keys, s3_dialects};
 use sawlog_core::claims::{Claim, FOR_EVER};
 use sawlog_core::retire::Doubt;
 use sawlog_sinks::object::{Blobs, Keys, LogEnd, closed_hours, decode_claim, encode_claim, end_log, logs_of, owners};
@@ -23,8 +23,9 @@ async fn all_logs_of_one_agent_end_and_no_other() {
 
 #[tokio::test]
 async fn all_logs_of_one_agent_end_in_a_bucket() {
-    let Some(options) = s3_options("all_logs_of_one_agent_end_in_a_bucket") else { return };
-    all_logs_end(&bucket(&options)).await;
+    for options in s3_dialects("all_logs_of_one_agent_end_in_a_bucket") {
+        all_logs_end(&bucket(&options)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

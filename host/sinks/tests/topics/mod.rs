@@ -20,6 +20,8 @@ pub enum Isolation {
 }
 
 pub struct ReadMessage {
+    pub partition: i32,
+    pub key: Option<String>,
     pub value: String,
     pub sent_at_millis: i64,
     headers: Vec<(String, String)>,
@@ -91,7 +93,15 @@ impl TestBroker {
                     });
                     let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
                     let sent_at_millis = message.timestamp().to_millis().unwrap_or(0);
-                    read.push(ReadMessage { value, sent_at_millis, headers: headers.unwrap_or_default() });
+                    let key = message.key().map(|key| String::from_utf8_lossy(key).into_owned());
+                    let partition = message.partition();
+                    read.push(ReadMessage {
+                        partition,
+                        key,
+                        value,
+                        sent_at_millis,
+                        headers: headers.unwrap_or_default(),
+                    });
                 }
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
                 Err(error) => panic!("reading {topic}: {error}"),
