@@ -1,10 +1,12 @@
 //! Ports for unit tests: a journal that remembers nothing, a clock that waiting turns, a source and a sink that have nothing.
 
+use crate::claims::Claim;
 use crate::input::Inputs;
 use crate::journal::{Journal, Mark};
 use crate::ports::{
-    Chain, Chains, Clock, DocumentOutcome, DocumentStore, FormerSinks, JournalError, JournalStore, Journalled, Offer,
-    ReadError, ReadLimits, RescueQueue, SinkError, SinkPort, Source, SourceEvent,
+    Chain, Chains, Clock, DocumentOutcome, DocumentStore, FormerSinks, JournalError, JournalStore, Journalled,
+    ObjectStore, Offer, PutOutcome, ReadError, ReadLimits, RescueQueue, SinkError, SinkPort, Source, SourceEvent,
+    Staging,
 };
 use crate::sink::{DeadLetters, IntakeLimits, Sink, SinkIdentity, SinkTuning};
 use crate::stream::Place;
@@ -15,8 +17,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sawlog_record::batch::{Batch, Input, Output};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
-use std::sync::Arc;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -84,6 +88,86 @@ pub(crate) fn journal(clock: Arc<Waiting>) -> Arc<Journal> {
 #[allow(clippy::unwrap_used)]
 pub(crate) fn journal_on(syncs: Arc<AtomicBool>, clock: Arc<Waiting>) -> Arc<Journal> {
     Arc::new(Journal::open(Arc::new(Forgetful(syncs)), clock).now_or_never().unwrap().unwrap())
+}
+
+/// A store of objects in memory. It says in which order what was asked of it.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    /// Claims by number.
+    pub(crate) claims: Mutex<BTreeMap<u64, Claim>>,
+    /// What was asked: `claim 3`, `data KEY`.
+    pub(crate) asked: Mutex<Vec<String>>,
+}
+
+#[allow(clippy::unwrap_used)]
+impl Shelf {
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+/// Paths without their rows.
+#[derive(Default)]
+struct Paths(BTreeSet<String>);
+
+impl Staging for Paths {
+    fn add(&mut self, _: &Offer, _: i64) -> Result<(), SinkError> {
+        Ok(())
+    }
+    fn restrict(&mut self, paths: &[String]) {
+        self.0.extend(paths.iter().cloned());
+    }
+    fn paths(&self) -> Vec<String> {
+        self.0.iter().cloned().collect()
+    }
+    fn bytes(&self) -> u64 {
+        0
+    }
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+#[async_trait]
+#[allow(clippy::unwrap_used)]
+impl ObjectStore for Shelf {
+    async fn place(&self) -> Result<String, SinkError> {
+        self.note("place".to_owned());
+        Ok("shelf".to_owned())
+    }
+    fn stage(&self) -> Box<dyn Staging> {
+        Box::new(Paths::default())
+    }
+    fn data_key(&self, path: &str, number: u64, _: &str, _: usize) -> String {
+        format!("{path}/{number}")
+    }
+    async fn put_claim(&self, number: u64, claim: &Claim) -> Result<PutOutcome, SinkError> {
+        self.note(format!("claim {number}"));
+        let there = self.claims.lock().unwrap().insert(number, claim.clone());
+        assert!(there.is_none(), "claim {number} is there");
+        Ok(PutOutcome::Created)
+    }
+    async fn get_claim(&self, number: u64) -> Result<Option<Claim>, SinkError> {
+        Ok(self.claims.lock().unwrap().get(&number).cloned())
+    }
+    async fn list_claims(&self) -> Result<Vec<u64>, SinkError> {
+        Ok(self.claims.lock().unwrap().keys().copied().collect())
+    }
+    async fn delete_claim(&self, number: u64) -> Result<(), SinkError> {
+        self.claims.lock().unwrap().remove(&number);
+        Ok(())
+    }
+    async fn put_data(&self, _: &mut dyn Staging, _: &str, key: &str) -> Result<PutOutcome, SinkError> {
+        self.note(format!("data {key}"));
+        Ok(PutOutcome::Created)
+    }
+    async fn exists(&self, key: &str) -> Result<bool, SinkError> {
+        Ok(self.asked.lock().unwrap().contains(&format!("data {key}")))
+    }
+    async fn publish_complete(&self, closed: i64) -> Result<(), SinkError> {
+        self.note(format!("complete below {closed}"));
+        Ok(())
+    }
 }
 
 /// No source, no chain, and nothing that was rescued.

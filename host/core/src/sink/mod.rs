@@ -398,3 +398,28 @@ impl From<crate::ports::JournalError> for Stop {
         Self(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::{self, Shelf, Waiting};
+    use futures_util::FutureExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn nothing_is_done_outside_on_the_word_of_a_record_that_a_crash_takes_back() {
+        let (syncs, clock, shelf) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(Waiting::default()), Arc::new(Shelf::default()));
+        let journal = fakes::journal_on(syncs.clone(), clock.clone());
+        let sink = fakes::sink("lake", SinkPort::Objects(shelf.clone()), &journal, &clock);
+        // Whoever was here before said so as it ended.
+        journal.hint(vec![sink.cursor_record(&[], Some(SinkFacts { next_claim: Some(1), ..SinkFacts::default() }))]);
+        let asked = || shelf.asked.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let mut running = Box::pin(sink.run());
+        assert!(running.as_mut().now_or_never().is_none());
+        assert_eq!(asked(), 0, "the record is not durable yet");
+        syncs.store(true, Ordering::Relaxed);
+        assert!(running.as_mut().now_or_never().is_none());
+        assert!(asked() > 0);
+    }
+}

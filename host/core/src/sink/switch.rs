@@ -122,6 +122,11 @@ impl Sink {
         self.journal.state().facts.get(&self.id)?.destination.clone()
     }
 
+    /// Whether the journal knows where it delivers.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.destination().is_some()
+    }
+
     /// Cursors that another log of this sink holds never lower those that it has.
     pub(super) fn raise_known(&self, marks: &mut Marks, others: impl IntoIterator<Item = (Generation, Mark)>) {
         let others: Vec<_> = {

@@ -145,3 +145,68 @@ async fn set_aside(sink: &Sink, offers: &mut [Offer], rows: &BTreeMap<(usize, u3
     sink.post(letters, offers).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::fakes::{self, Waiting};
+    use crate::journal::Mark;
+    use crate::ports::{RefusedRow, SinkError, SinkPort};
+    use crate::watch::{Ending, News, Watch};
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use sawlog_record::id::Generation;
+    use std::sync::{Arc, Mutex};
+
+    /// Cursors, where a twin is met at each recovery.
+    #[derive(Default)]
+    struct Beside(Mutex<BTreeMap<Generation, Mark>>);
+
+    #[async_trait]
+    impl TransactionLog for Beside {
+        async fn place(&self) -> Result<String, SinkError> {
+            Ok("here".to_owned())
+        }
+        async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+        fn twin(&self) -> Option<(String, String)> {
+            Some(("another".to_owned(), "me".to_owned()))
+        }
+        async fn commit(
+            &self,
+            _: &[Offer],
+            marks: &[(Generation, Mark)],
+            _: &[Generation],
+        ) -> Result<Vec<RefusedRow>, SinkError> {
+            self.0.lock().unwrap().extend(marks.iter().cloned());
+            Ok(Vec::new())
+        }
+    }
+
+    /// What a process hears that meets a twin twice, and whether it commits anything after that.
+    fn met_twice(is_fragile: bool) -> (Vec<News>, bool) {
+        let (clock, port) = (Arc::new(Waiting::default()), Arc::new(Beside::default()));
+        let journal = fakes::journal(clock.clone());
+        let sink = fakes::sink("out", SinkPort::Transaction(port.clone()), &journal, &clock);
+        let watch: Arc<Watch> = sink.facts.watch.clone();
+        watch.set_fragile(is_fragile);
+        recover(&sink, port.as_ref()).now_or_never().unwrap().unwrap();
+        recover(&sink, port.as_ref()).now_or_never().unwrap().unwrap();
+        let marks = Marks::from([(Generation([1; 16]), Mark::default())]);
+        let is_carried = carry(&sink, port.as_ref(), marks).now_or_never().is_some();
+        assert_eq!(is_carried, !port.0.lock().unwrap().is_empty());
+        (std::iter::from_fn(|| watch.news().now_or_never()).collect(), is_carried)
+    }
+
+    #[test]
+    fn a_second_meeting_ends_a_process_that_is_not_exact_beside_a_twin_and_no_other() {
+        let (news, commits) = met_twice(true);
+        assert!(matches!(news.as_slice(), [News::Met(_), News::Met(_), News::End(Ending::Twins(_)), ..]), "{news:?}");
+        assert!(!commits, "nothing is sent any more");
+        let (news, commits) = met_twice(false);
+        assert!(news.iter().all(|one| matches!(one, News::Met(_))) && commits, "{news:?}");
+    }
+}

@@ -104,7 +104,9 @@ impl ClaimLog<'_> {
             .into_iter()
             .filter_map(|(generation, to)| {
                 let (partition, first) = firsts.get(&generation).copied()?;
-                let from = self.passed.get(&generation).map_or(first, |m: &Mark| m.cursor);
+                // Records begin at the first slot of their position, also behind FLUSHes that are not this sink's.
+                let begins = || first.max(self.sink.journal.state().start(&self.sink.id, generation));
+                let from = self.passed.get(&generation).map_or_else(begins, |m: &Mark| m.cursor);
                 Some(Moved { generation, partition, from, to })
             })
             .collect();

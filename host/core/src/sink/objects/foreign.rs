@@ -212,7 +212,41 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::SourceId;
+    use crate::fakes::{self, Nothing, Shelf, Waiting};
+    use crate::identity::Held;
+    use crate::ports::{Clock as _, SinkPort};
+    use crate::tasks::Tasks;
+    use futures_util::FutureExt as _;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_history_that_a_claim_names_is_waited_for_until_its_source_has_found_it() {
+        let (clock, shelf, source) = (Arc::new(Waiting::default()), Arc::new(Shelf::default()), SourceId::new("app"));
+        let journal = fakes::journal(clock.clone());
+        let sink = fakes::sink("lake", SinkPort::Objects(shelf.clone()), &journal, &clock);
+        let inputs = fakes::inputs(&source, &journal, &clock);
+        sink.set_fed(Feeder { inputs: inputs.clone(), chains: Arc::new(Nothing) }, true);
+        let (partition, generation) = (PartitionId([1; 16]), Generation([2; 16]));
+        let known = Record::Generation { generation, partition, source, identity: Vec::new(), start: 0 };
+        journal.commit(vec![known]).now_or_never().unwrap().unwrap();
+        let log = ClaimLog::new(&sink, shelf.as_ref());
+        let mut finding = Box::pin(log.find(generation, FIND_TIME_MAX));
+        for _ in 0..10 {
+            assert!(finding.as_mut().now_or_never().is_none(), "the source has not begun");
+        }
+        let tasks = Tasks::default();
+        assert!(Box::pin(inputs.run(false, Held::default(), &tasks)).now_or_never().is_none());
+        let found = std::iter::repeat_with(|| finding.as_mut().now_or_never()).take(3).flatten().next();
+        assert!(found.unwrap().is_some());
+        // What nobody finds is not waited for longer.
+        let mut finding = Box::pin(log.find(Generation([3; 16]), FIND_TIME_MAX));
+        let found = std::iter::repeat_with(|| finding.as_mut().now_or_never()).take(700).flatten().next();
+        assert!(found.unwrap().is_none() && clock.elapsed() >= FIND_TIME_MAX);
+    }
 
     #[test]
     fn a_loss_that_ends_among_the_flushes_of_a_place_takes_not_the_record_behind_them() {

@@ -87,7 +87,11 @@ impl<'a> ClaimLog<'a> {
         self.sink.settled(&moved.collect::<Vec<_>>());
     }
 
+    /// Not before the journal knows where the sink delivers: it would take the sink for one that goes on, and no longer begin it.
     fn hint(&self) {
+        if !self.sink.has_arrived() {
+            return;
+        }
         let marks: Vec<_> = self.passed.iter().map(|(g, m)| (*g, m.clone())).collect();
         let facts = SinkFacts { next_claim: Some(self.next), ..SinkFacts::default() };
         self.sink.journal.hint(vec![self.sink.cursor_record(&marks, Some(facts))]);

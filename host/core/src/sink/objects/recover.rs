@@ -2,11 +2,12 @@
 //! missing under the claim's own decisions. It writes no claim.
 
 use super::{ClaimLog, Open, retrying};
-use crate::claims::{Claim, Moved, raise};
+use crate::claims::{Claim, Marks, Moved, raise};
 use crate::journal::{Mark, Record, end_of};
 use crate::ledger::Counts;
 use crate::mutation;
 use crate::partition::loss::INPUT_GONE;
+use crate::plan::{Entry, Planned};
 use crate::ports::Offer;
 use crate::sink::{Limits, Stop};
 use crate::stream::Place;
@@ -25,7 +26,12 @@ impl ClaimLog<'_> {
 
     /// Walks the claims from the larger of the hint and the newest claim's `passed`, and makes what is missing.
     pub(super) async fn walk(&mut self) -> Result<(), Stop> {
-        self.passed = self.sink.journalled();
+        self.walk_from(self.sink.journalled()).await
+    }
+
+    /// The same, by a sink that stands at `passed`.
+    pub(super) async fn walk_from(&mut self, passed: Marks) -> Result<(), Stop> {
+        self.passed = passed;
         self.carried.clear();
         let hint = self.sink.journal.state().facts.get(&self.sink.id).and_then(|f| f.next_claim);
         self.next = hint.unwrap_or(1);
@@ -164,7 +170,7 @@ impl ClaimLog<'_> {
         let mut lost = Vec::new();
         for moved in &mut claim.moved {
             let made: Vec<&Offer> = made.iter().filter(|offer| offer.generation == moved.generation).collect();
-            let gaps = gaps(moved, &made);
+            let gaps = gaps(moved, &claim.plans, &made);
             let given_up = made.iter().filter(|offer| offer.is_lost() && !is_claimed_lost(&claim.lost, offer));
             let given_up: Vec<_> = given_up.map(|offer| (offer.cursor_from, offer.mark.cursor)).collect();
             if gaps.is_empty() && given_up.is_empty() {
@@ -224,8 +230,21 @@ impl ClaimLog<'_> {
     }
 }
 
-/// Parts of what a claim moves that nobody could feed again.
-fn gaps(moved: &Moved, made: &[&Offer]) -> Vec<(Cursor, Cursor)> {
+/// Parts of what a claim moves that nobody could feed again. Its FLUSHes are looked for one by one: records begin at the first slot
+/// of their position, whether the FLUSHes there were fed or are gone.
+fn gaps(moved: &Moved, plans: &[(PartitionId, Planned)], made: &[&Offer]) -> Vec<(Cursor, Cursor)> {
+    let was_fed = |from: Cursor, to: Cursor| {
+        let of_slots = |offer: &&&Offer| offer.is_lost() || offer.cursor_from.pos == offer.mark.cursor.pos;
+        made.iter().filter(of_slots).any(|offer| offer.cursor_from <= from && to <= offer.mark.cursor)
+    };
+    let mut flushes = Vec::new();
+    for entry in plans.iter().map(|(_, planned)| &planned.entry) {
+        let (from, to) = (entry.start(), entry.end());
+        let is_moved = entry.generation() == moved.generation && moved.from <= from && to <= moved.to.cursor;
+        if matches!(entry, Entry::Flush { .. }) && is_moved && !was_fed(from, to) {
+            flushes.push((from, to));
+        }
+    }
     let (mut at, mut gaps) = (moved.from, Vec::new());
     for offer in made {
         if offer.cursor_from > at {
@@ -236,7 +255,8 @@ fn gaps(moved: &Moved, made: &[&Offer]) -> Vec<(Cursor, Cursor)> {
     if moved.to.cursor > at {
         gaps.push((at, moved.to.cursor));
     }
-    gaps
+    flushes.retain(|(from, to)| !gaps.iter().any(|(begin, end)| begin <= from && to <= end));
+    flushes.into_iter().chain(gaps).collect()
 }
 
 /// Whether the claim itself says that all of this is lost.
@@ -244,4 +264,42 @@ fn is_claimed_lost(lost: &[(Generation, Cursor, Cursor)], offer: &Offer) -> bool
     let mine = lost.iter().filter(|(generation, ..)| *generation == offer.generation);
     let ranges: Vec<_> = mine.map(|(_, from, to)| (*from, *to, String::new())).collect();
     end_of(&ranges, offer.cursor_from).is_some_and(|end| end >= offer.mark.cursor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EpochId;
+    use crate::fakes;
+    use sawlog_record::batch::Batch;
+
+    const G: Generation = Generation([1; 16]);
+    const P: PartitionId = PartitionId([2; 16]);
+
+    fn at(pos: u64, slot: u16) -> Cursor {
+        Cursor { pos, slot }
+    }
+
+    /// What nobody fed again of a claim of FLUSHes at 30 and 50 and of the records between and behind them.
+    fn gone(made: &[(Cursor, Cursor)]) -> Vec<(Cursor, Cursor)> {
+        let flush = |pos| Entry::Flush { generation: G, at: at(pos, 0), component: 1, now: 5 };
+        let range = |lo, hi| Entry::Range { generation: G, lo, hi };
+        let entries = [range(10, 30), flush(30), range(30, 50), flush(50), range(50, 80), flush(80)];
+        let plans = entries.map(|entry| (P, Planned { time: 1, epoch: EpochId([3; 16]), entry }));
+        let to = Mark { cursor: at(80, 0), ..Mark::default() };
+        let moved = Moved { generation: G, partition: P, from: at(30, 0), to };
+        let made: Vec<Offer> = made.iter().map(|(from, to)| fakes::offer(Batch::new(G), *from, *to)).collect();
+        gaps(&moved, &plans, &made.iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_flush_that_is_gone_is_missed_though_the_records_behind_it_are_fed() {
+        let flushes = [(at(30, 0), at(30, 1)), (at(50, 0), at(50, 1))];
+        let ranges = [(at(30, 0), at(50, 0)), (at(50, 0), at(80, 0))];
+        assert_eq!(gone(&[flushes[0], ranges[0], flushes[1], ranges[1]]), []);
+        assert_eq!(gone(&[ranges[0], flushes[1], ranges[1]]), [flushes[0]]);
+        assert_eq!(gone(&[ranges[0], ranges[1]]), flushes);
+        assert_eq!(gone(&[flushes[1], ranges[1]]), [ranges[0]], "what holds it is missed already");
+        assert_eq!(gone(&[]), [(at(30, 0), at(80, 0))]);
+    }
 }

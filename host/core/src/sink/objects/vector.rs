@@ -29,7 +29,7 @@ pub(in crate::sink) async fn switch(
     Ok((marks, facts))
 }
 
-/// A sink that was at this place before, under the same name: it goes on behind everything that it claimed then, with these
+/// A sink that was at this place before, under the same name: it finishes what it claimed then, and goes on behind that, with these
 /// cursors. `None` where it never was.
 pub(in crate::sink) async fn begin_again(
     sink: &Sink,
@@ -39,7 +39,8 @@ pub(in crate::sink) async fn begin_again(
     if retrying!(sink, port.list_claims()).is_empty() {
         return Ok(None);
     }
-    let mut log = ClaimLog { passed: marks.clone(), ..ClaimLog::new(sink, port) };
+    let mut log = ClaimLog::new(sink, port);
+    log.walk_from(marks.clone()).await?;
     log.begin().await.map(Some)
 }
 
@@ -118,5 +119,43 @@ impl ClaimLog<'_> {
             written: self.sink.clock.now(),
             switch: Some(self.sink.facts.sink_epoch.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::fakes::{self, Shelf, Waiting};
+    use crate::journal::Mark;
+    use crate::ports::SinkPort;
+    use futures_util::FutureExt as _;
+    use sawlog_record::id::{Cursor, Generation};
+    use std::sync::Arc;
+
+    /// Claim 7 of an earlier life: it closes hours below 50, and one of its objects, of an hour above 40, is not there.
+    fn unfinished(sink: &Sink, port: &dyn ObjectStore) -> Claim {
+        let vector = ClaimLog::new(sink, port).vector();
+        let keys = ["here", "missing"].map(|key| (format!("hour={key}"), key.to_owned())).to_vec();
+        Claim { directory: "lost".to_owned(), keys, passed: 7, closed: 50, floor: 40, switch: None, ..vector }
+    }
+
+    #[test]
+    fn a_sink_that_is_added_again_finishes_what_it_claimed_before_it_says_that_all_of_it_is_there() {
+        let shelf = Arc::new(Shelf::default());
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        let sink = fakes::sink("lake", SinkPort::Objects(shelf.clone()), &journal, &clock);
+        shelf.claims.lock().unwrap().insert(7, unfinished(&sink, shelf.as_ref()));
+        shelf.asked.lock().unwrap().push("data here".to_owned());
+        let starts = Marks::from([(Generation([1; 16]), Mark { cursor: Cursor::at(30), ..Mark::default() })]);
+        let begun = begin_again(&sink, shelf.as_ref(), &starts).now_or_never().unwrap().unwrap();
+        let (marks, facts) = begun.unwrap();
+        assert_eq!((&marks, facts.next_claim), (&starts, Some(9)));
+        assert_eq!(*shelf.asked.lock().unwrap(), ["data here", "data missing", "claim 8"]);
+        let said = shelf.claims.lock().unwrap()[&8].clone();
+        assert_eq!((said.passed, said.floor, said.closed), (8, 50, 50), "hours below 50 are closed from here on");
+        assert!(journal.state().cursors.get(&sink.id).is_none_or(Marks::is_empty), "a crash here begins it again");
     }
 }
