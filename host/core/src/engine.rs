@@ -41,6 +41,8 @@ pub struct Route {
     /// `Some`: the configuration no longer names it. It takes nothing new and delivers what it owes, under this epoch where it
     /// has planned nothing yet.
     pub retired: Option<EpochId>,
+    /// A partition without input for this long gives out what its plugins hold back.
+    pub idle_timeout: Duration,
 }
 
 /// What a changed configuration brings.
@@ -118,7 +120,7 @@ impl Ground {
             self.chains.clone(),
             Arc::new(inputs),
             clock,
-            self.tuning,
+            (self.tuning, route.idle_timeout),
             self.common.clone(),
             self.reseated.clone(),
             self.planning.clone(),

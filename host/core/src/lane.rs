@@ -247,7 +247,7 @@ impl Lane {
         let Some((_, instance)) = &self.instance else { return Ok(Step::Idle) };
         let held = instance.wake_at();
         let ended = last || shared.inputs.has_ended(partition);
-        let idle = shared.clock.elapsed().saturating_sub(self.planned_at) >= shared.tuning.idle_timeout;
+        let idle = shared.clock.elapsed().saturating_sub(self.planned_at) >= shared.idle_timeout;
         let now = shared.clock.now();
         let due = held.iter().find(|(_, wake)| ended || (idle && now >= *wake));
         let Some((component, _)) = due.copied() else { return Ok(Step::Idle) };

@@ -35,8 +35,6 @@ pub struct Tuning {
     pub stride_bytes_max: u64,
     /// How long a lane waits for a full sink before that sink leaves it: the others wait with it.
     pub patience: Duration,
-    /// A partition without input for this long gives out what its plugins hold back.
-    pub idle_timeout: Duration,
     /// Between two attempts to read what can't be read just now.
     pub retry: Duration,
     /// Whether what was planned under a configuration that is gone runs under the present one, without asking.
@@ -59,7 +57,6 @@ impl Default for Tuning {
             read: crate::lane::READ,
             stride_bytes_max: 4 << 20,
             patience: Duration::from_millis(250),
-            idle_timeout: Duration::from_secs(5),
             retry: Duration::from_millis(200),
             accept_skew: false,
             budget_look: Duration::from_secs(1),
@@ -155,6 +152,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Limits.
     pub tuning: Tuning,
+    /// A partition without input for this long gives out what its plugins hold back.
+    pub idle_timeout: Duration,
     /// What all engines of the process share.
     pub common: Common,
     /// Some sink's seats changed.
@@ -185,7 +184,7 @@ impl Shared {
         chains: Arc<dyn Chains>,
         inputs: Arc<Inputs>,
         clock: Arc<dyn Clock>,
-        tuning: Tuning,
+        (tuning, idle_timeout): (Tuning, Duration),
         common: Common,
         reseated: Arc<Event>,
         planning: Arc<AtomicBool>,
@@ -201,6 +200,7 @@ impl Shared {
             inputs,
             clock,
             tuning,
+            idle_timeout,
             common,
             reseated,
             planning,

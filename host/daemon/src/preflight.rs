@@ -41,6 +41,18 @@ pub fn check(config: &Config) -> Vec<String> {
     missing
 }
 
+/// Sources of which a run that is to end with its input would wait for ever.
+pub fn endless(config: &Config) -> Vec<String> {
+    let pushed = config.sources.iter().filter(|(_, source)| matches!(source.options, SourceOptions::Http(_)));
+    let said = |name: &String| {
+        format!(
+            "`--until-eof` ends once all input is delivered, and what is pushed to the source `{name}` has no end; take it out of \
+             the config of this run, or run without `--until-eof` and end it with SIGTERM"
+        )
+    };
+    pushed.map(|(name, _)| said(name)).collect()
+}
+
 fn unreadable(path: &Path, what: &str) -> Option<String> {
     let error = std::fs::File::open(path).and_then(|file| file.metadata()).err()?;
     Some(format!(

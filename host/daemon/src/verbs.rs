@@ -104,7 +104,8 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     if options.dry_run {
         report.switches = switches::of(&config);
     }
-    let findings = preflight::check(&config);
+    let mut findings = preflight::check(&config);
+    findings.extend(options.until_eof.then(|| preflight::endless(&config)).into_iter().flatten());
     let summary = summary::text(&config, &report);
     if !findings.is_empty() {
         eprintln!("{summary}");

@@ -1,5 +1,6 @@
 //! What a component refuses and what it adds, on the real binary: rows that a sink refuses and the configuration drops, requests
-//! for which there is no memory, rows that carry the path of their file.
+//! for which there is no memory, a run to the end of what has none, rows that carry the path of their file; and a queue that
+//! keeps its shards.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod operator;
@@ -211,4 +212,45 @@ fn rows_carry_the_path_of_their_file_also_after_it_was_rotated() {
         assert_eq!(row["log.file.path"], wanted, "{row}");
     }
     again.terminate();
+}
+
+#[test]
+fn a_run_that_is_to_end_with_its_input_refuses_a_source_that_has_no_end() {
+    let node = Node::of(|here| {
+        format!(
+            "{}sources:\n  app: {{ type: file, include: [\"{here}/logs/*.log\"] }}\n  push: {{ type: http, listen: \"127.0.0.1:0\" }}\n\
+             sinks:\n  out: {{ type: file, inputs: [app, push], path: {here}/out.jsonl }}\n",
+            head(here)
+        )
+    });
+    let refused = node.verb(&["run", "--until-eof"]).unwrap_err();
+    assert!(refused.contains("`--until-eof`") && refused.contains("source `push` has no end"), "{refused}");
+    assert!(!node.data_dir().exists(), "nothing has begun");
+}
+
+#[test]
+fn a_queue_is_read_in_the_shards_that_it_was_made_with_whatever_workers_there_are_now() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let config = |here: &str, workers: u32| {
+        format!(
+            "{}limits: {{ cpu: {workers}, disk: 1GiB }}\nsources:\n  push: {{ type: http, listen: \"{address}\", decode: lines }}\n\
+             sinks:\n  out: {{ type: file, inputs: [push], path: {here}/rows/out.jsonl }}\n",
+            head(here)
+        )
+    };
+    let node = Node::of(|here| config(here, 5));
+    let shards = || fs::read_to_string(node.data_dir().join("queue-push/meta")).unwrap();
+    // Nothing is delivered before the shards' number could have changed.
+    fs::write(node.folder().join("rows"), "in the way").unwrap();
+    let mut agent = node.start();
+    (0..5).for_each(|_| assert_eq!(post(&address).0 / 100, 2));
+    agent.kill();
+    assert_eq!(shards().trim(), "sawlog-queue 1 shards 5");
+    fs::remove_file(node.folder().join("rows")).unwrap();
+    node.write_config(&config(&node.folder().display().to_string(), 1));
+    let mut again = node.start();
+    again.wait_until(|| rows(&node, "rows/out.jsonl").len() == 50_000);
+    again.terminate();
+    assert_eq!((shards().trim(), line(&node, "out")["delivered"].as_u64()), ("sawlog-queue 1 shards 5", Some(50_000)));
 }

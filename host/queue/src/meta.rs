@@ -9,13 +9,18 @@ const FILE: &str = "meta";
 
 /// The number of shards of the queue in `dir`; `shards` where the queue is made now.
 pub(crate) fn shards(disk: &dyn Disk, dir: &str, shards: u32) -> Result<u32, QueueError> {
-    let name = format!("{dir}/{FILE}");
-    match disk.open(&name) {
-        Ok(file) => parse(&read_all(&*file)?).ok_or_else(|| QueueError::Meta { dir: dir.to_owned() }),
-        Err(DiskError::NotFound { .. }) => {
-            write_whole(disk, dir, FILE, format!("sawlog-queue 1 shards {shards}\n").as_bytes())?;
-            Ok(shards)
-        }
+    if let Some(existing) = existing(disk, dir)? {
+        return Ok(existing);
+    }
+    write_whole(disk, dir, FILE, format!("sawlog-queue 1 shards {shards}\n").as_bytes())?;
+    Ok(shards)
+}
+
+/// The number of shards of the queue in `dir`; `None` where there is none.
+pub(crate) fn existing(disk: &dyn Disk, dir: &str) -> Result<Option<u32>, QueueError> {
+    match disk.open(&format!("{dir}/{FILE}")) {
+        Ok(file) => parse(&read_all(&*file)?).map(Some).ok_or_else(|| QueueError::Meta { dir: dir.to_owned() }),
+        Err(DiskError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -131,6 +131,11 @@ impl Queue {
         Ok((queue, opening))
     }
 
+    /// How many shards the queue in the folder `dir` of `disk` was made with; `None` where there is none.
+    pub fn shards_of(disk: &dyn Disk, dir: &str) -> Result<Option<u32>, QueueError> {
+        meta::existing(disk, dir)
+    }
+
     /// How many shards there are, numbered from 0.
     pub fn shards(&self) -> u32 {
         self.shards.len() as u32

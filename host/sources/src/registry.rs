@@ -1,5 +1,7 @@
 //! The registry of sources: a new source is a folder and a row here. It knows of each source only its options.
 
+use std::time::Duration;
+
 use sawlog_settings::component::{DescribeSource, SourceCommon};
 use sawlog_settings::decode::{Complaint, Decoded, decode};
 use sawlog_settings::node::{Node, Place};
@@ -27,6 +29,16 @@ impl SourceOptions {
             Self::Http(source) => source,
             Self::Kafka(source) => source,
         }
+    }
+
+    /// How long a partition without input waits before what plugins hold back is given out.
+    pub fn idle_timeout(&self) -> Duration {
+        let period = match self {
+            Self::File(source) => source.idle_timeout,
+            Self::Http(source) => source.idle_timeout,
+            Self::Kafka(source) => source.idle_timeout,
+        };
+        period.as_duration()
     }
 }
 

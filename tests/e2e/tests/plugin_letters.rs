@@ -1,9 +1,9 @@
 //! Letters of a plugin, on the real binary: records that cost a plugin too much lie in the dead letters, and when it may spend
-//! more they enter in front of it again, each once.
+//! more they enter in front of it again, each once. And the windows of one, which close when their own source is idle.
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::{Agent, verb};
-use sawlog_e2e::feed::{Feed, Sender};
+use sawlog_e2e::feed::{Feed, Posts, Sender};
 use sawlog_e2e::told::Ledger;
 use sawlog_e2e::{read, service};
 use serde_json::Value;
@@ -99,5 +99,47 @@ fn what_a_plugin_cannot_take_is_dropped_where_that_is_said() {
     let mut rows = read::folder(&folder.join("out.jsonl")).unwrap();
     rows.sort_unstable();
     assert_eq!(rows, (LINES..2 * LINES).collect::<Vec<_>>());
+    agent.terminate().unwrap();
+}
+
+/// A plugin that counts in windows of a second, behind two sources that are idle soon and one that is not.
+fn write_windows(folder: &Path, plugins: &str, address: &str) {
+    let text = format!(
+        "version: 1\nagent: {{ id: e2e }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\n\
+         plugins:\n  count: {{ source: \"file:{plugins}/count-window.wasm\", allow: [state, timers], config: {{ key: k, window_seconds: 1, absorb: true }} }}\n\
+         sources:\n  quick: {{ type: file, include: [./logs/quick.log], idle_timeout: 300ms }}\n  \
+         push: {{ type: http, listen: \"{address}\", idle_timeout: 300ms }}\n  \
+         slow: {{ type: file, include: [./logs/slow.log], idle_timeout: 1h }}\n\
+         transforms:\n  parsed: {{ type: parse, inputs: [quick, push, slow], try: [json] }}\n  counted: {{ type: wasm, inputs: [parsed], chain: [count] }}\n\
+         sinks:\n  out: {{ type: file, inputs: [counted, counted.windows], path: ./out.jsonl, batch: {{ age: 100ms }} }}\n"
+    );
+    std::fs::write(folder.join("sawlog.yaml"), text).unwrap();
+}
+
+#[test]
+fn windows_close_when_their_own_source_has_been_idle_for_as_long_as_it_says() {
+    let Some(plugins) = service("windows of an idle source", "SAWLOG_TEST_PLUGINS") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("logs")).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    write_windows(folder, &plugins, &address);
+    let mut agent = Agent::start_answering(folder).unwrap();
+    for name in ["slow", "quick"] {
+        std::fs::write(folder.join(format!("logs/{name}.log")), format!("{{\"k\":\"{name}\"}}\n").repeat(3)).unwrap();
+    }
+    Posts::numbered(format!("http://{address}/"), 0, |_| "{\"k\":\"push\"}".to_owned()).send(3).unwrap();
+    let begun = Instant::now();
+    let windows = || {
+        let text = std::fs::read_to_string(folder.join("out.jsonl")).unwrap_or_default();
+        let rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut windows: Vec<_> = rows.map(|row| (row["key"].to_string(), row["count"].as_u64().unwrap())).collect();
+        windows.sort();
+        windows
+    };
+    let closed = [("\"push\"".to_owned(), 3), ("\"quick\"".to_owned(), 3)];
+    until(&mut agent, || windows() == closed);
+    assert!(begun.elapsed() < Duration::from_millis(4_500), "5 s is what nobody asked for: {:?}", begun.elapsed());
     agent.terminate().unwrap();
 }

@@ -14,7 +14,7 @@ use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::sinks::{SimDocuments, SimLog, SimObjects};
 use crate::ports::topic::{SimTopicJournal, SimTopicSource};
 use crate::run::{Outcome, QUIET, SimSpawner, check_books};
-use crate::tuning::{sink_limits, sink_tuning, tuning};
+use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
 use crate::world::{Producer, SimFile, SimRecord, World};
 use async_trait::async_trait;
 use event_listener::Event;
@@ -215,7 +215,7 @@ async fn start(
         clock,
         chains: Arc::new(SimChains(world.clone())),
         rescue: Arc::new(NothingToRescue),
-        routes: vec![Route { id: SourceId::new(SOURCE), source, retired: None }],
+        routes: vec![Route { id: SourceId::new(SOURCE), source, retired: None, idle_timeout: IDLE_TIMEOUT }],
         sinks,
         reseated,
         tuning: tuning(world),

@@ -14,7 +14,7 @@ use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::retired;
-use crate::tuning::{sink_limits, sink_tuning, tuning};
+use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
 use crate::world::{SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
@@ -203,7 +203,12 @@ impl Life {
 }
 
 fn route(world: &World, name: &'static str, retired: Option<EpochId>) -> Route {
-    Route { id: SourceId::new(name), source: Arc::new(SimSource::new(world.clone(), name)), retired }
+    Route {
+        id: SourceId::new(name),
+        source: Arc::new(SimSource::new(world.clone(), name)),
+        retired,
+        idle_timeout: IDLE_TIMEOUT,
+    }
 }
 
 /// The sources of the configuration, and a removed one that the journal still knows.

@@ -15,13 +15,15 @@ pub fn tuning(world: &World) -> Tuning {
         read: ReadLimits { bytes_max: 100, records_max: 5 },
         stride_bytes_max: stride,
         patience: Duration::from_millis(30),
-        idle_timeout: Duration::from_millis(150),
         retry: Duration::from_millis(20),
         accept_skew: false,
         budget_look: Duration::from_millis(60),
         entries_calm: narrow::entries_calm(world),
     }
 }
+
+/// A partition without input for this long gives out what its plugins hold back.
+pub const IDLE_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// When simulated sinks send.
 pub fn sink_tuning() -> SinkTuning {

@@ -252,7 +252,7 @@ mod tests {
             Arc::new(Nothing),
             inputs,
             clock,
-            Tuning::default(),
+            (Tuning::default(), std::time::Duration::ZERO),
             crate::shared::Common::default(),
             Arc::default(),
             Arc::default(),

@@ -87,7 +87,12 @@ impl Running {
             clock,
             chains: base.epochs.clone(),
             rescue: Arc::new(NothingToRescue),
-            routes: vec![Route { id: source_id.clone(), source: source.clone(), retired: None }],
+            routes: vec![Route {
+                id: source_id.clone(),
+                source: source.clone(),
+                retired: None,
+                idle_timeout: group.options.idle_timeout.as_duration(),
+            }],
             sinks,
             reseated,
             tuning: tuning(&plan.config),

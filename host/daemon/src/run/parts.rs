@@ -366,10 +366,12 @@ fn open_sources(
     let owing = owing.map(|(name, epoch, config)| (name, Some(epoch), config));
     let (mut figures, mut routes) = (BTreeMap::new(), Vec::new());
     for (name, retired, config) in named.chain(owing) {
-        let opened = sources::open(&name, &config.sources[&name].options, owner, retired.is_some())?;
+        let options = &config.sources[&name].options;
+        let opened = sources::open(&name, options, owner, retired.is_some())?;
         fields.fill(&name, opened.fields);
         figures.insert(name.clone(), opened.figures);
-        routes.push(Route { id: SourceId::new(&name), source: opened.source, retired });
+        let (id, idle_timeout) = (SourceId::new(&name), options.idle_timeout());
+        routes.push(Route { id, source: opened.source, retired, idle_timeout });
     }
     Ok((figures, routes))
 }

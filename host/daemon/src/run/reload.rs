@@ -154,7 +154,8 @@ impl Running {
         let opened = sources::open(name, options, &self.owner, false).map_err(|e| e.to_string())?;
         self.fields.fill(name, opened.fields);
         self.figures.insert(name.to_owned(), opened.figures);
-        Ok(Route { id: SourceId::new(name), source: opened.source, retired: None })
+        let (id, idle_timeout) = (SourceId::new(name), options.idle_timeout());
+        Ok(Route { id, source: opened.source, retired: None, idle_timeout })
     }
 
     async fn begin_again(&mut self, ended: BTreeSet<String>) {

@@ -37,6 +37,8 @@ const SEGMENT_BYTES: u64 = 4 << 20;
 const KNOWN_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many letters are known to have been replayed.
 const KNOWN_MAX: usize = 200_000;
+/// How long no letter comes before what plugins hold back is given out.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Letters that are being stored at once.
 const UNDER_WAY_MAX: usize = 64;
 
@@ -110,7 +112,7 @@ pub async fn reopen(owner: &Owner) -> Result<Option<Arc<HttpIntake>>, RunError> 
 
 /// How the engine is told of it.
 pub fn route(intake: &Arc<HttpIntake>) -> Route {
-    Route { id: SourceId::new(SOURCE), source: intake.clone(), retired: None }
+    Route { id: SourceId::new(SOURCE), source: intake.clone(), retired: None, idle_timeout: IDLE_TIMEOUT }
 }
 
 impl Running {

@@ -126,13 +126,16 @@ pub fn open(name: &str, options: &SourceOptions, owner: &Owner, retired: bool) -
 /// The write-ahead queue of one source, below the data directory.
 fn request_queue(name: &str, http: &HttpConfig, owner: &Owner) -> Result<Arc<Queue>, FileError> {
     let mut options = QueueOptions::new(random_incarnation()?);
-    options.shards = http.shards.map_or(u32::try_from(owner.workers)?, u32::from);
+    let folder = format!("queue-{}", safe(name));
+    // A queue keeps the number of shards that it was made with, and opens with it.
+    let existing = Queue::shards_of(&*owner.disk, &folder)?;
+    options.shards = existing.unwrap_or(http.shards.map_or(u32::try_from(owner.workers)?, u32::from));
     options.segment_bytes = QUEUE_SEGMENT_BYTES;
-    options.quota_bytes = owner.disk_shares.queue;
+    let least_bytes = existing.map_or(0, |shards| (u64::from(shards) * 4 + 2) * QUEUE_SEGMENT_BYTES);
+    options.quota_bytes = owner.disk_shares.queue.max(least_bytes);
     options.body_bytes_max = http.limits.decompressed.as_usize().max(http.limits.body.as_usize()) + 1;
     options.key_time = http.idempotency.window.as_duration();
     options.keys_max = usize::try_from(http.idempotency.keys_max.0 / u64::from(options.shards))?;
-    let folder = format!("queue-{}", safe(name));
     let (queue, opening) = Queue::open(owner.disk.clone(), &folder, options, Drive::Thread)?;
     for damage in &opening.damage {
         tracing::error!(source = name, ?damage, "part of the queue can't be read back");

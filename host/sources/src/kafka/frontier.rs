@@ -314,7 +314,7 @@ impl Frontier {
             let place = identity.place();
             let now = topics.identity(&place)?;
             if now != identity {
-                tracing::error!(partition = %place, "the topic was deleted and made again; restart the source to read the new one");
+                tracing::error!(partition = %place, "the topic was deleted and made again; what was not delivered of the old one is gone, restart the agent to read the new one");
                 self.shared.lock().lose(generation);
                 self.shared.changed.notify_waiters();
                 continue;
