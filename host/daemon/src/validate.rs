@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::config::validated::{Route, Sink};
+use crate::control::switches::Found;
 
 /// Input rate that capacities are given for where none is known, in bytes a second.
-const RATE_BYTES_PER_S: u64 = 1 << 20;
+const ASSUMED_BYTES_PER_S: u64 = 1 << 20;
 
 /// A component and what it needs or asks of others.
 #[derive(Debug, Serialize)]
@@ -60,26 +61,39 @@ pub fn report(config: &Config) -> Report {
             .collect(),
         rights: of_sources.chain(of_sinks).collect(),
         readers: sinks().filter_map(|(name, sink)| needs(name, sink.readers())).collect(),
-        capacity: capacity(config, RATE_BYTES_PER_S),
+        capacity: capacity(config, None),
         lost_directory: lost_directory(config),
         switches: Vec::new(),
     }
 }
 
-/// How long the budgets last at an input rate in bytes a second.
-pub fn capacity(config: &Config, rate_bytes_per_s: u64) -> Vec<String> {
+impl Report {
+    /// Takes in what the agent of the data directory says.
+    pub fn take(&mut self, config: &Config, found: Found) {
+        self.switches = found.switches;
+        self.capacity = capacity(config, found.received_bytes_per_s);
+    }
+}
+
+/// How long the budgets last at the rate that was measured, in bytes a second, else at one that is assumed.
+fn capacity(config: &Config, measured_bytes_per_s: Option<u64>) -> Vec<String> {
     let limits = &config.sections.limits;
     let shares = config.disk_shares();
-    let lasts = |bytes: u64| (ByteSize::mib(bytes >> 20), length(bytes / rate_bytes_per_s.max(1)));
-    let (rate, rescued) = (ByteSize::bytes(rate_bytes_per_s), lasts(shares.rescue));
+    let rate = measured_bytes_per_s.unwrap_or(ASSUMED_BYTES_PER_S).max(1);
+    let at = match measured_bytes_per_s {
+        Some(_) => format!("{}/s, what the running agent has received on average since it started", roughly(rate)),
+        None => format!("an assumed {}/s (no agent with input runs here)", roughly(rate)),
+    };
+    let lasts = |bytes: u64| (ByteSize::mib(bytes >> 20), length(bytes / rate));
+    let rescued = lasts(shares.rescue);
     let mut lines = vec![format!(
-        "of {} of disk, {} = {} at {rate}/s of files that vanish while a sink is down; files that stay wait where they are",
+        "of {} of disk, {} = {} of files that vanish while a sink is down, at {at}; files that stay wait where they are",
         limits.disk, rescued.0, rescued.1
     )];
     if config.sources.values().any(|source| matches!(source.options, SourceOptions::Http(_))) {
         let queued = lasts(shares.queue);
         lines.push(format!(
-            "{} = {} at {rate}/s in the queue of each http source, while a sink is down",
+            "{} = {} in the queue of each http source, while a sink is down, at the same rate",
             queued.0, queued.1
         ));
     }
@@ -89,6 +103,14 @@ pub fn capacity(config: &Config, rate_bytes_per_s: u64) -> Vec<String> {
         ByteSize::mib(config.memory_bytes_max().div_ceil(1 << 20))
     ));
     lines
+}
+
+fn roughly(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes}B"),
+        1_024..1_048_576 => format!("{:.1}KiB", bytes as f64 / 1_024.0),
+        _ => format!("{:.1}MiB", bytes as f64 / 1_048_576.0),
+    }
 }
 
 fn length(seconds: u64) -> String {

@@ -102,7 +102,7 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     let (config, files) = load_with_files(&options.config.path)?;
     let mut report = validate::report(&config);
     if options.dry_run {
-        report.switches = switches::of(&config);
+        report.take(&config, switches::of(&config));
     }
     let mut findings = preflight::check(&config);
     findings.extend(options.until_eof.then(|| preflight::endless(&config)).into_iter().flatten());
@@ -125,8 +125,9 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
 pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
     let loaded = config::load(&options.config.path, &Machine)?;
     let report = loaded.config.as_ref().map(|config| {
-        let switches = switches::of(config);
-        validate::Report { switches, ..validate::report(config) }
+        let mut report = validate::report(config);
+        report.take(config, switches::of(config));
+        report
     });
     if options.format == cli::Format::Json {
         let complaints = diagnostics::machine(&loaded.complaints, &loaded.files);

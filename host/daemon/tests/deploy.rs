@@ -2,8 +2,11 @@
 //! `sawlog validate` say that it needs, and no more.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod operator;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -153,6 +156,29 @@ fn the_ends_of_time_and_memory_fit_one_another() {
     let limit = mebibytes(container(&daemonset)["resources"]["limits"]["memory"].as_str().unwrap());
     let memory = mebibytes(config["limits"]["memory"].as_str().unwrap());
     assert!(limit > memory, "the pod is killed at {limit} MiB, before the agent's own limit of {memory} MiB");
+}
+
+/// What the kubelet does to a pod: the command before the end, then SIGTERM, and the time that both may take.
+#[test]
+fn the_command_before_the_end_drains_a_live_agent() {
+    let daemonset = read("daemonset.yaml");
+    let command = container(&daemonset)["lifecycle"]["preStop"]["exec"]["command"].as_array().unwrap();
+    let grace = daemonset["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
+    let config = container(&daemonset)["args"].as_array().unwrap().last().unwrap();
+    let node = operator::Node::new("");
+    node.write_lines(500);
+    let mut agent = node.start();
+    agent.wait_until(|| agent.get("api.listen", "/v1/loss").1.contains("\"delivered\":500"));
+    let own = node.folder().join("sawlog.yaml").display().to_string();
+    let words = command.iter().skip(1).map(|word| if word == config { own.as_str() } else { word.as_str().unwrap() });
+    let words: Vec<&str> = words.collect();
+    assert!(words.contains(&own.as_str()), "{words:?}");
+    let began = Instant::now();
+    let said = node.verb(&words).unwrap();
+    assert!(said.contains("everything that was planned is delivered"), "{said}");
+    assert_eq!(agent.get("api.listen", "/livez").0, 200, "it waits for SIGTERM");
+    agent.terminate();
+    assert!(began.elapsed() < Duration::from_secs(grace), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod operator;
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 
 use operator::{Node, page_metrics};
 use serde_json::Value;
@@ -151,6 +152,10 @@ fn a_sink_that_is_down_is_told_and_keeps_no_input_out() {
     let ledger = json(&node.verb(&["loss", "--format", "json"]).unwrap());
     assert_balanced(&ledger);
     assert_eq!(line(&ledger, "some")["read"], 10, "the other sink goes on: {ledger}");
+    let began = std::time::Instant::now();
+    let drained = node.verb(&["drain", "--wait", "--timeout", "1s"]).unwrap_err();
+    assert!(drained.contains("not everything is delivered yet: out\n"), "{drained}");
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
     agent.terminate();
 }
 
@@ -280,4 +285,59 @@ fn a_token_guards_everything_but_the_probes() {
     }
     assert_eq!(agent.ask_with("api.listen", "POST", "/v1/checkpoints", "Bearer opensesame").0, 200);
     agent.terminate();
+}
+
+/// At its finest level, with lines that are fine, binary, refused and malformed: the own log names places, never contents.
+#[test]
+fn the_own_log_has_no_contents_of_records_and_each_of_its_lines_parses() {
+    let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let node = Node::of(|here| {
+        format!(
+            "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ listen: 127.0.0.1:0 }}\n\
+             checkpoint: {{ interval: 200ms }}\ntelemetry: {{ metrics: 127.0.0.1:0, log: {{ level: trace, format: json }} }}\n\
+             sources:\n  app: {{ type: file, include: [{here}/logs/*.log] }}\n  web: {{ type: http, listen: \"{web}\" }}\n\
+             transforms:\n  read: {{ type: parse, inputs: [app], try: [json] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [read], path: {here}/out }}\n  pushed: {{ type: file, inputs: [web], path: {here}/pushed }}\n"
+        )
+    });
+    let mut text: Vec<u8> = Vec::new();
+    for n in 0..50 {
+        text.extend(format!("{{\"n\":{n},\"told\":\"sentinel\"}}\nno json sentinel {n}\n").bytes());
+    }
+    text.extend(b"\xff\xfe sentinel \x00\n{\"sentinel\":\n");
+    std::fs::write(node.folder().join("logs/app.log"), text).unwrap();
+    let mut agent = node.start();
+    let told = |agent: &operator::Agent| json(&agent.get("api.listen", "/v1/loss").1);
+    let settled = |ledger: &Value| line(ledger, "out")["delivered"].as_u64().unwrap_or(0) + dead(&line(ledger, "out"));
+    agent.wait_until(|| settled(&told(&agent)) == 102);
+    for body in ["{\"sentinel\":", "[1, \"sentinel\"]", "sentinel"] {
+        let answer = post(web, body);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{body}: {answer}");
+    }
+    agent.terminate();
+    let log = agent.log();
+    let own = log.lines().filter(|line| line.starts_with('{')).map(json).count();
+    assert!(own >= 4, "{log}");
+    let after_summary = log.lines().skip_while(|line| !line.starts_with('{'));
+    assert_eq!(after_summary.filter(|line| !line.starts_with('{')).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(!log.contains("sentinel"), "{}", log.lines().find(|line| line.contains("sentinel")).unwrap());
+}
+
+/// Posts a body as JSON; the whole answer.
+fn post(to: std::net::SocketAddr, body: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(to).unwrap();
+    let length = body.len();
+    let head = "POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json";
+    write!(stream, "{head}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Dead letters on a line of the ledger.
+fn dead(line: &Value) -> u64 {
+    match &line["dead_lettered"] {
+        Value::Object(by_reason) => by_reason.values().filter_map(Value::as_u64).sum(),
+        n => n.as_u64().unwrap_or(0),
+    }
 }

@@ -4,7 +4,9 @@
 
 mod operator;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use operator::collector::{Collector, Field, field, text};
 use operator::{Agent, Node};
@@ -204,4 +206,75 @@ fn a_reload_moves_backups_and_names_what_takes_a_restart() {
 fn walk(folder: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     entries.map(|entry| entry.unwrap().path()).map(|path| if path.is_dir() { walk(&path) } else { 1 }).sum()
+}
+
+/// Everything that the agent talks to refuses or hangs: it ends within its grace, and not long after it.
+#[test]
+fn it_ends_within_its_grace_whatever_the_other_sides_do() {
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hangs = hanging.local_addr().unwrap();
+    let node = node(|_| {
+        "api: { listen: 127.0.0.1:0 }\ntelemetry: { metrics: 127.0.0.1:0 }\nshutdown: { grace: 2s }\ncheckpoint: { interval: 200ms }\n"
+            .to_owned()
+    });
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| delivered(&node) == LINES);
+    agent.terminate();
+
+    // Its directory is not empty: it need not wait for a backup, nor for what sinks hold.
+    let bucket = |endpoint: &str| {
+        format!(
+            "bucket: logs, endpoint: \"http://{endpoint}\", path_style: true, credentials: {{ access_key_id: k, secret_access_key: s }}"
+        )
+    };
+    let (refused, hung) = (bucket("127.0.0.1:1"), bucket(&hangs.to_string()));
+    let dead = format!(
+        "  refusing: {{ type: s3, inputs: [app], prefix: logs, {refused} }}\n  hanging: {{ type: s3, inputs: [app], prefix: logs, {hung} }}\n  \
+         searching: {{ type: elasticsearch, inputs: [app], endpoints: [\"http://{hangs}\"], index: logs, all: true }}\n"
+    );
+    let otlp =
+        format!("metrics: 127.0.0.1:0, otlp: {{ endpoint: \"http://{hangs}\", traces: 1.0, metrics_interval: 1s }}");
+    node.edit(|config| {
+        let config =
+            config.replace("interval: 200ms", &format!("interval: 200ms, backup: {{ type: s3, every: 1s, {hung} }}"));
+        config.replace("metrics: 127.0.0.1:0", &otlp) + &dead
+    });
+    let mut agent = node.start();
+    let mut log = std::fs::File::options().append(true).open(node.folder().join("logs/app.log")).unwrap();
+    log.write_all(b"one more\n").unwrap();
+    agent.wait_until(|| delivered(&node) == LINES + 1);
+    // A backup and a push are under way.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let began = Instant::now();
+    agent.terminate();
+    assert!(began.elapsed() < Duration::from_millis(3_500), "{:?}:\n{}", began.elapsed(), agent.log());
+    let told = agent.log();
+    assert!(
+        told.contains("the last checkpoint is not backed up") && told.contains("have not been taken in time"),
+        "{told}"
+    );
+    assert!(told.contains("some sinks have not taken everything yet"), "{told}");
+}
+
+/// An empty directory, and nobody says whether there is a backup of it.
+#[test]
+fn sigterm_is_heard_while_it_waits_for_a_backup_at_its_start() {
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hangs = hanging.local_addr().unwrap();
+    let node = node(|_| {
+        format!(
+            "api: {{ listen: 127.0.0.1:0 }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\nshutdown: {{ grace: 1s }}\n\
+             checkpoint: {{ backup: {{ type: s3, bucket: logs, endpoint: \"http://{hangs}\", path_style: true, \
+             credentials: {{ access_key_id: k, secret_access_key: s }} }} }}\n"
+        )
+    });
+    let mut agent = node.start_without_waiting();
+    // It has asked the store, which does not answer.
+    let held = hanging.accept().unwrap();
+    let began = Instant::now();
+    agent.terminate();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}:\n{}", began.elapsed(), agent.log());
+    assert!(agent.log().contains("told to end before everything had started"), "{}", agent.log());
+    drop(held);
 }

@@ -29,6 +29,32 @@ fn validated(node: &Node) -> Vec<String> {
     switches.iter().map(|line| line.as_str().unwrap().to_owned()).collect()
 }
 
+/// What `validate` says of the disk's budget.
+fn capacity(node: &Node) -> String {
+    let report: Value = serde_json::from_str(&node.verb(&["validate", "--format", "json"]).unwrap()).unwrap();
+    report["report"]["capacity"][0].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn capacity_goes_by_what_the_agent_receives() {
+    let node = node();
+    assert!(capacity(&node).contains("at an assumed 1.0MiB/s"), "{}", capacity(&node));
+    node.write_lines(20_000);
+    let mut agent = node.start();
+    let lines = |name: &str| std::fs::read_to_string(node.folder().join(name)).unwrap_or_default().lines().count();
+    agent.wait_until(|| lines("first.jsonl") == 20_000);
+    let status: Value = serde_json::from_str(&node.verb(&["status", "--format", "json"]).unwrap()).unwrap();
+    let told = capacity(&node);
+    let rate = status["received_bytes_per_second"].as_f64().unwrap();
+    let size = std::fs::metadata(node.folder().join("logs/app.log")).unwrap().len() as f64;
+    let seconds = status["uptime_seconds"].as_f64().unwrap();
+    // Beside its bytes a record brings the path of its file.
+    assert!(rate >= size / (seconds + 1.0) && rate <= 3.0 * size / seconds.max(1.0), "{rate} of {size} in {seconds} s");
+    assert!(told.contains("KiB/s, what the running agent has received on average since it started"), "{told}");
+    agent.terminate();
+    assert!(capacity(&node).contains("at an assumed"), "nobody runs");
+}
+
 /// Every file below a folder with its bytes, but for the lock, which names who looks.
 fn bytes_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

@@ -381,9 +381,10 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 11] = [
+const LOCAL: [&str; 12] = [
     "directory",
     "disks",
+    "examples",
     "files",
     "http",
     "memory",

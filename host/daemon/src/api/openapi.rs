@@ -36,7 +36,7 @@ const fn post(path: &'static str, about: &'static str) -> Call {
 
 /// Every call.
 pub const CALLS: &[Call] = &[
-    Call { answer: TEXT, ..get("/livez", "Whether the process answers.") },
+    Call { answer: TEXT, ..get("/livez", "Whether the process answers and its loop turns.") },
     Call {
         query: &[("strict", "boolean", "Answer 503 also to what keeps no input out.")],
         ..get("/readyz", "Whether input is taken, and everything that is wrong; 503 where it is not.")

@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`. Alive: the process answers. Ready: it takes input and keeps it. A sink that is down makes an agent no
+//! `/livez` and `/readyz`. Alive: the process answers, and its loop turns. Ready: it takes input and keeps it. A sink that is down makes an agent no
 //! less ready, because what it can't take yet is kept: input would be turned away, or a node's agent restarted, for nothing.
 //! What is wrong is said all the same, and `/readyz?strict=true` answers 503 to any of it, for alerts and careful roll-outs.
 
@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use sawlog_core::sink::{Circuit, Sink};
 use serde::{Deserialize, Serialize};
 
-use crate::run::Handle;
 use crate::run::figures::Figures;
+use crate::run::{Handle, pulse};
 
 /// Something that keeps the agent from its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,7 +46,19 @@ struct Asked {
 
 /// The probes.
 pub fn routes() -> Router<Arc<Handle>> {
-    Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(ready))
+    Router::new().route("/livez", get(alive)).route("/readyz", get(ready))
+}
+
+async fn alive(State(handle): State<Arc<Handle>>) -> (StatusCode, String) {
+    let still = handle.pulse.still();
+    match pulse::is_alive(still, handle.config().sections.shutdown.grace.as_duration()) {
+        true => (StatusCode::OK, "alive\n".to_owned()),
+        false => {
+            let said =
+                format!("its loop has stood still for {} s: restart it, nothing is lost by it\n", still.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, said)
+        }
+    }
 }
 
 async fn ready(State(handle): State<Arc<Handle>>, Query(asked): Query<Asked>) -> Response {

@@ -49,6 +49,7 @@ pub fn report(handle: &Handle) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "directory": handle.directory,
         "uptime_seconds": handle.started.elapsed().as_secs(),
+        "received_bytes_per_second": received_bytes_per_s(handle),
         "readiness": readiness,
         "sources": source_views(handle),
         "sinks": handle.sinks().values().map(|engines| sink_view(handle, engines)).collect::<Vec<_>>(),
@@ -58,6 +59,13 @@ pub fn report(handle: &Handle) -> Value {
             "taken": reloads.taken, "refused": reloads.refused, "trouble": reloads.trouble, "after_restart": reloads.waiting,
         },
     })
+}
+
+/// What sources have received since the start, on average.
+fn received_bytes_per_s(handle: &Handle) -> f64 {
+    let sources = handle.sources();
+    let received: u64 = sources.values().flatten().map(|(_, shared)| shared.figures().received().1).sum();
+    received as f64 / handle.started.elapsed().as_secs_f64().max(1.0)
 }
 
 /// How a sink fares, over the engines that feed it: its circuit, what it holds, how far behind it is.

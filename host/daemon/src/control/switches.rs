@@ -1,5 +1,5 @@
-//! Which sinks of a config would deliver elsewhere than the agent of its data directory does, from where to where, and what that
-//! costs. It asks the running agent, or reads the directory; it changes nothing.
+//! What the agent of a config's data directory says to it: which sinks would deliver elsewhere, from where to where, and what that
+//! costs; and how much comes in. It asks the running agent, or reads the directory; it changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,17 +33,32 @@ fn of_config(config: &Config) -> Destinations {
     config.sinks.iter().map(|(name, sink)| (name.clone(), Destination::of(sink))).collect()
 }
 
-/// A line for each sink that would be switched, or could not be; none where the config's data directory does not exist yet. What
-/// can't be told is said too.
-pub fn of(config: &Config) -> Vec<String> {
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// A line for each sink that would be switched, or could not be; none where the config's data directory does not exist yet. What
+    /// can't be told is said too.
+    pub switches: Vec<String>,
+    /// What its sources have received since it started, bytes a second; where an agent runs and something came.
+    pub received_bytes_per_s: Option<u64>,
+}
+
+/// Looks.
+pub fn of(config: &Config) -> Found {
     let data_dir = &config.sections.data_dir;
     if !data_dir.exists() {
-        return Vec::new();
+        return Found::default();
     }
-    let at = match at(data_dir) {
-        Ok(at) => at,
-        Err(error) => return vec![format!("whether a sink switches can't be told: {error}")],
-    };
+    match at(data_dir) {
+        Ok((at, received_bytes_per_s)) => Found { switches: lines(config, &at), received_bytes_per_s },
+        Err(error) => {
+            let switches = vec![format!("whether a sink switches can't be told: {error}")];
+            Found { switches, received_bytes_per_s: None }
+        }
+    }
+}
+
+fn lines(config: &Config, at: &Known) -> Vec<String> {
     let one = |(name, sink): (&String, _)| match at.get(name)? {
         Ok(before) => {
             switch(name, before, sink).unwrap_or_else(|refused| Some(format!("a reload refuses this: {refused}")))
@@ -53,15 +68,17 @@ pub fn of(config: &Config) -> Vec<String> {
     config.sinks.iter().filter_map(one).collect()
 }
 
-fn at(data_dir: &Path) -> Result<Known, ControlError> {
+fn at(data_dir: &Path) -> Result<(Known, Option<u64>), ControlError> {
     match Reach::of(data_dir) {
         Ok(Reach::Running(client)) => {
             let told: Destinations = serde_json::from_value(client.get("/v1/destinations")?)?;
-            Ok(told.into_iter().map(|(name, destination)| (name, Ok(destination))).collect())
+            let known = told.into_iter().map(|(name, destination)| (name, Ok(destination))).collect();
+            let rate = client.get("/v1/status")?["received_bytes_per_second"].as_f64();
+            Ok((known, rate.map(|rate| rate as u64).filter(|rate| *rate > 0)))
         }
-        Ok(Reach::Down(down)) => down_at(&down),
+        Ok(Reach::Down(down)) => Ok((down_at(&down)?, None)),
         // Nobody ever ran there.
-        Err(ControlError::NoDirectory { .. }) => Ok(Known::new()),
+        Err(ControlError::NoDirectory { .. }) => Ok((Known::new(), None)),
         Err(error) => Err(error),
     }
 }

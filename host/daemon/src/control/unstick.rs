@@ -58,7 +58,7 @@ enum SourceVerb {
         place: Place,
         /// The source.
         name: String,
-        /// The partition, by the name that `status` gives it; all of the source where none is given.
+        /// The partition, by the beginning of its name, which `checkpoint show` has; all of the source where none is given.
         #[arg(long, value_name = "ID")]
         partition: Option<String>,
         /// A position of the partition's newest file, shard or topic partition, at which a record ends; `end`; or, where it comes
@@ -96,7 +96,7 @@ enum PartitionVerb {
         /// Which agent.
         #[command(flatten)]
         place: Place,
-        /// The partition, by the name that `status` gives it.
+        /// The partition, by the beginning of its name, which `checkpoint show` and `/readyz` have.
         id: String,
         /// What was planned under a configuration that is gone runs under the present one: its rows may differ from those that
         /// other sinks have of it.

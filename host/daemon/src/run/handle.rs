@@ -22,6 +22,7 @@ use super::groups::Groups;
 use super::memory::Memory;
 use super::outward::Outward;
 use super::parts::Running;
+use super::pulse::Pulse;
 use super::reload::Taken;
 use crate::config::Config;
 
@@ -76,6 +77,8 @@ pub struct Handle {
     pub config_path: PathBuf,
     /// When it started.
     pub started: Instant,
+    /// When its loop last turned.
+    pub pulse: Pulse,
     present: RwLock<Present>,
     ending: AtomicBool,
     jobs: mpsc::Sender<Job>,
@@ -115,6 +118,7 @@ impl Handle {
             directory,
             config_path,
             started: Instant::now(),
+            pulse: Pulse::default(),
             present: RwLock::new(Present::of(running)),
             ending: AtomicBool::new(false),
             jobs,

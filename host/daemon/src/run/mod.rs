@@ -13,6 +13,7 @@ mod outward;
 mod partition;
 mod parts;
 mod pipelines;
+pub mod pulse;
 mod reload;
 pub mod replay;
 mod requests;
@@ -79,8 +80,11 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         handle.observe(telemetry.batches());
         let api = api::start(handle.clone(), telemetry.clone()).await?;
         let engine = running.engine.clone();
+        let mut beat = tokio::time::interval(pulse::BEAT);
         let (is_delivered, until) = loop {
+            handle.pulse.beat();
             tokio::select! {
+                _ = beat.tick() => {}
                 error = engine.failure() => return Err(RunError::Journal(error)),
                 news = running.common.watch.news() => tell(&handle.agent, news)?,
                 () = finished(&handle, options) => break (true, Instant::now() + running.grace()),
@@ -92,7 +96,11 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
                     _ = terminate.recv() => return Ok(told_to_end("in the middle of a reload")),
                     _ = interrupt.recv() => return Ok(told_to_end("in the middle of a reload")),
                 },
-                Some(job) = jobs.recv() => job(&mut running).await,
+                Some(job) = jobs.recv() => tokio::select! {
+                    () = job(&mut running) => {}
+                    _ = terminate.recv() => return Ok(told_to_end("in the middle of what a verb asked for")),
+                    _ = interrupt.recv() => return Ok(told_to_end("in the middle of what a verb asked for")),
+                },
                 _ = dump.recv() => tracing::info!(state = %control::status::report(&handle), "asked for by SIGUSR1"),
                 _ = reopen.recv() => tracing::info!("the own log is standard error: whoever reads it turns its files over"),
             }
@@ -170,6 +178,7 @@ async fn deliver_rest(handle: &Handle, grace: Duration) -> bool {
     let until = Instant::now() + grace.saturating_sub(handle.groups.leaving_time(grace));
     handle.wind_down();
     while !handle.engines().iter().all(|engine| engine.is_delivered()) && Instant::now() < until {
+        handle.pulse.beat();
         tokio::time::sleep(LOOK).await;
     }
     handle.is_delivered()

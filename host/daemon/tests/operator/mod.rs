@@ -93,14 +93,19 @@ impl Node {
     }
 
     pub fn start(&self) -> Agent {
+        let agent = self.start_without_waiting();
+        agent.wait_until(|| agent.address("telemetry.metrics").is_some());
+        agent
+    }
+
+    /// The same; it may not listen yet.
+    pub fn start_without_waiting(&self) -> Agent {
         let log = self.folder().join("agent.log");
         let out = std::fs::File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sawlog"));
         command.args(["run", "-c"]).arg(self.folder().join("sawlog.yaml")).stdin(Stdio::null());
         let child = command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
-        let agent = Agent { child, log };
-        agent.wait_until(|| agent.address("telemetry.metrics").is_some());
-        agent
+        Agent { child, log }
     }
 }
 
@@ -127,8 +132,16 @@ impl Agent {
     /// Where it listens for what `option` of the config names; its log says so.
     pub fn address(&self, option: &str) -> Option<String> {
         let log = self.log();
-        let line = log.lines().find(|line| line.contains(&format!("option=\"{option}\"")))?;
-        Some(line.split_once("address=")?.1.split(' ').next()?.to_owned())
+        let of_text = |line: &str| {
+            let named = line.contains(&format!("option=\"{option}\""));
+            named.then(|| Some(line.split_once("address=")?.1.split(' ').next()?.to_owned()))?
+        };
+        let of_json = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let named = line["fields"]["option"] == option;
+            named.then(|| Some(line["fields"]["address"].as_str()?.to_owned()))?
+        };
+        log.lines().find_map(|line| of_text(line).or_else(|| of_json(line)))
     }
 
     pub fn get(&self, option: &str, path: &str) -> (u16, String) {

@@ -100,6 +100,17 @@ pub fn state(name: &str, answer: &Answer) -> Result<IndexState, SinkError> {
     Ok(IndexState::Concrete)
 }
 
+/// Why an index may lose documents that were acknowledged, by the answer to a request for its settings.
+pub fn fragile(name: &str, answer: &Answer) -> Option<&'static str> {
+    let settings: Value = serde_json::from_slice(&answer.body).ok()?;
+    let settings = &settings[name]["settings"];
+    let spreads = settings["index.auto_expand_replicas"].as_str().is_some_and(|range| range != "false");
+    (settings["index.number_of_replicas"] == "0" && !spreads).then_some(
+        "the index has no replica: what Elasticsearch acknowledged is lost with that node, and comes from nowhere again; set \
+         index.number_of_replicas to 1 or more",
+    )
+}
+
 /// What to do about a name that is no index.
 pub fn remedy() -> &'static str {
     "and an id is unique in a concrete index only; name one in `index`, or write `delivery: at_least_once`"
@@ -123,6 +134,15 @@ mod tests {
         assert!(refused(r#"{"logs-000001":{"settings":{}}}"#).contains("alias"));
         assert!(refused(r#"{"logs":{"settings":{"index.translog.durability":"async"}}}"#).contains("at_least_once"));
         assert!(matches!(state("logs", &answer(503, "")).unwrap_err(), SinkError::Unavailable(_)));
+    }
+
+    #[test]
+    fn an_index_without_replicas_is_told_of() {
+        let settings = |more: &str| answer(200, &format!(r#"{{"logs":{{"settings":{{{more}}}}}}}"#));
+        let told = |more| fragile("logs", &settings(more)).unwrap_or_default().to_owned();
+        assert!(told(r#""index.number_of_replicas":"0""#).contains("no replica"));
+        assert_eq!(told(r#""index.number_of_replicas":"1""#), "");
+        assert_eq!(told(r#""index.number_of_replicas":"0","index.auto_expand_replicas":"0-1""#), "");
     }
 
     #[test]

@@ -109,6 +109,9 @@ impl ElasticsearchDocuments {
             let answer = self.client.get(&format!("{index}/_settings"), &[("flat_settings", "true")]).await?;
             match index::state(index, &answer)? {
                 IndexState::Concrete => {
+                    if let Some(reason) = index::fragile(index, &answer) {
+                        tracing::warn!(index, "{reason}");
+                    }
                     _ = self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(index.clone())
                 }
                 IndexState::Missing => {}

@@ -107,7 +107,7 @@ impl DescribeSink for KafkaSink {
     fn rights(&self) -> Vec<String> {
         vec![
             format!("Write, Describe on {}", self.topics()),
-            format!("Read, Write, Describe on topic {}", self.cursor_topic),
+            format!("Read, Write, Describe, DescribeConfigs on topic {}", self.cursor_topic),
             "Write, Describe on transactional ids with the cluster's, agent's and sink's names".to_owned(),
             "IdempotentWrite, Describe on the cluster".to_owned(),
         ]

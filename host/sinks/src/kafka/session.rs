@@ -10,7 +10,7 @@ use crate::names::Names;
 use sawlog_core::journal::Mark;
 use sawlog_core::ports::{Offer, RefusedRow, SinkError};
 use sawlog_kafka::{
-    ClientError, Cluster, Committed, Compression, Failure, Message, PartitionRef, ProducerOptions,
+    ClientError, Cluster, Committed, Compression, Failure, Message, PartitionRef, ProducerOptions, TopicFacts,
     TransactionalProducer, Trouble,
 };
 use sawlog_record::id::Generation;
@@ -250,18 +250,22 @@ impl Session {
     }
 
     fn check_topics(&mut self) -> Result<(), Halt> {
-        if let Some(topic) = self.encoder.topics.constant()
-            && self.cluster.topic(topic, ASK_TIMEOUT)?.is_none()
-        {
-            return Err(Halt::Refused(format!(
-                "there is no topic {topic}; create it, for example with `sawlog setup`"
-            )));
+        let mut found = Vec::new();
+        if let Some(topic) = self.encoder.topics.constant() {
+            let Some(facts) = self.cluster.topic(topic, ASK_TIMEOUT)? else {
+                return Err(Halt::Refused(format!(
+                    "there is no topic {topic}; create it, for example with `sawlog setup`"
+                )));
+            };
+            found.push((topic.to_owned(), facts));
         }
         if self.cursor_topic_checked {
             return Ok(());
         }
         let name = &self.settings.cursor_topic;
-        let partitions = self.cluster.topic(name, ASK_TIMEOUT)?.map_or(0, |topic| topic.partitions);
+        let facts = self.cluster.topic(name, ASK_TIMEOUT)?;
+        let partitions = facts.as_ref().map_or(0, |topic| topic.partitions);
+        found.extend(facts.map(|facts| (name.clone(), facts)));
         if partitions < cursors::PARTITIONS.unsigned_abs() as usize {
             return Err(Halt::Refused(format!(
                 "the cursor topic {name} has {partitions} partitions and needs {}; create it with `sawlog setup`",
@@ -280,8 +284,18 @@ impl Session {
             }
             Err(error) => return Err(error.into()),
         }
+        found.iter().for_each(|(topic, facts)| self.warn_of(topic, facts));
         self.cursor_topic_checked = true;
         Ok(())
+    }
+
+    /// Says once what Kafka may lose of what it acknowledges: nothing here can hold it.
+    fn warn_of(&self, topic: &str, facts: &TopicFacts) {
+        let unclean = self.cluster.topic_setting(topic, UNCLEAN, ASK_TIMEOUT);
+        // A user that may not look, or a broker that is gone again, says nothing of it.
+        if let Some(reason) = fragile(facts.replicas, unclean.ok().flatten().as_deref()) {
+            tracing::warn!(topic, "{reason}");
+        }
     }
 
     fn cursor_message<'a>(&'a self, key: &'a str, value: Option<&'a [u8]>) -> Message<'a> {
@@ -381,6 +395,24 @@ impl Session {
             return Err(Halt::Moved);
         }
         self.producer.take().ok_or(Halt::Moved)
+    }
+}
+
+/// Whether a broker that is no copy of all messages may lead a partition.
+const UNCLEAN: &str = "unclean.leader.election.enable";
+
+/// Why a topic may lose messages that were acknowledged.
+fn fragile(replicas: usize, unclean: Option<&str>) -> Option<&'static str> {
+    match (replicas, unclean) {
+        (0 | 1, _) => Some(
+            "the topic keeps one copy of a message: what Kafka acknowledged is lost with that broker, and comes from nowhere \
+             again; give it 3 replicas and min.insync.replicas=2",
+        ),
+        (_, Some("true")) => Some(
+            "the topic has unclean.leader.election.enable=true: a broker that lacks acknowledged messages may lead it, and they \
+             come from nowhere again; set it to false",
+        ),
+        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! condition. Knows nothing of claims.
 
 use super::client::{ClientError, S3Options, operator};
+use super::credentials;
 use crate::object::{Blobs, Body, Keys};
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -95,6 +96,9 @@ impl Bucket {
 
     /// What an error means; `is_write`: it may have taken effect.
     fn failed(&self, what: &str, error: &Error, is_write: bool) -> SinkError {
+        if credentials::are_missing(error) {
+            return SinkError::Unavailable(format!("{what} in {}: {}", self.place, credentials::NONE_FOUND));
+        }
         let text = format!("{what} in {}: {error}", self.place);
         match error.kind() {
             ErrorKind::PermissionDenied => SinkError::Refused(format!(

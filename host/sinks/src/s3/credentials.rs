@@ -16,9 +16,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Hosts that lie on the machine or its link: metadata of instances and containers. No proxy knows those of its client.
 const NEAR: &str = "localhost,127.0.0.0/8,169.254.0.0/16,::1,fe80::/10,fd00:ec2::/32";
 /// What is said where none of them has any.
-const NONE_FOUND: &str = "no credentials: neither the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor the profile \
+pub(super) const NONE_FOUND: &str = "no credentials: neither the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor the profile \
      AWS_PROFILE (or `default`) of AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE, nor AWS_WEB_IDENTITY_TOKEN_FILE with \
      AWS_ROLE_ARN, nor the metadata of a container or an instance give any; give `credentials`, or one of these";
+
+/// Whether a request was not even sent, because nobody gave credentials for it. The library has no kind for that, but words.
+pub(super) fn are_missing(error: &opendal::Error) -> bool {
+    std::error::Error::source(error)
+        .is_some_and(|source| source.to_string().contains("failed to load signing credential"))
+}
 
 /// The chain, with its own client.
 #[derive(Debug)]
@@ -49,10 +55,6 @@ impl ProvideCredential for UsualChain {
     type Credential = Credential;
 
     async fn provide_credential(&self, context: &Context) -> Result<Option<Credential>, Error> {
-        let context = context.clone().with_http_send(self.sender.clone());
-        match self.chain.provide_credential(&context).await? {
-            Some(credential) => Ok(Some(credential)),
-            None => Err(Error::credential_invalid(NONE_FOUND)),
-        }
+        self.chain.provide_credential(&context.clone().with_http_send(self.sender.clone())).await
     }
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use sawlog_core::SinkId;
-use sawlog_kafka::{Consumer, ConsumerOptions, Entry, NewTopic, Positions, TopicFacts};
+use sawlog_kafka::{Consumer, ConsumerOptions, Entry, NewTopic, Positions};
 use sawlog_record::id::Cursor;
 
 const G: Generation = Generation([1; 16]);
@@ -181,4 +181,12 @@ fn whoever_moves_cursors_that_this_life_has_learnt_is_a_twin() {
     let names = session.activity.twin.lock().unwrap().take().unwrap();
     let name = |life: LifeId| format!("the producer's life {:032x}", u128::from_be_bytes(life));
     assert_eq!(names, (name(other.life), name(session.life)));
+}
+
+#[test]
+fn a_topic_that_may_lose_what_it_acknowledged_is_told_of() {
+    assert!(fragile(1, Some("false")).unwrap().contains("one copy"));
+    assert!(fragile(3, Some("true")).unwrap().contains("unclean"));
+    assert_eq!(fragile(3, Some("false")), None);
+    assert_eq!(fragile(3, None), None, "a user that may not look");
 }
