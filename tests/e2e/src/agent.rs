@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Longest time that an orderly end may take.
 const END_MAX: Duration = Duration::from_secs(60);
+/// SIGHUP in the kernel's sets of signals, which begin with signal 1.
+const HANGUP_BIT: u64 = 1;
 
 /// The binary under test.
 fn binary() -> Result<String> {
@@ -178,6 +180,17 @@ impl Agent {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
         Ok(kill_process(pid, signal)?)
+    }
+
+    /// SIGHUP, once it is caught: a process that has only just been started would end of it.
+    pub fn hang_up(&mut self) -> Result<()> {
+        let status = format!("/proc/{}/status", self.pid());
+        self.wait_until("it catches SIGHUP", END_MAX, || {
+            let text = std::fs::read_to_string(&status)?;
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("no SigCgt in /proc")?;
+            Ok(u64::from_str_radix(caught.trim(), 16)? & HANGUP_BIT != 0)
+        })?;
+        self.signal(Signal::HUP)
     }
 
     /// SIGTERM, and an orderly end with exit code 0.

@@ -13,8 +13,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A process that has only just been started knows no signals yet.
-pub(crate) const BEFORE_HANGUP: Duration = Duration::from_millis(400);
 /// Longest time from SIGHUP to the new configuration, also while a service is down.
 const RELOAD_MAX: Duration = Duration::from_secs(60);
 /// Longest time until a reader sees a service that was killed and is there again.

@@ -157,8 +157,7 @@ pub fn strike(seed: u64, ground: &Ground<'_, impl Shown>, agent: &mut Agent, fee
         let dealt = match blow {
             Blow::Kill => false,
             Blow::Hangup => {
-                std::thread::sleep(cell::BEFORE_HANGUP);
-                agent.signal(Signal::HUP)?;
+                agent.hang_up()?;
                 blows.hangups += 1;
                 true
             }
@@ -210,11 +209,15 @@ impl<S: Shown> Ground<'_, S> {
         disk.fill()?;
         feed.send(20 + draw.below(600))?;
         std::thread::sleep(Duration::from_millis(300 + draw.below(1_700)));
-        if draw.below(3) == 0 {
+        if draw.below(3) == 0 && agent.check().is_ok() {
             self.kill(blows, agent, feed)?;
             std::thread::sleep(Duration::from_millis(draw.below(1_500)));
         }
         disk.free()?;
+        // One that has yet to write down what it begins with says so on a full disk, and ends; whoever supervises it starts it again.
+        if agent.check().is_err_and(|error| error.to_string().contains("no space left")) {
+            *agent = Agent::start(self.path)?;
+        }
         blows.disks += 1;
         Ok(true)
     }

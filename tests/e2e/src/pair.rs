@@ -2,7 +2,7 @@
 //! over while rows are owed, and the one that wakes up finds its partitions gone.
 
 use crate::agent::{Agent, verb};
-use crate::cell::{self, compare, readable, reload, restart};
+use crate::cell::{compare, readable, reload, restart};
 use crate::chaos::{self, Blow, Blows, Reach};
 use crate::draw::Draw;
 use crate::feed::Sender;
@@ -138,8 +138,7 @@ impl Pair {
             let dealt = match blow {
                 Blow::Kill => false,
                 Blow::Hangup => {
-                    std::thread::sleep(cell::BEFORE_HANGUP);
-                    self.signal(victim, Signal::HUP)?;
+                    self.agents[victim].as_mut().map_or(Ok(()), Agent::hang_up)?;
                     blows.hangups += 1;
                     true
                 }
