@@ -32,6 +32,6 @@ pub use instance::{CallFailure, CreateError, Instance};
 pub use plugin::{Allow, Digest, Leniency, LoadError, Plugin, PluginConfig, PluginLimits, check_config};
 pub use registration::Registration;
 pub use runner::{ComponentState, Hunt, Outcome, Part, RunError, Runner, StateError};
-pub use schema::{SchemaError, of_component as schema_of_component};
+pub use schema::{Mistake, SchemaError, of_component as schema_of_component};
 pub use view::{BATCH_ROWS_MAX, BatchFacts, BatchView, Column, RowFacts};
 pub use wit::sawlog::plugin::types;

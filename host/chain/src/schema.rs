@@ -19,11 +19,41 @@ pub enum SchemaError {
     #[error("the plugin's `{SECTION}` section is not a JSON Schema: {0}; its author must rebuild it")]
     BadSchema(String),
     /// The configuration is wrong.
-    #[error("the plugin's config does not fit its schema: {}", .0.join("; "))]
-    Config(Vec<String>),
+    #[error("the plugin's config does not fit its schema: {}", .0.iter().map(Mistake::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Vec<Mistake>),
     /// The configuration is no JSON.
     #[error("the plugin's config is not JSON: {0}")]
     NotJson(String),
+}
+
+/// One mistake of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where: names of members and indexes of items, from the whole configuration inwards.
+    pub path: Vec<String>,
+    /// What is wrong there, without the value.
+    pub text: String,
+}
+
+impl Mistake {
+    fn of(error: &jsonschema::ValidationError<'_>) -> Self {
+        let pointer = error.instance_path().as_str();
+        let mut path: Vec<String> =
+            pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
+        if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+            path.extend(unexpected.first().cloned());
+        }
+        Self { path, text: error.masked().to_string() }
+    }
+}
+
+impl std::fmt::Display for Mistake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.path.is_empty() {
+            true => f.write_str(&self.text),
+            false => write!(f, "at /{}: {}", self.path.join("/"), self.text),
+        }
+    }
 }
 
 /// The schema in `component`, if it carries one.
@@ -48,14 +78,7 @@ pub fn of_component(component: &[u8]) -> Result<Option<Value>, SchemaError> {
 pub fn check(schema: &Value, config: &str) -> Result<(), SchemaError> {
     let config: Value = serde_json::from_str(config).map_err(|e| SchemaError::NotJson(e.to_string()))?;
     let validator = jsonschema::validator_for(schema).map_err(|e| SchemaError::BadSchema(e.to_string()))?;
-    let mistakes: Vec<String> = validator
-        .iter_errors(&config)
-        .take(MISTAKES_MAX)
-        .map(|e| match e.instance_path().as_str() {
-            "" => e.masked().to_string(),
-            path => format!("at {path}: {}", e.masked()),
-        })
-        .collect();
+    let mistakes: Vec<Mistake> = validator.iter_errors(&config).take(MISTAKES_MAX).map(|e| Mistake::of(&e)).collect();
     if mistakes.is_empty() { Ok(()) } else { Err(SchemaError::Config(mistakes)) }
 }
 

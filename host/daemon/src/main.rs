@@ -23,6 +23,7 @@ mod retire;
 mod run;
 mod schema;
 mod setup;
+mod signature;
 mod summary;
 mod telemetry;
 mod validate;

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::cli;
 use crate::complete::{self, CompleteError, Question};
 use crate::config::files::{Files, FilesError};
-use crate::config::references::Machine;
+use crate::config::references::{Machine, MachineWithComponents};
 use crate::config::{self, Config, Loaded};
 use crate::control::switches;
 use crate::run::RunError;
@@ -123,7 +123,7 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
 
 /// `sawlog validate`
 pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
-    let loaded = config::load(&options.config.path, &Machine)?;
+    let loaded = config::load(&options.config.path, &MachineWithComponents)?;
     let report = loaded.config.as_ref().map(|config| {
         let mut report = validate::report(config);
         report.take(config, switches::of(config));

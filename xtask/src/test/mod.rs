@@ -381,7 +381,7 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 12] = [
+const LOCAL: [&str; 13] = [
     "directory",
     "disks",
     "examples",
@@ -393,6 +393,7 @@ const LOCAL: [&str; 12] = [
     "reload_sources",
     "rotations",
     "routes",
+    "signed",
     "table",
 ];
 

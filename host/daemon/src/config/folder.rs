@@ -22,7 +22,11 @@ pub fn make_absolute(config: &mut Config) {
         tls.client_ca.iter_mut().for_each(from_folder);
     }
     config.sections.checkpoint.backup.iter_mut().filter_map(|backup| backup.path.as_mut()).for_each(from_folder);
-    config.plugins.values_mut().flat_map(|plugin| plugin.files.values_mut()).for_each(from_folder);
+    config
+        .plugins
+        .values_mut()
+        .flat_map(|plugin| plugin.files.values_mut().chain(&mut plugin.signed_by))
+        .for_each(from_folder);
     for source in config.sources.values_mut() {
         match &mut source.options {
             SourceOptions::File(file) => {

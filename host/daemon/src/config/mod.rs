@@ -4,6 +4,7 @@
 
 mod check;
 mod columns;
+mod components;
 mod dead_letter;
 pub mod disk;
 pub mod files;
@@ -65,6 +66,7 @@ pub fn understand(mut files: Files, from: &dyn References) -> Loaded {
     let parsed = parsed::parse(tree, &mut complaints);
     let graph = Graph::of(&parsed, &mut complaints);
     check::check(&parsed, &mut complaints);
+    components::check(&parsed, &files.folder, from, &mut complaints);
     routes::check(&parsed, &graph, &mut complaints);
     let memory_place = parsed.tree.place_of("limits.memory").unwrap_or(parsed.tree.place);
     let config = match complaints.iter().any(|complaint| complaint.severity == Severity::Error) {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::digest::ContentDigest;
+use crate::signature::{self, SignatureError};
 
 /// What a plugin may take, per instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +63,10 @@ pub struct Plugin {
     /// plugin at the next reload.
     #[serde(default)]
     pub digest: Option<String>,
+    /// PEM file of public keys, one of which must have signed the component; the signature lies beside it, with `.sig` behind its
+    /// name, as `sawlog plugin sign` writes it. It is verified before the component is loaded, at each start and reload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<PathBuf>,
     /// What the plugin is configured with; its own schema decides what it may hold.
     #[serde(default = "empty")]
     pub config: serde_json::Value,
@@ -104,20 +109,30 @@ pub enum PluginFileError {
         /// The digest of the file.
         found: ContentDigest,
     },
+    /// Nobody who may has signed it.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
 }
 
 impl Plugin {
-    /// The component's bytes, which have the digest that the config gives.
+    /// The component's bytes, which have the digest and the signature that the config demands.
     pub fn read(&self, folder: &Path) -> Result<Vec<u8>, PluginFileError> {
         let path = self.file(folder);
         let bytes = std::fs::read(&path).map_err(|error| PluginFileError::Unreadable { path: path.clone(), error })?;
-        let found = ContentDigest::of(&bytes);
-        match &self.digest {
-            Some(wanted) if ContentDigest::parse(wanted).as_ref() != Some(&found) => {
-                Err(PluginFileError::OtherDigest { path, wanted: wanted.clone(), found })
+        self.held(folder, &path, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Holds the bytes of the component at `path` against the digest and the signature that the config demands.
+    pub fn held(&self, folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), PluginFileError> {
+        if let Some(wanted) = &self.digest {
+            let found = ContentDigest::of(bytes);
+            if ContentDigest::parse(wanted).as_ref() != Some(&found) {
+                return Err(PluginFileError::OtherDigest { path: path.to_owned(), wanted: wanted.clone(), found });
             }
-            _ => Ok(bytes),
         }
+        let key = self.signed_by.as_ref().map(|key| folder.join(key));
+        key.map_or(Ok(()), |key| Ok(signature::verify(path, bytes, &key)?))
     }
 
     /// The component's file, from the folder of the config.

@@ -16,6 +16,10 @@ pub trait References {
     fn env(&self, name: &str) -> Option<String>;
     /// The content of a file, without the line end that closes it.
     fn file(&self, path: &Path) -> Result<String, String>;
+    /// The bytes of a plugin's component; `None` where nobody wants to look at them yet.
+    fn component(&self, _: &Path) -> Option<std::io::Result<Vec<u8>>> {
+        None
+    }
 }
 
 /// The process's environment and the machine's files.
@@ -34,6 +38,24 @@ impl References for Machine {
         }
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)).to_owned())
+    }
+}
+
+/// The same, and the components that plugins name: for those who ask whether what was rolled out fits together.
+#[derive(Debug)]
+pub struct MachineWithComponents;
+
+impl References for MachineWithComponents {
+    fn env(&self, name: &str) -> Option<String> {
+        Machine.env(name)
+    }
+
+    fn file(&self, path: &Path) -> Result<String, String> {
+        Machine.file(path)
+    }
+
+    fn component(&self, path: &Path) -> Option<std::io::Result<Vec<u8>>> {
+        Some(std::fs::read(path))
     }
 }
 

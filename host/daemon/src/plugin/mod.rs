@@ -9,6 +9,7 @@ mod pull;
 mod push;
 mod run;
 mod sdk;
+mod sign;
 mod test;
 
 use std::path::PathBuf;
@@ -36,6 +37,12 @@ pub enum Verb {
     Push(push::Options),
     /// Get a component from an OCI registry, by its digest.
     Pull(pull::Options),
+    /// Make a pair of keys, to sign components and to verify them.
+    Keygen(sign::Pair),
+    /// Sign a component; the signature is a file beside it.
+    Sign(sign::Options),
+    /// Hold a component against its signature.
+    Verify(sign::Options),
 }
 
 /// How a plugin is loaded for a trial.
@@ -125,6 +132,9 @@ pub enum PluginError {
     /// A registry does not take or give it.
     #[error(transparent)]
     Registry(#[from] crate::registry::RegistryError),
+    /// A signature can't be made, or does not hold.
+    #[error(transparent)]
+    Signature(#[from] crate::signature::SignatureError),
     /// No runtime to ask it in.
     #[error("nothing can be asked over the network here: {0}")]
     Runtime(std::io::Error),
@@ -153,6 +163,9 @@ impl Verb {
             Self::Inspect(options) => inspect::run(options),
             Self::Push(options) => push::run(options),
             Self::Pull(options) => pull::run(options),
+            Self::Keygen(options) => sign::generate(options),
+            Self::Sign(options) => sign::sign(options),
+            Self::Verify(options) => sign::verify(options),
         }
     }
 }
