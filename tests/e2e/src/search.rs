@@ -65,8 +65,8 @@ fn documents(ask: Ask<'_>, name: &str) -> Result<Vec<Value>> {
         let hits = answer["hits"]["hits"].as_array().with_context(|| format!("no hits: {answer}"))?;
         let scroll = answer["_scroll_id"].clone();
         if hits.is_empty() {
-            // Only so many may be open at once.
-            if !scroll.is_null() {
+            // Only so many may be open at once. One over no index at all is none, which the server calls an error.
+            if !documents.is_empty() {
                 ask("DELETE", "_search/scroll", json!({ "scroll_id": scroll }).to_string())?;
             }
             return Ok(documents);
