@@ -15,7 +15,7 @@ const LOST: &str = "_";
 /// A transaction without messages ends without a request.
 const NOT_SENT: &str = "not sending EndTxn";
 /// Time for the line to come after the call that it is about. What was not told counts as the worst.
-const TOLD_MAX: Duration = Duration::from_secs(1);
+const TOLD_MAX: Duration = Duration::from_secs(8);
 
 /// What has been told so far.
 #[derive(Default)]

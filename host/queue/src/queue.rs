@@ -20,7 +20,8 @@ use tokio::sync::watch;
 pub struct QueueOptions {
     /// Shards of a queue that is made now; an existing one keeps its number ([`Queue::shards`]).
     pub shards: u32,
-    /// Bytes that the queue may take on the disk. Each shard needs three segments of it for itself.
+    /// Bytes that the queue may take on the disk. Each shard needs three segments of it for itself; these and two more are taken in
+    /// any case.
     pub quota_bytes: u64,
     /// Size of a segment, in bytes; whole segments are given back.
     pub segment_bytes: u64,
@@ -107,7 +108,7 @@ impl Queue {
     ) -> Result<(Self, QueueOpening), QueueError> {
         disk.create_dir(dir)?;
         let shards = meta::shards(&*disk, dir, options.shards.max(1))?;
-        let limit_bytes = limit_bytes(dir, &options, shards)?;
+        let limit_bytes = limit_bytes(&options, shards);
         let thread = DiskThread::start(drive, "sawlog-qfiles").map_err(|e| QueueError::Thread(e.to_string()))?;
         let files = Arc::new(thread);
         let mut opening = QueueOpening { damage: Vec::new(), keys: 0 };
@@ -269,21 +270,11 @@ impl Queue {
     }
 }
 
-/// What is left of the quota for requests: each shard has one segment partly filled, one spare, and one more while it rolls.
-fn limit_bytes(dir: &str, options: &QueueOptions, shards: u32) -> Result<u64, QueueError> {
+/// What is left of the quota for requests: each shard has one segment partly filled, one spare, and one more while it rolls. Two
+/// segments in any case: what is in a queue must come out, whatever became of the configuration.
+fn limit_bytes(options: &QueueOptions, shards: u32) -> u64 {
     let own = u64::from(shards) * 3 * options.segment_bytes;
-    match options.quota_bytes.checked_sub(own) {
-        Some(rest) if rest > options.segment_bytes => Ok(rest),
-        _ => Err(QueueError::Options {
-            dir: dir.to_owned(),
-            what: format!(
-                "a quota of {} bytes is too small for {shards} shards with segments of {} bytes; it must be above {}",
-                options.quota_bytes,
-                options.segment_bytes,
-                own + options.segment_bytes
-            ),
-        }),
-    }
+    options.quota_bytes.saturating_sub(own).max(2 * options.segment_bytes)
 }
 
 fn shard_options(options: &QueueOptions, number: u32, drive: Drive) -> ShardOptions {

@@ -288,6 +288,21 @@ fn lines(generation: Generation, from: u64, count: u64) -> Input {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_queue_opens_whatever_is_left_of_its_quota() {
+    let disk = SimDisk::new(1);
+    let mut model = Model::default();
+    let number = model.send_new(&mut fastrand::Rng::with_seed(1));
+    let first = Queue::open(Arc::new(disk.clone()), "q", options(), Drive::Inline).unwrap().0;
+    let (room, submission) = (first.reserve(2_000).unwrap(), model.submission(number));
+    first.accept(room, submission).await.unwrap();
+    drop(first);
+    let none = QueueOptions { quota_bytes: 0, ..options() };
+    let (queue, opening) = Queue::open(Arc::new(disk), "q", none, Drive::Inline).unwrap();
+    assert!(opening.damage.is_empty() && queue.quota().limit_bytes() == 2 * 4096);
+    assert!((0..2).any(|shard| !queue.read(shard, queue.extent(shard).unwrap().0, 1).unwrap().requests.is_empty()));
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn rescued_records_survive_crashes_until_released_and_then_free_their_room() {
     let limits = ReadLimits { bytes_max: 100, records_max: 1000 };
     let mut options = RescueOptions::new([6; 16]);

@@ -330,11 +330,12 @@ fn supply(variables: &BTreeMap<String, String>) -> Result<Tally> {
 fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
     let (seeds, from) = (options.seeds().to_string(), options.from.to_string());
     workspace::build(&["sawlog-sim"])?;
-    let simulator = |name: &str, arguments: &[&str], minutes_max| {
+    let simulator = |name: &str, arguments: &[&str], minutes_max: u64| {
         let mut command = built("sawlog-sim", arguments)?;
         if options.simulates_beside_services() {
             command.splice(0..0, ["nice", "-n", "19"].map(String::from));
         }
+        let minutes_max = if options.simulates_beside_services() { 2 * minutes_max } else { minutes_max };
         Step { name: name.into(), command, minutes_max }.run(variables)
     };
     let mut tally = simulator("simulation", &["run", "--seeds", &seeds, "--from", &from], 30)?;

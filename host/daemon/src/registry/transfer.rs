@@ -54,7 +54,11 @@ pub async fn push(
 async fn upload(registry: &mut Registry, what: &'static str, blob: Bytes) -> Result<(), RegistryError> {
     let digest = ContentDigest::of(&blob);
     let there = Ask::new(what, Method::HEAD, registry.url(&format!("blobs/{digest}"))?);
-    if registry.ask(&there, &[StatusCode::NOT_FOUND]).await?.status().is_success() {
+    // Who sends on to a store of blobs has it, too.
+    let sent_on =
+        [StatusCode::FOUND, StatusCode::SEE_OTHER, StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT];
+    let known = [[StatusCode::NOT_FOUND].as_slice(), &sent_on].concat();
+    if registry.ask(&there, &known).await?.status() != StatusCode::NOT_FOUND {
         return Ok(());
     }
     let start = Ask { body: Some(Bytes::new()), ..Ask::new(what, Method::POST, registry.url("blobs/uploads/")?) };

@@ -62,7 +62,7 @@ pub struct Options {
 pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Result<ExitCode, RunError> {
     let runtime = runtime::build(&config)?;
     let path = path.to_owned();
-    runtime.block_on(async move {
+    let ended = runtime.block_on(async move {
         // First of all: a signal that comes while everything starts must not end the process.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -109,7 +109,10 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         api.close();
         close(telemetry, until).await;
         ended
-    })
+    });
+    // A write to a pipe that nobody reads, or to a mount that hangs, would be waited for without end.
+    runtime.shutdown_timeout(LAST_PUSH_MIN);
+    ended
 }
 
 fn told_to_end(when: &str) -> ExitCode {

@@ -127,6 +127,8 @@ impl Running {
         let is_new = |name: &&String| !self.config.sources.contains_key(*name);
         // Those that share their partitions are not the node's own.
         let is_own = |name: &&String| groups::shared_source(&config.sources[*name].options).is_none();
+        // Those that go on keep the room that they have until the next start.
+        self.owner.disk_shares = config.disk_shares();
         let named = config.sources.keys().filter(is_new).chain(&changes.sources);
         let names: Vec<String> = named.filter(is_own).cloned().collect();
         let (mut routes, mut ended) = (Vec::new(), BTreeSet::new());

@@ -255,7 +255,7 @@ pub const ROWS: &[Row] = &[
         "",
         Gauge,
         "sink",
-        "0 closed: it takes what it is sent; 1 half open: a try after failures; 2 open: the pause before the next try.",
+        "0 closed: it takes what it is sent, or has not failed `retry.open_circuit_after` times in a row; 1 half open: it has, and one try is under way; 2 open: it has, and the pause before the next try runs.",
         |s| sinks(s, |sink| match sink.circuit {
             Circuit::Closed => 0.0,
             Circuit::HalfOpen => 1.0,

@@ -266,6 +266,10 @@ impl Framer<'_, '_> {
             let len = if is_cut { whole_characters(part.of(self.arena), room) } else { part.len as usize };
             cut |= is_cut;
             self.arena.extend_from_within(part.start as usize..part.start as usize + len);
+            // A cut before half a character leaves room that nothing behind it may fill.
+            if is_cut {
+                break;
+            }
         }
         (span(from, self.arena.len()), span(message, self.arena.len()), cut)
     }

@@ -62,6 +62,28 @@ fn a_packed_file_that_unpacks_to_too_much_is_refused_once_and_disturbs_nothing()
 }
 
 #[test]
+fn what_was_read_in_part_is_not_gone_while_its_packed_file_waits_for_room() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..2000);
+    follower.start();
+    follower.until_lines(2000);
+    follower.stop();
+    append(&app, 2000..4000);
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    gzip(&numbered(&app, 1));
+    append(&app, 4000..4010);
+    follower.options.unpacked = Pool::new(1 << 20);
+    let others = follower.options.unpacked.take((1 << 20) - 1_000).unwrap();
+    follower.start();
+    follower.until_lines(2010);
+    follower.rest(Duration::from_millis(600));
+    assert_eq!(follower.source().status().refused.len(), 1);
+    drop(others);
+    follower.until_lines(4010);
+    follower.expect_sorted(0..4010);
+}
+
+#[test]
 fn packed_files_wait_for_the_room_that_others_take() {
     let (_keep, app, mut follower) = fixture();
     follower.options.unpacked = Pool::new(150_000);

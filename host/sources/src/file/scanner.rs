@@ -205,7 +205,9 @@ impl Scanner {
     fn judge(&mut self, partition: &Path, found: Vec<Found>) -> io::Result<()> {
         self.looked.changed_at = Instant::now();
         let known = self.shared.lock().known(partition);
+        let packed: Vec<FileId> = found.iter().filter(|found| found.role.packed).map(|found| found.file).collect();
         let mut candidates = self.candidates(partition, found)?;
+        let waits = packed.iter().any(|file| self.shared.waits_to_unpack(*file));
         let booted = known.iter().any(|k| self.shared.lock().get(k.generation).is_some_and(|t| t.booted));
         let seen: Vec<Seen> = candidates.iter().map(|c| c.seen.clone()).collect();
         let mut contents = Opened {
@@ -226,8 +228,9 @@ impl Scanner {
             Decision::Wait { reason, .. } => *reason != WaitReason::NoLine,
             _ => false,
         };
-        let is_certain = !decisions.iter().any(in_doubt);
-        for decision in decisions {
+        let is_certain = !waits && !decisions.iter().any(in_doubt);
+        // What waits to be unpacked may be what has lost its file.
+        for decision in decisions.into_iter().filter(|decision| !(waits && matches!(decision, Decision::Gone { .. }))) {
             self.execute(partition, decision, is_certain, &known, &candidates)?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::content::{Content, UnpackError};
 use super::open::{Refusal, file_id};
 use super::source::Shared;
+use sawlog_core::identity::FileId;
 use sawlog_core::memory::Pool;
 use std::fs::File;
 use std::io;
@@ -94,6 +95,11 @@ impl Shared {
         let table = self.lock();
         let due = table.unpackable.values().filter(|unpackable| unpackable.is_due(&self.options.unpacked));
         due.filter_map(|unpackable| unpackable.path.parent().map(Path::to_owned)).collect()
+    }
+
+    /// Whether this packed file is still to be unpacked.
+    pub(super) fn waits_to_unpack(&self, file: FileId) -> bool {
+        self.lock().unpackable.get(&file).is_some_and(|unpackable| unpackable.again != Again::Never)
     }
 
     /// Whether a packed file waits for room.
