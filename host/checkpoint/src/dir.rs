@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The file that is locked.
 pub const LOCK_FILE: &str = "lock";
@@ -21,7 +21,7 @@ pub struct DataDir {
     disk: Arc<RealDisk>,
     uuid: [u8; 16],
     /// Held open for its lock.
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -31,7 +31,15 @@ impl DataDir {
         let disk = Arc::new(RealDisk::open(path)?);
         let lock = lock(path)?;
         let uuid = uuid(&*disk)?;
-        Ok(Self { disk, uuid, _lock: lock })
+        Ok(Self { disk, uuid, lock })
+    }
+
+    /// Keeps the lock until the process ends: tasks and threads may still write when this value is gone.
+    pub fn hold_for_life(&self) -> Result<(), CheckpointError> {
+        static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+        let held = self.lock.try_clone().map_err(|e| DiskError::from_io("hold", LOCK_FILE, e))?;
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        Ok(())
     }
 
     /// The disk below the directory, for the journal and the queue.

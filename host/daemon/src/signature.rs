@@ -23,7 +23,7 @@ const PRIVATE_MODE: u32 = 0o600;
 #[derive(Debug, Error)]
 pub enum SignatureError {
     /// A file can't be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; correct the path, or who may read and write there", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum SignatureError {
         source: std::io::Error,
     },
     /// The file of the signature holds none.
-    #[error("{} is no signature, which is 64 bytes in base64; copy it there again", .0.display())]
+    #[error("{} is no signature, which is 64 bytes in base64 on a line; copy it there again, or have the component signed with `sawlog plugin sign`", .0.display())]
     Malformed(PathBuf),
     /// It is of other bytes, or by another key.
     #[error("the signature {} does not hold: no key of {} signed the component {} as it is now, {digest}; do not run it, and find out who changed or signed it", path.display(), key.display(), component.display())]
@@ -132,10 +132,10 @@ pub fn sign(component: &Path, private: &Path) -> Result<PathBuf, SignatureError>
 pub fn verify(component: &Path, bytes: &[u8], key: &Path) -> Result<(), SignatureError> {
     let keys = public_keys(key)?;
     let path = path_of(component);
-    let text = std::fs::read_to_string(&path);
+    let text = std::fs::read(&path);
     let text =
         text.map_err(|source| SignatureError::Missing { component: component.to_owned(), path: path.clone(), source })?;
-    let signature = STANDARD.decode(text.trim()).ok().filter(|bytes| bytes.len() == 64);
+    let signature = STANDARD.decode(text.trim_ascii()).ok().filter(|bytes| bytes.len() == 64);
     let signature = signature.ok_or_else(|| SignatureError::Malformed(path.clone()))?;
     if keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(bytes, &signature).is_ok()) {
         return Ok(());

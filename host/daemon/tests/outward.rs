@@ -248,7 +248,7 @@ fn it_ends_within_its_grace_whatever_the_other_sides_do() {
     std::thread::sleep(Duration::from_millis(1_500));
     let began = Instant::now();
     agent.terminate();
-    assert!(began.elapsed() < Duration::from_millis(3_500), "{:?}:\n{}", began.elapsed(), agent.log());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}:\n{}", began.elapsed(), agent.log());
     let told = agent.log();
     assert!(
         told.contains("the last checkpoint is not backed up") && told.contains("have not been taken in time"),
@@ -274,7 +274,7 @@ fn sigterm_is_heard_while_it_waits_for_a_backup_at_its_start() {
     let held = hanging.accept().unwrap();
     let began = Instant::now();
     agent.terminate();
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}:\n{}", began.elapsed(), agent.log());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}:\n{}", began.elapsed(), agent.log());
     assert!(agent.log().contains("told to end before everything had started"), "{}", agent.log());
     drop(held);
 }

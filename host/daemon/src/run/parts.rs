@@ -251,6 +251,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let agent = agent_id::resolve(&config.sections.agent.id, &Machine)?;
     let data_dir = config.sections.data_dir.clone();
     let directory = open_directory(&data_dir).await?;
+    directory.hold_for_life()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (store, journal) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
     refuse_retired(&journal, &agent)?;
@@ -545,7 +546,12 @@ impl Running {
     /// The last checkpoint, the groups' good-bye, its backup where that is done before `until`, and the exit code: 0 also where sinks
     /// still owe rows, which the next start delivers.
     pub async fn end(&self, is_delivered: bool, until: Instant) -> Result<ExitCode, RunError> {
-        self.engine.keep_checkpoint().await?;
+        match tokio::time::timeout_at(until.into(), self.engine.keep_checkpoint()).await {
+            Ok(kept) => kept?,
+            Err(_) => tracing::warn!(
+                "the last checkpoint is not written: `shutdown.grace` is used up; the next start reads more of the journal"
+            ),
+        }
         self.groups.leave(self.groups.leaving_time(self.grace())).await;
         if let Some(keeper) = &self.outward.keeper {
             match tokio::time::timeout_at(until.into(), keeper.take()).await {

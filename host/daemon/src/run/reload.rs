@@ -161,6 +161,7 @@ impl Running {
     }
 
     async fn begin_again(&mut self, ended: BTreeSet<String>) {
+        self.owner.disk_shares = self.config.disk_shares();
         for name in ended {
             if let Some(figures) = self.figures.remove(&name) {
                 sources::release(&figures).await;
