@@ -74,7 +74,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let mut reopen = signal(SignalKind::user_defined2())?;
         let mut running = tokio::select! {
             running = parts::start(config, files, options) => running?,
-            // Nothing has been planned yet, and whatever is on the disk the next start reads.
+            // As after a crash: whatever is durable the next start reads.
             _ = terminate.recv() => return Ok(told_to_end("before everything had started")),
             _ = interrupt.recv() => return Ok(told_to_end("before everything had started")),
         };

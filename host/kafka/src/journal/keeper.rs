@@ -194,7 +194,10 @@ impl Keeper {
             Committed::Fit => self.producer = Some(producer),
             // This much is committed; what comes next might be cut in two.
             Committed::Spent => {
-                let words = format!("{}: a commit was asked for twice, and is opened anew", self.options.name);
+                let words = format!(
+                    "{}: a commit was asked for twice, so its partition is opened anew; nothing need be done",
+                    self.options.name
+                );
                 self.failed.get_or_insert(JournalError(words));
             }
         }
