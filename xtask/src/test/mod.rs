@@ -3,6 +3,7 @@
 //! A ring that fails does not stop the others. What could not run is said and counted as skipped, never as passed.
 //! Whatever happens, the guard ends what was started.
 
+mod beside;
 mod chaos;
 mod ring;
 mod tally;
@@ -287,12 +288,20 @@ fn lints(variables: &BTreeMap<String, String>) -> Result<Tally> {
     each_workspace("lints", &["clippy", "--workspace", "--all-targets"], &["-D", "warnings"], variables)
 }
 
-/// Output of tests that pass is asked for too: a test that could not run says so there.
+/// The end-to-end tests have a ring of their own. Output of tests that pass is asked for too: a test that could not run says so
+/// there.
 fn unit(variables: &BTreeMap<String, String>) -> Result<Tally> {
-    each_workspace("unit", &["test", "--workspace", "--no-fail-fast"], &["--show-output"], variables)
+    let (workspace, manifest) = WORKSPACES[0];
+    let host = ["--workspace", "--manifest-path", manifest, "--exclude", "sawlog-e2e"];
+    let mut sum = beside::run(&format!("unit-{workspace}"), &host, variables)?;
+    for (workspace, manifest) in &WORKSPACES[1..] {
+        let verb = ["test", "--workspace", "--no-fail-fast", "--manifest-path", manifest, "--", "--show-output"];
+        sum += Step::cargo(&format!("unit-{workspace}"), &verb, 30).run(variables)?;
+    }
+    Ok(sum)
 }
 
-/// Runs the same verb of cargo in every workspace. The end-to-end tests have a ring of their own.
+/// Runs the same verb of cargo in every workspace.
 fn each_workspace(ring: &str, verb: &[&str], last: &[&str], variables: &BTreeMap<String, String>) -> Result<Tally> {
     let mut sum = Tally::default();
     for (workspace, manifest) in WORKSPACES {
@@ -303,9 +312,6 @@ fn each_workspace(ring: &str, verb: &[&str], last: &[&str], variables: &BTreeMap
         }
         let mut arguments = verb.to_vec();
         arguments.extend(["--manifest-path", manifest]);
-        if verb.contains(&"test") && workspace == "host" {
-            arguments.extend(["--exclude", "sawlog-e2e"]);
-        }
         if !last.is_empty() {
             arguments.push("--");
             arguments.extend(last);
@@ -340,7 +346,8 @@ fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result
     };
     let mut tally = simulator("simulation", &["run", "--seeds", &seeds, "--from", &from], 30)?;
     if options.sim.is_none() {
-        tally += simulator("mutations", &["mutations"], 30)?;
+        let planted: &[&str] = if options.fast { &["mutations", "--short"] } else { &["mutations"] };
+        tally += simulator("mutations", planted, 30)?;
     }
     Ok(tally)
 }
@@ -356,29 +363,41 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     }
     let mut variables = variables.clone();
     variables.extend(run.environment()?);
-    // One after the other: the services are shared, and a test may kill one.
     let step = |name: &str, excluded: &[&str], tests: &[String], threads: &str, minutes_max| {
         let mut arguments = vec!["test", "--workspace"];
         excluded.iter().for_each(|package| arguments.extend(["--exclude", package]));
         tests.iter().for_each(|test| arguments.extend(["--test", test]));
         arguments.extend(["--no-fail-fast", "--", "--show-output", "--test-threads", threads]);
-        Step::cargo(name, &arguments, minutes_max).run(&variables)
+        Step::cargo(name, &arguments, minutes_max)
     };
     let mut contracts = workspace::tests_below("host/sinks/tests")?;
     contracts.extend(workspace::tests_below("host/kafka/tests")?);
     // It is of the agent's own package: the agent is compiled with it.
     contracts.push("deploy".to_string());
-    let mut tally = step("contracts", &["sawlog-e2e"], &contracts, "1", 30)?;
+    let (local, cells): (Vec<String>, Vec<String>) =
+        workspace::tests_below("tests/e2e/tests")?.into_iter().partition(|name| LOCAL.contains(&name.as_str()));
+    // One after the other what uses services: they are shared, and a test may kill one.
+    let contracts = step("contracts", &["sawlog-e2e"], &contracts, "1", 30);
+    let mut tally = beside_another(&contracts, &step("local", &[], &local, "3", 30), &variables)?;
     if !options.full {
         tally +=
             Tally::of_not_run("the second dialects, OpenSearch and MinIO", "`cargo xtask test --full` starts them");
     }
-    let (local, cells): (Vec<String>, Vec<String>) =
-        workspace::tests_below("tests/e2e/tests")?.into_iter().partition(|name| LOCAL.contains(&name.as_str()));
-    tally += step("local", &[], &local, "3", 20)?;
     tally += dead_sink(options, &variables)?;
-    tally += step("services", &["sawlog-sinks", "sawlog-sources"], &cells, "1", 40)?;
+    tally += step("services", &["sawlog-sinks", "sawlog-sources"], &cells, "1", 40).run(&variables)?;
     Ok(tally)
+}
+
+/// Runs two steps at a time; what the second one shows comes after the first.
+fn beside_another(first: &Step, second: &Step, variables: &BTreeMap<String, String>) -> Result<Tally> {
+    thread::scope(|scope| {
+        let second = scope.spawn(|| second.run_in(&workspace::root(), variables));
+        let mut sum = first.run(variables)?;
+        let (tally, shown) = second.join().unwrap_or_else(|_| Ok((Tally::of_check(false), Vec::new())))?;
+        shown.iter().for_each(|line| println!("{line}"));
+        sum += tally;
+        Ok(sum)
+    })
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -38,19 +38,30 @@ impl Step {
     /// Runs it with these variables added. A command that ends well and counts nothing is one check that held; one that
     /// ends badly has failed at least once.
     pub fn run(&self, variables: &BTreeMap<String, String>) -> Result<Tally> {
-        let mut child = self.spawn(variables)?;
+        self.follow(&workspace::root(), variables, &mut |line| println!("{line}"))
+    }
+
+    /// As [`Self::run`], in this folder; what is worth showing is returned rather than shown.
+    pub fn run_in(&self, folder: &Path, variables: &BTreeMap<String, String>) -> Result<(Tally, Vec<String>)> {
+        let mut shown = Vec::new();
+        let tally = self.follow(folder, variables, &mut |line| shown.push(line.to_string()))?;
+        Ok((tally, shown))
+    }
+
+    fn follow(&self, folder: &Path, variables: &BTreeMap<String, String>, show: &mut dyn FnMut(&str)) -> Result<Tally> {
+        let mut child = self.spawn(folder, variables)?;
         let (lines, received) = mpsc::channel();
         let stdout = child.stdout.take().context("the command has no standard output")?;
         let stderr = child.stderr.take().context("the command has no standard error")?;
         let ended = std::thread::scope(|scope| {
             forward(scope, stdout, lines.clone());
             forward(scope, stderr, lines);
-            self.read(&received, &child)
+            self.read(&received, &child, show)
         });
         let (mut tally, in_time) = ended?;
         let status = child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
         if !(status.success() && in_time) && tally.failed == 0 {
-            println!("{} ended with {status}", self.name);
+            show(&format!("{} ended with {status}", self.name));
             tally.failed = 1;
         }
         if tally.total() == 0 {
@@ -59,12 +70,12 @@ impl Step {
         Ok(tally)
     }
 
-    fn spawn(&self, variables: &BTreeMap<String, String>) -> Result<Child> {
+    fn spawn(&self, folder: &Path, variables: &BTreeMap<String, String>) -> Result<Child> {
         let (program, arguments) = self.command.split_first().context("a step without a program")?;
         Command::new(program)
             .args(arguments)
             .envs(variables)
-            .current_dir(workspace::root())
+            .current_dir(folder)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -74,7 +85,7 @@ impl Step {
     }
 
     /// Reads lines until both ends are closed or time is up; then the whole process group is killed.
-    fn read(&self, received: &Receiver<String>, child: &Child) -> Result<(Tally, bool)> {
+    fn read(&self, received: &Receiver<String>, child: &Child, show: &mut dyn FnMut(&str)) -> Result<(Tally, bool)> {
         let mut log = self.log()?;
         let mut reader = Reader::default();
         let limit = Duration::from_secs(self.minutes_max * 60);
@@ -89,12 +100,12 @@ impl Step {
                 Ok(line) => {
                     writeln!(log, "{line}").context("cannot write the log of a ring")?;
                     if reader.read(&line) {
-                        println!("{line}");
+                        show(&line);
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok((reader.finish(), in_time)),
                 Err(RecvTimeoutError::Timeout) => {
-                    println!("{} took longer than {} minutes and is killed", self.name, self.minutes_max);
+                    show(&format!("{} took longer than {} minutes and is killed", self.name, self.minutes_max));
                     in_time = false;
                     kill_group(child)?;
                 }
