@@ -35,7 +35,7 @@ pub enum EngineError {
     Cache(#[from] CacheError),
     /// The machine refuses what the limits ask for, most often address space.
     #[error(
-        "cannot reserve room for {} plugin instances of {} bytes: {reason}; lower `instances_max` or `memory_bytes_max`, or raise the address space limit (ulimit -v)",
+        "cannot reserve room for {} plugin instances of {} bytes: {reason}; raise the limit of address space (ulimit -v)",
         limits.instances_max, limits.memory_bytes_max
     )]
     Reserve {

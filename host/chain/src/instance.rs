@@ -124,9 +124,24 @@ impl Instance {
         self.store.data().memory_bytes
     }
 
+    /// Has the next calls be held to the budgets of `leniency`. Memory that it has it keeps.
+    pub fn hold_to(&mut self, leniency: Leniency) {
+        let (limits, factor) = (self.plugin.limits(), leniency.factor());
+        self.budget = limits.fuel_per_record.saturating_mul(factor);
+        let most = self.plugin.inner.program.shared.limits.memory_bytes_max;
+        self.store.data_mut().limit_memory(limits.memory_bytes_max.saturating_mul(factor as usize).min(most));
+    }
+
     /// Everything it said since this was last asked.
     pub fn take_telemetry(&mut self) -> Telemetry {
-        std::mem::take(&mut self.store.data_mut().telemetry)
+        let mut telemetry = std::mem::take(&mut self.store.data_mut().telemetry);
+        telemetry.settle();
+        telemetry
+    }
+
+    /// Has the last call count nothing of the plugin's own: it failed.
+    pub fn uncount(&mut self) {
+        self.store.data_mut().telemetry.abandon();
     }
 
     /// Fuel that the last call used.
@@ -185,7 +200,8 @@ impl Instance {
         let snapshot = self.end(answer)?;
         let (bytes, bytes_max) = (snapshot.len(), self.plugin.limits().state_bytes_max);
         if bytes > bytes_max {
-            let text = format!("a snapshot of {bytes} bytes, the limit is {bytes_max}; raise `state_bytes_max`");
+            let text =
+                format!("a snapshot of {bytes} bytes, the limit is {bytes_max}; raise `limits.state` of the plugin");
             return Err(CallFailure::BadOutput(text));
         }
         Ok(snapshot)

@@ -6,7 +6,7 @@ mod load;
 pub use load::{LoadError, check_config};
 
 use crate::engine::Shared;
-use crate::host::Guest;
+use crate::host::{Guest, LogLine, Telemetry};
 use crate::registration::Registration;
 use crate::wit::exports::sawlog::plugin as exports;
 use std::sync::Arc;
@@ -144,6 +144,16 @@ impl Plugin {
     /// The name that the configuration gives it.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Adds what an instance said of itself to the figures.
+    pub(crate) fn heard(&self, said: Telemetry) {
+        self.inner.counters.said(said);
+    }
+
+    /// The log lines of all its instances since this was last asked.
+    pub fn take_lines(&self) -> Vec<LogLine> {
+        self.inner.counters.take_lines()
     }
 
     /// What it has cost and how it failed, since it was loaded.

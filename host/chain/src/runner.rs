@@ -166,6 +166,12 @@ impl Runner {
         Ok(answer.map(|snapshot| ComponentState { watermark, wake_at, snapshot }))
     }
 
+    /// Has the next calls be held to other budgets; the state stays.
+    pub fn set_leniency(&mut self, leniency: Leniency) {
+        self.leniency = leniency;
+        self.instance.iter_mut().for_each(|instance| instance.hold_to(leniency));
+    }
+
     /// The plugin.
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
@@ -221,7 +227,7 @@ impl Runner {
                 self.succeeded(end - start, view)
             }
             Err(failure) => {
-                self.discard();
+                self.discard_failed();
                 self.failed(hunt, (start, end), failure);
                 Ok(())
             }
@@ -281,7 +287,7 @@ impl Runner {
                 Ok(Ok(emitted))
             }
             Err(failure) => {
-                self.discard();
+                self.discard_failed();
                 Ok(Err(failure))
             }
         }
@@ -297,6 +303,12 @@ impl Runner {
             }
         };
         Ok(self.instance.insert(instance))
+    }
+
+    /// Forgets the instance after a call that failed: what it counted is counted when its rows are run again.
+    fn discard_failed(&mut self) {
+        self.instance.iter_mut().for_each(Instance::uncount);
+        self.discard();
     }
 
     /// Forgets the instance, keeping what it said.

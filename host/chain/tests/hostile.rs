@@ -209,6 +209,8 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
         (assembled(&[]), "exports []"),
         (assembled(&[(5, b"\x01\x01\x00"), (11, b"\x01\x00\x0ba:b/c@1.0.0\x05\x00\x00")]), "exports [a:b/c@1.0.0]"),
         (importing("evil:net/socket@1.0.0"), "evil:net/socket@1.0.0"),
+        (importing("sawlog:plugin/host@0.2.0"), "built for version 0.2.0 of the contract, this agent speaks 0.1.0"),
+        (importing("sawlog:plugin/types@0.0.9"), "built for version 0.0.9 of the contract, this agent speaks 0.1.0"),
         (importing("wasi:http/types@0.2.0"), "wasi:http/types@0.2.0"),
         // A core module whose memory has 64-bit addresses.
         (assembled(&[(1, b"\0asm\x01\0\0\0\x05\x03\x01\x04\x01")]), "not valid"),
@@ -233,7 +235,7 @@ fn configure_permissions_and_limits_are_checked_when_loading() {
     assert!(told(config(r#"{"a":"twins"}"#, ALLOW)).contains("registered twice"));
     let mut greedy = config("{}", ALLOW);
     greedy.limits.memory_bytes_max = 1 << 40;
-    assert!(told(greedy).contains("raise `limits.memory`"));
+    assert!(told(greedy).contains("lower `limits.memory`"));
     let mut tiny = config("{}", ALLOW);
     tiny.limits.memory_bytes_max = 1 << 16;
     assert!(told(tiny).contains("memory"));

@@ -30,7 +30,7 @@ pub enum LevelError {
 fn filter(level: LogLevel) -> EnvFilter {
     EnvFilter::new(format!(
         "warn,sawlog={level},sawlog_core={level},sawlog_sources={level},sawlog_sinks={level},sawlog_queue={level},\
-         sawlog_checkpoint={level},sawlog_chain={level},sawlog_kafka={level},sawlog_log={level}"
+         sawlog_checkpoint={level},sawlog_chain={level},sawlog_plugin={level},sawlog_kafka={level},sawlog_log={level}"
     ))
 }
 

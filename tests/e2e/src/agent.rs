@@ -144,6 +144,15 @@ impl Agent {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its metrics, as they are scraped.
+    pub fn metrics(&self) -> Result<String> {
+        let log = self.log();
+        let line =
+            log.lines().rfind(|line| line.contains("option=\"api.listen\"")).context("it says where its API is")?;
+        let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next()).context("an address")?;
+        Ok(minreq::get(format!("http://{address}/metrics")).with_timeout(20).send()?.as_str()?.to_owned())
+    }
+
     /// Where its own log is; it outlives the agent.
     pub fn log_path(&self) -> PathBuf {
         self.log.clone()

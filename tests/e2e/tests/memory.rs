@@ -56,7 +56,7 @@ fn memory_stays_below_its_limit_while_sinks_are_dead_and_the_healthy_one_gets_ev
     let expected = FILES * LINES;
     let delivered = || Ok(Ledger::of(path).map_or(0, |ledger| ledger.count("flat", "app", "delivered")) >= expected);
     agent.wait_until("the healthy sink has everything", WAIT_MAX, delivered).unwrap();
-    let (most, metrics) = (peak_mib(agent.pid()), metrics(&agent));
+    let (most, metrics) = (peak_mib(agent.pid()), agent.metrics().unwrap());
     println!("at most {most} MiB resident with {DEAD} dead sinks, limits.memory is {LIMIT_MIB}");
     assert!(most <= LIMIT_MIB, "{most} MiB resident: {}", told(&metrics, "sawlog_memory"));
     for dead in 0..DEAD {
@@ -91,14 +91,6 @@ fn sick_server() -> SocketAddr {
         }
     });
     address
-}
-
-fn metrics(agent: &Agent) -> String {
-    let log = agent.log();
-    let line = log.lines().find(|line| line.contains("option=\"api.listen\"")).unwrap();
-    let address = line.split_once("address=").unwrap().1.split(' ').next().unwrap();
-    let answer = minreq::get(format!("http://{address}/metrics")).with_timeout(20).send().unwrap();
-    answer.as_str().unwrap().to_owned()
 }
 
 /// The lines that begin so.

@@ -240,8 +240,12 @@ const DEEDS: [(u64, &str, &str); 6] = [
     (450, "reject", "asked"),
 ];
 
+/// What it says of itself without failing.
+const WORDS: [(u64, &str); 2] = [(460, "log-flood"), (470, "series")];
+
 fn deed(number: u64) -> String {
-    let word = DEEDS.iter().find(|(at, _, _)| *at == number).map_or("nothing", |(_, word, _)| word);
+    let words = DEEDS.iter().map(|(at, word, _)| (*at, *word)).chain(WORDS);
+    let word = words.into_iter().find(|(at, _)| *at == number).map_or("nothing", |(_, word)| word);
     format!("{{\"seq\":{number},\"do\":\"{word}\"}}")
 }
 
@@ -284,6 +288,14 @@ fn a_hostile_plugin_costs_its_own_records_and_disturbs_no_other_source() {
     };
     let lie_there = || Ok(listed()?["letters"].as_array().is_some_and(|letters| letters.len() >= bad.len()));
     agent.wait_until("every letter lies there", WAIT_MAX, lie_there).unwrap();
+    let metrics = agent.metrics().unwrap();
+    assert!(metrics.contains("sawlog_plugin_count_total{metric=\"series 7\",plugin=\"hostile\"} 1\n"), "{metrics}");
+    assert_eq!(metrics.matches("\nsawlog_plugin_count_total{").count(), 100, "{metrics}");
+    let log = agent.log_path();
+    let is_told = || Ok(std::fs::read_to_string(&log)?.contains("the plugin said more than is told in a second"));
+    agent.wait_until("its lines are told", WAIT_MAX, is_told).unwrap();
+    // Those of the batch that was cut come again with it.
+    assert!((10..=20).contains(&agent.log().matches("sawlog_plugin: line ").count()), "{}", agent.log_tail());
     agent.terminate().unwrap();
     let list = listed().unwrap();
     let letters = list["letters"].as_array().unwrap();

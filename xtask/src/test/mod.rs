@@ -401,13 +401,14 @@ fn beside_another(first: &Step, second: &Step, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 13] = [
+const LOCAL: [&str; 14] = [
     "directory",
     "disks",
     "examples",
     "files",
     "http",
     "memory",
+    "plugin_files",
     "plugins",
     "quiet",
     "reload_sources",

@@ -50,6 +50,11 @@ pub enum Refusal {
 }
 
 impl Guest {
+    /// Sets the limit of its linear memory, bytes; what it has it keeps.
+    pub fn limit_memory(&mut self, memory_bytes_max: usize) {
+        self.memory_bytes_max = memory_bytes_max;
+    }
+
     /// A fresh instance's data. `memory_bytes_max` is the limit of its linear memory; `random_seed` starts the deterministic
     /// random numbers of every call.
     pub fn new(memory_bytes_max: usize, random_seed: [u8; 32]) -> Self {

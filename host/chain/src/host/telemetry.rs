@@ -52,11 +52,48 @@ pub struct Telemetry {
     /// Lines and series that were beyond the limits.
     pub suppressed: u64,
     lines_of_call: u32,
+    /// What the present call counted: it counts where the call succeeds.
+    call: Series,
+}
+
+/// Metrics of one call.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Series {
+    counters: BTreeMap<String, u64>,
+    gauges: BTreeMap<String, f64>,
+    /// Names that were not known before it.
+    fresh: usize,
 }
 
 impl Telemetry {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.suppressed == 0 && self.lines.is_empty() && self.counters.is_empty() && self.gauges.is_empty()
+    }
+
+    /// Its log lines without its metrics.
+    pub fn lines_alone(self) -> Self {
+        Self { lines: self.lines, ..Self::default() }
+    }
+
     pub(super) fn begin(&mut self) {
+        self.settle();
         self.lines_of_call = 0;
+    }
+
+    /// The present call succeeded.
+    pub(crate) fn settle(&mut self) {
+        let Series { counters, gauges, .. } = std::mem::take(&mut self.call);
+        for (metric, delta) in counters {
+            let sum = self.counters.entry(metric).or_default();
+            *sum = sum.saturating_add(delta);
+        }
+        self.gauges.extend(gauges);
+    }
+
+    /// The present call failed: its rows are run again, and counted then. Its lines stay: they may say why.
+    pub(crate) fn abandon(&mut self) {
+        self.call = Series::default();
     }
 
     fn log(&mut self, level: Level, mut message: String) {
@@ -76,21 +113,25 @@ impl Telemetry {
     }
 
     fn count(&mut self, metric: String, delta: u64) {
-        if self.has_room(self.counters.contains_key(&metric), &metric) {
-            let sum = self.counters.entry(metric).or_default();
+        let is_known = self.counters.contains_key(&metric);
+        if self.has_room(is_known, self.call.counters.contains_key(&metric), &metric) {
+            let sum = self.call.counters.entry(metric).or_default();
             *sum = sum.saturating_add(delta);
         }
     }
 
     fn gauge(&mut self, metric: String, value: f64) {
-        if self.has_room(self.gauges.contains_key(&metric), &metric) {
-            self.gauges.insert(metric, value);
+        let is_known = self.gauges.contains_key(&metric);
+        if self.has_room(is_known, self.call.gauges.contains_key(&metric), &metric) {
+            self.call.gauges.insert(metric, value);
         }
     }
 
-    fn has_room(&mut self, known: bool, metric: &str) -> bool {
-        let room = known || self.counters.len() + self.gauges.len() < SERIES_MAX;
+    fn has_room(&mut self, is_known: bool, is_in_call: bool, metric: &str) -> bool {
+        let is_fresh = !is_known && !is_in_call;
+        let room = !is_fresh || self.counters.len() + self.gauges.len() + self.call.fresh < SERIES_MAX;
         let taken = room && metric.len() <= METRIC_BYTES_MAX;
+        self.call.fresh += usize::from(taken && is_fresh);
         self.suppressed += u64::from(!taken);
         taken
     }
@@ -102,6 +143,7 @@ impl Telemetry {
         self.lines.extend(other.lines.into_iter().take(room));
         other.counters.into_iter().for_each(|(metric, delta)| self.count(metric, delta));
         other.gauges.into_iter().for_each(|(metric, value)| self.gauge(metric, value));
+        self.settle();
     }
 }
 
@@ -138,9 +180,30 @@ mod tests {
         for i in 0..100 {
             telemetry.gauge(format!("gauge {i}"), 0.5);
         }
+        telemetry.settle();
         assert_eq!(telemetry.lines.len(), 16);
         assert!(telemetry.lines.iter().all(|l| l.message.len() == 1_024));
         assert_eq!((telemetry.counters.len(), telemetry.gauges.len()), (20, 80));
         assert_eq!(telemetry.suppressed, 4 + 20);
+    }
+
+    #[test]
+    fn a_call_that_fails_counts_nothing_and_keeps_its_lines() {
+        let mut telemetry = Telemetry::default();
+        for (delta, fails) in [(1, false), (10, true), (100, false)] {
+            telemetry.begin();
+            telemetry.log(Level::Info, "called".to_owned());
+            telemetry.count("calls".to_owned(), delta);
+            telemetry.gauge(format!("gauge {delta}"), 0.5);
+            if fails {
+                telemetry.abandon();
+            }
+        }
+        telemetry.settle();
+        let gauges: Vec<&str> = telemetry.gauges.keys().map(String::as_str).collect();
+        assert_eq!(
+            (telemetry.counters["calls"], telemetry.lines.len(), gauges),
+            (101, 3, vec!["gauge 1", "gauge 100"])
+        );
     }
 }

@@ -6,7 +6,7 @@ use super::stages::{Node, Stage, filter, route};
 use super::{Fates, Pipeline};
 use crate::apply::{Applied, BatchOrigin, Columns, Death, FlushPlace, apply, apply_flush};
 use crate::view::BATCH_ROWS_MAX;
-use crate::{CallFailure, ComponentState, Leniency, RunError, Runner};
+use crate::{CallFailure, ComponentState, Leniency, Plugin, RunError, Runner, Telemetry};
 use async_trait::async_trait;
 use sawlog_core::SinkId;
 use sawlog_core::plan::{ComponentId, UpgradeOutcome};
@@ -41,9 +41,18 @@ struct Run<'a> {
     asked: BTreeMap<From, usize>,
     letters: Vec<Flow>,
     poison: Vec<(u64, u16, ComponentId, String)>,
+    /// What plugins said of themselves where this lane speaks for the partition.
+    said: Vec<(Plugin, Telemetry)>,
 }
 
 impl Run<'_> {
+    /// Has what plugins said be heard. A batch with poison is run again, and counted then; its lines may say why.
+    fn hear(&mut self) {
+        for (plugin, said) in self.said.drain(..) {
+            plugin.heard(if self.poison.is_empty() { said } else { said.lines_alone() });
+        }
+    }
+
     fn put(&mut self, node: Option<usize>, output: u8, flow: Flow) {
         self.flows.insert(From { node, output }, flow);
     }
@@ -79,6 +88,7 @@ impl PipelineInstance {
             asked,
             letters: Vec::new(),
             poison: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -106,6 +116,7 @@ impl PipelineInstance {
             let Some(flow) = run.take(&node.inputs) else { continue };
             self.stage(run, at, node, flow)?;
         }
+        run.hear();
         if run.poison.is_empty() { Ok(()) } else { Err(ChainFailure::Poison(std::mem::take(&mut run.poison))) }
     }
 
@@ -157,7 +168,7 @@ impl PipelineInstance {
                 }
             }
         }
-        self.give_back(at, runner);
+        self.give_back(run, at, runner);
         if let Some(failure) = failed {
             return Err(failure);
         }
@@ -205,7 +216,9 @@ impl PipelineInstance {
 
     /// The partition's own runner, or an idle one of a stateless plugin.
     fn runner(&mut self, at: usize, context: &Context) -> Result<Runner, ChainFailure> {
-        if let Some(runner) = self.stateful.remove(&at) {
+        let leniency = if context.generous { Leniency::OtherBuild } else { Leniency::Usual };
+        if let Some(mut runner) = self.stateful.remove(&at) {
+            runner.set_leniency(leniency);
             return Ok(runner);
         }
         if !context.generous {
@@ -217,13 +230,21 @@ impl PipelineInstance {
         let Stage::Plugin { plugin, .. } = &self.pipeline.parts.nodes[at].stage else {
             return Err(ChainFailure::Stopped("a stage without a plugin was to run one".into()));
         };
-        let leniency = if context.generous { Leniency::OtherBuild } else { Leniency::Usual };
         Ok(Runner::new(plugin.clone(), leniency))
     }
 
-    fn give_back(&mut self, at: usize, runner: Runner) {
+    /// What the plugin said counts where this lane speaks for the partition: others repeat what was said.
+    fn give_back(&mut self, run: &mut Run<'_>, at: usize, mut runner: Runner) {
+        let said = runner.take_telemetry();
+        if run.context.first_run && !said.is_empty() {
+            run.said.push((runner.plugin().clone(), said));
+        }
         if runner.plugin().stateful() {
             self.stateful.insert(at, runner);
+            return;
+        }
+        // A first run must not find budgets that are meant for what another build planned.
+        if run.context.generous {
             return;
         }
         self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).entry(at).or_default().push(runner);
@@ -365,7 +386,7 @@ impl ChainInstance for PipelineInstance {
         let (Some(index), false) = (node, judged) else { return Ok(self.finish(run)) };
         let mut runner = self.runner(index, context)?;
         let emitted = runner.flush(now).map_err(stopped);
-        self.give_back(index, runner);
+        self.give_back(&mut run, index, runner);
         let emitted = match emitted? {
             Ok(emitted) => emitted,
             Err(failure) => return Err(ChainFailure::Poison(vec![(at.pos, slot, component, failure.to_string())])),

@@ -63,6 +63,16 @@ pub enum LoadError {
         /// The word to add.
         permission: &'static str,
     },
+    /// Built for another version of the contract.
+    #[error(
+        "plugin {plugin} was built for version {found} of the contract, this agent speaks {CONTRACT}; take a build of it for {CONTRACT}, or an agent that speaks {found}"
+    )]
+    OtherContract {
+        /// Name in the configuration.
+        plugin: String,
+        /// The version that it names.
+        found: String,
+    },
     /// The configuration does not fit the plugin's schema.
     #[error("plugin {plugin}: {source}")]
     Schema {
@@ -80,9 +90,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The component or its memory is larger than allowed.
-    #[error(
-        "plugin {plugin}: {what} has {bytes} bytes, the limit is {bytes_max}; raise `{setting}` or make the plugin smaller"
-    )]
+    #[error("plugin {plugin}: {what} has {bytes} bytes, the limit is {bytes_max}; {remedy}")]
     TooBig {
         /// Name in the configuration.
         plugin: String,
@@ -92,11 +100,11 @@ pub enum LoadError {
         bytes: usize,
         /// The limit.
         bytes_max: usize,
-        /// The setting to raise.
-        setting: &'static str,
+        /// What helps.
+        remedy: &'static str,
     },
     /// No instance could be made, for no fault of the plugin.
-    #[error("plugin {plugin}: no instance can be made: {reason}; raise `instances_max`")]
+    #[error("plugin {plugin}: no instance can be made: {reason}; run fewer plugins, partitions or sinks that lag")]
     NoRoom {
         /// Name in the configuration.
         plugin: String,
@@ -115,7 +123,7 @@ impl Engine {
         if memory_bytes_max > self.shared.limits.memory_bytes_max {
             let (bytes, bytes_max) = (memory_bytes_max, self.shared.limits.memory_bytes_max);
             let what = "its memory limit";
-            return Err(LoadError::TooBig { plugin, what, bytes, bytes_max, setting: "limits.memory" });
+            return Err(LoadError::TooBig { plugin, what, bytes, bytes_max, remedy: "lower `limits.memory`" });
         }
         check_config(name, bytes, &config.config_json)?;
         let digest = Digest::of(bytes);
@@ -158,7 +166,8 @@ fn check_bytes(name: &str, bytes: &[u8], bytes_max: usize) -> Result<(), LoadErr
     let plugin = name.to_owned();
     if bytes.len() > bytes_max {
         let what = "the component";
-        return Err(LoadError::TooBig { plugin, what, bytes: bytes.len(), bytes_max, setting: "component_bytes_max" });
+        let remedy = "make it smaller: strip it, or leave what it does not need out of it";
+        return Err(LoadError::TooBig { plugin, what, bytes: bytes.len(), bytes_max, remedy });
     }
     if Parser::is_component(bytes) {
         return Ok(());
@@ -200,6 +209,7 @@ fn link(shared: &Arc<Shared>, name: &str, component: &Component, config: &Plugin
     let plugin = || name.to_owned();
     let kind = component.component_type();
     let found: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
+    check_contract(name, kind.imports(&shared.engine).map(|(name, _)| name).chain(found.iter().map(String::as_str)))?;
     check_imports(shared, name, component, config)?;
     let invalid = |e: wasmtime::Error| LoadError::Invalid { plugin: plugin(), reason: format!("{e:#}") };
     let mut linker = shared.linker.clone();
@@ -227,6 +237,16 @@ fn link(shared: &Arc<Shared>, name: &str, component: &Component, config: &Plugin
     }
     let state = exports("state").then(|| exports::state::GuestIndices::new(&pre)).transpose().map_err(invalid)?;
     Ok(Program { shared: Arc::clone(shared), pre, lifecycle, transform, state })
+}
+
+/// Whether the interfaces that a component names are of the contract that this agent speaks.
+fn check_contract<'a>(plugin: &str, names: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
+    let mut versions =
+        names.filter_map(|name| name.strip_prefix("sawlog:plugin/")?.split_once('@')).map(|(_, found)| found);
+    match versions.find(|found| *found != CONTRACT) {
+        Some(found) => Err(LoadError::OtherContract { plugin: plugin.to_owned(), found: found.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 fn check_imports(shared: &Shared, name: &str, component: &Component, config: &PluginConfig) -> Result<(), LoadError> {

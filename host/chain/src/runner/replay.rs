@@ -72,12 +72,12 @@ impl Replay {
         *self = Self::from(Base::Snapshot(snapshot));
     }
 
-    /// A new instance with the state that follows.
+    /// A new instance with the state that follows. What passed once, under whichever budgets, passes again.
     pub fn instance(&self, plugin: &Plugin, leniency: Leniency) -> Result<Instance, RunError> {
-        let mut instance = plugin.instance_for(leniency)?;
         if !plugin.stateful() {
-            return Ok(instance);
+            return Ok(plugin.instance_for(leniency)?);
         }
+        let mut instance = plugin.instance_for(Leniency::OtherBuild)?;
         let restored = match &self.base {
             Base::Fresh => Ok(()),
             Base::Snapshot(bytes) => instance.restore(bytes),
@@ -93,6 +93,7 @@ impl Replay {
         }
         // What it says while catching up it said before.
         drop(instance.take_telemetry());
+        instance.hold_to(leniency);
         Ok(instance)
     }
 }

@@ -13,6 +13,7 @@ mod outward;
 mod partition;
 mod parts;
 mod pipelines;
+mod plugin_lines;
 pub mod pulse;
 mod reload;
 pub mod replay;
@@ -81,6 +82,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let (handle, mut jobs) = Handle::new(&running, path.clone());
         let telemetry = Telemetry::start(&handle)?;
         handle.observe(telemetry.batches());
+        tokio::spawn(plugin_lines::tell(Arc::downgrade(&handle)));
         let api = api::start(handle.clone(), telemetry.clone()).await?;
         let engine = running.engine.clone();
         let mut beat = tokio::time::interval(pulse::BEAT);

@@ -316,6 +316,34 @@ pub const ROWS: &[Row] = &[
         "The largest memory that an instance of a plugin has held.",
         |s| plugins(s, |figures| figures.memory_bytes_max as f64)
     ),
+    row!(
+        "sawlog.plugin.count",
+        "",
+        Counter,
+        "plugin, metric",
+        "Counters of a plugin's own since it was loaded, at most 100 metrics with its gauges.",
+        |s| plugin_metrics(s, |figures| figures
+            .counters
+            .iter()
+            .map(|(name, sum)| (name.as_str(), *sum as f64))
+            .collect())
+    ),
+    row!(
+        "sawlog.plugin.gauge",
+        "",
+        Gauge,
+        "plugin, metric",
+        "Gauges of a plugin's own: the last value that an instance gave.",
+        |s| plugin_metrics(s, |figures| figures.gauges.iter().map(|(name, value)| (name.as_str(), *value)).collect())
+    ),
+    row!(
+        "sawlog.plugin.suppressed",
+        "",
+        Counter,
+        "plugin",
+        "Log lines and metrics of a plugin's own that were beyond the limits.",
+        |s| plugins(s, |figures| figures.suppressed as f64)
+    ),
     row!("sawlog.plugin.info", "", Gauge, "plugin, digest", "1 for each plugin that runs.", plugin_info),
     row!("sawlog.checkpoint.age", "s", Gauge, "", "Seconds since the newest checkpoint was durable.", |s| s
         .checkpoints
@@ -577,6 +605,14 @@ fn plugin_traps(sample: &Sample) -> Vec<Point> {
     let of_plugin = |(name, _, figures): &(String, String, sawlog_chain::PluginFigures)| {
         let failures = figures.failures.iter();
         failures.map(|(reason, n)| point(*n as f64, [("plugin", name), ("reason", reason)])).collect::<Vec<_>>()
+    };
+    sample.plugins.iter().flat_map(of_plugin).collect()
+}
+
+fn plugin_metrics(sample: &Sample, own: impl Fn(&sawlog_chain::PluginFigures) -> Vec<(&str, f64)>) -> Vec<Point> {
+    let of_plugin = |(plugin, _, figures): &(String, String, sawlog_chain::PluginFigures)| {
+        let own = own(figures).into_iter();
+        own.map(|(metric, value)| point(value, [("plugin", plugin.as_str()), ("metric", metric)])).collect::<Vec<_>>()
     };
     sample.plugins.iter().flat_map(of_plugin).collect()
 }

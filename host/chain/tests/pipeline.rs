@@ -1,0 +1,135 @@
+//! Plugins within a pipeline: what they say is heard once, and the budgets of a replay are not those of a first run.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use sawlog_chain::apply::Columns;
+use sawlog_chain::pipeline::{From, Node, Parts, Pipeline, PipelineChain, Stage, Tap};
+use sawlog_chain::{Allow, Leniency, Plugin, PluginConfig, PluginLimits, Runner, apply, trial};
+use sawlog_core::ports::{Applied, Chain, ChainFailure, ChainInstance, Context};
+use sawlog_core::{SinkId, SourceId};
+use sawlog_record::batch::{Input, InputRecord, Span};
+use sawlog_record::decode::{DecodeSpec, Decoder, Format, Source};
+use sawlog_record::id::{Generation, PartitionId};
+
+const SOURCE: From = From { node: None, output: 0 };
+
+fn load(name: &str, config_json: &str, fuel_per_record: u64) -> Plugin {
+    let limits = PluginLimits { fuel_per_record, ..PluginLimits::default() };
+    let allow = Allow { state: true, timers: true, kernels: true };
+    let config = PluginConfig { config_json: config_json.into(), limits, allow, ..PluginConfig::default() };
+    support::engine().load(name, &support::component(name), config).unwrap()
+}
+
+/// JSON records, through the plugin, to a sink.
+fn chain(plugin: &Plugin) -> Arc<PipelineChain> {
+    let decoder = Decoder::new(&DecodeSpec { attempts: vec![Format::Json], ..DecodeSpec::default() }).unwrap();
+    let stage = Stage::Plugin { plugin: plugin.clone(), columns: Arc::new(Columns::of(plugin)), drops_rejected: false };
+    Pipeline::chain(Parts {
+        source: SourceId::new("app"),
+        decoder: Arc::new(decoder),
+        fields: Arc::new(|_| Source::default()),
+        entrances: None,
+        nodes: vec![Node { component: 1, name: "plugin".into(), place: "it.0".into(), inputs: vec![SOURCE], stage }],
+        taps: vec![Tap { sink: SinkId::new("out"), inputs: vec![From { node: Some(0), output: 0 }] }],
+        dead_letter: SinkId::new("dead"),
+    })
+}
+
+fn partition() -> PartitionId {
+    PartitionId::derive("test", &[])
+}
+
+fn run(instance: &mut dyn ChainInstance, pos: u64, record: &str, first_run: bool) -> Result<Applied, ChainFailure> {
+    run_from(instance, pos, &[record.to_owned()], Vec::new(), first_run)
+}
+
+/// Runs a batch in an instance; nothing in a pipeline waits.
+fn run_from(
+    instance: &mut dyn ChainInstance,
+    from: u64,
+    lines: &[String],
+    poison: Vec<(u64, u16, u8)>,
+    first_run: bool,
+) -> Result<Applied, ChainFailure> {
+    let (mut arena, mut records) = (Vec::new(), Vec::new());
+    for (pos, line) in (from..).zip(lines) {
+        let text = Span { start: arena.len() as u32, len: line.len() as u32 };
+        arena.extend_from_slice(line.as_bytes());
+        records.push(InputRecord { pos, end: pos + 1, text, received: 1, flags: 0 });
+    }
+    let input = Input { generation: Generation([1; 16]), arena, records, open: Vec::new() };
+    let context = Context { partition: partition(), time: 1, poison, first_run, generous: !first_run };
+    let mut applied = pin!(instance.apply(input, &context));
+    match applied.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(applied) => applied,
+        Poll::Pending => panic!("a pipeline waits for nothing"),
+    }
+}
+
+fn passes(plugin: &Plugin, record: &str) -> bool {
+    let batch = trial::read(record).unwrap();
+    let mut runner = Runner::new(plugin.clone(), Leniency::Usual);
+    let origin = apply::BatchOrigin { input: "in", source: "app", time: 1, watermark: runner.watermark() };
+    let view = Columns::of(plugin).view(&batch, origin).unwrap();
+    runner.process_isolating(Arc::new(view), &[]).unwrap().poison.is_empty()
+}
+
+/// The plugin with a budget that `record` is beyond, though not four times.
+fn starved(name: &str, config_json: &str, record: &str) -> Plugin {
+    let fits = (7..40).map(|n| 1 << n).find(|fuel| passes(&load(name, config_json, *fuel), record)).unwrap();
+    load(name, config_json, fits / 2)
+}
+
+#[test]
+fn budgets_of_a_replay_are_not_found_by_a_first_run() {
+    let plugins = [
+        ("level-filter", r#"{"at_least":"info"}"#, r#"{"level":"error","message":"one"}"#),
+        // It keeps state.
+        ("hostile", "{}", r#"{"do":"slow"}"#),
+    ];
+    for (name, config_json, record) in plugins {
+        let chain = chain(&starved(name, config_json, record));
+        let mut instance = chain.instance(partition());
+        for round in 0..2 {
+            let replayed = run(&mut *instance, 2 * round, record, false);
+            assert!(replayed.is_ok(), "{name}: what passed under another build passes again: {:?}", replayed.err());
+            let first = run(&mut *instance, 2 * round + 1, record, true);
+            assert!(
+                matches!(first, Err(ChainFailure::Poison(_))),
+                "{name}: the limit of the config decides at the frontier"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_plugin_says_of_itself_counts_once() {
+    let plugin = load("hostile", "{}", PluginLimits::default().fuel_per_record);
+    let chain = chain(&plugin);
+    let mut instances: BTreeMap<bool, _> =
+        [true, false].into_iter().map(|first| (first, chain.instance(partition()))).collect();
+    for (pos, word) in ["log-flood", "series"].into_iter().enumerate() {
+        for (first_run, instance) in &mut instances {
+            run(&mut **instance, pos as u64, &format!(r#"{{"do":"{word}"}}"#), *first_run).unwrap();
+        }
+    }
+    let figures = plugin.figures();
+    assert_eq!((figures.counters.len(), figures.counters["series 7"], figures.gauges.len()), (100, 1, 0));
+    assert_eq!(figures.suppressed, (900 - 16) + (900 - 100));
+    assert_eq!((plugin.take_lines().len(), plugin.take_lines().len()), (16, 0));
+    // A batch with poison comes again, and counts then.
+    let mut instance = chain.instance(partition());
+    let records = ["series", "trap"].map(|word| format!(r#"{{"do":"{word}"}}"#));
+    let cut = run_from(&mut *instance, 10, &records, Vec::new(), true).unwrap_err();
+    let ChainFailure::Poison(poison) = cut else { panic!("{cut:?}") };
+    assert_eq!(plugin.figures().counters["series 7"], 1);
+    let poison = poison.into_iter().map(|(pos, slot, component, _)| (pos, slot, component)).collect();
+    run_from(&mut *instance, 10, &records, poison, true).unwrap();
+    assert_eq!(plugin.figures().counters["series 7"], 2);
+}
