@@ -55,7 +55,21 @@ fn letters_of_a_plugin_enter_in_front_of_it_again() {
     assert!(one["reason"].as_str().unwrap().contains("fuel"), "{one}");
     assert_eq!(read::folder(&folder.join("out.jsonl")).unwrap_or_default().len(), 0);
 
+    // Its author can try the very record, under the limits that the config gives.
+    let component = format!("{plugins}/level-filter.wasm");
+    let (id, config) = (one["id"].as_str().unwrap(), folder.join("sawlog.yaml").display().to_string());
+    let trial = ["plugin", "run", &component, "--letters", &config, "--record", id];
+    let tried = verb(folder, &trial).unwrap();
+    assert!(tried.contains("\"dead\":\"fuel\""), "{tried}");
     write(folder, &plugins, "10000000");
+    let row =
+        serde_json::from_str::<Vec<Value>>(&verb(folder, &["dlq", "show", id]).unwrap()).unwrap()[0]["row"].clone();
+    let tried = verb(folder, &trial).unwrap();
+    assert!(tried.contains("\"route\":\"default\"") && tried.contains(row["message"].as_str().unwrap()), "{tried}");
+    assert_eq!(
+        verb(folder, &[&trial[..6], &["unknown"]].concat()).unwrap_err().to_string().matches("dlq list").count(),
+        1
+    );
     verb(folder, &["reload"]).unwrap();
     let told = verb(folder, &["dlq", "replay", "--all"]).unwrap();
     assert!(told.starts_with(&format!("{LINES} replayed, 0 ")), "{told}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use sawlog_chain::{Allow, PluginConfig};
 use sawlog_settings::component::Finding;
 use sawlog_settings::{ByteSize, Count};
 use schemars::JsonSchema;
@@ -11,6 +12,9 @@ use thiserror::Error;
 
 use crate::digest::ContentDigest;
 use crate::signature::{self, SignatureError};
+
+/// The largest memory of an instance: so much address space is kept for each.
+const MEMORY_MAX: ByteSize = ByteSize::mib(256);
 
 /// What a plugin may take, per instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -140,6 +144,35 @@ impl Plugin {
         folder.join(self.source.strip_prefix("file:").unwrap_or(&self.source))
     }
 
+    /// Its files as they are now: name and content.
+    pub fn read_files(&self) -> Result<Vec<(String, Vec<u8>)>, PluginFileError> {
+        let read = self.files.iter().map(|(name, path)| {
+            let read = std::fs::read(path).map(|bytes| (name.clone(), bytes));
+            read.map_err(|error| PluginFileError::Unreadable { path: path.clone(), error })
+        });
+        read.collect()
+    }
+
+    /// What the plugin gets, and what it may, as the config says.
+    pub fn granted(&self, files: Vec<(String, Vec<u8>)>, epoch: &[u8]) -> PluginConfig {
+        let allows = |what| self.allow.contains(&what);
+        PluginConfig {
+            config_json: if self.config.is_null() { "{}".to_owned() } else { self.config.to_string() },
+            files,
+            limits: sawlog_chain::PluginLimits {
+                memory_bytes_max: usize::try_from(self.limits.memory.as_bytes()).unwrap_or(usize::MAX),
+                fuel_per_record: self.limits.fuel.0,
+                state_bytes_max: usize::try_from(self.limits.state.as_bytes()).unwrap_or(usize::MAX),
+            },
+            allow: Allow {
+                state: allows(Permission::State),
+                timers: allows(Permission::Timers),
+                kernels: allows(Permission::Kernels),
+            },
+            epoch: epoch.to_vec(),
+        }
+    }
+
     /// Options that contradict each other or ask for what is not built.
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -172,10 +205,10 @@ impl Plugin {
             findings
                 .push(Finding::error("limits.fuel", format!("{} is out of bounds; write 1 to 1G", self.limits.fuel)));
         }
-        if self.limits.memory < ByteSize::mib(1) || self.limits.memory > ByteSize::gib(4) {
+        if self.limits.memory < ByteSize::mib(1) || self.limits.memory > MEMORY_MAX {
             findings.push(Finding::error(
                 "limits.memory",
-                format!("{} is out of bounds; write 1MiB to 4GiB", self.limits.memory),
+                format!("{} is out of bounds; write 1MiB to {MEMORY_MAX}", self.limits.memory),
             ));
         }
         findings

@@ -112,17 +112,10 @@ impl ParseTransform {
 pub struct WasmTransform {
     /// Names of plugins of the `plugins` section, in the order in which a batch passes them.
     pub chain: Vec<String>,
-    /// How far event times may come out of order before a window of a plugin closes.
-    #[serde(default = "lateness")]
-    pub lateness: sawlog_settings::Period,
     /// What happens to a record that one of its plugins can't take; rows that a plugin gave out by itself become dead letters in
     /// any case. `defaults.on_error` where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<OnError>,
-}
-
-fn lateness() -> sawlog_settings::Period {
-    sawlog_settings::Period::from_secs(0)
 }
 
 /// Sends each row to every output whose condition it meets.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sawlog_chain::{Allow, Engine, EngineLimits, Plugin, PluginConfig, PluginLimits};
 
 use super::{Loading, PluginError, build};
+use crate::config::plugins::Plugin as Options;
 
 /// A component and what runs it.
 pub struct Loaded {
@@ -33,13 +34,25 @@ impl Loaded {
         self
     }
 
+    /// The plugin as the config of an agent has it, but with `config_json` where that is given.
+    pub fn as_configured(&self, options: &Options, config_json: Option<String>) -> Result<Plugin, PluginError> {
+        let mut granted = options.granted(options.read_files()?, &[]);
+        if let Some(config_json) = config_json {
+            granted.config_json = config_json;
+        }
+        Ok(self.engine.load(&self.name(), &self.bytes, granted)?)
+    }
+
+    fn name(&self) -> String {
+        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The plugin, configured with `config_json`, with the files of `files` if there is such a folder.
     pub fn plugin(&self, config_json: String, files: Option<&Path>) -> Result<Plugin, PluginError> {
         let files = files.filter(|folder| folder.is_dir()).map(read_files).transpose()?.unwrap_or_default();
-        let name = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let config =
             PluginConfig { config_json, files, allow: self.allow, limits: self.limits, ..PluginConfig::default() };
-        Ok(self.engine.load(&name, &self.bytes, config)?)
+        Ok(self.engine.load(&self.name(), &self.bytes, config)?)
     }
 }
 

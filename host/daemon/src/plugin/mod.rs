@@ -11,6 +11,7 @@ mod run;
 mod sdk;
 mod sign;
 mod test;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ pub enum Verb {
     Build(build::Options),
     /// Build a plugin and hold it against its golden files, under several cuts of batches and resets of instances.
     Test(test::Options),
-    /// Run records from standard input through a plugin, one outcome a line.
+    /// Run records, or one dead letter, through a plugin, one outcome a line; with `--watch` again after every change.
     Run(run::Options),
     /// Measure a plugin over records from a file.
     Bench(bench::Options),
@@ -115,6 +116,15 @@ pub enum PluginError {
         /// Which line, and why.
         source: sawlog_chain::trial::InputError,
     },
+    /// Standard input can be read once only.
+    #[error("--watch runs the same records again: name their file with --input, or a letter with --record")]
+    NothingToWatch,
+    /// There is no such dead letter.
+    #[error("{0}")]
+    Letter(String),
+    /// A file that the agent's config gives it.
+    #[error(transparent)]
+    File(#[from] crate::config::plugins::PluginFileError),
     /// The plugin could not go on.
     #[error(transparent)]
     Trial(#[from] sawlog_chain::RunError),

@@ -1,5 +1,5 @@
 //! Configurations at hand: the present one, and older ones that entries of the journal still name, rebuilt from blobs. A blob
-//! holds the text of a configuration and the digests of its plugins; the plugins' bytes are blobs of their own.
+//! holds the text of a configuration and the digests of its plugins and their files; their bytes are blobs of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunError;
 use super::former::Former;
-use super::pipelines::{self, PluginBytes};
+use super::pipelines::{self, PluginBytes, PluginParts};
 use super::replay;
 use super::slots::Slots;
 use crate::config::files::{Files, SourceFile};
@@ -27,6 +27,9 @@ struct Manifest {
     folder: PathBuf,
     files: Vec<(PathBuf, String)>,
     plugins: BTreeMap<String, [u8; 32]>,
+    /// The files of each plugin that has some, by their names.
+    #[serde(default)]
+    plugin_files: BTreeMap<String, Vec<(String, [u8; 32])>>,
 }
 
 /// A configuration with everything that its chains need.
@@ -73,21 +76,27 @@ impl Epoch {
     /// Stores them in any journal; they have the same names everywhere.
     pub async fn store_blobs(files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<Vec<[u8; 32]>, RunError> {
         let store = journal.store();
-        let mut plugins = BTreeMap::new();
-        for (name, component) in bytes {
-            plugins.insert(name.clone(), store.put_blob(component.clone()).await?);
+        let (mut plugins, mut plugin_files) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
+        for (name, parts) in bytes {
+            plugins.insert(name.clone(), store.put_blob(parts.component.clone()).await?);
+            for (file, content) in &parts.files {
+                let digest = store.put_blob(content.clone()).await?;
+                plugin_files.entry(name.clone()).or_default().push((file.clone(), digest));
+            }
         }
         let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
-        let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins };
+        let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins, plugin_files };
         let first = store.put_blob(serde_json::to_vec(&manifest)?).await?;
-        Ok(std::iter::once(first).chain(manifest.plugins.values().copied()).collect())
+        let of_files = manifest.plugin_files.values().flatten().map(|(_, digest)| *digest);
+        Ok(std::iter::once(first).chain(manifest.plugins.values().copied()).chain(of_files).collect())
     }
 }
 
 /// A configuration without its plugins, as sinks keep it while they leave the place that it names.
 pub fn pack(files: &Files) -> Result<Vec<u8>, RunError> {
     let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
-    let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins: BTreeMap::new() };
+    let (plugins, plugin_files) = (BTreeMap::new(), BTreeMap::new());
+    let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins, plugin_files };
     Ok(serde_json::to_vec(&manifest)?)
 }
 
@@ -104,7 +113,11 @@ fn id_of(config: &Config, bytes: &PluginBytes) -> Result<EpochId, RunError> {
     let inputs: BTreeMap<&String, _> = config.sinks.iter().map(|(name, sink)| (name, &sink.inputs)).collect();
     let dead_letter = config.dead_letter();
     let text = serde_json::to_vec(&(&config.sources, &config.transforms, &config.plugins, inputs, dead_letter))?;
-    let digests: Vec<u8> = bytes.values().flat_map(|b| sawlog_record::id::hash("plugin", &[b])).collect();
+    let of_parts = |parts: &PluginParts| {
+        let files = parts.files.iter().flat_map(|(name, content)| [name.as_bytes(), content]);
+        sawlog_record::id::hash("plugin", &std::iter::once(parts.component.as_slice()).chain(files).collect::<Vec<_>>())
+    };
+    let digests: Vec<u8> = bytes.values().flat_map(of_parts).collect();
     Ok(EpochId::derive(&[&text, &digests, env!("CARGO_PKG_VERSION").as_bytes()]))
 }
 
@@ -150,7 +163,11 @@ async fn rebuild(
     let mut bytes = PluginBytes::new();
     for (name, digest) in &manifest.plugins {
         let component = journal.store().get_blob(*digest).await?.ok_or_else(|| missing(name))?;
-        bytes.insert(name.clone(), component);
+        let mut files = Vec::new();
+        for (file, digest) in manifest.plugin_files.get(name).into_iter().flatten() {
+            files.push((file.clone(), journal.store().get_blob(*digest).await?.ok_or_else(|| missing(file))?));
+        }
+        bytes.insert(name.clone(), PluginParts { component, files });
     }
     let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
     let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
@@ -163,5 +180,37 @@ impl Chains for Epochs {
         let epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let chain = epochs.get(&epoch)?.get(source)?.clone();
         Some(chain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn id(component: &[u8], files: &[(&str, &[u8])]) -> EpochId {
+        let text = "version: 1\nplugins: { p: { source: file:./p.wasm, files: { table: ./t.csv } } }\n\
+                    sources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
+        let file = SourceFile { path: PathBuf::from("c.yaml"), text: text.to_owned() };
+        let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
+        let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.complaints));
+        let files = files.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect();
+        let bytes = PluginBytes::from([("p".to_owned(), PluginParts { component: component.to_vec(), files })]);
+        id_of(&config, &bytes).unwrap()
+    }
+
+    #[test]
+    fn whatever_a_plugin_is_made_of_belongs_to_the_epoch() {
+        let before = id(b"component", &[("table", b"a,b")]);
+        assert_eq!(before, id(b"component", &[("table", b"a,b")]));
+        let others = [
+            id(b"another", &[("table", b"a,b")]),
+            id(b"component", &[("table", b"a,c")]),
+            id(b"component", &[("tables", b"a,b")]),
+            id(b"component", &[]),
+            id(b"component", &[("table", b""), ("a,b", b"")]),
+        ];
+        assert!(others.iter().all(|other| *other != before), "{others:?}");
     }
 }

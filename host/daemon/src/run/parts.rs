@@ -34,13 +34,14 @@ use super::figures::Figures;
 use super::former;
 use super::memory::Memory;
 use super::outward::Outward;
-use super::pipelines::PluginBytes;
+use super::pipelines::{PluginBytes, PluginParts};
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
 use super::{LOOK, Options, groups, replay, runtime, sinks, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::backup::{self, Keeper, RestoreError};
 use crate::config::files::Files;
+use crate::config::plugins::PluginFileError;
 use crate::config::references::Machine;
 use crate::config::sections::Sections;
 use crate::config::{self, Config};
@@ -237,11 +238,12 @@ pub struct Running {
     pub(super) replay: Option<Arc<HttpIntake>>,
 }
 
-/// Reads the components that the config names.
+/// Reads the components that the config names, and their files.
 pub(super) fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
     let read = config.plugins.iter().map(|(name, plugin)| {
-        let bytes = plugin.read(&config.folder);
-        bytes.map(|b| (name.clone(), b)).map_err(|e| RunError::Component { name: name.clone(), reason: e.to_string() })
+        let refuse = |e: PluginFileError| RunError::Component { name: name.clone(), reason: e.to_string() };
+        let component = plugin.read(&config.folder).map_err(refuse)?;
+        Ok((name.clone(), PluginParts { component, files: plugin.read_files().map_err(refuse)? }))
     });
     read.collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sawlog_chain::apply::Columns;
 use sawlog_chain::pipeline::{self, FieldsOf, From, Node, Parts, Pipeline, PipelineChain, Tap};
-use sawlog_chain::{Allow, Engine, Plugin, PluginConfig, PluginLimits};
+use sawlog_chain::{Engine, Plugin};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format};
 use sawlog_record::expr::Expr;
@@ -16,12 +16,20 @@ use sawlog_sources::registry::SourceOptions;
 use super::{RunError, replay};
 use crate::config::Config;
 use crate::config::graph::Input;
-use crate::config::plugins::Permission;
 use crate::config::transforms::TransformOptions;
 use crate::letters::{Door, Doors, Stage};
 
 /// Bytes of the plugins of a config, by the names it gives them.
-pub type PluginBytes = BTreeMap<String, Vec<u8>>;
+pub type PluginBytes = BTreeMap<String, PluginParts>;
+
+/// What a plugin is made of.
+#[derive(Debug, Clone)]
+pub struct PluginParts {
+    /// The component.
+    pub component: Vec<u8>,
+    /// The files that the config names for it: name and content.
+    pub files: Vec<(String, Vec<u8>)>,
+}
 
 /// Compiles and configures every plugin of the config.
 pub fn load_plugins(
@@ -33,29 +41,9 @@ pub fn load_plugins(
     let mut plugins = BTreeMap::new();
     for (name, options) in &config.plugins {
         let refuse = |reason: String| RunError::Component { name: name.clone(), reason };
-        let files = options.files.iter().map(|(file, path)| {
-            std::fs::read(path)
-                .map(|bytes| (file.clone(), bytes))
-                .map_err(|e| refuse(format!("{}: {e}", path.display())))
-        });
-        let allows = |what| options.allow.contains(&what);
-        let plugin_config = PluginConfig {
-            config_json: if options.config.is_null() { "{}".to_owned() } else { options.config.to_string() },
-            files: files.collect::<Result<_, _>>()?,
-            limits: PluginLimits {
-                memory_bytes_max: usize::try_from(options.limits.memory.as_bytes()).unwrap_or(usize::MAX),
-                fuel_per_record: options.limits.fuel.0,
-                state_bytes_max: usize::try_from(options.limits.state.as_bytes()).unwrap_or(usize::MAX),
-            },
-            allow: Allow {
-                state: allows(Permission::State),
-                timers: allows(Permission::Timers),
-                kernels: allows(Permission::Kernels),
-            },
-            epoch: epoch.to_vec(),
-        };
-        let component = bytes.get(name).ok_or_else(|| refuse("its component is not at hand".into()))?;
-        let plugin = engine.load(name, component, plugin_config).map_err(|e| refuse(e.to_string()))?;
+        let parts = bytes.get(name).ok_or_else(|| refuse("its component is not at hand".into()))?;
+        let granted = options.granted(parts.files.clone(), epoch);
+        let plugin = engine.load(name, &parts.component, granted).map_err(|e| refuse(e.to_string()))?;
         plugins.insert(name.clone(), plugin);
     }
     Ok(plugins)
