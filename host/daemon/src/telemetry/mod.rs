@@ -6,6 +6,7 @@ mod batches;
 mod docs;
 mod metric;
 mod otlp;
+mod points;
 mod sample;
 pub mod table;
 
