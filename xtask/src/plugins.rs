@@ -2,6 +2,7 @@
 //!
 //! Knows where plugins are and where components go; how one is made is known to `host/componentize`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -42,25 +43,31 @@ pub fn folder() -> PathBuf {
     workspace::root().join("plugins/target/components")
 }
 
-/// Builds every plugin, and the example of every SDK. What a language's tool is named for is taken (`SAWLOG_WASM_CC`,
-/// `SAWLOG_COMPONENTIZE_PY`, `SAWLOG_COMPONENTIZE_JS`), else a pinned one that is fetched once. A machine without Node.js builds
-/// nothing in JavaScript.
+/// Builds every plugin, and the example of every SDK; those in Python and JavaScript with `full` alone.
 pub fn build(full: bool) -> Result<()> {
     workspace::build(&["sawlog-componentize"])?;
     let mut componentize = Command::new(workspace::binaries()?.join("sawlog-componentize"));
-    componentize.arg(workspace::root());
+    let status = componentize.arg(workspace::root()).envs(tools(full)?).status();
+    let status = status.context("cannot run the plugins' builder")?;
+    ensure!(status.success(), "not every plugin could be built");
+    Ok(())
+}
+
+/// What names the tools of languages: what the environment names is taken (`SAWLOG_WASM_CC`, `SAWLOG_COMPONENTIZE_PY`,
+/// `SAWLOG_COMPONENTIZE_JS`), else a pinned one that is fetched once. A machine without Node.js builds nothing in JavaScript.
+pub fn tools(full: bool) -> Result<BTreeMap<String, String>> {
+    let mut named = BTreeMap::new();
     if std::env::var_os(C_COMPILER).is_none() {
         let python = services::python_with("ziglang")?;
-        componentize.env(C_COMPILER, format!("{} -m ziglang cc -target wasm32-freestanding", python.display()));
+        named.insert(C_COMPILER.into(), format!("{} -m ziglang cc -target wasm32-freestanding", python.display()));
     }
     if full && std::env::var_os(PYTHON_TOOL).is_none() {
         let python = services::python_with("componentize-py")?;
-        componentize.env(PYTHON_TOOL, python.with_file_name("componentize-py"));
+        named.insert(PYTHON_TOOL.into(), python.with_file_name("componentize-py").display().to_string());
     }
     if full && std::env::var_os(JAVASCRIPT_TOOL).is_none() && tools::missing(&tools::FOR_JAVASCRIPT).is_empty() {
-        componentize.env(JAVASCRIPT_TOOL, services::node_tool(&workspace::root().join("sdk/javascript/build"))?);
+        let tool = services::node_tool(&workspace::root().join("sdk/javascript/build"))?;
+        named.insert(JAVASCRIPT_TOOL.into(), tool.display().to_string());
     }
-    let status = componentize.status().context("cannot run the plugins' builder")?;
-    ensure!(status.success(), "not every plugin could be built");
-    Ok(())
+    Ok(named)
 }

@@ -3,11 +3,15 @@
 use crate::shown::Shown;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Documents of one answer.
 const PAGE: usize = 5_000;
 /// How long the server keeps a snapshot for the next page.
 const KEPT: &str = "30s";
+/// How often an index without shards is asked again, and after which pause.
+const SHARDS_TRIES_MAX: u32 = 20;
+const SHARDS_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a server is asked: a method, a path below its URL, and a body; what it answers.
 pub type Ask<'a> = &'a dyn Fn(&str, &str, String) -> Result<Value>;
@@ -26,13 +30,25 @@ impl Index {
         Self { url: url.to_owned(), name: format!("{name}-*") }
     }
 
+    /// An index that was made just now has no shard that answers: then it is asked again.
     fn ask(&self, method: &str, path: &str, body: String) -> Result<Value> {
+        let mut answer = self.ask_once(method, path, &body)?;
+        for _ in 0..SHARDS_TRIES_MAX {
+            if answer.status_code != 503 {
+                break;
+            }
+            std::thread::sleep(SHARDS_PAUSE);
+            answer = self.ask_once(method, path, &body)?;
+        }
+        ensure!(answer.status_code < 300, "{path}: {} {}", answer.status_code, answer.as_str()?);
+        Ok(serde_json::from_str(answer.as_str()?)?)
+    }
+
+    fn ask_once(&self, method: &str, path: &str, body: &str) -> Result<minreq::Response> {
         let request = minreq::Request::new(minreq::Method::Custom(method.to_owned()), format!("{}/{path}", self.url));
         let request = request.with_header("Content-Type", "application/json");
         let request = if body.is_empty() { request } else { request.with_body(body) };
-        let answer = request.with_timeout(30).send()?;
-        ensure!(answer.status_code < 300, "{path}: {} {}", answer.status_code, answer.as_str()?);
-        Ok(serde_json::from_str(answer.as_str()?)?)
+        Ok(request.with_timeout(30).send()?)
     }
 }
 

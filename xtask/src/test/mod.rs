@@ -220,7 +220,7 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
         Ring::Tidy => tidy::check().map(|problems| Tally::of_check(problems == 0)),
         Ring::Format => each_workspace("format", &["fmt", "--all", "--check"], &["--color", "never"], variables),
         Ring::Lints => lints(variables),
-        Ring::Plugins => plugins_and_sdks(variables),
+        Ring::Plugins => plugins_and_sdks(options, variables),
         Ring::Unit => unit(variables),
         Ring::Simulation => simulation(options, variables),
         Ring::Services => with_services(options, services, variables),
@@ -229,9 +229,9 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
 }
 
 /// Builds the plugins, and runs the native tests of the SDKs that need no WASM.
-fn plugins_and_sdks(variables: &BTreeMap<String, String>) -> Result<Tally> {
+fn plugins_and_sdks(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
     let words = |command: &str| command.split(' ').map(String::from).collect();
-    let build = this(&["plugins", "build"])?;
+    let build = this(if options.full { &["plugins", "build", "--full"] } else { &["plugins", "build"] })?;
     let mut tally = Step { name: "plugins".into(), command: build, minutes_max: 20 }.run(variables)?;
     let missing = tools::missing(&tools::FOR_GO);
     if missing.is_empty() {
@@ -363,6 +363,7 @@ fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, Stri
     }
     let mut variables = variables.clone();
     variables.extend(run.environment()?);
+    variables.extend(plugins::tools(options.full)?);
     let step = |name: &str, excluded: &[&str], tests: &[String], threads: &str, minutes_max| {
         let mut arguments = vec!["test", "--workspace"];
         excluded.iter().for_each(|package| arguments.extend(["--exclude", package]));
@@ -401,7 +402,8 @@ fn beside_another(first: &Step, second: &Step, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 14] = [
+const LOCAL: [&str; 15] = [
+    "authors",
     "directory",
     "disks",
     "examples",
