@@ -16,6 +16,7 @@ use super::RunError;
 use super::former::Former;
 use super::pipelines::{self, PluginBytes, PluginParts};
 use super::replay;
+use super::runtime;
 use super::slots::Slots;
 use crate::config::files::{Files, SourceFile};
 use crate::config::references::Machine;
@@ -47,7 +48,7 @@ pub struct Epoch {
 
 impl Epoch {
     /// Compiles the chains of `config`.
-    pub fn build(config: &Config, bytes: &PluginBytes, engine: &Engine, fields: &Slots) -> Result<Self, RunError> {
+    fn build(config: &Config, bytes: &PluginBytes, engine: &Engine, fields: &Slots) -> Result<Self, RunError> {
         let id = id_of(config, bytes)?;
         let plugins = pipelines::load_plugins(config, bytes, engine, &id.0)?;
         let mut chains = BTreeMap::new();
@@ -65,6 +66,17 @@ impl Epoch {
             Err(error) => tracing::warn!(%error, "dead letters can't be replayed under this configuration"),
         }
         Ok(Self { id, stateful, blobs: Vec::new(), plugins, chains })
+    }
+
+    /// The same on a thread of its own: a large plugin takes its time, and signals are to be heard meanwhile.
+    pub async fn build_aside(
+        config: &Config,
+        bytes: &PluginBytes,
+        engine: &Engine,
+        fields: &Slots,
+    ) -> Result<Self, RunError> {
+        let (config, bytes, engine, fields) = (config.clone(), bytes.clone(), engine.clone(), fields.clone());
+        runtime::aside(move || Self::build(&config, &bytes, &engine, &fields)).await?
     }
 
     /// Stores the blobs from which the epoch can be built again.
@@ -172,7 +184,7 @@ async fn rebuild(
     let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
     let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
     let config = loaded.config.ok_or_else(|| missing("configuration"))?;
-    Ok((Epoch::build(&config, &bytes, engine, fields)?, config))
+    Ok((Epoch::build_aside(&config, &bytes, engine, fields).await?, config))
 }
 
 impl Chains for Epochs {

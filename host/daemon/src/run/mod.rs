@@ -46,9 +46,6 @@ pub use runtime::SystemClock;
 /// How long a look at the state of delivery waits for the next.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// A reload or a verb may keep the loop so long; then it counts as stuck.
-const WAITING_MAX: Duration = Duration::from_secs(30 * 60);
-
 /// The part of the grace that is kept for the last checkpoint, its backup, and the last metrics.
 const CLOSING_PART: u32 = 10;
 
@@ -96,13 +93,13 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
                 _ = terminate.recv() => break wind_down(&handle, &running).await?,
                 _ = interrupt.recv() => break wind_down(&handle, &running).await?,
                 _ = hangup.recv() => tokio::select! {
-                    taken = beating(&handle, running.reload(&path)) => handle.reloaded(&taken, &running),
+                    taken = handle.pulse.beat_beside(running.reload(&path)) => handle.reloaded(&taken, &running),
                     // As after a crash: the next start finds either configuration in force, whole.
                     _ = terminate.recv() => return Ok(told_to_end("in the middle of a reload")),
                     _ = interrupt.recv() => return Ok(told_to_end("in the middle of a reload")),
                 },
                 Some(job) = jobs.recv() => tokio::select! {
-                    () = beating(&handle, job(&mut running)) => {}
+                    () = handle.pulse.beat_beside(job(&mut running)) => {}
                     _ = terminate.recv() => return Ok(told_to_end("in the middle of what a verb asked for")),
                     _ = interrupt.recv() => return Ok(told_to_end("in the middle of what a verb asked for")),
                 },
@@ -118,18 +115,6 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
     // A write to a pipe that nobody reads, or to a mount that hangs, would be waited for without end.
     runtime.shutdown_timeout(LAST_PUSH_MIN);
     ended
-}
-
-/// The loop is well while it waits for what it does: for a full disk, or for a sink that ends. Not without end.
-async fn beating<T>(handle: &Handle, work: impl Future<Output = T>) -> T {
-    let (mut work, mut beat) = (std::pin::pin!(work), tokio::time::interval(pulse::BEAT));
-    let until = Instant::now() + WAITING_MAX;
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = beat.tick() => if Instant::now() < until { handle.pulse.beat() },
-        }
-    }
 }
 
 fn told_to_end(when: &str) -> ExitCode {

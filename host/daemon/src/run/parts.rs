@@ -239,13 +239,15 @@ pub struct Running {
 }
 
 /// Reads the components that the config names, and their files.
-pub(super) fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
-    let read = config.plugins.iter().map(|(name, plugin)| {
+pub(super) async fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
+    let (plugins, folder) = (config.plugins.clone(), config.folder.clone());
+    let read_one = move |(name, plugin): (String, config::plugins::Plugin)| {
         let refuse = |e: PluginFileError| RunError::Component { name: name.clone(), reason: e.to_string() };
-        let component = plugin.read(&config.folder).map_err(refuse)?;
-        Ok((name.clone(), PluginParts { component, files: plugin.read_files().map_err(refuse)? }))
-    });
-    read.collect()
+        let component = plugin.read(&folder).map_err(refuse)?;
+        let files = plugin.read_files().map_err(refuse)?;
+        Ok((name, PluginParts { component, files }))
+    };
+    runtime::aside(move || plugins.into_iter().map(read_one).collect()).await?
 }
 
 /// Opens and starts everything.
@@ -262,7 +264,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
 
     let fields = Slots::default();
     let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
-    let bytes = plugin_bytes(&config)?;
+    let bytes = plugin_bytes(&config).await?;
     let (epoch, epochs, former) = open_epochs(&config, (&files, &bytes), &journal, (&plugins, &fields)).await?;
 
     let memory = Memory::new(&config);
@@ -344,7 +346,7 @@ async fn open_epochs(
     journal: &Arc<Journal>,
     (plugins, fields): (&sawlog_chain::Engine, &Slots),
 ) -> Result<(Epoch, Arc<Epochs>, former::Former), RunError> {
-    let mut epoch = Epoch::build(config, bytes, plugins, fields)?;
+    let mut epoch = Epoch::build_aside(config, bytes, plugins, fields).await?;
     epoch.store(files, bytes, journal).await?;
     let epochs = Arc::new(Epochs::default());
     epochs.add(&epoch);

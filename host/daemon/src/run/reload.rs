@@ -15,7 +15,7 @@ use sawlog_sources::registry::SourceOptions;
 use super::changes::{self, Changes};
 use super::epochs::{self, Epoch};
 use super::parts::{Running, plugin_bytes, wanted};
-use super::{groups, replay, sources};
+use super::{groups, replay, runtime, sources};
 use crate::config::references::Machine;
 use crate::config::{self, Config};
 use crate::{diagnostics, own_log};
@@ -48,13 +48,16 @@ impl Running {
     }
 
     async fn try_reload(&mut self, path: &Path) -> Result<Taken, String> {
-        let loaded = config::load(path, &Machine).map_err(|e| e.to_string())?;
+        let path = path.to_owned();
+        let loaded = runtime::aside(move || config::load(&path, &Machine)).await.map_err(|e| e.to_string())?;
+        let loaded = loaded.map_err(|e| e.to_string())?;
         let Some(config) = loaded.config else { return Err(diagnostics::text(&loaded.complaints, &loaded.files)) };
         let certificates = changes::certificates(&config);
         let changes = changes::between(&self.config, &config, (&self.certificates, &certificates))?;
         check_groups(&self.config, &config)?;
-        let bytes = plugin_bytes(&config).map_err(|e| e.to_string())?;
-        let mut epoch = Epoch::build(&config, &bytes, &self.plugins, &self.fields).map_err(|e| e.to_string())?;
+        let bytes = plugin_bytes(&config).await.map_err(|e| e.to_string())?;
+        let epoch = Epoch::build_aside(&config, &bytes, &self.plugins, &self.fields).await;
+        let mut epoch = epoch.map_err(|e| e.to_string())?;
         epoch.store(&loaded.files, &bytes, &self.ground.journal).await.map_err(|e| e.to_string())?;
         let wanted = wanted(&config, &epoch);
         // Refused here, it is refused before anything is touched; asked again when it is journalled.

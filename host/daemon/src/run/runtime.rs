@@ -25,6 +25,11 @@ pub fn build(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     builder.worker_threads(workers(config)).enable_all().thread_name("sawlog").build()
 }
 
+/// Does what reads files or computes for long on a thread of its own: a mount may hang, and who waits is to hear signals.
+pub async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> std::io::Result<R> {
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
 /// The machine's clock.
 #[derive(Debug, Default)]
 pub struct SystemClock;

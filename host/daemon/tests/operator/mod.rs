@@ -5,12 +5,14 @@ pub mod collector;
 pub mod elasticsearch;
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// Longest wait for anything.
@@ -100,12 +102,28 @@ impl Node {
 
     /// The same; it may not listen yet.
     pub fn start_without_waiting(&self) -> Agent {
+        let (log, out) = self.log();
+        self.spawn(log, out.try_clone().unwrap().into(), out)
+    }
+
+    /// The same, with its standard output in a pipe that nobody reads.
+    pub fn start_into_a_pipe(&self) -> Agent {
+        let (log, out) = self.log();
+        let agent = self.spawn(log, Stdio::piped(), out);
+        agent.wait_until(|| agent.address("telemetry.metrics").is_some());
+        agent
+    }
+
+    fn log(&self) -> (PathBuf, File) {
         let log = self.folder().join("agent.log");
-        let out = std::fs::File::create(&log).unwrap();
+        let out = File::create(&log).unwrap();
+        (log, out)
+    }
+
+    fn spawn(&self, log: PathBuf, out: Stdio, errors: File) -> Agent {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sawlog"));
         command.args(["run", "-c"]).arg(self.folder().join("sawlog.yaml")).stdin(Stdio::null());
-        let child = command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
-        Agent { child, log }
+        Agent { child: command.stdout(out).stderr(errors).spawn().unwrap(), log }
     }
 }
 
@@ -174,10 +192,37 @@ impl Agent {
 
     /// SIGTERM, and an orderly end.
     pub fn terminate(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.ask_to_end();
+        self.ended();
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for an orderly end.
+    pub fn ended(&mut self) {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}:\n{}", self.log());
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
