@@ -8,7 +8,9 @@ use thiserror::Error;
 use crate::config::references::References;
 
 /// Files that hold the id of a machine, in the order in which they are asked.
-const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+pub const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+/// What stands for an id that the machine gives.
+pub const AUTO: &str = "auto";
 /// The variable that a Kubernetes manifest sets to the node's name.
 const NODE_NAME: &str = "SAWLOG_NODE_NAME";
 /// The variable that every container in Kubernetes has.
@@ -29,7 +31,7 @@ pub enum AgentIdError {
 
 /// The id for what the config says. Equal inputs give equal ids, for ever: records are named by it.
 pub fn resolve(written: &str, from: &dyn References) -> Result<String, AgentIdError> {
-    if written != "auto" {
+    if written != AUTO {
         return Ok(written.to_owned());
     }
     let machine = MACHINE_ID_FILES

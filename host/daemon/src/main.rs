@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod diagnostics;
 mod digest;
+mod footprint;
 mod graph;
 mod letters;
 mod own_log;

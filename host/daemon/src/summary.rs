@@ -3,8 +3,6 @@
 
 use std::fmt::Write as _;
 
-use sawlog_sources::registry::SourceOptions;
-
 use crate::agent_id;
 use crate::config::Config;
 use crate::config::references::Machine;
@@ -22,7 +20,7 @@ pub fn text(config: &Config, report: &Report) -> String {
     let blocks = [
         ("data", vec![config.sections.data_dir.display().to_string()]),
         ("limits", limits(config)),
-        ("listens", listens(config)),
+        ("listens", report.listens.clone()),
         ("sources", config.sources.iter().map(|(name, source)| format!("{name} ({})", source.r#type)).collect()),
         ("plugins", config.plugins.keys().cloned().collect()),
         ("sinks", config.sinks.iter().map(|(name, sink)| format!("{name} ({})", sink.r#type)).collect()),
@@ -50,23 +48,6 @@ fn limits(config: &Config) -> Vec<String> {
         "{} of memory, {} of disk{cpu}; a shutdown takes at most {}",
         limits.memory, limits.disk, config.sections.shutdown.grace
     )]
-}
-
-fn listens(config: &Config) -> Vec<String> {
-    let api = &config.sections.api;
-    let guard = match (&api.token, &api.tls) {
-        (Some(_), Some(_)) => ", with token and TLS",
-        (Some(_), None) => ", with token",
-        (None, Some(_)) => ", with TLS",
-        (None, None) => "",
-    };
-    let mut lines = vec![format!("{} (api{guard})", api.listen)];
-    lines.extend(config.sections.telemetry.metrics.map(|address| format!("{address} (metrics)")));
-    lines.extend(config.sources.iter().filter_map(|(name, source)| match &source.options {
-        SourceOptions::Http(http) => Some(format!("{} (source {name})", http.listen)),
-        SourceOptions::File(_) | SourceOptions::Kafka(_) => None,
-    }));
-    lines
 }
 
 /// Every route with its promise, then where dead letters go.

@@ -9,8 +9,10 @@ use sawlog_sources::registry::SourceOptions;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::config::files::Files;
 use crate::config::validated::{Route, Sink};
 use crate::control::switches::Found;
+use crate::footprint::{self, Touched};
 
 /// Input rate that capacities are given for where none is known, in bytes a second.
 const ASSUMED_BYTES_PER_S: u64 = 1 << 20;
@@ -33,6 +35,10 @@ pub struct Report {
     pub ordering: Vec<Needs>,
     /// Rights by component.
     pub rights: Vec<Needs>,
+    /// Files and folders of the machine that it reads or writes.
+    pub files: Vec<Touched>,
+    /// Where it listens.
+    pub listens: Vec<String>,
     /// What readers must do, by sink.
     pub readers: Vec<Needs>,
     /// How far the budgets reach.
@@ -43,8 +49,8 @@ pub struct Report {
     pub switches: Vec<String>,
 }
 
-/// The report of a config.
-pub fn report(config: &Config) -> Report {
+/// The report of a config, which these files hold.
+pub fn report(config: &Config, files: &Files) -> Report {
     let sinks = || config.sinks.iter().map(|(name, sink)| (name, sink.options.describe()));
     let data_dir = config.sections.data_dir.display().to_string();
     let needs = |component: &String, lines: Vec<String>| {
@@ -60,6 +66,8 @@ pub fn report(config: &Config) -> Report {
             .filter_map(|(n, s)| needs(n, vec![s.ordering().to_owned()]))
             .collect(),
         rights: of_sources.chain(of_sinks).collect(),
+        files: footprint::paths(config, files),
+        listens: footprint::listens(config),
         readers: sinks().filter_map(|(name, sink)| needs(name, sink.readers())).collect(),
         capacity: capacity(config, None),
         lost_directory: lost_directory(config),
@@ -162,13 +170,20 @@ pub fn text(config: &Config, report: &Report) -> String {
     for route in &report.routes {
         route_lines(config, route).iter().for_each(|text| line(text));
     }
-    for (title, needs) in [("ordering", &report.ordering), ("rights", &report.rights), ("readers", &report.readers)] {
-        if !needs.is_empty() {
+    let lines = |needs: &[Needs]| -> Vec<String> {
+        needs.iter().flat_map(|need| need.lines.iter().map(move |text| format!("{}: {text}", need.component))).collect()
+    };
+    for (title, lines) in [
+        ("ordering", lines(&report.ordering)),
+        ("rights", lines(&report.rights)),
+        ("files", report.files.iter().map(Touched::line).collect()),
+        ("listens", report.listens.clone()),
+        ("readers", lines(&report.readers)),
+    ] {
+        if !lines.is_empty() {
             line(title);
         }
-        for need in needs {
-            need.lines.iter().for_each(|text| line(&format!("  {}: {text}", need.component)));
-        }
+        lines.iter().for_each(|text| line(&format!("  {text}")));
     }
     line("capacity");
     report.capacity.iter().for_each(|text| line(&format!("  {text}")));

@@ -100,7 +100,7 @@ fn load_with_files(path: &Path) -> Result<(Config, Files), VerbError> {
 /// `sawlog run`
 pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     let (config, files) = load_with_files(&options.config.path)?;
-    let mut report = validate::report(&config);
+    let mut report = validate::report(&config, &files);
     if options.dry_run {
         report.take(&config, switches::of(&config));
     }
@@ -125,7 +125,7 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
 pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
     let loaded = config::load(&options.config.path, &MachineWithComponents)?;
     let report = loaded.config.as_ref().map(|config| {
-        let mut report = validate::report(config);
+        let mut report = validate::report(config, &loaded.files);
         report.take(config, switches::of(config));
         report
     });

@@ -101,24 +101,74 @@ impl jsonschema::Retrieve for Beside {
     }
 }
 
+/// Where the configuration of the manifest is when it is read here, and where in the pod.
+fn in_the_pod(path: &str) -> PathBuf {
+    let here = std::path::absolute(folder().join("../../examples")).unwrap();
+    match Path::new(path).strip_prefix(here) {
+        Ok(below) if below == Path::new("kubernetes.yaml") => PathBuf::from("/etc/sawlog/sawlog.yaml"),
+        Ok(below) => Path::new("/etc/sawlog").join(below),
+        Err(_) => PathBuf::from(path),
+    }
+}
+
+/// What `sawlog validate` says of files: where they are in the pod, and whether they are written.
+fn touched(report: &Value) -> Vec<(PathBuf, bool)> {
+    let files = report["report"]["files"].as_array().unwrap().iter();
+    files.map(|file| (in_the_pod(file["path"].as_str().unwrap()), file["access"] == "write")).collect()
+}
+
+/// What is wrong with the mounts: files that are on none, or on one that must not or must be written.
+fn misplaced(daemonset: &Value, files: &[(PathBuf, bool)]) -> Vec<String> {
+    let one = |(path, writes): &(PathBuf, bool)| {
+        let path = path.to_str().unwrap();
+        match is_writable(daemonset, path) {
+            Some(is) if is == *writes => None,
+            found => Some(format!("{path}: written {writes}, mounted to be written {found:?}")),
+        }
+    };
+    files.iter().filter_map(one).collect()
+}
+
 #[test]
-fn every_folder_that_the_configuration_names_is_mounted_as_it_must_be() {
-    let (daemonset, config) = (read("daemonset.yaml"), read("sawlog.yaml"));
-    let state = config["data_dir"].as_str().unwrap();
-    assert_eq!(is_writable(&daemonset, state), Some(true), "{state}");
-    assert!(is_of_the_node(&daemonset, state), "{state} must outlive the pod");
-    let include = config["sources"]["pods"]["include"][0].as_str().unwrap();
-    let logs = include.split("/*").next().unwrap();
-    assert_eq!(is_writable(&daemonset, logs), Some(false), "{logs}");
-    assert!(is_of_the_node(&daemonset, logs), "{logs}");
-    assert_eq!(config["agent"]["id"], "auto");
-    assert_eq!(is_writable(&daemonset, "/etc/machine-id"), Some(false));
-    assert!(is_of_the_node(&daemonset, "/etc/machine-id"));
-    assert_eq!(config["secrets"]["dir"], "./secrets");
-    assert_eq!(is_writable(&daemonset, "/etc/sawlog/secrets"), Some(false));
+fn every_file_that_validate_names_is_mounted_as_it_must_be_and_no_other() {
+    let (daemonset, files) = (read("daemonset.yaml"), touched(&report()));
+    assert_eq!(misplaced(&daemonset, &files), Vec::<String>::new());
+    for (path, is_of_the_node_too) in
+        [("/var/lib/sawlog", true), ("/var/log/pods", true), ("/etc/machine-id", true), ("/etc/sawlog/secrets", false)]
+    {
+        assert!(files.iter().any(|(file, _)| file == Path::new(path)), "validate says nothing of {path}: {files:?}");
+        assert_eq!(is_of_the_node(&daemonset, path), is_of_the_node_too, "{path}");
+    }
+    let mounts = container(&daemonset)["volumeMounts"].as_array().unwrap();
+    for (number, mount) in mounts.iter().enumerate() {
+        let path = mount["mountPath"].as_str().unwrap();
+        let is_needed = files.iter().any(|(file, _)| file.starts_with(path));
+        assert!(is_needed || path == "/tmp", "nobody needs {path}");
+        // Without it, or with the other right, something is wrong.
+        if is_needed {
+            let mut spoilt = daemonset.clone();
+            let list = spoilt["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+            list[number]["readOnly"] = (mount["readOnly"] != true).into();
+            assert_ne!(misplaced(&spoilt, &files), Vec::<String>::new(), "{path} with the other right");
+        }
+    }
     let names: Vec<&str> =
         container(&daemonset)["env"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["SAWLOG_NODE_NAME"]);
+}
+
+#[test]
+fn every_address_that_others_reach_is_a_port_of_the_pod() {
+    let (daemonset, report) = (read("daemonset.yaml"), report());
+    let listens = report["report"]["listens"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+    let outer = listens.filter(|line| !line.starts_with("127.")).map(|line| line.split_once(" (").unwrap());
+    let outer: Vec<(&str, &str)> = outer.map(|(address, what)| (address.rsplit_once(':').unwrap().1, what)).collect();
+    let ports = container(&daemonset)["ports"].as_array().unwrap().iter();
+    let ports: Vec<(String, String)> =
+        ports.map(|port| (port["containerPort"].to_string(), format!("{})", port["name"].as_str().unwrap()))).collect();
+    let outer: Vec<(String, String)> =
+        outer.into_iter().map(|(port, what)| (port.to_owned(), what.to_owned())).collect();
+    assert_eq!(ports, outer);
 }
 
 #[test]
@@ -209,10 +259,24 @@ fn the_image_is_built_from_what_the_repository_has() {
         assert!(root.join("plugins").join(plugin).is_dir(), "no plugin {plugin}");
     }
     let kustomization = read("kustomization.yaml");
+    let mut keys: Vec<&String> = kustomization.as_object().unwrap().keys().collect();
+    keys.sort();
+    assert_eq!(keys, ["apiVersion", "configMapGenerator", "kind", "namespace", "resources"], "what kustomize knows");
+    assert_eq!(
+        (&kustomization["apiVersion"], &kustomization["kind"]),
+        (&json!("kustomize.config.k8s.io/v1beta1"), &json!("Kustomization"))
+    );
     for name in kustomization["resources"].as_array().unwrap() {
-        assert!(folder().join(name.as_str().unwrap()).is_file(), "{name}");
+        let resource = read(name.as_str().unwrap());
+        let place = if resource["kind"] == "Namespace" { "name" } else { "namespace" };
+        assert_eq!(resource["metadata"][place], kustomization["namespace"], "{name}");
     }
-    let mounted = kustomization["configMapGenerator"][0]["files"][0].as_str().unwrap();
-    let run = container(&read("daemonset.yaml"))["args"].as_array().unwrap().last().unwrap().clone();
+    let generated = &kustomization["configMapGenerator"][0];
+    let mounted = generated["files"][0].as_str().unwrap();
+    assert!(folder().join(mounted).is_file(), "{mounted}");
+    let daemonset = read("daemonset.yaml");
+    let sources = &daemonset["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"];
+    assert_eq!(sources[0]["configMap"]["name"], generated["name"]);
+    let run = container(&daemonset)["args"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(run, format!("/etc/sawlog/{mounted}"));
 }
