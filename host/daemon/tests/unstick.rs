@@ -262,3 +262,45 @@ fn a_full_queue_turns_senders_away_where_a_sink_blocks_and_is_freed_where_it_giv
     assert_eq!(dead["delivered"], 0, "{dead}");
     agent.terminate();
 }
+
+/// What the second of two queues takes before it turns senders away, in requests of a mebibyte; it is there from the beginning, or
+/// from a reload on.
+fn taken_by_the_second(is_added: bool) -> usize {
+    let ports = [closed_port(), closed_port()];
+    let source = |name: &str, port: u16| {
+        format!("  {name}: {{ type: http, listen: \"127.0.0.1:{port}\", shards: 1, decode: lines }}\n")
+    };
+    let (one, two, dead) = (source("one", ports[0]), source("two", ports[1]), dead(closed_port(), ""));
+    let config = |here: &str, sources: &str, inputs: &str| {
+        let dead = dead.replace("app", inputs);
+        format!("{}limits: {{ disk: 224MiB }}\nsources:\n{sources}sinks:\n{dead}", head(here))
+    };
+    let both = format!("{one}{two}");
+    let node = Node::of(|here| if is_added { config(here, &one, "one") } else { config(here, &both, "one, two") });
+    let mut agent = node.start();
+    if is_added {
+        node.write_config(&config(&node.folder().display().to_string(), &both, "one, two"));
+        node.verb(&["reload"]).unwrap();
+    }
+    let body = format!("{}\n", "x".repeat(1_023)).repeat(1_024);
+    let taken = (0..).find(|_| post(&format!("127.0.0.1:{}", ports[1]), &body) == 503).unwrap();
+    agent.kill();
+    taken
+}
+
+#[test]
+fn a_queue_that_a_reload_adds_has_the_share_of_the_disk_that_it_has_after_a_restart() {
+    let from_the_beginning = taken_by_the_second(false);
+    assert!(from_the_beginning > 8, "{from_the_beginning} MiB");
+    assert_eq!(taken_by_the_second(true), from_the_beginning);
+}
+
+fn post(address: &str, body: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\nconnection: close";
+    stream.write_all(format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}

@@ -12,6 +12,8 @@ struct Store {
     documents: BTreeMap<String, Value>,
     created: BTreeMap<String, usize>,
     refused: Option<&'static str>,
+    is_unwell: bool,
+    bulks: Vec<usize>,
 }
 
 /// The server; it ends with the test.
@@ -39,6 +41,16 @@ impl Elasticsearch {
     /// Refuses documents whose text holds `word` from now on; `None` takes all.
     pub fn refuse(&self, word: Option<&'static str>) {
         self.store.lock().unwrap().refused = word;
+    }
+
+    /// Takes nothing while it is unwell.
+    pub fn be_unwell(&self, is: bool) {
+        self.store.lock().unwrap().is_unwell = is;
+    }
+
+    /// How many documents each request that it took had.
+    pub fn bulks(&self) -> Vec<usize> {
+        self.store.lock().unwrap().bulks.clone()
     }
 
     /// Documents by id.
@@ -82,9 +94,13 @@ impl Elasticsearch {
     fn answer(&self, head: &str, body: &str) -> (u16, Value) {
         let path = head.split(' ').nth(1).unwrap_or_default();
         let mut store = self.store.lock().unwrap();
+        if store.is_unwell {
+            return (503, json!({ "error": "unwell" }));
+        }
         if path.starts_with("/_bulk") {
             let lines: Vec<&str> = body.lines().collect();
             let items: Vec<Value> = lines.chunks(2).map(|pair| store.create(pair[0], pair[1])).collect();
+            store.bulks.push(items.len());
             return (200, json!({ "items": items }));
         }
         if let Some((_, id)) = path.split('?').next().and_then(|path| path.split_once("/_doc/")) {
