@@ -6,10 +6,14 @@ mod operator;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use operator::collector::{Collector, Field, field, text};
 use operator::{Agent, Node};
+use sawlog_settings::connection::TlsServer;
 use serde_json::Value;
 
 const LINES: u64 = 500;
@@ -175,6 +179,78 @@ fn the_api_speaks_tls_asks_for_certificates_and_reads_its_own_again() {
     let said = node.verb(&["reload"]).unwrap();
     assert!(said.contains("in effect after a restart only: api.tls"), "{said}");
     assert!(ask(&agent, &new, None).is_err(), "clients must show one until the restart");
+    agent.terminate();
+}
+
+/// A server that asks for a certificate, notes which it is shown, and hangs up.
+struct Doorkeeper {
+    url: String,
+    shown: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Doorkeeper {
+    fn start(at: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let file = |name: &str| at.join(name);
+        let (cert, key, client_ca) = (file("server.pem"), file("server.key"), Some(file("clients.pem")));
+        let acceptor = sawlog_sources::http::acceptor(&TlsServer { cert, key, client_ca }).unwrap();
+        let shown: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let noted = shown.clone();
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                while let Ok((client, _)) = listener.accept().await {
+                    let Ok(client) = acceptor.accept(client).await else { continue };
+                    let certificates = client.get_ref().1.peer_certificates().unwrap();
+                    noted.lock().unwrap().push(certificates[0].to_vec());
+                }
+            });
+        });
+        Self { url, shown }
+    }
+
+    /// The last certificate that was shown is the one in this PEM.
+    fn knows(&self, pem: &str) -> bool {
+        let shown = self.shown.lock().unwrap();
+        shown.last().is_some_and(|last| pem.replace(['\r', '\n'], "").contains(&STANDARD.encode(last)))
+    }
+}
+
+#[test]
+fn sinks_show_the_certificate_that_lies_in_the_same_files_at_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, clients) = (Authority::new(folder.path(), "servers"), Authority::new(folder.path(), "clients"));
+    servers.sign("server");
+    let first = clients.sign("client");
+    let doors = [Doorkeeper::start(folder.path()), Doorkeeper::start(folder.path())];
+    let node = node(|_| {
+        "api: { listen: 127.0.0.1:0 }\ntelemetry: { metrics: 127.0.0.1:0 }\nshutdown: { grace: 1s }\n".to_owned()
+    });
+    let at = folder.path().display();
+    let common = format!(
+        "inputs: [app], retry: {{ initial: 50ms, max: 100ms }}, tls: {{ ca: {at}/servers.pem, cert: {at}/client.pem, key: {at}/client.key }}"
+    );
+    let sinks = format!(
+        "  search: {{ type: elasticsearch, {common}, endpoints: [\"{}\"], index: logs, all: true }}\n  \
+         bucket: {{ type: s3, {common}, bucket: logs, endpoint: \"{}\", path_style: true, prefix: logs, \
+         credentials: {{ access_key_id: k, secret_access_key: s }} }}\n",
+        doors[0].url, doors[1].url
+    );
+    node.edit(|config| config.to_owned() + &sinks);
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| doors.iter().all(|door| door.knows(&first)));
+    let second = clients.sign("client");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(doors.iter().all(|door| door.knows(&first)), "nothing was reloaded yet");
+    agent.hang_up();
+    agent.wait_until(|| doors.iter().all(|door| door.knows(&second)));
+    for door in &doors {
+        let earlier = door.shown.lock().unwrap().len();
+        agent.wait_until(|| door.shown.lock().unwrap().len() > earlier + 1);
+        assert!(door.knows(&second), "the certificate before is still shown");
+    }
     agent.terminate();
 }
 

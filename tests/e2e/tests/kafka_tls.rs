@@ -36,7 +36,12 @@ impl Broker {
 
     /// Options of a connection by a client certificate.
     fn by_certificate(&self, ca: &str) -> String {
-        let (brokers, folder) = (&self.mutual, &self.certificates);
+        self.by_certificate_in(&self.certificates, ca)
+    }
+
+    /// The same with the client's own certificate in this folder.
+    fn by_certificate_in(&self, folder: &str, ca: &str) -> String {
+        let brokers = &self.mutual;
         format!(
             "brokers: [\"{brokers}\"], tls: {{ ca: {ca}, cert: {folder}/client.pem, key: {folder}/client-key.pem }}"
         )
@@ -106,6 +111,32 @@ fn what_is_wrong_with_a_certificate_or_a_password_is_said_and_mended_by_a_reload
     trial.kill().unwrap();
     trial.secret("kafka", "admin-secret").unwrap();
     trial.reload(&sink(&scram, &topic, &cursors)).unwrap();
+    trial.feed.send(300).unwrap();
+    trial.exact(none, &Committed::of(&broker.plain, &topic)).unwrap();
+}
+
+#[test]
+fn a_certificate_that_is_exchanged_in_its_files_is_shown_after_a_reload() {
+    let Some(broker) = Broker::find("kafka by TLS, another certificate") else { return };
+    let (topic, cursors) = (unique("exchanged"), unique("cursors"));
+    read::make_topics(&broker.plain, &[(&topic, 3, false), (&cursors, 16, true)]).unwrap();
+    let plain_sink = sink(&format!("brokers: [\"{}\"]", broker.plain), &topic, &cursors);
+    let mut trial = Trial::begin(plain, &plain_sink).unwrap();
+    // One that no authority signed, which the broker does not take.
+    let stranger = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+    let own = |name: &str| trial.path().join(name);
+    let (cert, key) = (own("client.pem"), own("client-key.pem"));
+    std::fs::write(&cert, stranger.cert.pem()).unwrap();
+    std::fs::write(&key, stranger.signing_key.serialize_pem()).unwrap();
+    let connection = broker.by_certificate_in(&trial.path().display().to_string(), &broker.authority());
+    let guarded = sink(&connection, &topic, &cursors);
+    trial.reload(&guarded).unwrap();
+    trial.feed.send(300).unwrap();
+    trial.says("certificate").unwrap();
+    for (to, name) in [(&cert, "client.pem"), (&key, "client-key.pem")] {
+        std::fs::copy(format!("{}/{name}", broker.certificates), to).unwrap();
+    }
+    trial.reload(&guarded).unwrap();
     trial.feed.send(300).unwrap();
     trial.exact(none, &Committed::of(&broker.plain, &topic)).unwrap();
 }
