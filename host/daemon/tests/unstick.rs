@@ -30,7 +30,7 @@ fn line(node: &Node, sink: &str) -> Value {
 fn head(here: &str) -> String {
     format!(
         "version: 1\nagent: {{ id: stuck }}\ndata_dir: {here}/data\napi: {{ listen: 127.0.0.1:0 }}\n\
-         telemetry: {{ metrics: 127.0.0.1:0 }}\ncheckpoint: {{ interval: 500ms }}\n"
+         telemetry: {{ metrics: 127.0.0.1:0 }}\ncheckpoint: {{ interval: 500ms }}\nshutdown: {{ grace: 1s }}\n"
     )
 }
 
