@@ -339,7 +339,7 @@ fn run_opens_with_a_summary_of_everything() {
     for told in [&dry, &agent.log()] {
         for line in [
             "sawlog 0.1.0, agent operated, config ",
-            "  limits   384MiB of memory, 8GiB of disk; a shutdown takes at most 20s",
+            "  limits   384MiB of memory, 8GiB of disk; a shutdown takes at most 4s",
             "  listens  127.0.0.1:0 (api)\n           127.0.0.1:0 (metrics)",
             "  sources  app (file)",
             "  routes   app → out: exactly_once by local append, journalled length",

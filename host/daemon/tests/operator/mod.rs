@@ -29,7 +29,7 @@ impl Node {
         Self::of(|here| {
             format!(
                 "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ {api}listen: 127.0.0.1:0 }}\n\
-             checkpoint: {{ interval: 200ms }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\n\
+             checkpoint: {{ interval: 200ms }}\nshutdown: {{ grace: 4s }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\n\
              sources:\n  app: {{ type: file, include: [{here}/logs/*.log] }}\n\
              transforms:\n  read: {{ type: parse, inputs: [app], try: [json] }}\n  \
              tenth: {{ type: filter, inputs: [read], condition: tenth == true }}\n\
