@@ -122,7 +122,7 @@ fn troubled(search: &Elasticsearch, web: SocketAddr) -> Node {
     Node::of(|here| {
         format!(
             "version: 1\nagent: {{ id: operated }}\ndata_dir: {here}/data\napi: {{ listen: 127.0.0.1:0 }}\n\
-             checkpoint: {{ interval: 200ms }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\n\
+             checkpoint: {{ interval: 200ms }}\ntelemetry: {{ metrics: 127.0.0.1:0 }}\nshutdown: {{ grace: 1s }}\n\
              sources:\n  app: {{ type: file, include: [{here}/logs/*.log] }}\n  web: {{ type: http, listen: \"{web}\", shards: 1 }}\n\
              sinks:\n  out: {{ type: file, inputs: [app, web], path: {here}/out }}\n  \
              search: {{ type: elasticsearch, layer: speed, inputs: [app], endpoints: [\"{search}\"], index: logs, all: true, gzip: false, batch: {{ age: 100ms }} }}\n  \

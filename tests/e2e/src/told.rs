@@ -57,3 +57,8 @@ pub fn sink_trouble(folder: &Path, sink: &str) -> Result<Option<String>> {
 pub fn troubles(folder: &Path) -> Result<String> {
     Ok(json(folder, &["status"])?["readiness"].to_string())
 }
+
+/// The value of a series; `None` where there is none.
+pub fn metric(metrics: &str, series: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?.parse().ok()
+}

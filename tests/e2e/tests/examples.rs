@@ -1,14 +1,18 @@
-//! The example that needs no service: what it says of itself is so. It runs as it stands, but for the folder of its plugin.
+//! What examples say of themselves is so. They run as they stand, but for the addresses, names and folders of a test.
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::Agent;
-use sawlog_e2e::service;
+use sawlog_e2e::feed::{Sender as _, Topic, plain};
+use sawlog_e2e::s3::Bucket;
+use sawlog_e2e::{read, service, unique};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const END_MAX: Duration = Duration::from_secs(60);
+/// Messages of the example that reads Kafka.
+const ORDERS: u64 = 1_000;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
@@ -65,4 +69,48 @@ fn file_to_lake_delivers_what_it_says() {
     let written: String =
         files.filter(|file| file.is_file()).map(|file| std::fs::read_to_string(file).unwrap()).collect();
     assert_eq!(rows(&written), errors);
+}
+
+#[test]
+fn kafka_to_s3_delivers_every_message_once() {
+    let name = "example kafka-to-s3";
+    let (Some(bucket), Some(brokers)) = (Bucket::find(name), service(name, "SAWLOG_TEST_KAFKA")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (orders, data) = (unique("orders"), path.join("data").display().to_string());
+    read::make_topics(&brokers, &[(&orders, 4, false)]).unwrap();
+    let mut feed = Topic::numbered(&brokers, &orders, 0, plain).unwrap();
+    feed.send(ORDERS).unwrap();
+    let Bucket { endpoint, key, secret, bucket: into, prefix, region } = &bucket;
+    put(
+        path,
+        "kafka-to-s3.yaml",
+        &[
+            ("version: 1", &format!("version: 1\ndata_dir: {data}\napi: {{ listen: \"127.0.0.1:0\" }}")),
+            ("127.0.0.1:9092", &brokers),
+            ("http://127.0.0.1:9000", endpoint),
+            (
+                "bucket: sawlog-checkpoints",
+                &format!(
+                    "bucket: {into}, prefix: {prefix}-backup, credentials: {{ access_key_id: {key}, secret_access_key: {secret} }}"
+                ),
+            ),
+            ("bucket: logs", &format!("bucket: {into}")),
+            ("[orders]\n    group_id: sawlog-orders", &format!("[{orders}]\n    group_id: {orders}")),
+            ("\"orders/dt", &format!("\"{prefix}/dt")),
+        ],
+    );
+    std::fs::copy(examples().join("orders.columns"), path.join("orders.columns")).unwrap();
+    std::fs::create_dir(path.join("secrets")).unwrap();
+    std::fs::write(path.join("secrets/s3-access-key"), key).unwrap();
+    std::fs::write(path.join("secrets/s3-secret-key"), secret).unwrap();
+    Agent::start_until_eof(path).unwrap().finish(END_MAX).unwrap();
+
+    let host = endpoint.trim_start_matches("http://");
+    let program = format!(
+        "from duckdb_extensions import import_extension\nimport_extension('httpfs')\nc.execute('LOAD httpfs')\n\
+         c.execute(\"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', ENDPOINT '{host}', REGION '{region}', URL_STYLE 'path', USE_SSL false)\")\n\
+         print(c.execute(\"select count(*), count(distinct record_id) from read_parquet('s3://{into}/{prefix}/*/*/*.parquet')\").fetchone())"
+    );
+    assert_eq!(duckdb(&program).trim(), format!("({ORDERS}, {ORDERS})"));
 }

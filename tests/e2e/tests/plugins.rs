@@ -9,7 +9,7 @@ use sawlog_e2e::cell::{compare, reload};
 use sawlog_e2e::draw::Draw;
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::shown::{Folder, control};
-use sawlog_e2e::told::{Ledger, troubles};
+use sawlog_e2e::told::{self, Ledger, troubles};
 use sawlog_e2e::{read, service};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -249,6 +249,17 @@ fn deed(number: u64) -> String {
     format!("{{\"seq\":{number},\"do\":\"{word}\"}}")
 }
 
+/// What the agent counts of a plugin has values.
+fn assert_figures(metrics: &str) {
+    for name in ["calls_total", "call_duration_seconds_total", "fuel_total", "memory_bytes"] {
+        let figure = told::metric(metrics, &format!("sawlog_plugin_{name}{{plugin=\"hostile\"}}"));
+        assert!(figure.is_some_and(|figure| figure > 0.0), "{name}: {metrics}");
+    }
+    for name in ["plugin_traps_total{plugin=\"hostile\",reason=", "plugin_info{digest="] {
+        assert!(metrics.contains(&format!("\nsawlog_{name}")), "{name}: {metrics}");
+    }
+}
+
 #[test]
 fn a_hostile_plugin_costs_its_own_records_and_disturbs_no_other_source() {
     let Some(hostile) = component("hostile") else { return };
@@ -296,6 +307,7 @@ fn a_hostile_plugin_costs_its_own_records_and_disturbs_no_other_source() {
     agent.wait_until("its lines are told", WAIT_MAX, is_told).unwrap();
     // Those of the batch that was cut come again with it.
     assert!((10..=20).contains(&agent.log().matches("sawlog_plugin: line ").count()), "{}", agent.log_tail());
+    assert_figures(&metrics);
     agent.terminate().unwrap();
     let list = listed().unwrap();
     let letters = list["letters"].as_array().unwrap();
