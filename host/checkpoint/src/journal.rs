@@ -14,7 +14,7 @@ use sawlog_log::{
     Commits, Disk, DiskError, DiskThread, Drive, Gather, Log, LogOptions, Lsn, OnFull, Reader, SharedLog,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 const JOURNAL_DIR: &str = "journal";
@@ -84,6 +84,8 @@ pub struct DiskJournal {
     reserve: Arc<Reserve>,
     /// The newest checkpoint: its number and address.
     newest: Arc<Mutex<Option<(u64, Lsn)>>>,
+    /// Why it takes nothing more: what it refused was to be followed by what comes now.
+    full: OnceLock<CheckpointError>,
 }
 
 impl DiskJournal {
@@ -119,6 +121,7 @@ impl DiskJournal {
             spare_bytes,
             reserve: Arc::new(reserve),
             newest,
+            full: OnceLock::new(),
         })
     }
 
@@ -168,6 +171,9 @@ impl DiskJournal {
     fn check_quota(&self, records: &[Vec<u8>]) -> Result<(), CheckpointError> {
         let bytes = self.reader.kept_bytes() + records.iter().map(|record| record.len() as u64).sum::<u64>();
         let JournalOptions { quota_bytes, reserve_bytes, .. } = self.options;
+        if let Some(full) = self.full.get() {
+            return Err(full.clone());
+        }
         if bytes > quota_bytes + reserve_bytes {
             return Err(CheckpointError::Full { bytes, quota_bytes, reserve_bytes });
         }
@@ -307,6 +313,10 @@ impl JournalStore for DiskJournal {
 
     fn append(&self, records: Vec<Vec<u8>>, urgent: bool) -> BoxFuture<'static, Result<(), JournalError>> {
         if let Err(full) = self.check_quota(&records) {
+            // A hint may be missing: nothing follows from it.
+            if urgent {
+                self.full.get_or_init(|| full.clone());
+            }
             return async move { Err(told(full)) }.boxed();
         }
         let appended = self.log.append(records, urgent);

@@ -13,7 +13,7 @@ use crate::reader::Reader;
 use crate::thread::{Drive, yield_once};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -37,8 +37,9 @@ pub enum OnFull {
     /// Its callers get [`LogError::Disk`] and may try again; nothing of theirs is in the log.
     Refuse,
     /// It is tried again until there is space, in its order; callers wait. [`SharedLog::is_holding`] tells.
-    /// For logs whose records may not be lost and whose callers free the space. With [`Drive::Inline`], which has no clock
-    /// to wait by, it refuses.
+    /// For logs each of whose records follows from those before, and whose callers free the space. So the first error that a caller
+    /// gets is the last word: everything behind it is refused with it, also what was handed over before anybody knew. With
+    /// [`Drive::Inline`], which has no clock to wait by, a full disk is such an error.
     Hold,
 }
 
@@ -100,6 +101,9 @@ struct Inner {
     log: Mutex<Log>,
     gather: Gather,
     hold: bool,
+    /// After an error nothing more is taken.
+    is_strict: bool,
+    stopped: OnceLock<LogError>,
     holding: AtomicBool,
     groups: AtomicU64,
     nanoseconds: AtomicU64,
@@ -128,10 +132,13 @@ impl SharedLog {
     pub fn start(log: Log, drive: Drive, gather: Gather, on_full: OnFull, name: &str) -> io::Result<Self> {
         let reader = log.reader();
         let dir = log.dir().to_owned();
-        let hold = on_full == OnFull::Hold && drive == Drive::Thread;
+        let is_strict = on_full == OnFull::Hold;
+        let hold = is_strict && drive == Drive::Thread;
         let (queue, wake, log) = (Mutex::default(), Condvar::new(), Mutex::new(log));
         let (holding, groups, nanoseconds) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-        let inner = Arc::new(Inner { dir, queue, wake, log, gather, hold, holding, groups, nanoseconds });
+        let stopped = OnceLock::new();
+        let inner =
+            Arc::new(Inner { dir, queue, wake, log, gather, hold, is_strict, stopped, holding, groups, nanoseconds });
         if drive == Drive::Thread {
             let led = inner.clone();
             std::thread::Builder::new().name(name.to_owned()).spawn(move || led.lead())?;
@@ -316,7 +323,7 @@ impl Inner {
     /// Makes a group durable and answers its callers; returns those that wait for space.
     fn commit(&self, log: &mut Log, appends: Vec<Append>) -> Vec<Append> {
         let appended =
-            appends.into_iter().map(|append| (append_all(log, &append.payloads), append)).collect::<Vec<_>>();
+            appends.into_iter().map(|append| (self.append_all(log, &append.payloads), append)).collect::<Vec<_>>();
         let began = Instant::now();
         let outcome = log.commit();
         if !appended.is_empty() {
@@ -345,8 +352,28 @@ impl Inner {
         }
         // Before the answers: a caller that has its own finds nothing held back that is not.
         self.holding.store(!held.is_empty(), Ordering::Release);
+        answered.iter().filter_map(|(_, answer)| answer.as_ref().err()).for_each(|error| self.stop(error));
         answered.into_iter().for_each(|(append, answer)| (append.done)(answer));
         held
+    }
+}
+
+impl Inner {
+    /// Remembers the first error of a log that takes nothing after one.
+    fn stop(&self, error: &LogError) {
+        if self.is_strict {
+            self.stopped.get_or_init(|| error.clone());
+        }
+    }
+
+    /// All payloads of one request or none: a limit that one of them breaks refuses the request before anything is appended.
+    fn append_all(&self, log: &mut Log, payloads: &[Vec<u8>]) -> Result<Committed, LogError> {
+        if let Some(error) = self.stopped.get() {
+            return Err(error.clone());
+        }
+        log.check_payloads(payloads).inspect_err(|error| self.stop(error))?;
+        let lsns = payloads.iter().map(|payload| log.append(payload)).collect::<Result<_, _>>();
+        Ok(Committed { lsns: lsns.inspect_err(|error| self.stop(error))?, end: log.end() })
     }
 }
 
@@ -366,11 +393,4 @@ fn answer<T>(ack: Ack<T>, result: Result<T, LogError>) {
     if ack.send(result).is_err() {
         // The caller lost interest; what it asked for is done all the same.
     }
-}
-
-/// All payloads of one request or none: a limit that one of them breaks refuses the request before anything is appended.
-fn append_all(log: &mut Log, payloads: &[Vec<u8>]) -> Result<Committed, LogError> {
-    log.check_payloads(payloads)?;
-    let lsns = payloads.iter().map(|payload| log.append(payload)).collect::<Result<_, _>>()?;
-    Ok(Committed { lsns, end: log.end() })
 }
