@@ -3,6 +3,7 @@
 //! notice. The tests are in `tests/`.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod agent;
 pub mod cell;
 pub mod chaos;

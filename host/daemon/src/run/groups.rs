@@ -408,7 +408,12 @@ impl Group {
         let group = &self.options.group_id;
         let mut troubles = Vec::new();
         if let Some(error) = self.troubles.newest() {
-            troubles.push(trouble("group_down", format!("consumer group {group}: {error}")));
+            // The client says which kind of right is missing, and not on which topic.
+            let topics = match &self.options.topics_pattern {
+                Some(pattern) => format!("topics that match {}", pattern.as_str()),
+                None => self.options.topics.join(", "),
+            };
+            troubles.push(trouble("group_down", format!("consumer group {group}, reading {topics}: {error}")));
         } else if !self.joined.load(Ordering::Relaxed) {
             let detail = format!("consumer group {group} has not answered yet: no partition is read");
             troubles.push(trouble("group_joining", detail));

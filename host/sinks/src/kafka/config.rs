@@ -108,7 +108,9 @@ impl DescribeSink for KafkaSink {
         vec![
             format!("Write, Describe on {}", self.topics()),
             format!("Read, Write, Describe, DescribeConfigs on topic {}", self.cursor_topic),
-            "Write, Describe on transactional ids with the cluster's, agent's and sink's names".to_owned(),
+            "Write, Describe on transactional ids that begin with sawlog/".to_owned(),
+            // Whoever reads a partition names a group, also where it takes no part in one.
+            "Read on groups that begin with sawlog-".to_owned(),
             "IdempotentWrite, Describe on the cluster".to_owned(),
         ]
     }

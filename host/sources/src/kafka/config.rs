@@ -111,17 +111,19 @@ impl DescribeSource for KafkaSource {
     }
 
     fn rights(&self) -> Vec<String> {
-        let topics = self
-            .topics_pattern
-            .as_ref()
-            .map_or_else(|| self.topics.join(", "), |pattern| format!("topics that match {}", pattern.as_str()));
-        let mut rights = vec![format!("Read, Describe on {topics}"), format!("Read on group {}", self.group_id)];
+        let mut rights: Vec<String> = match &self.topics_pattern {
+            Some(pattern) => vec![format!("Read, Describe on topics that match {}", pattern.as_str())],
+            None => self.topics.iter().map(|topic| format!("Read, Describe on topic {topic}")).collect(),
+        };
+        rights.push(format!("Read on group {}", self.group_id));
         if self.partitions.is_empty() {
             let journal = &self.journal_topic;
             rights.push(format!(
                 "Read, Write, Describe, DescribeConfigs on topic {journal} (Create where it is missing)"
             ));
             rights.push(format!("Write, Describe on transactional ids that begin with sawlog/{}/", self.group_id));
+            // Whoever reads the journal names a group, also where it takes no part in one.
+            rights.push("Read on groups that begin with sawlog-".to_owned());
         }
         rights
     }
