@@ -71,7 +71,7 @@ impl Partition {
                 Ok(()) => {}
                 Err(stop) => match &stop {
                     PartitionStop::MissingEpoch { epoch, .. } if self.shared.tuning.accept_skew => {
-                        match self.accept_skew(*epoch).await {
+                        match Box::pin(self.accept_skew(*epoch)).await {
                             Ok(true) => {}
                             Ok(false) => return stop,
                             Err(failed) => return failed,
@@ -96,12 +96,13 @@ impl Partition {
         Ok(accepted)
     }
 
+    /// What a turn does is boxed, so that a partition that waits keeps no room for it: ten thousand quiet files are as many of these.
     async fn turn(&mut self) -> Result<(), PartitionStop> {
         let input = self.shared.inputs.changed(self.id);
         let reseated = self.shared.reseated.listen();
         let mut freed: Vec<EventListener> = self.shared.sinks().iter().map(|s| s.intake.freed()).collect();
         let memory = self.shared.common.memory.freed();
-        self.seat_sinks().await?;
+        Box::pin(self.seat_sinks()).await?;
         let (mut went, mut later) = (false, false);
         let (mut held_up, mut free_at) = (BTreeSet::new(), None);
         self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
@@ -111,7 +112,7 @@ impl Partition {
                 free_at = free_at.into_iter().chain([until]).min();
                 continue;
             }
-            match self.timed_step(index).await? {
+            match Box::pin(self.timed_step(index)).await? {
                 Step::Went => {
                     went = true;
                     self.spent_in_a_row = 0;
@@ -131,12 +132,12 @@ impl Partition {
                 }
                 Step::Idle => {}
                 Step::Lost => {
-                    self.lose(index).await?;
+                    Box::pin(self.lose(index)).await?;
                     went = true;
                     break;
                 }
                 Step::Spent => {
-                    let (goes_on, is_gone) = self.begin_again(index).await?;
+                    let (goes_on, is_gone) = Box::pin(self.begin_again(index)).await?;
                     went |= goes_on;
                     later |= !goes_on;
                     if is_gone {
