@@ -2,11 +2,13 @@
 //! them, from the rescue queue. It follows the sources' events; it decides rescue and nothing else.
 
 mod age;
+mod leaving;
+
+pub use leaving::{RESCUE_AT_END_MAX, Unrescued};
 
 use crate::SourceId;
 use crate::identity::Held;
 use crate::journal::{Journal, JournalState, Record, Repeat};
-use crate::mutation;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use crate::tasks::Tasks;
 use event_listener::{Event, EventListener};
@@ -14,12 +16,6 @@ use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-/// How long the end of a source waits for input that is to be rescued and can't be read.
-pub const RESCUE_AT_END_MAX: Duration = Duration::from_secs(10);
-/// Between two attempts to read what is to be rescued.
-const RESCUE_RETRY: Duration = Duration::from_millis(100);
 
 /// How far a generation can be read.
 #[derive(Clone, Copy, Debug)]
@@ -49,21 +45,6 @@ struct Known {
     finished: bool,
     /// Whether the source has what the journal knew of it.
     begun: bool,
-}
-
-/// Input that was to be rescued, and could not be read until its source had to end. Whoever takes the source's place counts it
-/// as lost, unless it can be read there again.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("positions {lo} to {hi} of {generation} vanished and could not be rescued: {reason}")]
-pub struct Unrescued {
-    /// Whose.
-    pub generation: Generation,
-    /// The first position that was not rescued.
-    pub lo: u64,
-    /// The end.
-    pub hi: u64,
-    /// Why it could not be read.
-    pub reason: String,
 }
 
 /// What no sink will read again: by generation its position, whether it is gone, whether it was rescued.
@@ -167,11 +148,6 @@ impl Inputs {
         self.opened.notify(usize::MAX);
     }
 
-    /// What could not be rescued before the source ended.
-    pub fn unrescued(&self) -> Vec<Unrescued> {
-        self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     async fn follow(&self, event: SourceEvent, tasks: &Tasks) -> Result<(), JournalError> {
         match event {
             SourceEvent::Opened { generation, partition, identity, start } => {
@@ -220,60 +196,6 @@ impl Inputs {
         }
     }
 
-    /// Rescues what is needed of a history that loses its last name, then lets it go. A person may have more of it come again
-    /// meanwhile.
-    async fn let_go(&self, generation: Generation, end: u64, tasks: &Tasks) -> Result<(), JournalError> {
-        let mut rescued_from = end;
-        loop {
-            let letting_go = self.letting_go.lock().await;
-            let floor = self.journal.state().replay_floor(generation);
-            if floor >= rescued_from || mutation::on("rescue_skipped") {
-                self.extend(generation, |e| e.vanished = true);
-                self.source.release(generation).await;
-                return Ok(());
-            }
-            drop(letting_go);
-            if !self.rescue(generation, (floor, rescued_from), tasks).await? {
-                return Ok(());
-            }
-            rescued_from = floor;
-        }
-    }
-
-    /// Copies a range to the queue, record by record, and journals each part before the next. `false` where it was given up
-    /// because the source ends.
-    async fn rescue(
-        &self,
-        generation: Generation,
-        (from, end): (u64, u64),
-        tasks: &Tasks,
-    ) -> Result<bool, JournalError> {
-        let mut at = from;
-        let mut ending_since = None;
-        while at < end {
-            let limits = ReadLimits { bytes_max: 1 << 20, records_max: 16_384 };
-            let input = match self.source.read(generation, at, end, limits).await {
-                Ok(input) => input,
-                Err(ReadError::Gone) => return Ok(true),
-                Err(ReadError::Unavailable(reason)) => {
-                    let now = self.clock.elapsed();
-                    if tasks.is_ending() && now.saturating_sub(*ending_since.get_or_insert(now)) >= RESCUE_AT_END_MAX {
-                        let given_up = Unrescued { generation, lo: at, hi: end, reason };
-                        self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
-                        return Ok(false);
-                    }
-                    self.clock.sleep(RESCUE_RETRY).await;
-                    continue;
-                }
-            };
-            let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(true) };
-            self.rescue.put(input, at, hi).await?;
-            self.journal.commit(vec![Record::Rescue { generation, lo: at, hi }]).await?;
-            at = hi;
-        }
-        Ok(true)
-    }
-
     /// Partitions that have generations, and a listener for more.
     pub fn partitions(&self) -> (Vec<PartitionId>, EventListener) {
         let more = self.opened.listen();
@@ -310,13 +232,19 @@ impl Inputs {
 
     /// A range comes again under the name `generation`, which is journalled: it is there to be read, before what its history has
     /// still to come, and the source keeps its bytes.
-    pub(crate) async fn come_again(&self, partition: PartitionId, generation: Generation, repeat: Repeat) {
+    pub(crate) async fn come_again(
+        &self,
+        partition: PartitionId,
+        generation: Generation,
+        repeat: Repeat,
+    ) -> Result<(), JournalError> {
         self.hear_again(partition, generation, repeat);
         let is_here = self.lock().extents.get(&repeat.of).is_some_and(|extent| !extent.vanished);
         if is_here {
-            let floor = self.journal.state().replay_floor(repeat.of);
+            let floor = self.floor_on_disk(repeat.of).await?;
             self.source.trim(repeat.of, floor).await;
         }
+        Ok(())
     }
 
     /// Lanes see a repeat, once the source has begun; who has its source begin finds it in the journal.
@@ -472,42 +400,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fakes::{self, Nothing, Waiting};
-    use crate::journal::{Epoch, Registration};
-    use crate::{EpochId, SinkId};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Poll};
 
     const GONE: Generation = Generation([7; 16]);
-
-    /// A file that loses its last name and can't be read.
-    #[derive(Default)]
-    struct Stuck(AtomicUsize);
-
-    #[async_trait]
-    impl Source for Stuck {
-        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
-        async fn event(&self) -> SourceEvent {
-            let partition = PartitionId::derive("test", &[]);
-            match self.0.fetch_add(1, Ordering::Relaxed) {
-                0 => SourceEvent::Opened { generation: GONE, partition, identity: Vec::new(), start: 0 },
-                1 => SourceEvent::Vanishing { generation: GONE, end: 10 },
-                _ => std::future::pending().await,
-            }
-        }
-        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
-            Err(ReadError::Unavailable("the disk hangs".to_owned()))
-        }
-        async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
-            Vec::new()
-        }
-        async fn trim(&self, _: Generation, _: u64) {}
-        async fn release(&self, _: Generation) {
-            panic!("its descriptor is all that is left of it");
-        }
-    }
 
     /// A source that takes its time to begin.
     #[derive(Default)]
@@ -549,38 +447,5 @@ mod tests {
         source.0.store(true, Ordering::Relaxed);
         assert!(run.as_mut().now_or_never().is_none());
         assert!(inputs.has_begun() && inputs.knows(GONE) && inputs.partitions().0 == [partition]);
-    }
-
-    #[test]
-    fn the_end_of_a_source_waits_for_a_rescue_only_so_long() {
-        let clock = Arc::new(Waiting::default());
-        let journal = fakes::journal(clock.clone());
-        let source = SourceId::new("app");
-        let registration =
-            Registration { starts: BTreeMap::new(), until: None, sources: BTreeSet::from([source.clone()]) };
-        let sinks = BTreeMap::from([(SinkId::new("out"), registration)]);
-        let epoch = Epoch { id: EpochId::derive(&[b"one"]), stateful: BTreeMap::new(), blobs: Vec::new(), sinks };
-        journal.commit(vec![Record::Epoch(epoch)]).now_or_never().unwrap().unwrap();
-        let inputs = Inputs::new(source, Arc::new(Stuck::default()), Arc::new(Nothing), journal, clock.clone());
-        let tasks = Tasks::default();
-        let mut run = Box::pin(tasks.hold(inputs.run(false, Held::default(), &tasks)));
-        for _ in 0..1_000 {
-            assert!(run.as_mut().now_or_never().is_none(), "while the source lives it is tried again");
-        }
-        let asked = clock.elapsed();
-        assert!(asked > RESCUE_AT_END_MAX);
-        let mut end = Box::pin(tasks.end());
-        let mut done = None;
-        for _ in 0..1_000 {
-            assert!(done.is_some() || end.as_mut().now_or_never().is_none(), "the end waits for the rescue");
-            done = done.or_else(|| run.as_mut().now_or_never());
-        }
-        assert!(matches!(done, Some(Ok(()))), "it was given up");
-        assert_eq!(end.now_or_never(), Some(()));
-        let waited = clock.elapsed() - asked;
-        assert!(waited >= RESCUE_AT_END_MAX && waited < RESCUE_AT_END_MAX * 2, "{waited:?}");
-        let [given_up] = &inputs.unrescued()[..] else { panic!("{:?}", inputs.unrescued()) };
-        assert_eq!((given_up.generation, given_up.lo, given_up.hi), (GONE, 0, 10));
-        assert!(given_up.to_string().contains("the disk hangs"));
     }
 }

@@ -252,7 +252,7 @@ impl Engine {
         let inputs = &present.as_ref().unwrap_or(shared).inputs;
         let mut ranges = Vec::new();
         for (partition, Again { generation, repeat }) in again {
-            inputs.come_again(partition, generation, repeat).await;
+            inputs.come_again(partition, generation, repeat).await?;
             ranges.push((repeat.of, repeat.from, repeat.to));
         }
         Ok(ranges)
@@ -393,7 +393,7 @@ mod tests {
         assert!(run.as_mut().now_or_never().is_none());
         let (partition, repeat) = (inputs.partitions().0[0], Repeat { of: G, from: 40, to: 100 });
         journal.commit(records[4..].to_vec()).now_or_never().unwrap().unwrap();
-        inputs.come_again(partition, AGAIN, repeat).now_or_never().unwrap();
+        inputs.come_again(partition, AGAIN, repeat).now_or_never().unwrap().unwrap();
         assert_eq!(inputs.readable(partition), [(AGAIN, 100), (G, 0)], "before what its history has still to come");
         assert_eq!(*source.floors.lock().unwrap(), [40], "the source keeps it");
         let read = inputs.read(AGAIN, 40, 100, ONE).now_or_never().unwrap().unwrap();

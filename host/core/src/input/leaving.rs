@@ -1,0 +1,245 @@
+//! Histories that lose their last name: what sinks may still read is rescued, then their source lets them go.
+
+use super::Inputs;
+use crate::journal::Record;
+use crate::mutation;
+use crate::ports::{JournalError, ReadError, ReadLimits};
+use crate::tasks::Tasks;
+use sawlog_record::id::Generation;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// How long the end of a source waits for input that is to be rescued and can't be read.
+pub const RESCUE_AT_END_MAX: Duration = Duration::from_secs(10);
+/// Between two attempts to read what is to be rescued.
+const RESCUE_RETRY: Duration = Duration::from_millis(100);
+
+/// Input that was to be rescued, and could not be read until its source had to end. Whoever takes the source's place counts it
+/// as lost, unless it can be read there again.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("positions {lo} to {hi} of {generation} vanished and could not be rescued: {reason}")]
+pub struct Unrescued {
+    /// Whose.
+    pub generation: Generation,
+    /// The first position that was not rescued.
+    pub lo: u64,
+    /// The end.
+    pub hi: u64,
+    /// Why it could not be read.
+    pub reason: String,
+}
+
+impl Inputs {
+    /// What could not be rescued before the source ended.
+    pub fn unrescued(&self) -> Vec<Unrescued> {
+        self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Rescues what is needed of a history that loses its last name, then lets it go. A person may have more of it come again
+    /// meanwhile.
+    pub(super) async fn let_go(&self, generation: Generation, end: u64, tasks: &Tasks) -> Result<(), JournalError> {
+        let mut rescued_from = end;
+        loop {
+            let letting_go = self.letting_go.lock().await;
+            let floor = self.floor_on_disk(generation).await?;
+            if floor >= rescued_from || mutation::on("rescue_skipped") {
+                self.extend(generation, |e| e.vanished = true);
+                self.source.release(generation).await;
+                return Ok(());
+            }
+            drop(letting_go);
+            if !self.rescue(generation, (floor, rescued_from), tasks).await? {
+                return Ok(());
+            }
+            rescued_from = floor;
+        }
+    }
+
+    /// Up to where no sink will read a history again, also after a crash: what moves the floor, such as a saved state, may be a
+    /// hint that is not durable yet.
+    pub(super) async fn floor_on_disk(&self, generation: Generation) -> Result<u64, JournalError> {
+        let floor = self.journal.state().replay_floor(generation);
+        self.journal.settle().await?;
+        // A sink that was added meanwhile may begin below it.
+        Ok(floor.min(self.journal.state().replay_floor(generation)))
+    }
+
+    /// Copies a range to the queue, record by record, and journals each part before the next. `false` where it was given up
+    /// because the source ends.
+    async fn rescue(
+        &self,
+        generation: Generation,
+        (from, end): (u64, u64),
+        tasks: &Tasks,
+    ) -> Result<bool, JournalError> {
+        let mut at = from;
+        let mut ending_since = None;
+        while at < end {
+            let limits = ReadLimits { bytes_max: 1 << 20, records_max: 16_384 };
+            let input = match self.source.read(generation, at, end, limits).await {
+                Ok(input) => input,
+                Err(ReadError::Gone) => return Ok(true),
+                Err(ReadError::Unavailable(reason)) => {
+                    let now = self.clock.elapsed();
+                    if tasks.is_ending() && now.saturating_sub(*ending_since.get_or_insert(now)) >= RESCUE_AT_END_MAX {
+                        let given_up = Unrescued { generation, lo: at, hi: end, reason };
+                        self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
+                        return Ok(false);
+                    }
+                    self.clock.sleep(RESCUE_RETRY).await;
+                    continue;
+                }
+            };
+            let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(true) };
+            self.rescue.put(input, at, hi).await?;
+            self.journal.commit(vec![Record::Rescue { generation, lo: at, hi }]).await?;
+            at = hi;
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::fakes::{self, Nothing, Waiting};
+    use crate::identity::Held;
+    use crate::journal::{Epoch, Mark, Registration, Snap};
+    use crate::plan::{Entry, Planned};
+    use crate::ports::{Clock as _, Source, SourceEvent};
+    use crate::{EpochId, SinkId, SourceId};
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use sawlog_record::batch::Input;
+    use sawlog_record::id::{Cursor, PartitionId};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    const GONE: Generation = Generation([7; 16]);
+
+    /// A file that loses its last name and can't be read.
+    #[derive(Default)]
+    struct Stuck(AtomicUsize);
+
+    #[async_trait]
+    impl Source for Stuck {
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn event(&self) -> SourceEvent {
+            let partition = PartitionId::derive("test", &[]);
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => SourceEvent::Opened { generation: GONE, partition, identity: Vec::new(), start: 0 },
+                1 => SourceEvent::Vanishing { generation: GONE, end: 10 },
+                _ => std::future::pending().await,
+            }
+        }
+        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
+            Err(ReadError::Unavailable("the disk hangs".to_owned()))
+        }
+        async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
+            Vec::new()
+        }
+        async fn trim(&self, _: Generation, _: u64) {}
+        async fn release(&self, _: Generation) {
+            panic!("its descriptor is all that is left of it");
+        }
+    }
+
+    /// A file that loses its last name, all of it planned.
+    #[derive(Default)]
+    struct Leaving {
+        is_told: AtomicBool,
+        is_released: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Source for Leaving {
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn event(&self) -> SourceEvent {
+            match self.is_told.swap(true, Ordering::Relaxed) {
+                false => SourceEvent::Vanishing { generation: GONE, end: 10 },
+                true => std::future::pending().await,
+            }
+        }
+        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
+            panic!("by the saved state nothing of it is needed");
+        }
+        async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
+            Vec::new()
+        }
+        async fn trim(&self, _: Generation, _: u64) {}
+        async fn release(&self, _: Generation) {
+            self.is_released.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_file_is_let_go_only_when_the_saved_state_that_spares_reading_it_again_is_durable() {
+        let (clock, syncs) = (Arc::new(Waiting::default()), Arc::new(AtomicBool::new(true)));
+        let journal = fakes::journal_on(syncs.clone(), clock.clone());
+        let (id, partition) = (SourceId::new("app"), PartitionId::derive("test", &[]));
+        let (epoch, sink) = (EpochId::derive(&[b"one"]), SinkId::new("out"));
+        let fed = Registration { sources: BTreeSet::from([id.clone()]), ..Registration::default() };
+        let (stateful, sinks) = (BTreeMap::from([(1, [5; 32])]), BTreeMap::from([(sink.clone(), fed)]));
+        let entry = Entry::Range { generation: GONE, lo: 0, hi: 10 };
+        let mark = Mark { cursor: Cursor::at(10), ..Mark::default() };
+        let delivered = vec![
+            Record::Epoch(Epoch { id: epoch, stateful, blobs: Vec::new(), sinks }),
+            Record::Generation { generation: GONE, partition, source: id.clone(), identity: vec![], start: 0 },
+            Record::Plan { entries: vec![(partition, Planned { time: 1, epoch, entry })] },
+            Record::Cursor { sink, marks: vec![(GONE, mark)], facts: None },
+        ];
+        journal.commit(delivered).now_or_never().unwrap().unwrap();
+        assert_eq!(journal.state().replay_floor(GONE), 0, "the state of its plugins comes from all of it");
+        syncs.store(false, Ordering::Relaxed);
+        let snap = Snap { after: (GONE, Cursor::at(10)), states: BTreeMap::new(), epoch };
+        journal.hint(vec![Record::Snap { partition, snap }]);
+        assert_eq!(journal.state().replay_floor(GONE), 10);
+
+        let source = Arc::new(Leaving::default());
+        let inputs = Inputs::new(id, source.clone(), Arc::new(Nothing), journal, clock);
+        let tasks = Tasks::default();
+        let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
+        assert!(run.as_mut().now_or_never().is_none());
+        let is_released = || source.is_released.load(Ordering::Relaxed);
+        assert!(source.is_told.load(Ordering::Relaxed) && !is_released(), "a crash now needs all of it again");
+        syncs.store(true, Ordering::Relaxed);
+        assert!(run.as_mut().now_or_never().is_none());
+        assert!(is_released());
+    }
+
+    #[test]
+    fn the_end_of_a_source_waits_for_a_rescue_only_so_long() {
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        let source = SourceId::new("app");
+        let registration =
+            Registration { starts: BTreeMap::new(), until: None, sources: BTreeSet::from([source.clone()]) };
+        let sinks = BTreeMap::from([(SinkId::new("out"), registration)]);
+        let epoch = Epoch { id: EpochId::derive(&[b"one"]), stateful: BTreeMap::new(), blobs: Vec::new(), sinks };
+        journal.commit(vec![Record::Epoch(epoch)]).now_or_never().unwrap().unwrap();
+        let inputs = Inputs::new(source, Arc::new(Stuck::default()), Arc::new(Nothing), journal, clock.clone());
+        let tasks = Tasks::default();
+        let mut run = Box::pin(tasks.hold(inputs.run(false, Held::default(), &tasks)));
+        for _ in 0..1_000 {
+            assert!(run.as_mut().now_or_never().is_none(), "while the source lives it is tried again");
+        }
+        let asked = clock.elapsed();
+        assert!(asked > RESCUE_AT_END_MAX);
+        let mut end = Box::pin(tasks.end());
+        let mut done = None;
+        for _ in 0..1_000 {
+            assert!(done.is_some() || end.as_mut().now_or_never().is_none(), "the end waits for the rescue");
+            done = done.or_else(|| run.as_mut().now_or_never());
+        }
+        assert!(matches!(done, Some(Ok(()))), "it was given up");
+        assert_eq!(end.now_or_never(), Some(()));
+        let waited = clock.elapsed() - asked;
+        assert!(waited >= RESCUE_AT_END_MAX && waited < RESCUE_AT_END_MAX * 2, "{waited:?}");
+        let [given_up] = &inputs.unrescued()[..] else { panic!("{:?}", inputs.unrescued()) };
+        assert_eq!((given_up.generation, given_up.lo, given_up.hi), (GONE, 0, 10));
+        assert!(given_up.to_string().contains("the disk hangs"));
+    }
+}
