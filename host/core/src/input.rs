@@ -1,5 +1,5 @@
 //! Input as lanes see it: which generations of a partition can be read and how far, from their source or, where that lost
-//! them, from the rescue queue. It follows the sources' events; it decides rescue and nothing else.
+//! them, from the rescue queue. It follows the sources' events; it decides what becomes of input that goes away, and nothing else.
 
 mod age;
 mod leaving;
@@ -98,6 +98,7 @@ impl Inputs {
             self.source.hold(held).await;
         }
         self.restore().await;
+        self.lose_unrescued().await?;
         if closes {
             self.source.close().await;
         }
@@ -173,10 +174,7 @@ impl Inputs {
                 self.extend(generation, |e| e.end = e.end.max(end));
                 self.let_go(generation, end, tasks).await?;
             }
-            SourceEvent::Gone { generation } => {
-                self.journal.commit(vec![Record::Gone { generation }]).await?;
-                self.extend(generation, |e| e.vanished = true);
-            }
+            SourceEvent::Gone { generation } => self.lose(generation).await?,
             SourceEvent::Finished => {
                 let mut known = self.lock();
                 known.finished = true;

@@ -201,7 +201,8 @@ impl Lane {
             let is_next =
                 state.generations.get(&entry.generation()).is_some_and(|g| g.planned.pos == entry.start().pos);
             let is_present = state.epoch().is_some_and(|e| e.id == present);
-            if !is_here || !is_next || !is_present {
+            let is_there = state.missing.may_plan(entry.generation(), entry.end().pos);
+            if !is_here || !is_next || !is_present || !is_there {
                 return (Vec::new(), false);
             }
             (vec![Record::Plan { entries: vec![(partition, Planned { time, epoch, entry })] }], true)

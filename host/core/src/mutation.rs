@@ -44,6 +44,7 @@ pub const NAMES: &[&str] = &[
     "stateful_by_number",
     "successor_beside",
     "switch_before_passed",
+    "vanished_unnamed",
     "vector_skipped",
     "verdict_not_durable",
     "wall_clock_time",

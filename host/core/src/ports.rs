@@ -3,7 +3,7 @@
 
 use crate::claims::Claim;
 use crate::identity::Held;
-use crate::journal::Mark;
+use crate::journal::{Mark, Whereabouts};
 use crate::ledger::Counts;
 use crate::pace::Pressure;
 use crate::plan::{ComponentId, UpgradeOutcome};
@@ -174,6 +174,10 @@ pub trait Source: Send + Sync {
     /// Whether reading may begin at any position (offsets), not only where a record was found to end.
     fn begins_anywhere(&self) -> bool {
         false
+    }
+    /// What a generation's identity record tells of where it was, for people who look for what is lost of it.
+    fn whereabouts(&self, _identity: &[u8]) -> Option<Whereabouts> {
+        None
     }
     /// Nothing of the generation will be read again.
     async fn release(&self, generation: Generation);

@@ -6,7 +6,7 @@ use crate::ports::chain::{number_of, version_of};
 use crate::ports::sinks::sink_of;
 use crate::world::{Outside, RECORD_BYTES, SimFile, SimRecord};
 use sawlog_core::SinkId;
-use sawlog_core::journal::{JournalState, Judge, Record};
+use sawlog_core::journal::{JournalState, Judge, Record, Registration};
 use sawlog_core::plan::{Entry, Planned, UpgradeOutcome};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,14 @@ struct Decisions {
     lost: BTreeMap<SinkId, Vec<LostRange>>,
     /// The histories that repeats consist of.
     originals: BTreeMap<Generation, Generation>,
+    /// Histories that the journal knew.
+    opened: BTreeSet<Generation>,
+    /// How far each was planned, rescued, or written off.
+    reached: BTreeMap<Generation, u64>,
+    /// Bytes that went away before they were planned, by the sinks that would have had them.
+    unplanned: BTreeMap<SinkId, u64>,
+    /// The sinks of the present configuration.
+    sinks: BTreeMap<SinkId, Registration>,
     /// Per sink the part of each stream that is its own: from, and to where it drains.
     spans: BTreeMap<SinkId, Span>,
 }
@@ -64,23 +72,45 @@ impl Decisions {
         let original = self.originals.get(&generation).unwrap_or(&generation);
         outside.files.iter().find(|file| file.generation == *original)
     }
+
+    fn reach(&mut self, generation: Generation, pos: u64) {
+        let reached = self.reached.entry(generation).or_default();
+        *reached = pos.max(*reached);
+    }
+
+    /// What nobody had planned of a history that went away is lost to all that it would have fed.
+    fn write_off(&mut self, outside: &Outside, generation: Generation, end: u64) {
+        let source = self.file(outside, generation).map_or("", |file| file.source);
+        let unplanned = end - self.reached.get(&generation).copied().unwrap_or(0).min(end);
+        let is_fed = |r: &Registration| r.until.is_none() && r.sources.iter().any(|s| s.as_str() == source);
+        for (sink, _) in self.sinks.iter().filter(|(_, registration)| is_fed(registration)) {
+            *self.unplanned.entry(sink.clone()).or_default() += unplanned;
+        }
+        self.reach(generation, end);
+    }
 }
 
-fn decisions(archive: &[Record]) -> Decisions {
+fn decisions(outside: &Outside, archive: &[Record]) -> Decisions {
     let mut d = Decisions::default();
     for record in archive.iter().flat_map(parts) {
         match record {
             Record::Plan { entries } => {
                 for (partition, planned) in entries {
+                    d.reach(planned.entry.generation(), planned.entry.end().pos);
                     d.streams.entry(*partition).or_default().push(planned.clone());
                 }
             }
+            Record::Generation { generation, .. } => _ = d.opened.insert(*generation),
+            Record::Rescue { generation, hi, .. } => d.reach(*generation, *hi),
+            Record::Vanished { generation, whereabouts, .. } => d.write_off(outside, *generation, whereabouts.end),
+            Record::Removed { sink } => _ = d.sinks.remove(sink),
             Record::Verdict(v) if matches!(v.judge, Judge::Component(_)) => _ = d.poison.insert((v.generation, v.pos)),
             Record::Lost { sink, generation, from, to, reason } => {
                 d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to, reason.clone()));
             }
             Record::Repeat { generation, repeat } => _ = d.originals.insert(*generation, repeat.of),
             Record::Epoch(epoch) => {
+                d.sinks.clone_from(&epoch.sinks);
                 let lengths: Lengths = d.streams.iter().map(|(p, s)| (*p, s.len())).collect();
                 for (sink, registration) in &epoch.sinks {
                     let span = d.spans.entry(sink.clone()).or_default();
@@ -254,7 +284,7 @@ fn is_counted(loss: &Record, who: &str, file: &SimFile, pos: u64) -> bool {
 
 /// Everything that is wrong at the end of a run.
 pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
-    let d = decisions(&outside.journal.archive);
+    let d = decisions(outside, &outside.journal.archive);
     let mut failures = Vec::new();
     let mut all = Vec::new();
     for (partition, stream) in &d.streams {
@@ -263,6 +293,7 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
     check_losses(outside, &d, &mut failures);
     check_time(&outside.journal.archive, &mut failures);
     check_files(outside, state, &mut failures);
+    check_vanished(outside, &d, &mut failures);
     let alive: Vec<Placed> = all.iter().filter(|r| !r.1.dead).copied().collect();
     for sink in ["log", "documents", "objects", "second", "file", "dead"] {
         let id = SinkId::new(sink);
@@ -388,6 +419,17 @@ fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<Strin
     }
 }
 
+/// Everything that went away was planned, rescued, or written off by name.
+fn check_vanished(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
+    let is_known = |f: &&SimFile| !f.exists && d.opened.contains(&f.generation) && outside.sources.contains(f.source);
+    for file in outside.files.iter().filter(is_known) {
+        let reached = d.reached.get(&file.generation).copied().unwrap_or(0);
+        if reached != file.end() {
+            failures.push(format!("{:?} went away at {}, known up to {reached}", file.generation, file.end()));
+        }
+    }
+}
+
 /// The rows that a sink counts are those that are there: nothing arrives that is counted as lost.
 fn check_rows(state: &JournalState, sink: &SinkId, got: usize, failures: &mut Vec<String>) {
     let marks = state.cursors.get(sink).into_iter().flat_map(|c| c.values()).map(|m| &m.counts);
@@ -408,7 +450,10 @@ fn check_ledger(outside: &Outside, state: &JournalState, d: &Decisions, sink: &S
     let counts: Vec<_> = marks.chain(bases).collect();
     let records: u64 = counts.iter().map(|c| c.records()).sum();
     let lost: u64 = counts.iter().flat_map(|c| c.lost_bytes.values()).sum();
-    if records * RECORD_BYTES + lost != bytes {
-        failures.push(format!("{sink}: ledger has {records} records and {lost} lost bytes of {bytes} bytes planned"));
+    let unplanned = d.unplanned.get(sink).copied().unwrap_or(0);
+    if records * RECORD_BYTES + lost != bytes + unplanned {
+        failures.push(format!(
+            "{sink}: ledger has {records} records and {lost} lost bytes of {bytes} bytes planned and {unplanned} written off"
+        ));
     }
 }

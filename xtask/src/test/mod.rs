@@ -402,7 +402,7 @@ fn beside_another(first: &Step, second: &Step, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 14] = [
+const LOCAL: [&str; 15] = [
     "authors",
     "directory",
     "disks",
@@ -417,6 +417,7 @@ const LOCAL: [&str; 14] = [
     "routes",
     "signed",
     "table",
+    "vanished",
 ];
 
 /// Memory, disk and the others' latency while a sink is dead. Latency is measured by `--full` alone: it needs a machine that does

@@ -1,7 +1,8 @@
-//! Histories that lose their last name: what sinks may still read is rescued, then their source lets them go.
+//! Input that goes away: what is needed of it is rescued while it can be read, and what can't be is journalled with its name and
+//! its range.
 
 use super::Inputs;
-use crate::journal::Record;
+use crate::journal::{Record, Whereabouts};
 use crate::mutation;
 use crate::ports::{JournalError, ReadError, ReadLimits};
 use crate::tasks::Tasks;
@@ -96,6 +97,50 @@ impl Inputs {
             at = hi;
         }
         Ok(true)
+    }
+
+    /// A history can't be read any more. What was never planned of it is lost from here on.
+    pub(super) async fn lose(&self, generation: Generation) -> Result<(), JournalError> {
+        let whereabouts = self.whereabouts(generation);
+        let ((), durable) = self.journal.append_with(true, |_, time| {
+            let named = whereabouts.clone().map(|whereabouts| Record::Vanished { generation, time, whereabouts });
+            (vec![Record::Together(std::iter::once(Record::Gone { generation }).chain(named).collect())], ())
+        });
+        self.journal.checked(durable.await)?;
+        let planned = self.journal.state().reaches(generation);
+        self.extend(generation, |e| {
+            e.vanished = true;
+            // Nobody plans what is written off.
+            e.end = if whereabouts.is_some() { e.end.min(planned) } else { e.end };
+        });
+        Ok(())
+    }
+
+    /// Histories whose rescue did not come to its end before the process did: the rest of them is nowhere.
+    pub(super) async fn lose_unrescued(&self) -> Result<(), JournalError> {
+        let rescued: Vec<Generation> = {
+            let state = self.journal.state();
+            let mine =
+                state.generations.iter().filter(|(_, g)| g.source == self.id && !g.gone && !g.rescued.is_empty());
+            mine.map(|(generation, _)| *generation).collect()
+        };
+        for generation in rescued {
+            let Some(whereabouts) = self.whereabouts(generation) else { continue };
+            let ((), durable) = self.journal.append_with(true, |state, time| {
+                let rescued = state.generations.get(&generation).into_iter().flat_map(|known| &known.rescued);
+                let is_whole = rescued.map(|(_, hi)| *hi).max() >= Some(whereabouts.end);
+                let named = Record::Vanished { generation, time, whereabouts };
+                ((!is_whole && !state.missing.names(generation)).then_some(named).into_iter().collect(), ())
+            });
+            self.journal.checked(durable.await)?;
+        }
+        Ok(())
+    }
+
+    /// What the source knew of a history, as the journal has it.
+    fn whereabouts(&self, generation: Generation) -> Option<Whereabouts> {
+        let identity = self.journal.state().generations.get(&generation)?.identity.clone();
+        self.source.whereabouts(&identity).filter(|_| !mutation::on("vanished_unnamed"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod dropped;
 mod losses;
+mod missing;
 pub mod record;
 mod repeats;
 mod restored;
@@ -9,6 +10,7 @@ mod snapshot;
 pub mod state;
 
 pub use dropped::{DROPPED_MAX, Dropped};
+pub use missing::{Earlier, MISSING_MAX, Missing, MissingInput, Whereabouts};
 pub use record::{Destination, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
 pub use repeats::{Repeat, Repeats};
 pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState, Third};

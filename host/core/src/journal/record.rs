@@ -1,6 +1,7 @@
 //! Journal records: every promise and decision that must survive, in the order of the log. The bytes are postcard behind one
 //! version byte; variants are only ever appended, so that old journals keep loading.
 
+use super::missing::Whereabouts;
 use super::repeats::Repeat;
 use crate::ledger::Counts;
 use crate::operator::Operator;
@@ -225,6 +226,15 @@ pub enum Record {
         generation: Generation,
         /// What comes again.
         repeat: Repeat,
+    },
+    /// Where a history was that went away; what nobody had planned of it is lost.
+    Vanished {
+        /// Its id.
+        generation: Generation,
+        /// When that was noticed, unix nanoseconds.
+        time: i64,
+        /// As far as its source knew it.
+        whereabouts: Whereabouts,
     },
 }
 

@@ -8,7 +8,7 @@ impl JournalState {
     /// The bytes of a snapshot.
     pub fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_extend(&self.later, encode(self));
-        let tails = (&self.third, self.dropped.in_order(), &self.repeats);
+        let tails = (&self.third, self.dropped.in_order(), &self.repeats, &self.missing);
         let bytes = bytes.and_then(|bytes| postcard::to_extend(&tails, bytes));
         bytes.expect("writing to memory can't fail and the types serialise")
     }
@@ -27,7 +27,11 @@ impl JournalState {
             state.third = third;
             let rest = state.dropped.set_order(rest)?;
             if !rest.is_empty() {
-                state.repeats = postcard::from_bytes(rest)?;
+                let (repeats, rest) = postcard::take_from_bytes(rest)?;
+                state.repeats = repeats;
+                if !rest.is_empty() {
+                    state.missing = postcard::from_bytes(rest)?;
+                }
             }
         }
         Ok(state)

@@ -2,6 +2,7 @@
 //! the same records in the same order gives the same state, bit for bit.
 
 use super::dropped::Dropped;
+use super::missing::MissingInput;
 use super::record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
 use super::repeats::Repeats;
 use crate::ledger::Counts;
@@ -88,6 +89,9 @@ pub struct JournalState {
     /// What came after that, behind it in the same way.
     #[serde(skip)]
     pub repeats: Repeats,
+    /// What came after that, behind it in the same way.
+    #[serde(skip)]
+    pub missing: MissingInput,
 }
 
 /// What a snapshot of the first version does not hold.
@@ -142,7 +146,9 @@ impl JournalState {
             Record::Verdict(verdict) => {
                 self.verdicts.insert(verdict.clone());
             }
+            Record::Vanished { generation, time, whereabouts } => self.apply_vanished(*generation, *time, whereabouts),
             Record::Lost { sink, generation, from, to, reason } => {
+                self.note_missing(sink, *generation, (from.pos, to.pos), reason);
                 self.apply_lost(sink, *generation, (*from, *to, reason.clone()));
             }
             Record::Epoch(epoch) => self.epochs.push(epoch.clone()),
@@ -221,6 +227,7 @@ impl JournalState {
         let Some(known) = self.generations.remove(&generation) else { return };
         self.dropped.insert(generation);
         self.drop_repeat(generation, &known.source);
+        self.missing.forget(generation);
         for (sink, cursors) in &mut self.cursors {
             if let Some(mark) = cursors.remove(&generation) {
                 self.base_counts.entry((sink.clone(), known.source.clone())).or_default().add(&mark.counts);
@@ -370,6 +377,11 @@ impl JournalState {
         let resets = known.stream.iter().filter(|(_, p)| is_fresh_start(p));
         let resets = resets.map(|(number, _)| Place { entry: number + 1, offset: 0 });
         known.snaps.keys().copied().chain(resets).filter(|known| *known >= place).min()
+    }
+
+    /// Whether `sink` is removed and only drains.
+    pub(super) fn drains(&self, sink: &SinkId) -> bool {
+        self.registration(sink).is_some_and(|registration| registration.until.is_some())
     }
 
     /// Where `sink` ends in a partition, if it only drains.

@@ -17,6 +17,7 @@ use sawlog_core::status::settled;
 use serde::{Deserialize, Serialize};
 
 use super::Format;
+use super::missing::{self, Missing, Sum};
 use super::place::{ControlError, Place, Reach};
 use super::table::{by_reason, table};
 use crate::run::Handle;
@@ -80,6 +81,12 @@ pub struct Ledger {
     /// What operators said about delivery, the newest last.
     #[serde(default)]
     pub said: Vec<Said>,
+    /// Ranges of input that a sink lacks, the newest last.
+    #[serde(default)]
+    pub missing: Vec<Missing>,
+    /// What older ranges add up to.
+    #[serde(default)]
+    pub missing_earlier: Vec<Sum>,
 }
 
 /// What an operator said.
@@ -129,7 +136,8 @@ pub fn ledger(state: &JournalState, sinks: &BTreeMap<SinkId, Arc<Sink>>) -> Ledg
     };
     let lines: Vec<Line> = settled(state).iter().map(line).collect();
     let said = state.later.operators.iter().map(Said::of).collect();
-    Ledger { balanced: lines.iter().all(|line| line.imbalance == 0), lines, said }
+    let balanced = lines.iter().all(|line| line.imbalance == 0);
+    Ledger { balanced, lines, said, missing: missing::ranges(state), missing_earlier: missing::sums(state) }
 }
 
 /// The ledger of the whole agent: the node's own journal, and those of the partitions of groups that it has now.
@@ -137,11 +145,13 @@ pub fn of_agent(handle: &Handle) -> Ledger {
     let mut lines: BTreeMap<(String, String), Line> = BTreeMap::new();
     // Two engines may be out of balance and their sum not.
     let mut balanced = true;
-    let mut said = Vec::new();
+    let (mut said, mut missing, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
     for engine in handle.engines() {
         let one = ledger(&engine.journal().state(), &engine.sinks());
         balanced &= one.balanced;
         said.extend(one.said);
+        missing.extend(one.missing);
+        missing::add(&mut earlier, one.missing_earlier);
         for line in one.lines {
             match lines.entry((line.sink.clone(), line.source.clone())) {
                 Entry::Vacant(first) => _ = first.insert(line),
@@ -150,7 +160,8 @@ pub fn of_agent(handle: &Handle) -> Ledger {
         }
     }
     said.sort();
-    Ledger { balanced, lines: lines.into_values().collect(), said }
+    missing.sort_by_key(|missing| missing.time);
+    Ledger { balanced, lines: lines.into_values().collect(), said, missing, missing_earlier: earlier }
 }
 
 impl Line {
@@ -197,6 +208,9 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
     if let Some(wanted) = &options.sink {
         refuse_unknown(wanted, &ledger)?;
         ledger.lines.retain(|line| line.sink == *wanted);
+        let is_wanted = |sink: &Option<String>| sink.as_ref().is_none_or(|sink| sink == wanted);
+        ledger.missing.retain(|missing| is_wanted(&missing.sink));
+        ledger.missing_earlier.retain(|sum| is_wanted(&sum.sink));
     }
     match options.format {
         Format::Json => print(&serde_json::to_string_pretty(&ledger)?)?,
@@ -244,13 +258,13 @@ fn text(ledger: &Ledger, runs: bool) -> String {
     lines.extend(ledger.lines.iter().filter(|line| !line.lost_bytes.is_empty()).map(|line| {
         format!("{} lost of {}, in bytes that nobody read: {}", line.sink, line.source, by_reason(&line.lost_bytes))
     }));
+    lines.extend(ledger.missing_earlier.iter().map(Sum::told));
+    lines.extend(ledger.missing.iter().map(Missing::told));
     lines.extend(ledger.lines.iter().filter(|line| line.repeated > 0).map(|line| {
         format!("{} has {} records of {} once more, because an operator said so", line.sink, line.repeated, line.source)
     }));
     lines.extend(ledger.said.iter().map(|said| {
-        let mut at = Vec::new();
-        sawlog_record::time::write_rfc3339(said.time, &mut at);
-        let at = String::from_utf8_lossy(&at).into_owned();
+        let at = missing::rfc3339(said.time);
         let cost = match said.again {
             0 => format!("{} positions lost", said.positions),
             again => format!("{again} positions sent again"),

@@ -8,6 +8,7 @@ mod dlq;
 mod drain;
 mod log_level;
 pub mod loss;
+pub mod missing;
 mod place;
 mod reload;
 mod restore;

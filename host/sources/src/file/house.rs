@@ -88,23 +88,27 @@ impl Shared {
             self.outbox.send(SourceEvent::Ended { generation, len: end });
         }
         if tracked.name == Name::Unlinked && !std::mem::replace(&mut tracked.vanishing, true) {
+            self.send_identity(tracked);
             self.outbox.send(SourceEvent::Vanishing { generation, end });
         }
     }
 
-    /// Lets the journal hear of what was consumed, now and then while a file is read, and once it is quiet; then only the
-    /// evidence stays in memory. Whether it is still to hear.
+    /// Lets the journal hear of what was consumed and how long it is, now and then while a file is read or written, and once it is
+    /// quiet; then only the evidence stays in memory. Whether it is still to hear.
     fn journal(&self, tracked: &mut Tracked) -> bool {
         let consumed = tracked.consumed().pos();
         let quiet = tracked.read_at.elapsed() >= QUIET;
         let behind = tracked.journalled.map_or(u64::MAX, |at| consumed.saturating_sub(at));
-        if behind > 0 && (quiet || behind >= JOURNAL_BYTES || tracked.journalled_at.elapsed() >= JOURNAL_EVERY) {
+        let is_due = tracked.journalled_at.elapsed() >= JOURNAL_EVERY;
+        let has_grown = tracked.met && tracked.size > tracked.seen.size;
+        let grown = has_grown && (is_due || tracked.grown_at.elapsed() >= QUIET);
+        if grown || (behind > 0 && (quiet || behind >= JOURNAL_BYTES || is_due)) {
             self.send_identity(tracked);
         }
         if quiet {
             tracked.consumed().rest();
         }
-        !quiet
+        !quiet || (has_grown && !grown)
     }
 
     /// Journals an end, then announces it: of all that is there, or of the record that its last whole line may end.

@@ -30,4 +30,6 @@ mod table;
 mod tests;
 pub mod tracked;
 mod unpack;
+#[cfg(test)]
+mod vanished_tests;
 pub mod watch;

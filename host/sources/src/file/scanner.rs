@@ -494,10 +494,16 @@ impl Scanner {
 
     fn lose(&self, generation: Generation) {
         let mut table = self.shared.lock();
-        if let Some(tracked) = table.get(generation) {
+        if let Some(tracked) = table.get_mut(generation) {
             let unread = tracked.announced.saturating_sub(tracked.floor);
             if unread > 0 || !tracked.met {
-                tracing::warn!(%generation, path = %tracked.path.display(), from = tracked.floor, "a file went away; what no sink had of it is lost");
+                let (from, size) = (tracked.floor, tracked.seen().size);
+                tracing::warn!(%generation, path = %tracked.path.display(), from, size, "a file went away; what no sink had of it is lost, see `sawlog loss`");
+            }
+            // What was watched until it went got nothing more that anybody knows of.
+            tracked.vanishing |= tracked.met && tracked.is_quiet();
+            if tracked.met {
+                self.shared.send_identity(tracked);
             }
         }
         let released = table.release(generation);

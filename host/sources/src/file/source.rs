@@ -16,6 +16,7 @@ use super::tracked::Tracked;
 use super::watch::{Kernel, Waker, Watch};
 use async_trait::async_trait;
 use sawlog_core::identity::{Anchor, Held, Name, Newcomer, Recognised, file_hash, hash_of};
+use sawlog_core::journal::Whereabouts;
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
@@ -109,6 +110,7 @@ impl Shared {
     pub fn send_identity(&self, tracked: &mut Tracked) {
         let identity = tracked.identity(self.boot_id);
         (tracked.journalled, tracked.journalled_at) = (Some(identity.evidence.pos()), Instant::now());
+        tracked.seen = identity.seen;
         let (generation, identity) = (tracked.generation, identity.encode());
         self.outbox.send(SourceEvent::Identity { generation, identity });
     }
@@ -367,6 +369,20 @@ impl Source for FileSource {
 
     async fn oldest(&self, generation: Generation) -> Option<u64> {
         Some(self.shared.lock().get_mut(generation)?.start)
+    }
+
+    fn whereabouts(&self, identity: &[u8]) -> Option<Whereabouts> {
+        let Identity { path, file, base, seen, passage, evidence, .. } = Identity::decode(identity).ok()?;
+        // What was carried into the next file is not lost with this one.
+        let end = passage.gone_on.filter(|(_, end)| *end == seen.size).map_or(seen.size, |(from, _)| from);
+        let is_rotated = self.shared.options.names.role(&path).is_some_and(|role| role.rotated);
+        Some(Whereabouts {
+            path: path.to_string_lossy().into_owned(),
+            file,
+            base,
+            end: end.saturating_sub(base),
+            at_least: !seen.is_all && !(is_rotated && evidence.pos() >= seen.size),
+        })
     }
 
     async fn trim(&self, generation: Generation, floor: u64) {

@@ -3,7 +3,7 @@
 
 use super::content::Content;
 use super::reader::Records;
-use super::record::{Identity, Passage};
+use super::record::{Identity, Passage, Seen};
 use sawlog_core::identity::{Evidence, FileId, Known, Name, Tracker};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeSet;
@@ -148,6 +148,8 @@ pub struct Tracked {
     pub journalled: Option<u64>,
     /// When the journal last heard of it.
     pub journalled_at: Instant,
+    /// What the journal has of its length.
+    pub seen: Seen,
     /// Its last byte was announced.
     pub ended: bool,
     /// It was offered for rescue.
@@ -196,6 +198,7 @@ impl Tracked {
             read_at: now,
             journalled: None,
             journalled_at: now,
+            seen: Seen::default(),
             ended: false,
             vanishing: false,
             met: true,
@@ -213,6 +216,7 @@ impl Tracked {
         tracked.disamb = identity.disamb;
         tracked.base = identity.base;
         tracked.start = identity.start;
+        tracked.seen = identity.seen;
         tracked.floor = identity.base.saturating_add(floor);
         tracked.announced = identity.base;
         tracked.searched = identity.base;
@@ -242,6 +246,15 @@ impl Tracked {
             boot_id,
             evidence: self.consumed().evidence(),
             passage: self.passage_kept(),
+            seen: self.seen(),
+        }
+    }
+
+    /// Its length as it was looked at last, by this process or the one before.
+    pub fn seen(&self) -> Seen {
+        match self.met {
+            true => Seen { size: self.size, is_all: self.vanishing },
+            false => self.seen,
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::world::{RECORD_BYTES, SimFile, World};
 use async_trait::async_trait;
 use sawlog_core::identity::{Anchor, Disambs, FileId, FirstLine, Held, Name, Newcomer, Recognised, file_hash};
+use sawlog_core::journal::Whereabouts;
 use sawlog_core::ports::{JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use sawlog_record::batch::{Input, InputRecord, Span};
 use sawlog_record::id::{Generation, PartitionId};
@@ -210,6 +211,14 @@ impl Source for SimSource {
 
     async fn oldest(&self, generation: Generation) -> Option<u64> {
         Some(self.world.get().trimmed.get(&generation).copied().unwrap_or(0))
+    }
+
+    fn whereabouts(&self, identity: &[u8]) -> Option<Whereabouts> {
+        let number = u64::from_le_bytes(identity.get(..8)?.try_into().ok()?);
+        let outside = self.world.get();
+        let file = outside.files.get(number as usize)?;
+        let path = format!("{}/{number}", self.name);
+        Some(Whereabouts { path, file: Some(file_id(file)), base: 0, end: file.end(), at_least: number % 2 == 1 })
     }
 
     fn surplus_bytes(&self) -> u64 {
