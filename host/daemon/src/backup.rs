@@ -100,17 +100,20 @@ fn bucket(options: &Options, root: &str) -> S3Options {
     }
 }
 
-/// Brings the newest backup into a journal that holds nothing. Tells whether there was one.
-pub async fn restore_at_start(place: &dyn Vault, store: &DiskJournal, agent: &str) -> Result<bool, RestoreError> {
+/// Brings the newest backup into a journal that holds nothing. Tells what that costs; `None` where there was none.
+pub async fn restore_at_start(
+    place: &dyn Vault,
+    store: &DiskJournal,
+    agent: &str,
+) -> Result<Option<String>, RestoreError> {
     let until = tokio::time::Instant::now() + ASK_TIME;
     loop {
         match backup::restore(place, store, agent).await {
             Ok((found, skipped)) => {
                 skipped.iter().for_each(|reason| tracing::warn!(%reason, "an older backup is taken instead"));
-                if let Some(found) = &found {
-                    tracing::warn!("{}", cost(age(found.taken_at_ms)));
-                }
-                return Ok(found.is_some());
+                let cost = found.map(|found| cost(age(found.taken_at_ms)));
+                cost.iter().for_each(|cost| tracing::warn!("{cost}"));
+                return Ok(cost);
             }
             Err(BackupError::Place(reason)) if tokio::time::Instant::now() < until => {
                 tracing::warn!(reason, "the data directory is empty and its backup can't be looked for; trying again");

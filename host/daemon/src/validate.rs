@@ -47,6 +47,18 @@ pub struct Report {
     pub lost_directory: String,
     /// Sinks that the agent of the data directory has elsewhere: from where to where they would go, and what that costs.
     pub switches: Vec<String>,
+    /// What a reload of the agent that runs there would do; none where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
+}
+
+/// What a running agent would make of the config.
+#[derive(Debug, Serialize)]
+pub struct Reload {
+    /// Whether it would take it.
+    pub taken: bool,
+    /// What it would do, or why it would refuse.
+    pub said: String,
 }
 
 /// The report of a config, which these files hold.
@@ -72,6 +84,7 @@ pub fn report(config: &Config, files: &Files) -> Report {
         capacity: capacity(config, None),
         lost_directory: lost_directory(config),
         switches: Vec::new(),
+        reload: None,
     }
 }
 
@@ -79,6 +92,8 @@ impl Report {
     /// Takes in what the agent of the data directory says.
     pub fn take(&mut self, config: &Config, found: Found) {
         self.switches = found.switches;
+        self.reload =
+            found.reload.map(|reload| Reload { taken: reload.is_ok(), said: reload.unwrap_or_else(|refused| refused) });
         self.capacity = capacity(config, found.received_bytes_per_s);
     }
 }
@@ -130,7 +145,8 @@ fn length(seconds: u64) -> String {
     }
 }
 
-fn lost_directory(config: &Config) -> String {
+/// What it costs when the data directory is lost.
+pub fn lost_directory(config: &Config) -> String {
     let repeats: Vec<&str> =
         config.sinks.iter().filter(|(_, sink)| sink.r#type == "elasticsearch").map(|(name, _)| name.as_str()).collect();
     let appended = |name: &String, sink: &Sink| {
@@ -191,6 +207,10 @@ pub fn text(config: &Config, report: &Report) -> String {
         line("switches");
     }
     report.switches.iter().for_each(|text| line(&format!("  {text}")));
+    if let Some(reload) = report.reload.as_ref().filter(|reload| reload.taken) {
+        line("reload");
+        line(&format!("  the running agent would take this: {}", reload.said));
+    }
     line("if the data directory is lost");
     line(&format!("  {}", report.lost_directory));
     out

@@ -22,6 +22,9 @@ use crate::{diagnostics, graph, own_log, preflight, schema, summary, validate};
 /// Exit code of a config that is refused.
 const CONFIG_IS_WRONG: u8 = 2;
 
+/// Exit code of `validate` where the config holds together, and a reload of the agent that runs would refuse it.
+const RELOAD_REFUSES: u8 = 4;
+
 /// Exit code of an agent that met another one of its id: a new start alone mends nothing.
 const TWINS: u8 = 3;
 
@@ -102,7 +105,7 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     let (config, files) = load_with_files(&options.config.path)?;
     let mut report = validate::report(&config, &files);
     if options.dry_run {
-        report.take(&config, switches::of(&config));
+        report.take(&config, switches::of(&config, &files));
     }
     let mut findings = preflight::check(&config);
     findings.extend(options.until_eof.then(|| preflight::endless(&config)).into_iter().flatten());
@@ -126,7 +129,7 @@ pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
     let loaded = config::load(&options.config.path, &MachineWithComponents)?;
     let report = loaded.config.as_ref().map(|config| {
         let mut report = validate::report(config, &loaded.files);
-        report.take(config, switches::of(config));
+        report.take(config, switches::of(config, &loaded.files));
         report
     });
     if options.format == cli::Format::Json {
@@ -141,7 +144,18 @@ pub fn validate(options: &cli::Validate) -> Result<ExitCode, VerbError> {
             print(&validate::text(config, report))?;
         }
     }
-    Ok(if loaded.config.is_some() { ExitCode::SUCCESS } else { ExitCode::from(CONFIG_IS_WRONG) })
+    let Some(report) = report else { return Ok(ExitCode::from(CONFIG_IS_WRONG)) };
+    match report.reload.filter(|reload| !reload.taken) {
+        None => Ok(ExitCode::SUCCESS),
+        Some(reload) => {
+            eprintln!(
+                "the config holds together, but the agent that runs on its `data_dir` would refuse it at a reload and go on with its \
+                 own: {}",
+                reload.said
+            );
+            Ok(ExitCode::from(RELOAD_REFUSES))
+        }
+    }
 }
 
 /// `sawlog schema`

@@ -119,3 +119,49 @@ fn a_switch_is_foretold_from_where_to_where_and_at_what_cost() {
     again.wait_until(|| validated(&node).is_empty());
     again.terminate();
 }
+
+/// `validate` asks the agent that runs what a reload would make of the config: its exit code and its words.
+#[test]
+fn a_config_that_a_reload_would_refuse_has_an_exit_code_of_its_own() {
+    let node = node();
+    node.write_lines(100);
+    let mut agent = node.start();
+    let validated = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sawlog"));
+        let output = command.args(["validate", "-c"]).arg(node.folder().join("sawlog.yaml")).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code().unwrap(), text)
+    };
+    let delivered = || std::fs::read_to_string(node.folder().join("first.jsonl")).unwrap_or_default().lines().count();
+    agent.wait_until(|| delivered() == 100);
+    let (code, said) = validated();
+    assert!(code == 0 && said.contains("the running agent would take this: added [], removed []"), "{code}: {said}");
+    // What is wrong in itself is said as ever.
+    node.edit(|text| text.replace("inputs: [app]", "inputs: [ap]"));
+    assert_eq!(validated().0, 2);
+    let refused = [
+        (
+            "another type",
+            "stays: { type: file, inputs: [app], path: ",
+            "stays: { type: blackhole, inputs: [app] } #",
+            "was of type file",
+        ),
+        ("another agent", "id: moved", "id: other", "this is another agent, which takes a restart"),
+    ];
+    for (what, from, to, because) in refused {
+        node.edit(|text| text.replace(from, to));
+        let (code, said) = validated();
+        assert!(
+            code == 4 && said.contains("would refuse it at a reload") && said.contains(because),
+            "{what}, {code}: {said}"
+        );
+        // It is as it says.
+        let answer = node.verb(&["reload"]).unwrap_err();
+        assert!(answer.contains(because), "{what}: {answer}");
+        let json = node.verb(&["validate", "--format", "json"]).unwrap_err();
+        assert!(json.contains("\"taken\": false"), "{what}: {json}");
+    }
+    agent.terminate();
+    let (code, said) = validated();
+    assert!(code == 0 && !said.contains("reload"), "nobody runs, {code}: {said}");
+}

@@ -106,11 +106,34 @@ fn is_host_and_port(address: &str) -> bool {
         .is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
+/// `HOST` or `HOST:PORT`; an address of IPv6 stands in brackets.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", port),
+        Some(_) => return false,
+        None => text.find(':').map_or((text, ""), |at| text.split_at(at)),
+    };
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    // What ends in a number is an address of IPv4.
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x");
+    let is_host = match is_number {
+        true => host.parse::<std::net::Ipv4Addr>().is_ok(),
+        false => host.split('.').all(|part| !part.is_empty() && part.chars().all(is_host_letter)),
+    };
+    is_host && is_port
+}
+
+fn is_host_letter(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')
+}
+
 /// What is wrong with an `http` or `https` address.
 pub fn check_url(path: &str, url: &str) -> Option<Finding> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     match rest {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains('@') => None,
+        Some(rest) if is_authority(rest.split('/').next().unwrap_or_default()) => None,
         Some(rest) if rest.contains('@') => {
             Some(Finding::error(path, "an address must not hold credentials; move them to `auth`"))
         }

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Result, ensure};
-use sawlog_e2e::agent::Agent;
+use sawlog_e2e::agent::{Agent, verb};
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::s3::Bucket;
 use sawlog_e2e::search::Index;
 use sawlog_e2e::shown::{Committed, Differences, Folder, Hdfs, Shown, control};
 use sawlog_e2e::{read, service, unique};
+use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
@@ -52,12 +53,37 @@ fn run<S: Shown>(sink: &str, shown: impl Fn(&Path) -> S) -> Result<()> {
     let sent = feed.sent();
     agent.wait_until("every row", DRAIN_MAX, || Ok(shown.rows()?.len() as u64 >= sent))?;
     let log = agent.log_tail();
+    says_what_it_costs(path, &mut agent, !sink.contains("elasticsearch"))?;
     agent.terminate()?;
     // Only behind the agent's end nothing more can come, also nothing for the second time.
     let differences = Differences::of(&shown.rows()?, &(0..sent).collect::<Vec<_>>());
     ensure!(differences == Differences::default(), "{} of {sent}:\n{log}", differences.summary());
     control(&shown)?;
     println!("{sent} records over {LOSSES} lost directories: lost 0, duplicated 0");
+    Ok(())
+}
+
+/// Where a sink holds cursors of another life, the log and `status` say that the directory was lost and what that costs.
+fn says_what_it_costs(folder: &Path, agent: &mut Agent, sink_holds_cursors: bool) -> Result<()> {
+    let status =
+        || Ok::<_, anyhow::Error>(serde_json::from_str::<Value>(&verb(folder, &["status", "--format", "json"])?)?);
+    if !sink_holds_cursors {
+        ensure!(status()?["lost_directory"].is_null(), "nobody can tell: {}", status()?["lost_directory"]);
+        return Ok(());
+    }
+    agent.wait_until("it says so", DRAIN_MAX, || Ok(!status()?["lost_directory"].is_null()))?;
+    let (told, log, text) = (status()?["lost_directory"].to_string(), agent.log(), verb(folder, &["status"])?);
+    for said in [&told, &log, &text] {
+        for part in [
+            "the data directory was empty, and the sink out holds cursors from another one",
+            "what the lost directory costs: files still on disk",
+        ] {
+            ensure!(said.contains(part), "`{part}` is not in {said}");
+        }
+    }
+    let validated = verb(folder, &["validate"])?;
+    let cost = "undelivered pushed input and the plugins' state are lost";
+    ensure!(told.contains(cost) && validated.contains(cost), "validate says it beforehand: {validated}");
     Ok(())
 }
 

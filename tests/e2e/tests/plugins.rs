@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
-use sawlog_e2e::agent::{Agent, verb};
+use sawlog_e2e::agent::{Agent, ask, verb};
 use sawlog_e2e::cell::{compare, reload};
 use sawlog_e2e::draw::Draw;
 use sawlog_e2e::feed::{Feed, Sender};
@@ -326,4 +326,21 @@ fn a_hostile_plugin_costs_its_own_records_and_disturbs_no_other_source() {
     let ledger = Ledger::of(path).unwrap();
     assert_eq!(ledger.count("out", "app", "delivered"), good.len() as u64);
     assert_eq!(ledger.count("undisturbed", "calm", "delivered"), sent);
+}
+
+/// Only the plugin itself knows which outputs it has: where an input names one, `validate` asks it.
+#[test]
+fn an_output_that_no_plugin_has_is_refused_before_anything_starts() {
+    let Some(plugin) = component("count-window") else { return };
+    let counting = Counting::new();
+    counting.write(&plugin, COUNT, "1s");
+    verb(counting.path(), &["validate"]).unwrap();
+    let config = counting.path().join("sawlog.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replacen("counted.windows", "counted.window", 1)).unwrap();
+    let said = ask(counting.path(), &["validate"]).unwrap();
+    assert!(!said.done, "{}", said.out);
+    for part in ["no plugin of `counted` has an output `window`", "sawlog.yaml:12:", "did you mean `windows`"] {
+        assert!(said.complaints.contains(part), "`{part}` is not in {}", said.complaints);
+    }
 }

@@ -62,6 +62,15 @@ pub const CALLS: &[Call] = &[
     get("/v1/checkpoints/{number}", "What is in a checkpoint."),
     post("/v1/reload", "Takes the configuration anew; 422 with the reason where the old one goes on."),
     Call {
+        body: Some(
+            r#"{"type": "object", "required": ["folder", "files", "plugins"], "properties": {
+                "folder": {"type": "string", "description": "Where relative paths start from."},
+                "files": {"type": "array", "description": "Pairs of a file's path and its text.", "items": {"type": "array", "items": {"type": "string"}}},
+                "plugins": {"type": "object", "description": "Empty."}}}"#,
+        ),
+        ..post("/v1/reload/check", "Says whether a reload would take this configuration, and touches nothing.")
+    },
+    Call {
         query: &[
             ("wait", "boolean", "Answer when everything is delivered."),
             ("timeout_ms", "integer", "Wait at most so long."),

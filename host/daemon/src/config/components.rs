@@ -1,22 +1,31 @@
 //! Components that a config names, as far as they lie on this machine: held against their digest, their signature and their own
-//! schema. None is compiled or run.
+//! schema. Only one whose outputs some input names is compiled, and asked which it has.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use sawlog_chain::{LoadError, SchemaError, check_config};
-use sawlog_settings::decode::Complaint;
+use sawlog_chain::{Engine, EngineLimits, LoadError, SchemaError, check_config};
+use sawlog_settings::decode::{Complaint, suggestion};
+use sawlog_settings::node::Node;
 
+use super::graph::Input;
 use super::parsed::{Named, Parsed};
 use super::plugins::Plugin;
 use super::references::References;
+use super::transforms::TransformOptions;
 
 /// Holds every component that is there against what the config says of it; for one that has to be signed it is told that it is not.
 pub fn check(parsed: &Parsed, folder: &Path, from: &dyn References, complaints: &mut Vec<Complaint>) {
+    let mut good = BTreeMap::new();
     for plugin in &parsed.plugins {
         let Some(options) = plugin.clean_options().filter(|options| options.check().is_empty()) else { continue };
         let path = options.file(folder);
         match from.component(&path) {
-            Some(Ok(bytes)) => held(plugin, options, (folder, &path, &bytes), complaints),
+            Some(Ok(bytes)) => {
+                if held(plugin, options, (folder, &path, &bytes), complaints) {
+                    good.insert(plugin.name.as_str(), (plugin, options, bytes));
+                }
+            }
             Some(Err(error)) if options.signed_by.is_some() => {
                 let place = plugin.node.place_of("signed_by").unwrap_or(plugin.place);
                 let reason = format!(
@@ -28,24 +37,86 @@ pub fn check(parsed: &Parsed, folder: &Path, from: &dyn References, complaints: 
             _ => {}
         }
     }
+    outputs(parsed, folder, &good, complaints);
 }
 
+/// A plugin that can be had, by its name.
+type Good<'a> = BTreeMap<&'a str, (&'a Named<(), Plugin>, &'a Plugin, Vec<u8>)>;
+
+/// An input that names an output of a chain of plugins names one that some plugin of it has, as far as all of them can be had here.
+fn outputs(parsed: &Parsed, folder: &Path, good: &Good, complaints: &mut Vec<Complaint>) {
+    let mut named: BTreeMap<String, Vec<(&Node, usize, String)>> = BTreeMap::new();
+    let of_transforms = parsed.transforms.iter().map(|t| (&t.node, &t.common.inputs));
+    for (node, inputs) in of_transforms.chain(parsed.sinks.iter().map(|s| (&s.node, &s.common.inputs))) {
+        for (i, text) in inputs.iter().enumerate() {
+            let Input { from, output } = Input::of(text);
+            output.into_iter().for_each(|output| named.entry(from.clone()).or_default().push((node, i, output)));
+        }
+    }
+    for transform in &parsed.transforms {
+        let Some(TransformOptions::Wasm(wasm)) = transform.clean_options() else { continue };
+        let Some(named) = named.get(&transform.name) else { continue };
+        let chain: Option<Vec<_>> = wasm.chain.iter().map(|name| good.get(name.as_str())).collect();
+        let Some(known) = chain.and_then(|chain| known_outputs(folder, &chain, complaints)) else { continue };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        for (node, i, output) in named.iter().filter(|(.., output)| !known.contains(&output.as_str())) {
+            let place = node.place_of(&format!("inputs.{i}")).unwrap_or(transform.place);
+            let reason = format!("no plugin of `{}` has an output `{output}`", transform.name);
+            let mend = match known.is_empty() {
+                true => format!("write `{}`", transform.name),
+                false => suggestion(output, &known, "output"),
+            };
+            complaints.push(Complaint::error(place, reason).mend(mend));
+        }
+    }
+}
+
+/// The outputs that the plugins of a chain say they have; `None` where one can't be loaded, which is complained about.
+fn known_outputs(
+    folder: &Path,
+    chain: &[&(&Named<(), Plugin>, &Plugin, Vec<u8>)],
+    complaints: &mut Vec<Complaint>,
+) -> Option<Vec<String>> {
+    let mut known = Vec::new();
+    for (plugin, options, bytes) in chain {
+        // A file that a plugin gets may be elsewhere, as the component may.
+        let read =
+            |(file, path): (&String, &std::path::PathBuf)| Some((file.clone(), std::fs::read(folder.join(path)).ok()?));
+        let granted = options.granted(options.files.iter().map(read).collect::<Option<_>>()?, &[]);
+        let engine = Engine::new(EngineLimits { instances_max: 1, ..EngineLimits::default() }, None).ok()?;
+        match engine.load(&plugin.name, bytes, granted) {
+            Ok(loaded) => known.extend(loaded.registration().routes.iter().cloned()),
+            Err(error) => {
+                let place = plugin.node.place_of("source").unwrap_or(plugin.place);
+                let complaint = Complaint::error(place, error.to_string());
+                if !complaints.iter().any(|known| known.place == place) {
+                    complaints.push(complaint);
+                }
+                return None;
+            }
+        }
+    }
+    Some(known)
+}
+
+/// Whether the component is what the config says.
 fn held(
     plugin: &Named<(), Plugin>,
     options: &Plugin,
     (folder, path, bytes): (&Path, &Path, &[u8]),
     complaints: &mut Vec<Complaint>,
-) {
+) -> bool {
     let mut complain = |at: &str, reason: String| {
         let place = plugin.node.place_of(at).unwrap_or(plugin.place);
         complaints.push(Complaint::error(place, reason));
     };
     if let Err(error) = options.held(folder, path, bytes) {
         let at = if matches!(error, super::plugins::PluginFileError::Signature(_)) { "signed_by" } else { "digest" };
-        return complain(at, error.to_string());
+        complain(at, error.to_string());
+        return false;
     }
     match check_config(&plugin.name, bytes, &options.config.to_string()) {
-        Ok(()) => {}
+        Ok(()) => return true,
         Err(LoadError::Schema { source: SchemaError::Config(mistakes), .. }) => {
             for mistake in mistakes {
                 let at = format!("config.{}", mistake.path.join("."));
@@ -54,4 +125,5 @@ fn held(
         }
         Err(error) => complain("source", error.to_string()),
     }
+    false
 }

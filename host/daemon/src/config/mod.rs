@@ -16,7 +16,7 @@ mod overlap;
 mod parsed;
 pub mod plugins;
 pub mod references;
-mod routes;
+pub mod routes;
 pub mod sections;
 pub mod transforms;
 pub mod validated;

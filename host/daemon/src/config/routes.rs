@@ -7,17 +7,22 @@ use sawlog_settings::decode::Complaint;
 use sawlog_sinks::registry::SinkOptions;
 
 use super::dead_letter;
-use super::graph::{Graph, Kind};
+use super::graph::{Graph, Input, Kind};
 use super::parsed::{Named, Parsed};
+use super::transforms::TransformOptions;
 
 /// Most transforms of a config: their numbers in record ids have eight bits.
 const TRANSFORMS_MAX: usize = 255;
+/// Most stages behind a source: every plugin of a chain is one, every other transform too.
+pub const STAGES_MAX: usize = 255;
 
 /// All rules.
 pub fn check(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complaint>) {
     circles(parsed, graph, complaints);
     dead_ends(parsed, graph, complaints);
     unread_routes(parsed, complaints);
+    parsers(parsed, graph, complaints);
+    stages(parsed, graph, complaints);
     if graph.order().is_ok() {
         promises(parsed, graph, complaints);
         unrouted_streams(parsed, graph, complaints);
@@ -106,6 +111,51 @@ fn unread_routes(parsed: &Parsed, complaints: &mut Vec<Complaint>) {
                     Complaint::warning(place, format!("nobody reads the route `{full}`, so its rows are dropped"));
                 complaints.push(complaint.mend(format!("add `{full}` to some `inputs`, or remove the route")));
             }
+        }
+    }
+}
+
+/// A parser reads a source's records as they came: what a transform made of them is a record already.
+fn parsers(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complaint>) {
+    let is_parser = |t: &&Named<_, TransformOptions>| t.type_name == Some("parse");
+    for parser in parsed.transforms.iter().filter(is_parser) {
+        for (i, text) in parser.common.inputs.iter().enumerate() {
+            let input = Input::of(text);
+            let Some(before) = parsed.transforms.iter().find(|t| t.name == input.from && t.name != parser.name) else {
+                continue;
+            };
+            let place = parser.node.place_of(&format!("inputs.{i}")).unwrap_or(parser.place);
+            let kind = before.type_name.unwrap_or("transform");
+            let reason = format!("`{}` parses a source's records, and `{}` is a {kind}", parser.name, before.name);
+            let feeds = |source: &&str| graph.below(source).contains(before.name.as_str());
+            let sources: Vec<&str> = parsed.sources.iter().map(|source| source.name.as_str()).filter(feeds).collect();
+            let mend = match sources[..] {
+                [] => "name sources as its inputs".to_owned(),
+                ref sources => format!(
+                    "did you mean `inputs: [{}]`? let `{}` take its rows from `{}` then",
+                    sources.join(", "),
+                    before.name,
+                    parser.name
+                ),
+            };
+            complaints.push(Complaint::error(place, reason).mend(mend));
+        }
+    }
+}
+
+/// Stages are numbered with eight bits, behind each source from 1 up.
+fn stages(parsed: &Parsed, graph: &Graph, complaints: &mut Vec<Complaint>) {
+    for source in &parsed.sources {
+        let below = graph.below(&source.name);
+        let behind = parsed.transforms.iter().filter(|transform| below.contains(transform.name.as_str()));
+        let count: usize =
+            behind.filter_map(|transform| transform.options.as_ref()).map(TransformOptions::stages).sum();
+        if count > STAGES_MAX {
+            let reason = format!("{count} stages lie behind `{}`, and {STAGES_MAX} can be numbered", source.name);
+            complaints.push(
+                Complaint::error(source.place, reason)
+                    .mend("take plugins out of chains, or let several agents share them"),
+            );
         }
     }
 }

@@ -167,6 +167,14 @@ impl TransformOptions {
         !matches!(self, Self::Route(_))
     }
 
+    /// How many stages it makes: each plugin of a chain is one.
+    pub fn stages(&self) -> usize {
+        match self {
+            Self::Wasm(wasm) => wasm.chain.len(),
+            Self::Parse(_) | Self::Route(_) | Self::Filter(_) => 1,
+        }
+    }
+
     /// A stream behind it is thinned out on purpose.
     pub fn thins_out(&self) -> bool {
         matches!(self, Self::Route(_) | Self::Filter(_))
@@ -217,10 +225,18 @@ fn check_parse(parse: &ParseTransform) -> Vec<Finding> {
     findings
 }
 
+/// Most routes of a transform: outputs are numbered with eight bits, and 0 is nobody's.
+const ROUTES_MAX: usize = 254;
+
 fn check_route(route: &RouteTransform) -> Vec<Finding> {
     let mut findings = Vec::new();
     if route.routes.is_empty() {
         findings.push(Finding::error("routes", "no route is listed; write NAME: 'CONDITION'"));
+    }
+    if route.routes.len() > ROUTES_MAX {
+        let reason =
+            format!("{} routes are listed, and {ROUTES_MAX} can be numbered; use two transforms", route.routes.len());
+        findings.push(Finding::error("routes", reason));
     }
     for name in route.routes.keys() {
         if let Some(reason) = super::names::error(name) {

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::place::{ControlError, Place};
 use crate::api::Refusal;
-use crate::run::Handle;
+use crate::run::{Handle, epochs};
 use crate::verbs::print;
 
 /// Options of `reload`.
@@ -24,9 +25,24 @@ pub struct Options {
     place: Place,
 }
 
+/// Most bytes of a config that is to be weighed.
+const CHECKED_BYTES_MAX: usize = 64 << 20;
+
 /// What the running agent answers.
 pub fn routes() -> Router<Arc<Handle>> {
-    Router::new().route("/v1/reload", post(reload))
+    let check = post(check).layer(DefaultBodyLimit::max(CHECKED_BYTES_MAX));
+    Router::new().route("/v1/reload", post(reload)).route("/v1/reload/check", check)
+}
+
+/// What a reload would make of the files that are sent; it touches nothing.
+async fn check(State(handle): State<Arc<Handle>>, packed: Bytes) -> Result<Json<Value>, Refusal> {
+    let files = epochs::unpack_files(&packed)
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("these are no files of a config: {error}")))?;
+    let weighed = handle.ask(move |running| Box::pin(async move { running.weigh(files).await }));
+    match weighed.await? {
+        Ok(taken) => Ok(Json(json!({ "taken": true, "done": taken.done, "after_restart": taken.waiting }))),
+        Err(reason) => Ok(Json(json!({ "taken": false, "reason": reason.trim_end() }))),
+    }
 }
 
 async fn reload(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {

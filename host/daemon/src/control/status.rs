@@ -48,6 +48,7 @@ pub fn report(handle: &Handle) -> Value {
         "agent": handle.agent,
         "version": env!("CARGO_PKG_VERSION"),
         "directory": handle.directory,
+        "lost_directory": handle.anew.cost(&handle.config()),
         "uptime_seconds": handle.started.elapsed().as_secs(),
         "received_bytes_per_second": received_bytes_per_s(handle),
         "readiness": readiness,
@@ -159,10 +160,11 @@ fn text(report: &Value) -> String {
         report["version"].as_str().unwrap_or_default(),
         report["uptime_seconds"]
     );
+    let lost = report["lost_directory"].as_str().map(|cost| format!("\n{cost}")).unwrap_or_default();
     let sources = ["name", "type", "partitions", "generations", "planned", "unplanned"];
     let sinks = ["name", "type", "state", "circuit", "in_flight", "backlog_bytes", "behind", "detail"];
     let mut parts = vec![
-        head,
+        head + &lost,
         String::new(),
         table(&sources.map(|key| if key == "name" { "source" } else { key }), &rows(report, "sources", &sources)),
         String::new(),

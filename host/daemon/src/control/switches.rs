@@ -8,9 +8,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::Method;
+use serde_json::Value;
 
-use super::place::{ControlError, Down, Reach};
+use super::place::{Client, ControlError, Down, Reach};
 use crate::config::Config;
+use crate::config::files::Files;
 use crate::run::changes::{Destination, switch};
 use crate::run::{Handle, epochs};
 
@@ -41,21 +44,42 @@ pub struct Found {
     pub switches: Vec<String>,
     /// What its sources have received since it started, bytes a second; where an agent runs and something came.
     pub received_bytes_per_s: Option<u64>,
+    /// Where an agent runs there and says so: what a reload of it would do, or why it would refuse the config.
+    pub reload: Option<Result<String, String>>,
 }
 
 /// Looks.
-pub fn of(config: &Config) -> Found {
+pub fn of(config: &Config, files: &Files) -> Found {
     let data_dir = &config.sections.data_dir;
     if !data_dir.exists() {
         return Found::default();
     }
-    match at(data_dir) {
-        Ok((at, received_bytes_per_s)) => Found { switches: lines(config, &at), received_bytes_per_s },
+    let running = match Reach::of(data_dir) {
+        Ok(Reach::Running(client)) => Some(weigh(&client, config, files)),
+        _ => None,
+    };
+    let reload = running.as_ref().and_then(|weighed| weighed.as_ref().ok().cloned());
+    let untold =
+        running.and_then(Result::err).map(|error| format!("whether a reload takes this can't be told: {error}"));
+    let mut found = match at(data_dir) {
+        Ok((at, received_bytes_per_s)) => Found { switches: lines(config, &at), received_bytes_per_s, reload },
         Err(error) => {
             let switches = vec![format!("whether a sink switches can't be told: {error}")];
-            Found { switches, received_bytes_per_s: None }
+            Found { switches, received_bytes_per_s: None, reload }
         }
-    }
+    };
+    found.switches.extend(untold);
+    found
+}
+
+/// Asks the running agent what a reload would make of the config.
+fn weigh(client: &Client, config: &Config, files: &Files) -> Result<Result<String, String>, ControlError> {
+    // The agent has another present folder.
+    let files = Files { folder: config.folder.clone(), files: files.files.clone() };
+    let packed = epochs::pack(&files).map_err(|error| ControlError::Refused(error.to_string()))?;
+    let answer = client.ask(Method::POST, "/v1/reload/check", Some(&serde_json::from_slice::<Value>(&packed)?))?;
+    let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+    Ok(if answer["taken"] == true { Ok(text("done")) } else { Err(text("reason")) })
 }
 
 fn lines(config: &Config, at: &Known) -> Vec<String> {

@@ -114,10 +114,15 @@ pub fn pack(files: &Files) -> Result<Vec<u8>, RunError> {
 
 /// Reads what [`pack`] wrote; why it can't be read, in a sentence.
 pub fn unpack(packed: &[u8]) -> Result<Config, String> {
-    let manifest: Manifest = serde_json::from_slice(packed).map_err(|error| error.to_string())?;
-    let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
-    let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
+    let loaded = config::understand(unpack_files(packed).map_err(|error| error.to_string())?, &Machine);
     loaded.config.ok_or_else(|| crate::diagnostics::text(&loaded.complaints, &loaded.files))
+}
+
+/// The files of what [`pack`] wrote.
+pub fn unpack_files(packed: &[u8]) -> Result<Files, serde_json::Error> {
+    let manifest: Manifest = serde_json::from_slice(packed)?;
+    let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
+    Ok(Files { files, folder: manifest.folder })
 }
 
 /// The id of the epoch that a configuration with these plugins is. Addresses and credentials don't belong to it.

@@ -73,6 +73,8 @@ pub struct Handle {
     pub agent: String,
     /// The data directory's own name, 32 hexadecimal digits.
     pub directory: String,
+    /// How this life began.
+    pub anew: super::anew::Anew,
     /// Where the configuration is.
     pub config_path: PathBuf,
     /// When it started.
@@ -116,6 +118,7 @@ impl Handle {
             outward: running.outward.clone(),
             agent,
             directory,
+            anew: running.anew.clone(),
             config_path,
             started: Instant::now(),
             pulse: Pulse::default(),

@@ -1,6 +1,9 @@
 //! `sawlog run`: from a config that holds together to a running engine, and from signals to its end. It assembles; what is
 //! delivered and when is the core's.
 
+#[cfg(test)]
+mod accepted_tests;
+pub mod anew;
 pub mod changes;
 pub mod epochs;
 pub mod figures;

@@ -28,6 +28,7 @@ use sawlog_sinks::registry::SinkOptions;
 use sawlog_sources::http::HttpIntake;
 use thiserror::Error;
 
+use super::anew::Anew;
 use super::changes::{self, Certificates};
 use super::epochs::{self, Epoch, Epochs};
 use super::figures::Figures;
@@ -221,6 +222,8 @@ pub struct Running {
     /// The budget of memory.
     pub memory: Arc<Memory>,
     pub(super) common: Common,
+    /// How this life began.
+    pub anew: Anew,
     /// What of it is not a component's, and reaches out of the process.
     pub outward: Outward,
     pub(super) config: Config,
@@ -257,7 +260,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let directory = open_directory(&data_dir).await?;
     directory.hold_for_life()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (store, journal) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
+    let (store, journal, anew) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
     refuse_retired(&journal, &agent)?;
     let outward = Outward::new(&config.sections, keeper(&config, (&agent, &directory), &store)?)?;
     let rescue = open_rescue(&directory, &journal, config.disk_shares().rescue).await?;
@@ -291,6 +294,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         spawner: Arc::new(RuntimeSpawner(tokio::runtime::Handle::current())),
     };
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
+    tokio::spawn(anew.clone().tell(config.clone(), ground.journal.clone()));
     let loaded = epoch.plugins.clone();
     let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
     let base = base(&ground, &owner, (&epochs, &plugins, &fields), (options, common.clone()));
@@ -301,6 +305,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         store,
         memory,
         common,
+        anew,
         outward,
         started: config.sections.clone(),
         certificates: changes::certificates(&config),
@@ -417,20 +422,22 @@ async fn open_journal(
     config: &Config,
     (directory, agent): (&DataDir, &str),
     clock: Arc<dyn Clock>,
-) -> Result<(Arc<DiskJournal>, Arc<Journal>), RunError> {
+) -> Result<(Arc<DiskJournal>, Arc<Journal>, Anew), RunError> {
     let mut options = JournalOptions::new(random_incarnation()?);
     options.keep = config.sections.checkpoint.keep as usize;
     options.quota_bytes = config.disk_shares().journal;
     let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
     let mut journal = Journal::open(store.clone(), clock.clone()).await?;
     let is_empty = journal.state().is_empty();
+    let mut anew = Anew::new(is_empty);
     if let Some(options) = config.sections.checkpoint.backup.as_ref().filter(|_| is_empty) {
         let place = backup::place(options, agent)?;
-        if backup::restore_at_start(&*place, &store, agent).await? {
+        anew.from_backup = backup::restore_at_start(&*place, &store, agent).await?;
+        if anew.from_backup.is_some() {
             journal = Journal::open(store.clone(), clock).await?;
         }
     }
-    Ok((store, Arc::new(journal)))
+    Ok((store, Arc::new(journal), anew))
 }
 
 /// Who takes backups, where the configuration wants them.

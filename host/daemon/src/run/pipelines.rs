@@ -16,6 +16,7 @@ use sawlog_sources::registry::SourceOptions;
 use super::{RunError, replay};
 use crate::config::Config;
 use crate::config::graph::Input;
+use crate::config::routes::STAGES_MAX;
 use crate::config::transforms::TransformOptions;
 use crate::letters::{Door, Doors, Stage};
 
@@ -231,7 +232,7 @@ impl Building<'_> {
     fn push(&mut self, name: &str, place: String, inputs: Vec<From>, stage: pipeline::Stage) -> Result<From, RunError> {
         let number = u8::try_from(self.nodes.len() + 1).map_err(|_| RunError::Component {
             name: name.to_owned(),
-            reason: "there are more than 254 stages behind one source; let several agents share them".into(),
+            reason: format!("there are more than {STAGES_MAX} stages behind one source; let several agents share them"),
         })?;
         // Numbers name stateful components in the journal: letters count theirs from the other end.
         let component = if self.doors.is_some() { u8::MAX - number + 1 } else { number };

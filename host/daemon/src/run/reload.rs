@@ -15,9 +15,11 @@ use sawlog_sources::registry::SourceOptions;
 use super::changes::{self, Changes};
 use super::epochs::{self, Epoch};
 use super::parts::{Running, plugin_bytes, wanted};
+use super::pipelines::PluginBytes;
 use super::{groups, replay, runtime, sources};
+use crate::config::files::Files;
 use crate::config::references::Machine;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded};
 use crate::{diagnostics, own_log};
 
 /// What became of a configuration that was taken.
@@ -27,6 +29,16 @@ pub struct Taken {
     pub done: String,
     /// Keys that stay as they were until the next start.
     pub waiting: Vec<&'static str>,
+}
+
+/// A configuration that nothing refuses yet.
+struct Judged {
+    files: Files,
+    config: Config,
+    certificates: changes::Certificates,
+    changes: Changes,
+    bytes: PluginBytes,
+    epoch: Epoch,
 }
 
 impl Running {
@@ -47,22 +59,38 @@ impl Running {
         }
     }
 
-    async fn try_reload(&mut self, path: &Path) -> Result<Taken, String> {
-        let path = path.to_owned();
-        let loaded = runtime::aside(move || config::load(&path, &Machine)).await.map_err(|e| e.to_string())?;
-        let loaded = loaded.map_err(|e| e.to_string())?;
+    /// What a reload would make of these files, as far as that can be told without touching what runs; else why it would refuse them.
+    pub async fn weigh(&self, files: Files) -> Result<Taken, String> {
+        let loaded = runtime::aside(move || config::understand(files, &Machine)).await.map_err(|e| e.to_string())?;
+        let Judged { config, changes, epoch, .. } = self.judge(loaded).await?;
+        reload::decide(&self.ground.journal.state(), &wanted(&config, &epoch)).map_err(|e| e.to_string())?;
+        check_certificates(&config, &changes)?;
+        let waiting = changes::waiting(&self.started, &config.sections);
+        Ok(Taken { done: describe(&self.config, &config, &changes), waiting })
+    }
+
+    /// Everything about a configuration that is said before anything is touched.
+    async fn judge(&self, loaded: Loaded) -> Result<Judged, String> {
         let Some(config) = loaded.config else { return Err(diagnostics::text(&loaded.complaints, &loaded.files)) };
         let certificates = changes::certificates(&config);
         let changes = changes::between(&self.config, &config, (&self.certificates, &certificates))?;
         check_groups(&self.config, &config)?;
         let bytes = plugin_bytes(&config).await.map_err(|e| e.to_string())?;
         let epoch = Epoch::build_aside(&config, &bytes, &self.plugins, &self.fields).await;
-        let mut epoch = epoch.map_err(|e| e.to_string())?;
-        epoch.store(&loaded.files, &bytes, &self.ground.journal).await.map_err(|e| e.to_string())?;
+        let epoch = epoch.map_err(|e| e.to_string())?;
+        Ok(Judged { files: loaded.files, config, certificates, changes, bytes, epoch })
+    }
+
+    async fn try_reload(&mut self, path: &Path) -> Result<Taken, String> {
+        let path = path.to_owned();
+        let loaded = runtime::aside(move || config::load(&path, &Machine)).await.map_err(|e| e.to_string())?;
+        let judged = self.judge(loaded.map_err(|e| e.to_string())?).await?;
+        let Judged { files, config, certificates, changes, bytes, mut epoch } = judged;
+        epoch.store(&files, &bytes, &self.ground.journal).await.map_err(|e| e.to_string())?;
         let wanted = wanted(&config, &epoch);
         // Refused here, it is refused before anything is touched; asked again when it is journalled.
         reload::decide(&self.ground.journal.state(), &wanted).map_err(|e| e.to_string())?;
-        let packed = Arc::new(epochs::pack(&loaded.files).map_err(|e| e.to_string())?);
+        let packed = Arc::new(epochs::pack(&files).map_err(|e| e.to_string())?);
         let sinks = self.new_sinks(&config, &changes, &packed)?;
         check_certificates(&config, &changes)?;
         let renewed = self.read_outward(&config.sections)?;
@@ -88,7 +116,7 @@ impl Running {
             }
         }
         // A checkpoint that came between has dropped blobs that no epoch named yet. From here on one does.
-        if let Err(error) = Epoch::store_blobs(&loaded.files, &bytes, &self.ground.journal).await {
+        if let Err(error) = Epoch::store_blobs(&files, &bytes, &self.ground.journal).await {
             tracing::error!(%error, "the configuration could not be kept below `data_dir`; reload it again");
         }
         self.take_sections(&config);
@@ -96,7 +124,7 @@ impl Running {
         self.ground.take(packed);
         let waiting = changes::waiting(&self.started, &config.sections);
         (self.config, self.certificates, self.loaded) = (config.clone(), certificates, epoch.plugins.clone());
-        self.groups.take(groups::Plan { config: config.clone(), files: loaded.files, bytes, epoch });
+        self.groups.take(groups::Plan { config: config.clone(), files, bytes, epoch });
         if let Err(error) = self.groups.change(&config) {
             tracing::error!(%error, "a group can't be joined; restart the agent: nothing is lost by it");
         }

@@ -190,6 +190,12 @@ impl Agent {
         self.child.wait().unwrap();
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// SIGTERM, and an orderly end.
     pub fn terminate(&mut self) {
         self.ask_to_end();

@@ -201,6 +201,12 @@ impl DescribeSink for ElasticsearchSink {
 }
 
 fn check_auth(auth: &ElasticsearchAuth) -> Option<Finding> {
+    let words = auth.api_key.iter().chain(&auth.password).map(|secret| secret.expose()).chain(auth.username.as_deref());
+    if words.flat_map(str::chars).any(char::is_control) {
+        let reason =
+            "a key, a name or a password of printable characters is needed; take out what is none, such as a line end";
+        return Some(Finding::error("auth", reason));
+    }
     match (&auth.api_key, &auth.username, &auth.password) {
         (Some(_), None, None) | (None, Some(_), Some(_)) => None,
         (Some(_), ..) => Some(Finding::error("auth", "`api_key` and `username` exclude each other; keep one of them")),

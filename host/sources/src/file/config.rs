@@ -213,7 +213,10 @@ fn check_pattern(path: &str, pattern: &str) -> Option<Finding> {
     if pattern.matches('[').count() != pattern.matches(']').count() {
         return Some(Finding::error(path, format!("a bracket in `{pattern}` has no partner; close it, or write `?`")));
     }
-    None
+    // As the folder of the config, which is not known here.
+    let absolute = pattern.strip_prefix('.').unwrap_or(pattern);
+    let error = super::pattern::Pattern::new(absolute).err()?;
+    Some(Finding::error(path, error.to_string()))
 }
 
 fn check_multiline(multiline: &Multiline) -> Option<Finding> {
@@ -221,5 +224,6 @@ fn check_multiline(multiline: &Multiline) -> Option<Finding> {
     if given.iter().filter(|given| **given).count() != 1 {
         return Some(Finding::error("multiline", "give exactly one of `preset`, `start` and `continue`"));
     }
-    None
+    let error = super::configured::multiline_of(multiline).err()?;
+    Some(Finding::error("multiline", error.to_string()))
 }

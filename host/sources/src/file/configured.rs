@@ -68,7 +68,7 @@ impl FileOptions {
     }
 }
 
-fn multiline_of(config: &MultilineConfig) -> Result<Multiline, OptionsError> {
+pub(super) fn multiline_of(config: &MultilineConfig) -> Result<Multiline, OptionsError> {
     let lines_max = config.lines_max.unwrap_or(LINES_MAX);
     match (&config.preset, &config.start, &config.r#continue) {
         (Some(preset), ..) => multiline(further_lines(*preset), false, lines_max),
