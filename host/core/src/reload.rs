@@ -2,7 +2,7 @@
 //! the journal's state and the two configurations; the effect is one EPOCH record.
 
 use crate::budget;
-use crate::journal::{Epoch, JournalState, Record, Registration, Stateful};
+use crate::journal::{Epoch, GenerationState, JournalState, Record, Registration, Stateful};
 use crate::operator;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation};
@@ -45,6 +45,12 @@ pub enum Refusal {
         "sink {0} is removed with undelivered data: say `remove: {{ {0}: drain }}` or `remove: {{ {0}: forget }}`, or keep it"
     )]
     Undelivered(SinkId),
+    /// What was planned before a sink was there runs through configurations that have no rows for it.
+    #[error(
+        "sink {0} is added with `from: oldest` to a source that has planned input already, which is not built yet: leave `from` out, and \
+         send what lies before again with `sawlog source seek SOURCE --to oldest --accept-duplicates`"
+    )]
+    Oldest(SinkId),
 }
 
 /// The records that begin `wanted`: what sinks that are to be forgotten give up, then the EPOCH; none where nothing changes.
@@ -72,6 +78,10 @@ pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Re
         let known = old.and_then(|e| e.sinks.get(sink));
         if known.is_some_and(|r| r.until.is_some()) {
             return Err(Refusal::Draining(sink.clone()));
+        }
+        let is_planned = |g: &GenerationState| sources.contains(&g.source) && g.planned > Cursor::default();
+        if known.is_none() && wanted.from_oldest.contains(sink) && state.generations.values().any(is_planned) {
+            return Err(Refusal::Oldest(sink.clone()));
         }
         let registration = match known {
             Some(registration) => joined_by(state, registration, sources),

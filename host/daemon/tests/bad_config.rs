@@ -14,6 +14,7 @@ fn diagnostics(config: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sawlog"));
     let output = command.current_dir(folder()).env_clear().args(["validate", "-c", config]).output().unwrap();
     let shown = [output.stderr, output.stdout].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    let shown = shown.replace(&folder().display().to_string(), "HERE");
     format!("{}\nexit code {}\n", shown.trim_end(), output.status.code().unwrap())
 }
 

@@ -145,6 +145,12 @@ fn a_folder_without_a_config_is_refused_by_name() {
     }
 }
 
+/// Whether the ledger has a line for a sink.
+fn known(node: &Node, sink: &str) -> bool {
+    let told: serde_json::Value = serde_json::from_str(&node.verb(&["loss", "--format", "json"]).unwrap()).unwrap();
+    told["lines"].as_array().unwrap().iter().any(|line| line["sink"] == sink)
+}
+
 #[test]
 fn sighup_takes_a_file_that_was_added_and_refuses_one_with_a_mistake() {
     let node = Node::of(|here| {
@@ -167,10 +173,7 @@ fn sighup_takes_a_file_that_was_added_and_refuses_one_with_a_mistake() {
         lines.iter().filter(|line| line["delivered"] == 100).map(|l| l["sink"].as_str().unwrap().to_owned()).collect()
     };
     agent.wait_until(|| sinks(&node) == ["out"]);
-    let added = format!(
-        "sinks:\n  more: {{ type: file, inputs: [app], from: oldest, path: {}/more }}\n",
-        node.folder().display()
-    );
+    let added = format!("sinks:\n  more: {{ type: file, inputs: [app], path: {}/more }}\n", node.folder().display());
     fs::write(folder.join("more.yaml"), added.replace("[app]", "[ap]")).unwrap();
     agent.hang_up();
     agent.wait_until(|| agent.log().contains("the configuration was not reloaded"));
@@ -178,6 +181,19 @@ fn sighup_takes_a_file_that_was_added_and_refuses_one_with_a_mistake() {
     assert!(said.contains("more.yaml:2:") && said.contains("did you mean"), "{said}");
     fs::write(folder.join("more.yaml"), added).unwrap();
     agent.hang_up();
-    agent.wait_until(|| sinks(&node) == ["more", "out"]);
+    agent.wait_until(|| agent.log().contains("the configuration was reloaded") || known(&node, "more"));
+    // It begins at the frontier; from the oldest it can't yet, and that is said.
+    let oldest = format!(
+        "sinks:\n  most: {{ type: file, inputs: [app], from: oldest, path: {}/most }}\n",
+        node.folder().display()
+    );
+    fs::write(folder.join("most.yaml"), oldest).unwrap();
+    let refused = node.verb(&["reload"]).unwrap_err();
+    assert!(
+        refused.contains("most") && refused.contains("from: oldest") && refused.contains("source seek"),
+        "{refused}"
+    );
+    let checked = node.verb(&["validate", "-c", node.folder().join("config").to_str().unwrap()]).unwrap_err();
+    assert!(checked.contains("from: oldest"), "{checked}");
     agent.terminate();
 }

@@ -109,7 +109,8 @@ pub enum StartFrom {
     /// At the frontier of each partition: what was planned before is not sent.
     #[default]
     Frontier,
-    /// At the oldest record that can still be read.
+    /// At the oldest record that can still be read. Not in effect yet for a source that has planned input already: such a
+    /// configuration is refused.
     Oldest,
 }
 

@@ -25,12 +25,19 @@ use crate::config::{self, Config};
 /// What an epoch's first blob holds.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
+    /// The version of the build whose configuration it was: it belongs to the epoch's id, under whichever build that is rebuilt.
+    #[serde(default = "this_build")]
+    build: String,
     folder: PathBuf,
     files: Vec<(PathBuf, String)>,
     plugins: BTreeMap<String, [u8; 32]>,
     /// The files of each plugin that has some, by their names.
     #[serde(default)]
     plugin_files: BTreeMap<String, Vec<(String, [u8; 32])>>,
+}
+
+fn this_build() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
 }
 
 /// A configuration with everything that its chains need.
@@ -47,9 +54,15 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Compiles the chains of `config`.
-    fn build(config: &Config, bytes: &PluginBytes, engine: &Engine, fields: &Slots) -> Result<Self, RunError> {
-        let id = id_of(config, bytes)?;
+    /// Compiles the chains of `config`, under the id that is `known` or the one that this build gives it.
+    fn build(
+        config: &Config,
+        bytes: &PluginBytes,
+        engine: &Engine,
+        fields: &Slots,
+        known: Option<EpochId>,
+    ) -> Result<Self, RunError> {
+        let id = known.map_or_else(|| id_of(config, bytes), Ok)?;
         let plugins = pipelines::load_plugins(config, bytes, engine, &id.0)?;
         let mut chains = BTreeMap::new();
         let mut stateful = Stateful::new();
@@ -74,9 +87,10 @@ impl Epoch {
         bytes: &PluginBytes,
         engine: &Engine,
         fields: &Slots,
+        known: Option<EpochId>,
     ) -> Result<Self, RunError> {
         let (config, bytes, engine, fields) = (config.clone(), bytes.clone(), engine.clone(), fields.clone());
-        runtime::aside(move || Self::build(&config, &bytes, &engine, &fields)).await?
+        runtime::aside(move || Self::build(&config, &bytes, &engine, &fields, known)).await?
     }
 
     /// Stores the blobs from which the epoch can be built again.
@@ -97,7 +111,8 @@ impl Epoch {
             }
         }
         let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
-        let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins, plugin_files };
+        let manifest =
+            Manifest { build: this_build(), folder: files.folder.clone(), files: texts, plugins, plugin_files };
         let first = store.put_blob(serde_json::to_vec(&manifest)?).await?;
         let of_files = manifest.plugin_files.values().flatten().map(|(_, digest)| *digest);
         Ok(std::iter::once(first).chain(manifest.plugins.values().copied()).chain(of_files).collect())
@@ -108,7 +123,7 @@ impl Epoch {
 pub fn pack(files: &Files) -> Result<Vec<u8>, RunError> {
     let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
     let (plugins, plugin_files) = (BTreeMap::new(), BTreeMap::new());
-    let manifest = Manifest { folder: files.folder.clone(), files: texts, plugins, plugin_files };
+    let manifest = Manifest { build: this_build(), folder: files.folder.clone(), files: texts, plugins, plugin_files };
     Ok(serde_json::to_vec(&manifest)?)
 }
 
@@ -154,7 +169,7 @@ impl Epochs {
         let known: Vec<_> = journal.state().epochs.iter().map(|e| (e.id, e.blobs.clone())).collect();
         let (mut former, mut failures) = (Former::new(), Vec::new());
         for (id, blobs) in known {
-            match rebuild(&blobs, journal, engine, fields).await {
+            match rebuild(id, &blobs, journal, engine, fields).await {
                 Ok((epoch, config)) if epoch.id == id => {
                     self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(epoch.chains);
                     former.push((id, config));
@@ -167,7 +182,10 @@ impl Epochs {
     }
 }
 
+/// What this build makes of a configuration must come out the same: the environment that its text refers to may have changed. Of
+/// what another build made the id is taken as it was journalled: this build may read more options, and gives it another one.
 async fn rebuild(
+    id: EpochId,
     blobs: &[[u8; 32]],
     journal: &Journal,
     engine: &Engine,
@@ -189,7 +207,8 @@ async fn rebuild(
     let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
     let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
     let config = loaded.config.ok_or_else(|| missing("configuration"))?;
-    Ok((Epoch::build_aside(&config, &bytes, engine, fields).await?, config))
+    let known = (manifest.build != this_build()).then_some(id);
+    Ok((Epoch::build_aside(&config, &bytes, engine, fields, known).await?, config))
 }
 
 impl Chains for Epochs {

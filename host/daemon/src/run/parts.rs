@@ -351,7 +351,7 @@ async fn open_epochs(
     journal: &Arc<Journal>,
     (plugins, fields): (&sawlog_chain::Engine, &Slots),
 ) -> Result<(Epoch, Arc<Epochs>, former::Former), RunError> {
-    let mut epoch = Epoch::build_aside(config, bytes, plugins, fields).await?;
+    let mut epoch = Epoch::build_aside(config, bytes, plugins, fields, None).await?;
     epoch.store(files, bytes, journal).await?;
     let epochs = Arc::new(Epochs::default());
     epochs.add(&epoch);

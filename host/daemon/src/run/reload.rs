@@ -76,7 +76,7 @@ impl Running {
         let changes = changes::between(&self.config, &config, (&self.certificates, &certificates))?;
         check_groups(&self.config, &config)?;
         let bytes = plugin_bytes(&config).await.map_err(|e| e.to_string())?;
-        let epoch = Epoch::build_aside(&config, &bytes, &self.plugins, &self.fields).await;
+        let epoch = Epoch::build_aside(&config, &bytes, &self.plugins, &self.fields, None).await;
         let epoch = epoch.map_err(|e| e.to_string())?;
         Ok(Judged { files: loaded.files, config, certificates, changes, bytes, epoch })
     }

@@ -207,11 +207,6 @@ impl Agent {
         self.signal(Signal::TERM);
     }
 
-    /// SIGHUP.
-    pub fn hang_up(&self) {
-        self.signal(Signal::HUP);
-    }
-
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
