@@ -238,8 +238,9 @@ impl Engine {
     fn run_partition(self: &Arc<Self>, id: PartitionId, shared: Arc<Shared>) {
         let engine = self.clone();
         let task = async move {
-            let partition = Partition::new(id, shared.clone());
-            if let Some(stop) = shared.tasks.run(partition.run()).await {
+            // Boxed: whoever wraps a future keeps room for it more than once.
+            let partition = Box::pin(Partition::new(id, shared.clone()).run());
+            if let Some(stop) = shared.tasks.run(partition).await {
                 engine.note_stop(id, stop);
             }
         };

@@ -381,7 +381,7 @@ impl Source for FileSource {
             file,
             base,
             end: end.saturating_sub(base),
-            at_least: !seen.is_all && !(is_rotated && evidence.pos() >= seen.size),
+            at_least: !(seen.is_all || is_rotated && evidence.pos() >= seen.size),
         })
     }
 
