@@ -21,10 +21,8 @@ pub fn check(parsed: &Parsed, folder: &Path, from: &dyn References, complaints: 
         let Some(options) = plugin.clean_options().filter(|options| options.check().is_empty()) else { continue };
         let path = options.file(folder);
         match from.component(&path) {
-            Some(Ok(bytes)) => {
-                if held(plugin, options, (folder, &path, &bytes), complaints) {
-                    good.insert(plugin.name.as_str(), (plugin, options, bytes));
-                }
+            Some(Ok(bytes)) if held(plugin, options, (folder, &path, &bytes), complaints) => {
+                good.insert(plugin.name.as_str(), (plugin, options, bytes));
             }
             Some(Err(error)) if options.signed_by.is_some() => {
                 let place = plugin.node.place_of("signed_by").unwrap_or(plugin.place);
