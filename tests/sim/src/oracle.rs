@@ -26,6 +26,8 @@ struct Decisions {
     opened: BTreeSet<Generation>,
     /// How far each was planned, rescued, or written off.
     reached: BTreeMap<Generation, u64>,
+    /// Histories of which something was written off.
+    written_off: BTreeSet<Generation>,
     /// Bytes that went away before they were planned, by the sinks that would have had them.
     unplanned: BTreeMap<SinkId, u64>,
     /// The sinks of the present configuration.
@@ -83,6 +85,9 @@ impl Decisions {
         let source = self.file(outside, generation).map_or("", |file| file.source);
         let unplanned = end - self.reached.get(&generation).copied().unwrap_or(0).min(end);
         let is_fed = |r: &Registration| r.until.is_none() && r.sources.iter().any(|s| s.as_str() == source);
+        if unplanned > 0 {
+            self.written_off.insert(generation);
+        }
         for (sink, _) in self.sinks.iter().filter(|(_, registration)| is_fed(registration)) {
             *self.unplanned.entry(sink.clone()).or_default() += unplanned;
         }
@@ -421,6 +426,9 @@ fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<Strin
 
 /// Everything that went away was planned, rescued, or written off by name.
 fn check_vanished(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
+    for file in outside.files.iter().filter(|f| d.written_off.contains(&f.generation) && !f.lossy) {
+        failures.push(format!("{:?} was written off, and could have been read", file.generation));
+    }
     let is_known = |f: &&SimFile| !f.exists && d.opened.contains(&f.generation) && outside.sources.contains(f.source);
     // A name that a lost directory took along, and that no sink recorded, may be given again: the world then takes what was
     // trimmed of the first file for trimmed of the second.

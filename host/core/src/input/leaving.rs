@@ -106,13 +106,13 @@ impl Inputs {
             let named = whereabouts.clone().map(|whereabouts| Record::Vanished { generation, time, whereabouts });
             (vec![Record::Together(std::iter::once(Record::Gone { generation }).chain(named).collect())], ())
         });
+        // Nobody plans what is written off, from now on: a lane that is offered it would ask for it again and again.
+        if whereabouts.is_some() {
+            let planned = self.journal.state().reaches(generation);
+            self.extend(generation, |e| e.end = e.end.min(planned));
+        }
         self.journal.checked(durable.await)?;
-        let planned = self.journal.state().reaches(generation);
-        self.extend(generation, |e| {
-            e.vanished = true;
-            // Nobody plans what is written off.
-            e.end = if whereabouts.is_some() { e.end.min(planned) } else { e.end };
-        });
+        self.extend(generation, |e| e.vanished = true);
         Ok(())
     }
 
