@@ -29,7 +29,8 @@ fn config(folder: &Path) {
     };
     let text = format!(
         "version: 1\nagent: {{ id: watchful }}\ndata_dir: {here}/data\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
-         sources:\n{}{}{}sinks:\n  lake: {{ type: file, inputs: [both, whole], path: \"{here}/lake/hour={{received_time:%H}}\", format: jsonl, \
+         sources:\n{}{}{}transforms:\n  parsed: {{ type: parse, inputs: [both, whole], try: [json] }}\n\
+         sinks:\n  lake: {{ type: file, inputs: [parsed], path: \"{here}/lake/hour={{received_time:%H}}\", format: jsonl, \
          roll: {{ size: 1MiB, age: 1s }} }}\n{}",
         source("both"),
         source("alone"),

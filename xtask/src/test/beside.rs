@@ -96,6 +96,7 @@ fn programs(messages: &[u8]) -> Result<VecDeque<Program>> {
             found.push_back(Program { path, folder });
         }
     }
+    ensure!(!found.is_empty(), "cargo named no test program among what it compiled");
     Ok(found)
 }
 
@@ -130,5 +131,6 @@ mod tests {
         let found = programs(messages).unwrap();
         assert_eq!(found, [Program { path: "/t/deps/a-0123".into(), folder: "/w/a".into() }]);
         assert!(programs(b"{\"reason\":1}").is_err());
+        assert!(programs(br#"{"reason":"build-finished","success":true}"#).is_err(), "no test is no test that passed");
     }
 }
