@@ -195,7 +195,7 @@ mod tests {
                     own: { type: file, inputs: [kept], path: /state/own/rows.jsonl }\n  \
                     out: { type: kafka, inputs: [kept], brokers: [\"k:9092\"], topic: t, key: \"{id}\", tls: { ca: /tls/ca.pem }, \
                     sasl: { mechanism: PLAIN, username: \"${file:/user}\", password: \"${secret:kafka}\" } }\n";
-        let file = SourceFile { path: PathBuf::from("/etc/sawlog/c.yaml"), text: text.to_owned() };
+        let file = SourceFile::of_config(PathBuf::from("/etc/sawlog/c.yaml"), text.to_owned());
         let loaded = understand(Files { files: vec![file], folder: PathBuf::from("/etc/sawlog") }, &Anything);
         let config = loaded.config.expect("it holds together");
         let touched = paths(&config, &loaded.files);

@@ -102,7 +102,7 @@ pub async fn start(handle: Arc<Handle>, telemetry: Arc<Telemetry>) -> Result<Api
         .merge(metrics(telemetry.clone()))
         .merge(control::routes())
         .fallback(unknown);
-    let local = everything.clone().merge(probes::routes()).with_state(handle.clone());
+    let local = everything.clone().merge(control::local_routes()).merge(probes::routes()).with_state(handle.clone());
     let socket = listen::socket(&config.sections.data_dir, local)?;
     let guard = (handle.clone(), access::is_certified(options));
     let guarded = everything.layer(axum::middleware::from_fn_with_state(guard, access::check));

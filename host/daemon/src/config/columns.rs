@@ -5,7 +5,7 @@ use std::path::Path;
 use sawlog_settings::decode::Complaint;
 use sawlog_settings::node::{Node, Value};
 
-use super::files::{self, Files};
+use super::files::{self, Files, SourceFile};
 
 /// Reads every such file, in place. Complaints about its content name the file.
 pub fn include(tree: &mut Node, files: &mut Files, complaints: &mut Vec<Complaint>) {
@@ -27,16 +27,20 @@ pub fn include(tree: &mut Node, files: &mut Files, complaints: &mut Vec<Complain
 }
 
 fn read(path: &Path, files: &mut Files) -> Result<Node, Complaint> {
-    let number = files.files.len() as u32;
-    let file = files::read_one(path.to_owned()).map_err(|error| {
-        Complaint::error(Default::default(), error.to_string().split("; ").next().unwrap_or_default())
-            .mend("create the file, or write the list in its place")
-    })?;
-    let node = super::yaml::read(number, &file.text);
+    // A config that was kept brings its files along: those of the disk may have changed since.
+    let kept = files.files.iter().position(|file| file.is_included && file.path == path);
+    let number = kept.unwrap_or(files.files.len());
+    if kept.is_none() {
+        let file = files::read_one(path.to_owned()).map_err(|error| {
+            Complaint::error(Default::default(), error.to_string().split("; ").next().unwrap_or_default())
+                .mend("create the file, or write the list in its place")
+        })?;
+        files.files.push(SourceFile { is_included: true, ..file });
+    }
+    let node = super::yaml::read(number as u32, &files.files[number].text);
     let node = node.map_err(|complaint| {
         Complaint::error(Default::default(), format!("`{}`: {}", path.display(), complaint.reason))
             .mend("mend that file")
     })?;
-    files.files.push(file);
     Ok(node)
 }

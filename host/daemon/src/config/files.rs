@@ -18,6 +18,15 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+    /// It stands in the place of a value, such as `columns: ./columns.yaml`, and is no config itself.
+    pub is_included: bool,
+}
+
+impl SourceFile {
+    /// A file of the config itself.
+    pub fn of_config(path: PathBuf, text: String) -> Self {
+        Self { path, text, is_included: false }
+    }
 }
 
 /// All files of a config, in the order of their names.
@@ -94,7 +103,7 @@ pub fn read_one(path: PathBuf) -> Result<SourceFile, FilesError> {
     }
     let bytes = std::fs::read(&path).map_err(unreadable)?;
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(SourceFile { path, text }),
+        Ok(text) => Ok(SourceFile::of_config(path, text)),
         Err(_) => Err(FilesError::NotText(path)),
     }
 }
@@ -104,7 +113,7 @@ impl Files {
     /// section stands in one.
     pub fn tree(&self, complaints: &mut Vec<Complaint>) -> Node {
         let mut roots = Vec::new();
-        for (number, file) in self.files.iter().enumerate() {
+        for (number, file) in self.files.iter().enumerate().filter(|(_, file)| !file.is_included) {
             match super::yaml::read(number as u32, &file.text) {
                 Ok(root) => roots.push(root),
                 Err(complaint) => complaints.push(complaint),

@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn understood(text: &str) -> Loaded {
-        let file = SourceFile { path: PathBuf::from("c.yaml"), text: text.to_owned() };
+        let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.to_owned());
         understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Anything)
     }
 

@@ -137,7 +137,8 @@ pub fn ledger(state: &JournalState, sinks: &BTreeMap<SinkId, Arc<Sink>>) -> Ledg
     let lines: Vec<Line> = settled(state).iter().map(line).collect();
     let said = state.later.operators.iter().map(Said::of).collect();
     let balanced = lines.iter().all(|line| line.imbalance == 0);
-    Ledger { balanced, lines, said, missing: missing::ranges(state), missing_earlier: missing::sums(state) }
+    let (missing, missing_earlier) = missing::told(state);
+    Ledger { balanced, lines, said, missing, missing_earlier }
 }
 
 /// The ledger of the whole agent: the node's own journal, and those of the partitions of groups that it has now.

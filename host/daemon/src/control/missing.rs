@@ -53,20 +53,17 @@ pub struct Sum {
     pub positions: u64,
 }
 
-/// The newest ranges that a journal tells one by one, with those that their sinks have yet to come to.
-pub fn ranges(state: &JournalState) -> Vec<Missing> {
-    state.missing_input().ranges().map(Missing::of).collect()
-}
-
-/// What older ones add up to.
-pub fn sums(state: &JournalState) -> Vec<Sum> {
+/// The newest ranges that a journal tells one by one, with those that their sinks have yet to come to, and what older ones add up
+/// to.
+pub fn told(state: &JournalState) -> (Vec<Missing>, Vec<Sum>) {
+    let missing = state.missing_input();
     let sum = |((sink, source), earlier): (&(Option<SinkId>, SourceId), &Earlier)| Sum {
         sink: sink.as_ref().map(SinkId::to_string),
         source: source.to_string(),
         ranges: earlier.ranges,
         positions: earlier.positions,
     };
-    state.missing.earlier().iter().map(sum).collect()
+    (missing.ranges().map(Missing::of).collect(), missing.earlier().iter().map(sum).collect())
 }
 
 /// Adds the sums of another engine.

@@ -84,6 +84,11 @@ pub enum Format {
     Json,
 }
 
+/// What the agent answers on its socket alone.
+pub fn local_routes() -> Router<Arc<Handle>> {
+    reload::local_routes()
+}
+
 /// What a running agent answers to each verb.
 pub fn routes() -> Router<Arc<Handle>> {
     Router::new()

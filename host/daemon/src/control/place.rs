@@ -185,14 +185,23 @@ impl Client {
     /// Asks; an answer that is no 2xx is an error in the agent's own words.
     pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ControlError> {
         // What is only looked at is there at once; what is to be done may take its time.
-        let is_look = method == Method::GET;
+        let patience = (method == Method::GET).then_some(self.patience);
+        self.ask_within(patience, method, path, body)
+    }
+
+    /// The same, without waiting longer for the answer.
+    pub fn ask_within(
+        &self,
+        patience: Option<Duration>,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ControlError> {
         let exchanged = self.runtime.block_on(async {
             let exchange = exchange(&self.data_dir, method, path, body);
-            if !is_look {
-                return exchange.await;
-            }
-            let late = |_| format!("no answer within {:?}", self.patience);
-            tokio::time::timeout(self.patience, exchange).await.map_err(late)?
+            let Some(patience) = patience else { return exchange.await };
+            let late = |_| format!("no answer within {patience:?}");
+            tokio::time::timeout(patience, exchange).await.map_err(late)?
         });
         let (status, answer) =
             exchanged.map_err(|reason| ControlError::Silent { path: self.data_dir.clone(), reason })?;

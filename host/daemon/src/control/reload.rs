@@ -30,8 +30,12 @@ const CHECKED_BYTES_MAX: usize = 64 << 20;
 
 /// What the running agent answers.
 pub fn routes() -> Router<Arc<Handle>> {
-    let check = post(check).layer(DefaultBodyLimit::max(CHECKED_BYTES_MAX));
-    Router::new().route("/v1/reload", post(reload)).route("/v1/reload/check", check)
+    Router::new().route("/v1/reload", post(reload))
+}
+
+/// What it answers on its socket alone: a config may name files and secrets of the agent, and complaints may quote them.
+pub fn local_routes() -> Router<Arc<Handle>> {
+    Router::new().route("/v1/reload/check", post(check).layer(DefaultBodyLimit::max(CHECKED_BYTES_MAX)))
 }
 
 /// What a reload would make of the files that are sent; it touches nothing.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::routing::get;
@@ -72,12 +73,16 @@ pub fn of(config: &Config, files: &Files) -> Found {
     found
 }
 
+/// How long an agent may take to compile the plugins of a config.
+const WEIGHED_WITHIN: Duration = Duration::from_secs(90);
+
 /// Asks the running agent what a reload would make of the config.
 fn weigh(client: &Client, config: &Config, files: &Files) -> Result<Result<String, String>, ControlError> {
     // The agent has another present folder.
     let files = Files { folder: config.folder.clone(), files: files.files.clone() };
     let packed = epochs::pack(&files).map_err(|error| ControlError::Refused(error.to_string()))?;
-    let answer = client.ask(Method::POST, "/v1/reload/check", Some(&serde_json::from_slice::<Value>(&packed)?))?;
+    let packed: Value = serde_json::from_slice(&packed)?;
+    let answer = client.ask_within(Some(WEIGHED_WITHIN), Method::POST, "/v1/reload/check", Some(&packed))?;
     let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
     Ok(if answer["taken"] == true { Ok(text("done")) } else { Err(text("reason")) })
 }

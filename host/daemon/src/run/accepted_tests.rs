@@ -118,7 +118,7 @@ fn what_the_config_s_own_rules_accept_is_built() {
     let (mut accepted, mut refused) = (0, 0);
     for _ in 0..3_000 {
         let text = drawn(&mut draw);
-        let file = SourceFile { path: PathBuf::from("c.yaml"), text: text.clone() };
+        let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.clone());
         let loaded = understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Nothing);
         match &loaded.config {
             None => refused += 1,

@@ -30,10 +30,43 @@ struct Manifest {
     build: String,
     folder: PathBuf,
     files: Vec<(PathBuf, String)>,
+    /// Files that stand in the place of values.
+    #[serde(default)]
+    included: Vec<(PathBuf, String)>,
     plugins: BTreeMap<String, [u8; 32]>,
     /// The files of each plugin that has some, by their names.
     #[serde(default)]
     plugin_files: BTreeMap<String, Vec<(String, [u8; 32])>>,
+}
+
+impl Manifest {
+    /// A configuration without its plugins.
+    fn of(files: &Files) -> Self {
+        let texts = |is_included: bool| {
+            let some = files.files.iter().filter(|file| file.is_included == is_included);
+            some.map(|file| (file.path.clone(), file.text.clone())).collect()
+        };
+        Self {
+            build: this_build(),
+            folder: files.folder.clone(),
+            files: texts(false),
+            included: texts(true),
+            plugins: BTreeMap::new(),
+            plugin_files: BTreeMap::new(),
+        }
+    }
+
+    /// Its files, as they were read.
+    fn files(&self) -> Files {
+        let of_config = self.files.iter().map(|file| (file, false));
+        let all = of_config.chain(self.included.iter().map(|file| (file, true)));
+        let file = |((path, text), is_included): (&(PathBuf, String), bool)| SourceFile {
+            path: path.clone(),
+            text: text.clone(),
+            is_included,
+        };
+        Files { files: all.map(file).collect(), folder: self.folder.clone() }
+    }
 }
 
 fn this_build() -> String {
@@ -110,9 +143,7 @@ impl Epoch {
                 plugin_files.entry(name.clone()).or_default().push((file.clone(), digest));
             }
         }
-        let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
-        let manifest =
-            Manifest { build: this_build(), folder: files.folder.clone(), files: texts, plugins, plugin_files };
+        let manifest = Manifest { plugins, plugin_files, ..Manifest::of(files) };
         let first = store.put_blob(serde_json::to_vec(&manifest)?).await?;
         let of_files = manifest.plugin_files.values().flatten().map(|(_, digest)| *digest);
         Ok(std::iter::once(first).chain(manifest.plugins.values().copied()).chain(of_files).collect())
@@ -121,10 +152,7 @@ impl Epoch {
 
 /// A configuration without its plugins, as sinks keep it while they leave the place that it names.
 pub fn pack(files: &Files) -> Result<Vec<u8>, RunError> {
-    let texts = files.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
-    let (plugins, plugin_files) = (BTreeMap::new(), BTreeMap::new());
-    let manifest = Manifest { build: this_build(), folder: files.folder.clone(), files: texts, plugins, plugin_files };
-    Ok(serde_json::to_vec(&manifest)?)
+    Ok(serde_json::to_vec(&Manifest::of(files))?)
 }
 
 /// Reads what [`pack`] wrote; why it can't be read, in a sentence.
@@ -136,8 +164,7 @@ pub fn unpack(packed: &[u8]) -> Result<Config, String> {
 /// The files of what [`pack`] wrote.
 pub fn unpack_files(packed: &[u8]) -> Result<Files, serde_json::Error> {
     let manifest: Manifest = serde_json::from_slice(packed)?;
-    let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
-    Ok(Files { files, folder: manifest.folder })
+    Ok(manifest.files())
 }
 
 /// The id of the epoch that a configuration with these plugins is. Addresses and credentials don't belong to it.
@@ -204,8 +231,7 @@ async fn rebuild(
         }
         bytes.insert(name.clone(), PluginParts { component, files });
     }
-    let files = manifest.files.into_iter().map(|(path, text)| SourceFile { path, text }).collect();
-    let loaded = config::understand(Files { files, folder: manifest.folder }, &Machine);
+    let loaded = config::understand(manifest.files(), &Machine);
     let config = loaded.config.ok_or_else(|| missing("configuration"))?;
     let known = (manifest.build != this_build()).then_some(id);
     Ok((Epoch::build_aside(&config, &bytes, engine, fields, known).await?, config))
@@ -228,7 +254,7 @@ mod tests {
     fn id(component: &[u8], files: &[(&str, &[u8])]) -> EpochId {
         let text = "version: 1\nplugins: { p: { source: file:./p.wasm, files: { table: ./t.csv } } }\n\
                     sources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
-        let file = SourceFile { path: PathBuf::from("c.yaml"), text: text.to_owned() };
+        let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.to_owned());
         let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
         let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.complaints));
         let files = files.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect();
@@ -248,5 +274,22 @@ mod tests {
             id(b"component", &[("table", b""), ("a,b", b"")]),
         ];
         assert!(others.iter().all(|other| *other != before), "{others:?}");
+    }
+
+    #[test]
+    fn a_config_with_a_file_of_columns_is_understood_from_what_is_kept_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let columns = folder.path().join("columns.yaml");
+        std::fs::write(&columns, "- { name: seq, type: int64 }\n").unwrap();
+        let text = "version: 1\nsources: { app: { type: file, include: [/a] } }\n\
+                    sinks: { out: { type: file, inputs: [app], path: /out/part, format: parquet, columns: ./columns.yaml } }\n";
+        let file = SourceFile::of_config(folder.path().join("c.yaml"), text.to_owned());
+        let loaded = config::understand(Files { files: vec![file], folder: folder.path().to_owned() }, &Machine);
+        assert!(loaded.config.is_some(), "{:?}", loaded.complaints);
+        let packed = pack(&loaded.files).unwrap();
+        std::fs::remove_file(columns).unwrap();
+        let kept = unpack(&packed).unwrap();
+        assert_eq!(kept.sinks, loaded.config.unwrap().sinks);
+        assert_eq!(pack(&unpack_files(&packed).unwrap()).unwrap(), packed);
     }
 }

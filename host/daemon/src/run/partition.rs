@@ -103,6 +103,8 @@ impl Running {
         let mut wanted = wanted(&plan.config, &plan.epoch);
         wanted.sinks.retain(|_, sources| sources.contains(&source_id));
         wanted.sinks.values_mut().for_each(|sources| *sources = BTreeSet::from([source_id.clone()]));
+        // A reload refuses it; whoever takes a partition over begins where everybody would.
+        wanted.from_oldest.clear();
         wanted.blobs = blobs;
         let engine = Engine::start(parts, wanted).await?;
         if base.ending.load(Ordering::Relaxed) {

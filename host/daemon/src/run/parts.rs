@@ -20,7 +20,7 @@ use sawlog_core::reload::{Removal, Wanted};
 use sawlog_core::shared::{Common, Tuning};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::watch::{Ending, Watch};
-use sawlog_core::{SinkId, SourceId};
+use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_log::{Drive, random_incarnation};
 use sawlog_queue::{QueueError, Rescue, RescueOptions};
 use sawlog_settings::component::StartFrom;
@@ -237,6 +237,8 @@ pub struct Running {
     pub(super) fields: Slots,
     pub(super) figures: BTreeMap<String, Figures>,
     pub(super) loaded: BTreeMap<String, sawlog_chain::Plugin>,
+    /// Under which epoch they were.
+    pub(super) present: EpochId,
     /// Where dead letters come back in, once some did.
     pub(super) replay: Option<Arc<HttpIntake>>,
 }
@@ -295,7 +297,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     };
     let engine = Engine::start(parts, wanted(&config, &epoch)).await?;
     tokio::spawn(anew.clone().tell(config.clone(), ground.journal.clone()));
-    let loaded = epoch.plugins.clone();
+    let (loaded, present) = (epoch.plugins.clone(), epoch.id);
     let plan = groups::Plan { config: config.clone(), files, bytes, epoch };
     let base = base(&ground, &owner, (&epochs, &plugins, &fields), (options, common.clone()));
     let groups = Arc::new(groups::Groups::join(base, plan)?);
@@ -317,6 +319,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         fields,
         figures,
         loaded,
+        present,
         replay,
     })
 }

@@ -9,6 +9,7 @@ use sawlog_core::engine::{Change, Route};
 use sawlog_core::input::Unrescued;
 use sawlog_core::sink::Sink;
 use sawlog_core::{SourceId, reload};
+use sawlog_settings::component::StartFrom;
 use sawlog_sources::http::config::HttpSource;
 use sawlog_sources::registry::SourceOptions;
 
@@ -102,7 +103,9 @@ impl Running {
                 return Err(reason);
             }
         };
-        self.epochs.add(&epoch);
+        if epoch.id != self.present {
+            self.epochs.add(&epoch);
+        }
         let named = config.sources.keys().map(String::as_str);
         let sources = named.chain([replay::SOURCE]).map(SourceId::new).collect();
         let done = describe(&self.config, &config, &changes);
@@ -123,7 +126,11 @@ impl Running {
         self.take_outward(renewed);
         self.ground.take(packed);
         let waiting = changes::waiting(&self.started, &config.sections);
-        (self.config, self.certificates, self.loaded) = (config.clone(), certificates, epoch.plugins.clone());
+        // Under the same id lanes keep their instances, and those belong to the plugins that were loaded then.
+        if epoch.id != self.present {
+            self.loaded = epoch.plugins.clone();
+        }
+        (self.config, self.certificates, self.present) = (config.clone(), certificates, epoch.id);
         self.groups.take(groups::Plan { config: config.clone(), files, bytes, epoch });
         if let Err(error) = self.groups.change(&config) {
             tracing::error!(%error, "a group can't be joined; restart the agent: nothing is lost by it");
@@ -236,6 +243,19 @@ fn check_certificates(config: &Config, changes: &Changes) -> Result<(), String> 
 
 /// A source that shares its partitions keeps what their journals go by, and goes on sharing them.
 fn check_groups(old: &Config, new: &Config) -> Result<(), String> {
+    let is_shared =
+        |source: &&String| old.sources.get(*source).is_some_and(|s| groups::shared_source(&s.options).is_some());
+    for source in new.sources.keys().filter(is_shared) {
+        let fed = new.subgraph(source).sinks;
+        let is_oldest =
+            |sink: &&&str| !old.sinks.contains_key(**sink) && new.sinks[**sink].common.from == StartFrom::Oldest;
+        if let Some(sink) = fed.iter().find(is_oldest) {
+            return Err(format!(
+                "sink {sink} is added with `from: oldest` to source {source}, whose partitions have planned input already, which \
+                 is not built yet: leave `from` out"
+            ));
+        }
+    }
     for (name, source) in &new.sources {
         let Some(before) = old.sources.get(name) else { continue };
         let said = match (groups::shared_source(&before.options), groups::shared_source(&source.options)) {
