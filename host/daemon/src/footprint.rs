@@ -75,6 +75,7 @@ fn of_components(config: &Config, found: &mut Found) {
     for (name, source) in &config.sources {
         if let SourceOptions::File(file) = &source.options {
             file.include.iter().chain(&file.rotated).for_each(|it| found.add(name, Access::Read, &root_of(it)));
+            file.roots.iter().for_each(|root| found.add(name, Access::Read, root));
         }
         found.certificates(name, serde_json::to_value(&source.options));
     }
@@ -83,6 +84,9 @@ fn of_components(config: &Config, found: &mut Found) {
             && !file.path.as_str().starts_with("{data_dir}")
         {
             found.add(name, Access::Write, Path::new(file.path.root()));
+        }
+        if let SinkOptions::Hdfs(hdfs) = &sink.options {
+            hdfs.kerberos.iter().for_each(|kerberos| found.add(name, Access::Read, &kerberos.keytab));
         }
         found.certificates(name, serde_json::to_value(&sink.options));
     }

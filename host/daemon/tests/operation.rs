@@ -225,7 +225,7 @@ fn a_circuit_opens_after_as_many_failures_as_the_configuration_says() {
         let sinks = SINKS.map(|(name, after)| {
             format!(
                 "  {name}: {{ type: elasticsearch, inputs: [app], endpoints: [\"http://127.0.0.1:1\"], index: logs, all: true, \
-                 retry: {{ initial: 200ms, max: 200ms, open_circuit_after: {after} }} }}\n"
+                 retry: {{ initial: 600ms, max: 600ms, open_circuit_after: {after} }} }}\n"
             )
         });
         format!(
