@@ -68,7 +68,10 @@ pub const CALLS: &[Call] = &[
                 "files": {"type": "array", "description": "Pairs of a file's path and its text.", "items": {"type": "array", "items": {"type": "string"}}},
                 "plugins": {"type": "object", "description": "Empty."}}}"#,
         ),
-        ..post("/v1/reload/check", "Says whether a reload would take this configuration, and touches nothing.")
+        ..post(
+            "/v1/reload/check",
+            "Says whether a reload would take this configuration, and touches nothing. Only on the socket in the data directory.",
+        )
     },
     Call {
         query: &[
