@@ -1,7 +1,7 @@
 //! What of its machine an agent touches: the files and folders that it reads or writes, and where it listens. It touches none of
 //! them itself.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sawlog_settings::node::{Node, Value};
@@ -45,12 +45,12 @@ impl Touched {
     }
 }
 
-/// Everything that `config`, of these files, has the agent read or write, in the order of the paths. What lies below a folder that
-/// may be written is left out.
+/// Everything that `config`, of these files, has the agent read or write, each path once: the agent's own first, then those of the
+/// plugins, the sources and the sinks. What lies below a folder that may be written is left out.
 pub fn paths(config: &Config, files: &Files) -> Vec<Touched> {
     let mut found = Found::default();
-    found.add("data_dir", Access::Write, &config.sections.data_dir);
     files.files.iter().for_each(|file| found.add("config", Access::Read, &file.path));
+    found.add("data_dir", Access::Write, &config.sections.data_dir);
     references(&files.tree(&mut Vec::new()), &mut |reference| match reference.split_once(':') {
         Some(("secret", name)) => {
             found.add(&format!("secret {name}"), Access::Read, &config.folder.join(&config.sections.secrets.dir));
@@ -112,12 +112,15 @@ pub fn listens(config: &Config) -> Vec<String> {
 }
 
 #[derive(Default)]
-struct Found(BTreeMap<PathBuf, (Access, String)>);
+struct Found(Vec<Touched>);
 
 impl Found {
     fn add(&mut self, by: &str, access: Access, path: &Path) {
-        let known = self.0.entry(absolute(path)).or_insert_with(|| (access, by.to_owned()));
-        known.0 = known.0.max(access);
+        let path = absolute(path);
+        match self.0.iter_mut().find(|known| known.path == path) {
+            Some(known) => known.access = known.access.max(access),
+            None => self.0.push(Touched { path, access, by: by.to_owned() }),
+        }
     }
 
     /// The files of every `tls` in options.
@@ -137,10 +140,10 @@ impl Found {
     }
 
     fn least(self) -> Vec<Touched> {
-        let written = |path: &Path| self.0.get(path).is_some_and(|(access, _)| *access == Access::Write);
-        let is_below = |path: &Path| path.ancestors().skip(1).any(written);
-        let all = self.0.iter().filter(|(path, _)| !is_below(path));
-        all.map(|(path, (access, by))| Touched { path: path.clone(), access: *access, by: by.clone() }).collect()
+        let written: BTreeSet<PathBuf> =
+            self.0.iter().filter(|one| one.access == Access::Write).map(|one| one.path.clone()).collect();
+        let is_below = |path: &Path| path.ancestors().skip(1).any(|above| written.contains(above));
+        self.0.into_iter().filter(|one| !is_below(&one.path)).collect()
     }
 }
 
@@ -207,22 +210,22 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "Write /backup",
-                "Read /etc/machine-id",
                 "Read /etc/sawlog/c.yaml",
-                "Read /etc/sawlog/keep.wasm",
-                "Read /etc/sawlog/keys.pem",
-                "Read /etc/sawlog/secrets",
-                "Write /lake/a",
                 "Write /state",
-                "Read /tables/hosts",
-                "Read /tls/api.key",
-                "Read /tls/api.pem",
-                "Read /tls/ca.pem",
+                "Read /etc/sawlog/secrets",
                 "Read /user",
+                "Read /etc/machine-id",
+                "Write /backup",
+                "Read /etc/sawlog/keep.wasm",
+                "Read /tables/hosts",
+                "Read /etc/sawlog/keys.pem",
                 "Read /var/log/app",
                 "Read /var/log/one.log",
                 "Read /var/old",
+                "Write /lake/a",
+                "Read /tls/ca.pem",
+                "Read /tls/api.pem",
+                "Read /tls/api.key",
             ]
         );
     }
