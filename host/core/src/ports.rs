@@ -59,6 +59,9 @@ pub trait JournalStore: Send + Sync {
     async fn load(&self) -> Result<Journalled, JournalError>;
     /// Appends records in the order of the calls (the order is fixed when this returns, not when the future is polled).
     /// The future resolves when they are durable; where `urgent` is false that may take until the next urgent append.
+    ///
+    /// What becomes durable is a prefix of what was appended: each record follows from those before it. So the first failure is
+    /// the last word (a failed fsync, delivery.md W7): everything that is not durable by then is refused, and everything later.
     fn append(&self, records: Vec<Vec<u8>>, urgent: bool) -> BoxFuture<'static, Result<(), JournalError>>;
     /// Replaces all records appended before this call by one snapshot, atomically.
     fn snapshot(&self, state: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>>;

@@ -14,6 +14,7 @@ mod ports;
 mod retired;
 mod rng;
 mod run;
+mod syncs;
 mod tuning;
 mod world;
 
@@ -77,7 +78,7 @@ fn each_seed(seeds: std::ops::Range<u64>, planted: Option<&'static str>) -> Vec<
 }
 
 /// What befalls a run; 1,000 seeds that meet one of these too seldom prove nothing of it.
-const FAULTS: [&str; 28] = [
+const FAULTS: [&str; 31] = [
     "begun_anew",
     "clock_jump",
     "crash",
@@ -86,6 +87,7 @@ const FAULTS: [&str; 28] = [
     "forgot",
     "frozen",
     "journal_failed",
+    "journal_fsync",
     "kill",
     "late",
     "late_landed",
@@ -95,7 +97,9 @@ const FAULTS: [&str; 28] = [
     "moved",
     "outage",
     "poison",
+    "queue_fsync",
     "reload",
+    "rescue_fsync",
     "rescued",
     "restored_backup",
     "retired",

@@ -356,7 +356,7 @@ impl Group {
         for _ in 0..n {
             let value = outside.rng.next();
             let (poison, refused) = (outside.rng.hits(25), outside.rng.hits(25));
-            outside.files[file].records.push(SimRecord { value, poison, refused });
+            outside.files[file].records.push(SimRecord { value, poison, refused, void: None });
         }
         self.written += n;
         outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
@@ -535,6 +535,7 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let world = World::new(seed, planted, trace);
     // What moves between agents is trouble enough.
     world.get().narrow = false;
+    world.get().syncs_fail = false;
     let mut group = Group::new(&world);
     let mut polls = 0;
     while polls < POLLS || (group.deaths < DEATHS_MIN && polls < 10 * POLLS) {

@@ -14,11 +14,12 @@ use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::journal::{self, SimJournalStore};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::retired;
+use crate::syncs;
 use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
 use crate::world::{SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
-use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner};
+use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner, StartError};
 use sawlog_core::journal::Journal;
 use sawlog_core::ports::Clock;
 use sawlog_core::reload::{Removal, Wanted};
@@ -26,6 +27,7 @@ use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,6 +107,8 @@ struct Life {
     engine: Arc<Mutex<Option<Arc<Engine>>>>,
     reseated: Arc<Event>,
     letters: Arc<DeadLetters>,
+    /// The journal failed before there was an engine.
+    failed: Arc<AtomicBool>,
     /// What the newest reload brought, the sources that it left, and the lock that makes reloads come one by one.
     desire: Arc<futures_util::lock::Mutex<(Desire, BTreeSet<&'static str>)>>,
 }
@@ -119,9 +123,11 @@ impl Life {
             engine: Arc::default(),
             reseated: Arc::default(),
             letters: Arc::default(),
+            failed: Arc::default(),
         };
         let (world, engine, spawned) = (world.clone(), life.engine.clone(), life.spawned.clone());
         let (reseated, letters, desire) = (life.reseated.clone(), life.letters.clone(), desire.clone());
+        let failed = life.failed.clone();
         life.spawned.push(Box::pin(async move {
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
             let journal = Journal::open(Arc::new(SimJournalStore(world.clone())), clock.clone()).await;
@@ -146,7 +152,13 @@ impl Life {
                 checkpoint_interval: Duration::from_millis(300),
                 spawner: Arc::new(SimSpawner(spawned)),
             };
-            let started = Engine::start(parts, wanted).await.expect("the environment asks for nothing that is refused");
+            let started = match Engine::start(parts, wanted).await {
+                Ok(started) => started,
+                Err(StartError::Journal(_)) => return failed.store(true, Ordering::Relaxed),
+                Err(StartError::Refused(refusal)) => {
+                    panic!("the environment asks for nothing that is refused: {refusal}")
+                }
+            };
             *engine.lock().expect("one thread") = Some(started);
         }));
         let executor = Executor::new(life.spawned.clone());
@@ -187,8 +199,17 @@ impl Life {
             anew.into_iter().for_each(|_| world.count("begun_anew"));
             let sources = newest.sources().into_iter().map(SourceId::new).collect();
             let change = Change { wanted, sources, sinks, routes };
-            engine.reload(change).await.expect("nothing that is refused");
+            // A journal that failed takes no configuration; the process ends of it.
+            if let Err(StartError::Refused(refusal)) = engine.reload(change).await {
+                panic!("the environment asks for nothing that is refused: {refusal}");
+            }
         }));
+    }
+
+    /// Whether the journal failed: whoever runs the process sees that it ends.
+    fn has_failed(&self) -> bool {
+        let engine = self.engine.lock().expect("one thread").clone();
+        self.failed.load(Ordering::Relaxed) || engine.is_some_and(|engine| engine.journal().failed().is_some())
     }
 
     fn is_drained(&self) -> bool {
@@ -317,11 +338,13 @@ impl Environment {
         let files: Vec<usize> =
             (0..outside.files.len()).filter(|i| outside.files[*i].partition == p && outside.files[*i].exists).collect();
         let Some(index) = (if late_bytes { files.first() } else { files.last() }).copied() else { return };
-        for _ in 0..n {
+        let records = (0..n).map(|_| {
             let value = outside.rng.next();
             let (poison, refused) = (outside.rng.hits(25), outside.rng.hits(25));
-            outside.files[index].records.push(SimRecord { value, poison, refused });
-        }
+            SimRecord { value, poison, refused, void: None }
+        });
+        let records = records.collect();
+        syncs::push(&mut outside, index, records);
         self.written += n;
         outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
     }
@@ -454,7 +477,8 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
             if std::mem::take(&mut environment.seeks) && loses_at.is_none() {
                 life.seek_back();
             }
-            false
+            // It is noticed after a while; what runs until then runs on.
+            life.has_failed() && world.rng(|r| r.hits(50))
         });
         if end != End::Crashed {
             world.count("kill");

@@ -23,6 +23,8 @@ pub struct SimRecord {
     pub poison: bool,
     /// The document sink refuses its first row.
     pub refused: bool,
+    /// The queue could not make it durable, in the life of this number: its place is void, and its client sends again.
+    pub void: Option<u64>,
 }
 
 /// Bytes of every simulated record.
@@ -64,9 +66,9 @@ impl SimFile {
         Some(before.last().map_or(0, |record| record.value))
     }
 
-    /// Position after the last record.
+    /// Position after the last record that is durable.
     pub fn end(&self) -> u64 {
-        self.records.len() as u64 * RECORD_BYTES
+        self.records.iter().rposition(|r| r.void.is_none()).map_or(0, |last| (last as u64 + 1) * RECORD_BYTES)
     }
 }
 
@@ -127,6 +129,8 @@ pub struct SimJournal {
     pub next: u64,
     /// All records below this are durable.
     pub durable_below: u64,
+    /// A sync failed in this life: nothing is taken any more.
+    pub spent: bool,
     /// Who waits for that to rise.
     pub wakers: Vec<Waker>,
     /// Content-addressed blobs.
@@ -172,6 +176,8 @@ pub struct Outside {
     pub keeps_all: bool,
     /// The second source has no room for more input.
     pub crowded: bool,
+    /// Syncs of the journal's and the queues' files fail now and then.
+    pub syncs_fail: bool,
     /// Memory, workers and the journal's room are short, so that lanes wait for them too.
     pub narrow: bool,
     /// What sinks give up when they fall behind; the others wait.
@@ -245,6 +251,7 @@ impl World {
             trimmed: BTreeMap::new(),
             keeps_all: false,
             crowded: false,
+            syncs_fail: crate::syncs::fail(seed),
             narrow: crate::narrow::is_narrow(seed),
             budgets: BTreeMap::new(),
             rescued: Vec::new(),

@@ -6,6 +6,7 @@ use crate::journal::{Record, Whereabouts};
 use crate::mutation;
 use crate::ports::{JournalError, ReadError, ReadLimits};
 use crate::tasks::Tasks;
+use sawlog_record::batch::Input;
 use sawlog_record::id::Generation;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub struct Unrescued {
     pub lo: u64,
     /// The end.
     pub hi: u64,
-    /// Why it could not be read.
+    /// Why it could not be read, or was not taken.
     pub reason: String,
 }
 
@@ -65,8 +66,8 @@ impl Inputs {
         Ok(floor.min(self.journal.state().replay_floor(generation)))
     }
 
-    /// Copies a range to the queue, record by record, and journals each part before the next. `false` where it was given up
-    /// because the source ends.
+    /// Copies a range to the queue, record by record, and journals each part before the next. What can't be read or is not taken is
+    /// tried again; `false` where it was given up because the source ends.
     async fn rescue(
         &self,
         generation: Generation,
@@ -77,9 +78,13 @@ impl Inputs {
         let mut ending_since = None;
         while at < end {
             let limits = ReadLimits { bytes_max: 1 << 20, records_max: 16_384 };
-            let input = match self.source.read(generation, at, end, limits).await {
-                Ok(input) => input,
-                Err(ReadError::Gone) => return Ok(true),
+            let stored = match self.source.read(generation, at, end, limits).await {
+                Ok(input) => self.put(input, at).await,
+                Err(error) => Err(error),
+            };
+            let hi = match stored {
+                Ok(Some(hi)) => hi,
+                Ok(None) | Err(ReadError::Gone) => return Ok(true),
                 Err(ReadError::Unavailable(reason)) => {
                     let now = self.clock.elapsed();
                     if tasks.is_ending() && now.saturating_sub(*ending_since.get_or_insert(now)) >= RESCUE_AT_END_MAX {
@@ -91,12 +96,20 @@ impl Inputs {
                     continue;
                 }
             };
-            let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(true) };
-            self.rescue.put(input, at, hi).await?;
             self.journal.commit(vec![Record::Rescue { generation, lo: at, hi }]).await?;
             at = hi;
         }
         Ok(true)
+    }
+
+    /// Puts records from `lo` on into the queue; up to where, or nothing where there are none. What the queue does not take (it is
+    /// full, its fsync failed) stays where it is and is tried again: the source lets go of nothing before.
+    async fn put(&self, input: Input, lo: u64) -> Result<Option<u64>, ReadError> {
+        let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(None) };
+        match self.rescue.put(input, lo, hi).await {
+            Err(error) if !mutation::on("rescued_unsynced") => Err(ReadError::Unavailable(error.to_string())),
+            _ => Ok(Some(hi)),
+        }
     }
 
     /// A history can't be read any more. What was never planned of it is lost from here on.
@@ -151,17 +164,17 @@ mod tests {
     use super::*;
     use crate::fakes::{self, Nothing, Waiting};
     use crate::identity::Held;
-    use crate::journal::{Epoch, Mark, Registration, Snap};
+    use crate::journal::{Epoch, Journal, Mark, Registration, Snap};
     use crate::plan::{Entry, Planned};
-    use crate::ports::{Clock as _, Source, SourceEvent};
+    use crate::ports::{Clock as _, RescueQueue, Source, SourceEvent};
     use crate::{EpochId, SinkId, SourceId};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use sawlog_record::batch::Input;
+    use sawlog_record::batch::{InputRecord, Span};
     use sawlog_record::id::{Cursor, PartitionId};
     use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     const GONE: Generation = Generation([7; 16]);
 
@@ -255,16 +268,90 @@ mod tests {
         assert!(is_released());
     }
 
-    #[test]
-    fn the_end_of_a_source_waits_for_a_rescue_only_so_long() {
-        let clock = Arc::new(Waiting::default());
+    /// A journal by which one sink needs everything of `source`.
+    fn needed_by_one(source: &SourceId, clock: &Arc<Waiting>) -> Arc<Journal> {
         let journal = fakes::journal(clock.clone());
-        let source = SourceId::new("app");
-        let registration =
-            Registration { starts: BTreeMap::new(), until: None, sources: BTreeSet::from([source.clone()]) };
-        let sinks = BTreeMap::from([(SinkId::new("out"), registration)]);
+        let fed = Registration { sources: BTreeSet::from([source.clone()]), ..Registration::default() };
+        let sinks = BTreeMap::from([(SinkId::new("out"), fed)]);
         let epoch = Epoch { id: EpochId::derive(&[b"one"]), stateful: BTreeMap::new(), blobs: Vec::new(), sinks };
         journal.commit(vec![Record::Epoch(epoch)]).now_or_never().unwrap().unwrap();
+        journal
+    }
+
+    /// A file that loses its last name and can be read, five bytes at a time.
+    #[derive(Default)]
+    struct Needed {
+        told: AtomicUsize,
+        is_released: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Source for Needed {
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn event(&self) -> SourceEvent {
+            let partition = PartitionId::derive("test", &[]);
+            match self.told.fetch_add(1, Ordering::Relaxed) {
+                0 => SourceEvent::Opened { generation: GONE, partition, identity: Vec::new(), start: 0 },
+                1 => SourceEvent::Vanishing { generation: GONE, end: 10 },
+                _ => std::future::pending().await,
+            }
+        }
+        async fn read(&self, generation: Generation, pos: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
+            let text = Span { start: 0, len: 0 };
+            let record = InputRecord { pos, end: pos + 5, text, received: 0, flags: 0 };
+            Ok(Input { generation, arena: Vec::new(), records: vec![record], open: Vec::new() })
+        }
+        async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
+            Vec::new()
+        }
+        async fn trim(&self, _: Generation, _: u64) {}
+        async fn release(&self, _: Generation) {
+            self.is_released.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A queue that takes every third offer.
+    #[derive(Default)]
+    struct Failing {
+        offers: AtomicUsize,
+        taken: Mutex<Vec<(u64, u64)>>,
+    }
+
+    #[async_trait]
+    impl RescueQueue for Failing {
+        async fn put(&self, _: Input, lo: u64, hi: u64) -> Result<(), JournalError> {
+            if self.offers.fetch_add(1, Ordering::Relaxed) % 3 < 2 {
+                return Err(JournalError("its fsync failed".to_owned()));
+            }
+            self.taken.lock().unwrap().push((lo, hi));
+            Ok(())
+        }
+        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Option<Input>, JournalError> {
+            Ok(None)
+        }
+        async fn release(&self, _: Generation) {}
+    }
+
+    #[test]
+    fn what_the_rescue_queue_does_not_take_is_tried_again_and_its_source_goes_on() {
+        let (clock, source) = (Arc::new(Waiting::default()), SourceId::new("app"));
+        let journal = needed_by_one(&source, &clock);
+        let (leaving, failing) = (Arc::new(Needed::default()), Arc::new(Failing::default()));
+        let inputs = Inputs::new(source, leaving.clone(), failing.clone(), journal.clone(), clock);
+        let tasks = Tasks::default();
+        let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
+        for _ in 0..100 {
+            assert!(run.as_mut().now_or_never().is_none(), "it follows its source for ever");
+        }
+        assert_eq!(*failing.taken.lock().unwrap(), [(0, 5), (5, 10)]);
+        assert_eq!(journal.state().generations[&GONE].rescued, [(0, 5), (5, 10)]);
+        assert!(leaving.is_released.load(Ordering::Relaxed), "and then it is let go");
+    }
+
+    #[test]
+    fn the_end_of_a_source_waits_for_a_rescue_only_so_long() {
+        let (clock, source) = (Arc::new(Waiting::default()), SourceId::new("app"));
+        let journal = needed_by_one(&source, &clock);
         let inputs = Inputs::new(source, Arc::new(Stuck::default()), Arc::new(Nothing), journal, clock.clone());
         let tasks = Tasks::default();
         let mut run = Box::pin(tasks.hold(inputs.run(false, Held::default(), &tasks)));

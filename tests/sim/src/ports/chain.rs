@@ -141,7 +141,7 @@ impl ChainInstance for SimInstance {
             let value = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
             // Half of the poison is a matter of fuel: with four times as much it passes. Only its verdict makes it fail again.
             let poison = bytes[8] == 1 && !(context.generous && value % 2 == 0);
-            let sim = SimRecord { value, poison, refused: bytes[9] == 1 };
+            let sim = SimRecord { value, poison, refused: bytes[9] == 1, void: None };
             let id = |k| RowId { pos: record.pos, slot: 0, k };
             if context.poison.iter().any(|(pos, slot, _)| *pos == record.pos && *slot == 0) {
                 push_row(&mut batch, id(0), parent as u32, (0, value), context.time, [false, true]);

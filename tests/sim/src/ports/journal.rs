@@ -1,7 +1,8 @@
 //! The journal's disk: records are written at once and durable at the next fsync; a crash keeps a random prefix of what was
-//! written since.
+//! written since. After a sync that failed it takes nothing more in this life.
 
 use crate::narrow;
+use crate::syncs;
 use crate::world::World;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -23,6 +24,7 @@ pub fn crash(world: &World) {
     for (number, bytes) in pending.into_iter().take(kept) {
         keep(&mut outside.journal, number, bytes);
     }
+    outside.journal.spent = false;
     outside.journal.next = outside.journal.durable.last().map_or(outside.journal.durable_below, |(n, _)| n + 1);
 }
 
@@ -35,6 +37,9 @@ fn keep(journal: &mut crate::world::SimJournal, number: u64, bytes: Vec<u8>) {
 
 fn sync(world: &World) {
     let mut outside = world.get();
+    if outside.journal.spent || syncs::journal_fails(&mut outside) {
+        return;
+    }
     let pending = std::mem::take(&mut outside.journal.pending);
     for (number, bytes) in pending {
         keep(&mut outside.journal, number, bytes);
@@ -48,19 +53,26 @@ async fn durable(world: World, upto: u64, urgent: bool) -> Result<(), JournalErr
     if urgent {
         world.gate().await;
         sync(&world);
+        let is_durable = world.get().journal.durable_below >= upto;
         world.gate().await;
-        return Ok(());
+        return if is_durable { Ok(()) } else { Err(spent()) };
     }
     poll_fn(|context| {
         let mut outside = world.get();
         if outside.journal.durable_below >= upto {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
+        }
+        if outside.journal.spent {
+            return Poll::Ready(Err(spent()));
         }
         outside.journal.wakers.push(context.waker().clone());
         Poll::Pending
     })
-    .await;
-    Ok(())
+    .await
+}
+
+fn spent() -> JournalError {
+    JournalError("its file could not be made durable".into())
 }
 
 #[async_trait]
@@ -74,6 +86,10 @@ impl JournalStore for SimJournalStore {
     fn append(&self, records: Vec<Vec<u8>>, urgent: bool) -> BoxFuture<'static, Result<(), JournalError>> {
         let upto = {
             let mut outside = self.0.get();
+            // What were written behind a hole might be found after a crash.
+            if outside.journal.spent {
+                return Box::pin(std::future::ready(Err(spent())));
+            }
             for bytes in records {
                 let number = outside.journal.next;
                 outside.journal.next += 1;
@@ -89,6 +105,9 @@ impl JournalStore for SimJournalStore {
         let world = self.0.clone();
         Box::pin(async move {
             world.gate().await;
+            if world.get().journal.spent {
+                return Err(spent());
+            }
             {
                 // The snapshot replaces everything appended before it, durable or not.
                 let mut outside = world.get();

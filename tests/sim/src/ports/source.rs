@@ -1,6 +1,7 @@
 //! Simulated files as a source, and the rescue queue. What the process knows of the files dies with it; a file that lost its
 //! name stays readable to the life that holds it open.
 
+use crate::syncs;
 use crate::world::{RECORD_BYTES, SimFile, World};
 use async_trait::async_trait;
 use sawlog_core::identity::{Anchor, Disambs, FileId, FirstLine, Held, Name, Newcomer, Recognised, file_hash};
@@ -114,6 +115,10 @@ pub(super) fn input(world: &World, generation: Generation, from: u64, to: u64, c
     let mut pos = from;
     while pos < to.min(file.end()) && input.records.len() < count {
         let record = file.records.get((pos / RECORD_BYTES) as usize)?;
+        if !syncs::shows(&outside, record) {
+            pos += RECORD_BYTES;
+            continue;
+        }
         let start = input.arena.len() as u32;
         input.arena.extend_from_slice(&record.value.to_le_bytes());
         input.arena.extend_from_slice(&[u8::from(record.poison), u8::from(record.refused)]);
@@ -242,6 +247,9 @@ pub struct SimRescue(pub World);
 impl RescueQueue for SimRescue {
     async fn put(&self, input: Input, lo: u64, hi: u64) -> Result<(), JournalError> {
         self.0.gate().await;
+        if syncs::rescue_fails(&mut self.0.get()) {
+            return Err(JournalError("the rescue queue could not be made durable".into()));
+        }
         self.0.get().rescued.push((input.generation, lo, hi));
         self.0.count("rescued");
         self.0.gate().await;
