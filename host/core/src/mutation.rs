@@ -4,6 +4,7 @@
 /// Names of the switches, each a rule of the delivery specification that is then not kept.
 pub const NAMES: &[&str] = &[
     "accept_anywhere",
+    "adopted_by_reach",
     "adopted_cursor_ignored",
     "adopted_unconfirmed",
     "agent_in_generation",
@@ -26,6 +27,7 @@ pub const NAMES: &[&str] = &[
     "failed_fsync_trusted",
     "file_left_uncut",
     "floor_ignores_snap",
+    "foreign_claim_taken",
     "forgotten_is_lost",
     "held_ignored",
     "joined_from_the_start",
@@ -48,6 +50,7 @@ pub const NAMES: &[&str] = &[
     "stateful_by_number",
     "successor_beside",
     "switch_before_passed",
+    "twin_endured",
     "vanished_unnamed",
     "vector_skipped",
     "verdict_not_durable",

@@ -3,6 +3,7 @@
 //! process still trusts. It decides; whoever runs the process ends it.
 
 use crate::SinkId;
+use crate::mutation;
 use crate::ports::Clock;
 use event_listener::Event;
 use std::collections::VecDeque;
@@ -104,7 +105,7 @@ impl Watch {
         let before = state.met.replace(now);
         let is_again = before.is_some_and(|before| now.saturating_sub(before) <= TWINS_WITHIN);
         state.tell(News::Met(twin.clone()));
-        if is_again && state.is_fragile {
+        if is_again && state.is_fragile && !mutation::on("twin_endured") {
             state.end(Ending::Twins(twin));
         }
         drop(state);

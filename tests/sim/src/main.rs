@@ -2,6 +2,7 @@
 //! `trace` for one, `mutations` to see that each planted mistake is caught.
 #![forbid(unsafe_code)]
 
+mod at_the_end;
 mod directory;
 mod exec;
 mod moving;
@@ -16,6 +17,7 @@ mod rng;
 mod run;
 mod syncs;
 mod tuning;
+mod twins;
 mod world;
 
 use sawlog_core::mutation::NAMES;
@@ -78,7 +80,7 @@ fn each_seed(seeds: std::ops::Range<u64>, planted: Option<&'static str>) -> Vec<
 }
 
 /// What befalls a run; 1,000 seeds that meet one of these too seldom prove nothing of it.
-const FAULTS: [&str; 31] = [
+const FAULTS: [&str; 33] = [
     "begun_anew",
     "clock_jump",
     "crash",
@@ -109,6 +111,8 @@ const FAULTS: [&str; 31] = [
     "sought_back",
     "switch",
     "torn_append",
+    "twin_ended",
+    "twin_met",
     "vanished",
 ];
 /// Least times that each fault fires in 1,000 seeds.
@@ -131,6 +135,7 @@ fn run_many(from: u64, seeds: u64) -> ExitCode {
             outcome.failures.iter().take(3).for_each(|f| println!("    {}", f.chars().take(400).collect::<String>()));
         } else if is_thin {
             thin += 1;
+            println!("seed {seed} met too little: {} records, {crashes} crashes", outcome.records);
         }
     }
     println!("census of {seeds} seeds: {census:?}");

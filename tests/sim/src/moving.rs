@@ -5,6 +5,7 @@
 
 mod sleeper;
 
+use crate::at_the_end::check_books;
 use crate::exec::{Executor, Spawned};
 use crate::narrow;
 use crate::oracle;
@@ -13,7 +14,7 @@ use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
 use crate::ports::sinks::{SimDocuments, SimLog, SimObjects};
 use crate::ports::topic::{SimTopicJournal, SimTopicSource};
-use crate::run::{Outcome, QUIET, SimSpawner, check_books};
+use crate::run::{Outcome, QUIET, SimSpawner};
 use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
 use crate::world::{Producer, SimFile, SimRecord, World};
 use async_trait::async_trait;
@@ -43,9 +44,11 @@ const POLLS: usize = 12_000;
 const DEATHS_MIN: u64 = 10;
 
 /// Agents' clocks differ.
-struct SkewedClock {
-    clock: SimClock,
-    skew: i64,
+pub struct SkewedClock {
+    /// The world's.
+    pub clock: SimClock,
+    /// Nanoseconds that this one is ahead.
+    pub skew: i64,
 }
 
 #[async_trait]
@@ -67,11 +70,13 @@ impl Clock for SkewedClock {
     }
 }
 
-/// What came of opening a partition.
+/// What came of opening a partition, or of a process's start.
 #[derive(Default)]
-struct Opened {
-    engine: Option<Arc<Engine>>,
-    failed: bool,
+pub struct Opened {
+    /// It runs.
+    pub engine: Option<Arc<Engine>>,
+    /// Its journal failed before.
+    pub failed: bool,
 }
 
 /// A partition in the hands of an agent.
@@ -126,7 +131,7 @@ fn wanted(epoch: u64) -> Wanted {
 }
 
 /// Sinks of partitions that move stay where they are.
-struct Nowhere;
+pub struct Nowhere;
 
 impl FormerSinks for Nowhere {
     fn open(&self, sink: &SinkId, _: &[u8]) -> Result<SinkPort, String> {
@@ -148,8 +153,8 @@ fn sink(
     let port = match name {
         "log" => {
             let id = if by_agent { format!("agent {agent}") } else { log.clone() };
-            let producer = Producer { id, cursors: log };
-            SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
+            let producer = Producer { id, cursors: log, writer: format!("agent {agent}") };
+            SinkPort::Transaction(Arc::new(SimLog::new(world, producer)))
         }
         "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, 0))),
         _ => SinkPort::Objects(Arc::new(SimObjects { world, sink: name, log })),

@@ -257,12 +257,12 @@ impl Comparison<'_> {
 /// Sinks that hold their own cursors stay exact when the data directory is lost: whatever the new decisions are, the first row of
 /// each record that is still on disk, and read by a source of the new life, is there once. More can't be asked, because nobody
 /// knows the old decisions any more.
-pub fn check_once(outside: &Outside, state: &JournalState) -> Vec<String> {
+pub fn check_once(outside: &Outside, state: &JournalState, sinks: &[&str]) -> Vec<String> {
     let mut failures = Vec::new();
     let archive = outside.journal.archive.iter().flat_map(parts).chain(&outside.old_losses);
     let losses: Vec<&Record> = archive.filter(|record| matches!(record, Record::Lost { .. })).collect();
-    for sink in ["log", "objects"] {
-        let rows = if sink == "log" { outside.log.clone() } else { objects(outside, sink) };
+    for sink in sinks {
+        let rows = if *sink == "log" { outside.log.clone() } else { objects(outside, sink) };
         let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.slot == 0 && row.k == 0) {
             *seen.entry(row.origin).or_default() += 1;
@@ -271,13 +271,13 @@ pub fn check_once(outside: &Outside, state: &JournalState) -> Vec<String> {
             // A source that was removed again is read to where it was planned.
             let planned = state.generations.get(&file.generation).map_or(0, |known| known.planned.pos);
             let times = seen.remove(&record.value).unwrap_or(0);
-            let refused = record.refused && refuser(pos) == sink;
+            let refused = record.refused && refuser(pos) == *sink;
             let owed = file.exists && !record.poison && !refused && pos < planned;
             if times > 1 && !file.unsure {
-                failures.push(format!("{sink}: {times} times {file:?} at {pos} around a lost directory"));
+                failures.push(format!("{sink}: {times} times {file:?} at {pos} around a lost directory or a twin"));
             }
             if times == 0 && owed && !losses.iter().any(|loss| is_counted(loss, sink, file, pos)) {
-                failures.push(format!("{sink}: lost {file:?} at {pos} around a lost directory"));
+                failures.push(format!("{sink}: lost {file:?} at {pos} around a lost directory or a twin"));
             }
         }
         failures.extend(seen.into_keys().map(|value| format!("{sink}: phantom of {value}")));

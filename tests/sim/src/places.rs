@@ -11,8 +11,9 @@ pub fn port(world: &World, sink: &str, place: usize) -> SinkPort {
     let world = world.clone();
     match sink {
         "log" => {
-            let producer = Producer { id: store("log", place), cursors: store("log", place) };
-            SinkPort::Transaction(Arc::new(SimLog { world, producer, epoch: Default::default() }))
+            let writer = format!("directory {}", world.get().directory);
+            let producer = Producer { id: store("log", place), cursors: store("log", place), writer };
+            SinkPort::Transaction(Arc::new(SimLog::new(world, producer)))
         }
         "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, place))),
         "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects", log: store("objects", place) })),

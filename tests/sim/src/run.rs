@@ -3,6 +3,7 @@
 
 mod operator;
 
+use crate::at_the_end::{check_books, describe};
 use crate::directory::{back_up, lose_directory};
 use crate::exec::{End, Executor, Spawned};
 use crate::narrow;
@@ -299,7 +300,7 @@ impl Environment {
         let environment =
             Self { partitions, records_max: 220, written: 0, desire, forgets: false, seeks: false, moves: false };
         world.get().sources = environment.desire.sources();
-        (0..partitions).for_each(|p| new_file(world, p));
+        (0..partitions).for_each(|p| new_file(world, p, source_of(p)));
         environment
     }
 
@@ -352,7 +353,7 @@ impl Environment {
     fn rotate(&self, world: &World) {
         let partition = world.rng(|r| r.below(self.partitions));
         if world.get().files.iter().filter(|f| f.partition == partition_id(partition)).count() < 5 {
-            new_file(world, partition);
+            new_file(world, partition, source_of(partition));
             world.count("rotation");
         }
     }
@@ -393,11 +394,13 @@ fn source_of(partition: usize) -> &'static str {
     if partition == 1 { "more" } else { "files" }
 }
 
-fn partition_id(number: usize) -> PartitionId {
+/// The partition of this number.
+pub fn partition_id(number: usize) -> PartitionId {
     PartitionId::derive("sim", &[&[number as u8]])
 }
 
-fn new_file(world: &World, partition: usize) {
+/// A partition's next file.
+pub fn new_file(world: &World, partition: usize, source: &'static str) {
     let mut outside = world.get();
     let number = outside.files.len() as u64;
     outside.files.push(SimFile {
@@ -406,7 +409,7 @@ fn new_file(world: &World, partition: usize) {
         generation: Generation::derive("sim", &[&number.to_le_bytes()]),
         unsure: false,
         partition: partition_id(partition),
-        source: source_of(partition),
+        source,
         records: Vec::new(),
         exists: true,
         held_by: None,
@@ -446,11 +449,14 @@ fn after_crash(world: &World) {
     }
 }
 
-/// Runs `seed`: one of five has partitions that move between agents.
+/// Runs `seed`: one of five has partitions that move between agents, one of ten two processes under one id.
 pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     sawlog_core::mutation::plant(planted);
     if seed % 5 == 3 {
         return crate::moving::run(seed, planted, trace);
+    }
+    if crate::twins::is_one(seed) {
+        return crate::twins::run(seed, planted, trace);
     }
     let world = World::new(seed, planted, trace);
     let mut environment = Environment::new(&world);
@@ -496,7 +502,9 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let records = environment.written;
     let drained = drain(&world, &environment);
     let failures = match drained {
-        Some(engine) if loses_at.is_some() => oracle::check_once(&world.get(), &engine.journal().state()),
+        Some(engine) if loses_at.is_some() => {
+            oracle::check_once(&world.get(), &engine.journal().state(), &["log", "objects"])
+        }
         Some(engine) => oracle::check(&world.get(), &engine.journal().state()),
         None => Vec::new(),
     };
@@ -533,6 +541,9 @@ fn heal(world: &World, environment: &mut Environment) {
     outside.crowded = false;
 }
 
+/// How long nothing must be left to do, in virtual time.
+pub const QUIET: Duration = Duration::from_millis(400);
+
 /// The last life: everything must drain in bounded time.
 fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
     while !world.get().late.is_empty() {
@@ -548,52 +559,9 @@ fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
         drained
     });
     if !drained {
-        world.fail(format!("stuck ({end:?}): {}", describe(&life)));
+        world.fail(format!("stuck ({end:?}): {}", describe(life.engine.lock().expect("one thread").clone())));
     }
     let engine = life.engine.lock().expect("one thread").clone().filter(|_| drained);
     engine.iter().for_each(|engine| check_books(world, engine));
     engine
-}
-
-/// How long nothing must be left to do, in virtual time.
-pub const QUIET: Duration = Duration::from_millis(400);
-
-/// What each sink took since it began must have an outcome, record by record. Not where it lost input: a claim that was made
-/// before the loss goes on saying what it had promised.
-pub fn check_books(world: &World, engine: &Engine) {
-    let state = engine.journal().state();
-    for (id, sink) in engine.sinks() {
-        let has_lost = state.losses.keys().any(|(who, _)| *who == id);
-        for (source, books) in sink.intake.books(&state) {
-            if has_lost {
-                continue;
-            }
-            if books.in_flight != 0 || books.imbalance != 0 {
-                world.fail(format!("books of {id} and {source} are open after everything was delivered: {books:?}"));
-            }
-        }
-    }
-}
-
-fn describe(life: &Life) -> String {
-    let Some(engine) = life.engine.lock().expect("one thread").clone() else {
-        return "the engine did not start".into();
-    };
-    let sinks: Vec<String> = engine
-        .sinks()
-        .values()
-        .map(|s| {
-            let delivered = sawlog_core::reload::is_delivered(&engine.journal().state(), &s.id);
-            format!(
-                "{} delivered {delivered} stopped {:?} seats {:?} backlog {:?}",
-                s.id,
-                s.intake.stopped(),
-                s.intake.seats(),
-                s.intake.backlog()
-            )
-        })
-        .collect();
-    let frontiers: Vec<String> =
-        engine.journal().state().partitions.iter().map(|(p, s)| format!("{p:?} {:?}", s.stream.frontier())).collect();
-    format!("partitions {:?} frontiers {frontiers:?} sinks {sinks:#?}", engine.stopped())
 }

@@ -19,7 +19,8 @@ pub use status::{Circuit, SinkStatus};
 use crate::budget::Budget;
 use crate::claims::{Marks, advance};
 use crate::input::Inputs;
-use crate::journal::{Journal, Mark, Record, SinkFacts};
+use crate::journal::{Journal, JournalState, Mark, PartitionState, Record, SinkFacts};
+use crate::mutation;
 use crate::ports::{Chains, Clock, FormerSinks, Offer, SinkPort};
 use crate::stream::Place;
 use crate::tasks::Tasks;
@@ -310,12 +311,23 @@ impl Sink {
             let beyond = |(g, mark): (&Generation, &Mark)| planned(g).is_none_or(|planned| mark.cursor > planned);
             // A first commit whose hint was lost looks the same, and is none the worse for it.
             let is_new = state.cursors.get(&self.id).is_none_or(Marks::is_empty) && !truth.is_empty();
-            !is_known && (is_new || truth.iter().filter(|(g, _)| !state.dropped.contains(g)).any(beyond))
+            !is_known
+                && (is_new
+                    || truth.iter().filter(|(g, _)| !state.dropped.contains(g)).any(beyond)
+                    || self.is_in_another_order(&state, truth))
         };
         if is_foreign {
             self.note_adopted().await?;
         }
         Ok(())
+    }
+
+    /// Whether these cursors cover an entry of a stream behind one that they do not: a twin may have planned all that is planned
+    /// here, and in another order.
+    fn is_in_another_order(&self, state: &JournalState, truth: &Marks) -> bool {
+        let at = |g| truth.get(&g).map_or_else(|| state.start(&self.id, g), |mark| mark.cursor);
+        let is_another = |known: &PartitionState| known.stream.place_of(at).is_err();
+        !mutation::on("adopted_by_reach") && state.partitions.values().any(is_another)
     }
 
     /// The durable cursors by the journal.
@@ -354,7 +366,7 @@ impl Sink {
 
     fn cursor_record(&self, marks: &[(Generation, Mark)], facts: Option<SinkFacts>) -> Record {
         let mut marks = marks.to_vec();
-        if crate::mutation::on("cursor_without_slot") {
+        if mutation::on("cursor_without_slot") {
             marks.iter_mut().for_each(|(_, m)| m.cursor.slot = 0);
         }
         Record::Cursor { sink: self.id.clone(), marks, facts }

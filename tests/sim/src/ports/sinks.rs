@@ -15,6 +15,7 @@ use sawlog_record::batch::{Row, flag};
 use sawlog_record::id::Generation;
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 /// Nanoseconds of the time-named index and path.
 pub const HOUR: i64 = 2_000_000_000;
@@ -85,7 +86,30 @@ pub struct SimLog {
     /// Whose transactions these are.
     pub producer: Producer,
     /// This life's producer epoch.
-    pub epoch: std::sync::atomic::AtomicU64,
+    epoch: std::sync::atomic::AtomicU64,
+    /// Commits of others that this life has learnt of.
+    others: Mutex<Option<u64>>,
+    /// Who wrote beside it, and it, until it is told.
+    twin: Mutex<Option<(String, String)>>,
+}
+
+impl SimLog {
+    /// A log of which nothing is learnt yet.
+    pub fn new(world: World, producer: Producer) -> Self {
+        Self { world, producer, epoch: Default::default(), others: Mutex::default(), twin: Mutex::default() }
+    }
+
+    /// Whoever committed since this life last learnt the cursors is a twin; before, it was an earlier life.
+    fn learn(&self) {
+        let (me, outside) = (&self.producer.writer, self.world.get());
+        let commits = outside.commits.get(&self.producer.cursors);
+        let others = commits.into_iter().flatten().filter(|(writer, _)| *writer != me);
+        let (n, last) = others.fold((0, None), |(n, _), (writer, more)| (n + more, Some(writer)));
+        let before = self.others.lock().expect("one thread").replace(n);
+        if let Some(writer) = last.filter(|_| before.is_some_and(|before| before < n)) {
+            *self.twin.lock().expect("one thread") = Some((writer.clone(), me.clone()));
+        }
+    }
 }
 
 /// The last row that the log refuses.
@@ -102,6 +126,8 @@ fn commit(world: &World, producer: &Producer, epoch: u64, rows: Vec<SimRow>, mar
         return false;
     }
     outside.stale_cursors = outside.log_cursors.clone();
+    let commits = outside.commits.entry(producer.cursors.clone()).or_default();
+    *commits.entry(producer.writer.clone()).or_default() += 1;
     outside.log.extend(rows);
     outside.log_cursors.extend(marks.into_iter().map(|(g, mark)| ((producer.cursors.clone(), g), mark)));
     true
@@ -127,11 +153,16 @@ impl TransactionLog for SimLog {
         };
         self.epoch.store(epoch, std::sync::atomic::Ordering::Relaxed);
         self.world.gate().await;
+        self.learn();
         let outside = self.world.get();
         let skipped = outside.planted == Some("barrier_skipped");
         let cursors = if skipped { &outside.stale_cursors } else { &outside.log_cursors };
         let mine = cursors.iter().filter(|((name, _), _)| *name == self.producer.cursors);
         Ok(mine.map(|((_, g), mark)| (*g, mark.clone())).collect())
+    }
+
+    fn twin(&self) -> Option<(String, String)> {
+        self.twin.lock().expect("one thread").take()
     }
 
     async fn commit(

@@ -158,7 +158,7 @@ impl ClaimLog<'_> {
                         let name = |directory: &str| format!("the data directory {directory}");
                         self.sink.note_twin((name(&there.directory), name(&self.sink.facts.directory)));
                     }
-                    return there.attempt == claim.attempt;
+                    return there.attempt == claim.attempt || mutation::on("foreign_claim_taken");
                 }
                 Ok(PutOutcome::Conflict) => {
                     self.sink.back_off(&SinkError::Unavailable("conflict with a concurrent request".into())).await;

@@ -65,6 +65,8 @@ impl ClaimLog<'_> {
             if claim.switch.is_some() {
                 raise(&mut held, claim.vector.marks.iter().cloned());
             }
+            // Also what one of them holds alone, as the sink stands when it has taken over that one, need be none of our order.
+            self.sink.adopt(&held).await?;
         }
         self.sink.tell_held(&held).await?;
         Ok(claims)
