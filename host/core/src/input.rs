@@ -6,12 +6,15 @@ mod leaving;
 
 pub use leaving::{RESCUE_AT_END_MAX, Unrescued};
 
+use self::leaving::Leaving;
 use crate::SourceId;
 use crate::identity::Held;
 use crate::journal::{Journal, JournalState, Record, Repeat};
+use crate::mutation;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use crate::tasks::Tasks;
 use event_listener::{Event, EventListener};
+use futures_util::future::try_join;
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
@@ -92,7 +95,8 @@ impl Inputs {
     }
 
     /// Hands the source what the journal knows, then follows its events until the journal fails or `tasks` end: never in the
-    /// middle of an event, so that what is being rescued is, if it can be read within [`RESCUE_AT_END_MAX`]. One that `closes` takes nothing new.
+    /// middle of an event, and what it said to be leaving is rescued, if that can be within [`RESCUE_AT_END_MAX`]. One that `closes`
+    /// takes nothing new.
     pub(crate) async fn run(&self, closes: bool, held: Held, tasks: &Tasks) -> Result<(), JournalError> {
         if self.recognises() {
             self.source.hold(held).await;
@@ -102,10 +106,15 @@ impl Inputs {
         if closes {
             self.source.close().await;
         }
-        while let Some(event) = tasks.until_ending(self.source.event()).await {
-            self.follow(event, tasks).await?;
-        }
-        Ok(())
+        let leaving = Leaving::new(tasks);
+        let follow = async {
+            while let Some(event) = tasks.until_ending(self.source.event()).await {
+                self.follow(event, &leaving).await?;
+            }
+            leaving.close();
+            Ok(())
+        };
+        try_join(follow, self.let_go_of(&leaving)).await.map(|_| ())
     }
 
     /// Lanes see what there is once the source can read it.
@@ -149,7 +158,7 @@ impl Inputs {
         self.opened.notify(usize::MAX);
     }
 
-    async fn follow(&self, event: SourceEvent, tasks: &Tasks) -> Result<(), JournalError> {
+    async fn follow(&self, event: SourceEvent, leaving: &Leaving<'_>) -> Result<(), JournalError> {
         match event {
             SourceEvent::Opened { generation, partition, identity, start } => {
                 let source = self.id.clone();
@@ -172,7 +181,10 @@ impl Inputs {
             }),
             SourceEvent::Vanishing { generation, end } => {
                 self.extend(generation, |e| e.end = e.end.max(end));
-                self.let_go(generation, end, tasks).await?;
+                match mutation::on("rescue_holds_source") {
+                    true => self.let_go(generation, end, leaving).await?,
+                    false => leaving.push(generation, end),
+                }
             }
             SourceEvent::Gone { generation } => self.lose(generation).await?,
             SourceEvent::Finished => {

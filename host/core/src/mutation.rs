@@ -9,6 +9,7 @@ pub const NAMES: &[&str] = &[
     "adopted_unconfirmed",
     "agent_in_generation",
     "anchor_believed",
+    "arrived_by_hints",
     "barrier_skipped",
     "claim_after_data",
     "claim_after_outage",
@@ -28,6 +29,7 @@ pub const NAMES: &[&str] = &[
     "file_left_uncut",
     "floor_ignores_snap",
     "foreign_claim_taken",
+    "foreign_decisions_ignored",
     "forgotten_is_lost",
     "held_ignored",
     "joined_from_the_start",
@@ -37,11 +39,14 @@ pub const NAMES: &[&str] = &[
     "leave_keeps_buffer",
     "letters_posted_twice",
     "loss_not_durable",
+    "never_let_go",
     "newest_full_deleted",
     "plan_not_durable",
     "producer_by_agent",
     "queue_read_unsynced",
+    "read_beyond_limit",
     "repeat_unprotected",
+    "rescue_holds_source",
     "rescue_skipped",
     "rescued_unsynced",
     "sent_after_sleep",
@@ -55,6 +60,7 @@ pub const NAMES: &[&str] = &[
     "vector_skipped",
     "verdict_not_durable",
     "wall_clock_time",
+    "written_off_unrescued",
 ];
 
 #[cfg(feature = "mutations")]

@@ -301,6 +301,11 @@ impl Partition {
                 (seat, seat.and_then(|seat| loss::loss_ahead(&state, self.id, &sink, &seat)))
             };
             let Some(seat) = seat else { continue };
+            // It may have begun anew, to make what a claim says, since the lanes were looked through: nothing is read for it here.
+            if seat.limit.is_some_and(|limit| limit <= place) && !mutation::on("read_beyond_limit") {
+                self.lanes[index].sinks.remove(&id);
+                continue;
+            }
             let ends = [Some(seat.next).filter(|p| *p > place), seat.limit, loss.filter(|p| *p > place)];
             cut = ends.into_iter().flatten().chain(cut).min();
             let is_full = seat.next == place && !sink.intake.has_room();

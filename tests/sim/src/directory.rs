@@ -14,7 +14,7 @@ pub fn lose_directory(world: &World) {
     outside.rescued.clear();
     outside.directory += 1;
     for file in &mut outside.files {
-        file.lossy |= !file.exists;
+        file.unreadable_since = (!file.exists).then_some(0);
         file.generation = Generation::derive("sim", &[&file.number.to_le_bytes()]);
     }
     *outside.census.entry("lost_directory").or_default() += 1;

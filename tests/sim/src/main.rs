@@ -80,7 +80,7 @@ fn each_seed(seeds: std::ops::Range<u64>, planted: Option<&'static str>) -> Vec<
 }
 
 /// What befalls a run; 1,000 seeds that meet one of these too seldom prove nothing of it.
-const FAULTS: [&str; 33] = [
+const FAULTS: [&str; 34] = [
     "begun_anew",
     "clock_jump",
     "crash",
@@ -102,6 +102,7 @@ const FAULTS: [&str; 33] = [
     "queue_fsync",
     "reload",
     "rescue_fsync",
+    "rescue_refused",
     "rescued",
     "restored_backup",
     "retired",
@@ -156,13 +157,16 @@ const SEEDS_AT_ONCE: u64 = 16;
 /// while its letters wait, and both its posts are taken at once; a writer dies between its claim and a PLAN that the claim names;
 /// a sink commits what it gave up before anything makes that loss durable, and the process dies there; the newest full vector
 /// goes, and the process dies before the next one is written, with its hint lost; a process freezes in the middle of a recovery
-/// while another takes its partition.
-const RARE: [(&str, u64); 5] = [
+/// while another takes its partition; what a sink said as it ended is not durable when the process dies, and was acted on;
+/// a sink begins anew, to make what a claim says, between two looks at it, and its limit lies where the lane stands.
+const RARE: [(&str, u64); 7] = [
     ("letters_posted_twice", 5),
     ("claim_names_what_follows", 5),
     ("loss_not_durable", 5),
     ("newest_full_deleted", 3),
     ("adopted_unconfirmed", 5),
+    ("arrived_by_hints", 5),
+    ("read_beyond_limit", 5),
 ];
 
 /// Seeds that a mistake gets with `--short`, where one that none of them notices is left to a longer run.

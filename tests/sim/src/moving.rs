@@ -244,7 +244,7 @@ impl Group {
                 records: Vec::new(),
                 exists: true,
                 held_by: None,
-                lossy: false,
+                unreadable_since: None,
             });
         }
         world.get().sources = BTreeSet::from([SOURCE]);

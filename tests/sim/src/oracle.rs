@@ -5,7 +5,7 @@ use crate::plugin::{SimRow, State, refuser, routed};
 use crate::ports::chain::{number_of, version_of};
 use crate::ports::sinks::sink_of;
 use crate::syncs;
-use crate::world::{Outside, RECORD_BYTES, SimFile, SimRecord};
+use crate::world::{Outside, RECORD_BYTES, SimFile, SimJournal, SimRecord};
 use sawlog_core::SinkId;
 use sawlog_core::journal::{JournalState, Judge, Record, Registration};
 use sawlog_core::plan::{Entry, Planned, UpgradeOutcome};
@@ -13,7 +13,7 @@ use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 type RowKey = (Generation, u64, u16, u32);
-type LostRange = (Generation, Cursor, Cursor, String);
+type LostRange = (Generation, Cursor, Cursor, String, usize);
 
 /// The decisions of a whole run.
 #[derive(Default)]
@@ -27,8 +27,8 @@ struct Decisions {
     opened: BTreeSet<Generation>,
     /// How far each was planned, rescued, or written off.
     reached: BTreeMap<Generation, u64>,
-    /// Histories of which something was written off.
-    written_off: BTreeSet<Generation>,
+    /// Histories of which something was written off, and the number of the record that first did.
+    written_off: BTreeMap<Generation, usize>,
     /// Bytes that went away before they were planned, by the sinks that would have had them.
     unplanned: BTreeMap<SinkId, u64>,
     /// The sinks of the present configuration.
@@ -82,12 +82,12 @@ impl Decisions {
     }
 
     /// What nobody had planned of a history that went away is lost to all that it would have fed.
-    fn write_off(&mut self, outside: &Outside, generation: Generation, end: u64) {
+    fn write_off(&mut self, outside: &Outside, number: usize, generation: Generation, end: u64) {
         let source = self.file(outside, generation).map_or("", |file| file.source);
         let unplanned = end - self.reached.get(&generation).copied().unwrap_or(0).min(end);
         let is_fed = |r: &Registration| r.until.is_none() && r.sources.iter().any(|s| s.as_str() == source);
         if unplanned > 0 {
-            self.written_off.insert(generation);
+            self.written_off.entry(generation).or_insert(number);
         }
         for (sink, _) in self.sinks.iter().filter(|(_, registration)| is_fed(registration)) {
             *self.unplanned.entry(sink.clone()).or_default() += unplanned;
@@ -98,7 +98,9 @@ impl Decisions {
 
 fn decisions(outside: &Outside, archive: &[Record]) -> Decisions {
     let mut d = Decisions::default();
-    for record in archive.iter().flat_map(parts) {
+    let numbered =
+        archive.iter().enumerate().flat_map(|(n, record)| parts(record).into_iter().map(move |part| (n, part)));
+    for (number, record) in numbered {
         match record {
             Record::Plan { entries } => {
                 for (partition, planned) in entries {
@@ -108,11 +110,13 @@ fn decisions(outside: &Outside, archive: &[Record]) -> Decisions {
             }
             Record::Generation { generation, .. } => _ = d.opened.insert(*generation),
             Record::Rescue { generation, hi, .. } => d.reach(*generation, *hi),
-            Record::Vanished { generation, whereabouts, .. } => d.write_off(outside, *generation, whereabouts.end),
+            Record::Vanished { generation, whereabouts, .. } => {
+                d.write_off(outside, number, *generation, whereabouts.end)
+            }
             Record::Removed { sink } => _ = d.sinks.remove(sink),
             Record::Verdict(v) if matches!(v.judge, Judge::Component(_)) => _ = d.poison.insert((v.generation, v.pos)),
             Record::Lost { sink, generation, from, to, reason } => {
-                d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to, reason.clone()));
+                d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to, reason.clone(), number));
             }
             Record::Repeat { generation, repeat } => _ = d.originals.insert(*generation, repeat.of),
             Record::Epoch(epoch) => {
@@ -222,7 +226,7 @@ impl Comparison<'_> {
     }
 
     fn is_lost(&self, row: &SimRow) -> bool {
-        self.lost.iter().any(|(g, from, to, _)| *g == row.generation && !covers(*from, row) && covers(*to, row))
+        self.lost.iter().any(|(g, from, to, ..)| *g == row.generation && !covers(*from, row) && covers(*to, row))
     }
 
     fn compare(&mut self, expected: &[Placed], got: &[SimRow], ordered: bool) {
@@ -375,14 +379,15 @@ fn dead_letters(outside: &Outside, d: &Decisions, all: &[Placed]) -> Vec<Placed>
 
 /// Loss may be counted only where input really went away.
 fn check_losses(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
-    let lossy: BTreeSet<PartitionId> = outside.files.iter().filter(|f| f.lossy).map(|f| f.partition).collect();
+    // State that came from what is gone takes what follows along: any file of the partition is reason enough.
+    let is_gone = |partition, at| outside.files.iter().any(|f| f.partition == partition && f.is_unreadable_at(at));
     for (sink, ranges) in &d.lost {
-        for (generation, from, to, reason) in ranges {
+        for (generation, from, to, reason, number) in ranges {
             if is_allowed(outside, sink, reason) || gave_up(ranges, *generation, *from, *to) {
                 continue;
             }
             let partition = d.file(outside, *generation).map(|f| f.partition);
-            if partition.is_none_or(|p| !lossy.contains(&p)) {
+            if partition.is_none_or(|partition| !is_gone(partition, *number)) {
                 failures.push(format!("{sink}: false loss of {generation:?} {from:?}..{to:?}"));
             }
         }
@@ -399,10 +404,11 @@ fn is_allowed(outside: &Outside, sink: &SinkId, reason: &str) -> bool {
 
 /// Whether the sink had given all of this up before: input of it may be gone.
 fn gave_up(ranges: &[LostRange], generation: Generation, from: Cursor, to: Cursor) -> bool {
-    let mut mine: Vec<_> = ranges.iter().filter(|(g, .., reason)| *g == generation && reason != "input_gone").collect();
+    let mut mine: Vec<_> =
+        ranges.iter().filter(|(g, _, _, reason, _)| *g == generation && reason != "input_gone").collect();
     mine.sort_by_key(|(_, from, ..)| *from);
     let mut at = from;
-    for (_, from, to, _) in mine {
+    for (_, from, to, ..) in mine {
         if *from <= at {
             at = at.max(*to);
         }
@@ -437,10 +443,27 @@ fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<Strin
     }
 }
 
-/// Everything that went away was planned, rescued, or written off by name.
+/// Whether the journal says that a file can't be read any more, or is rescued to its end.
+pub fn is_done_with(journal: &SimJournal, file: &SimFile) -> bool {
+    journal.archive.iter().flat_map(parts).any(|record| match record {
+        Record::Gone { generation } => *generation == file.generation,
+        Record::Rescue { generation, hi, .. } => *generation == file.generation && *hi >= file.end(),
+        _ => false,
+    })
+}
+
+/// Everything that went away was planned, rescued, or written off by name; nothing of it before it could not be read any more.
 fn check_vanished(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) {
-    for file in outside.files.iter().filter(|f| d.written_off.contains(&f.generation) && !f.lossy) {
+    let is_undue = |f: &&SimFile| d.written_off.get(&f.generation).is_some_and(|number| !f.is_unreadable_at(*number));
+    for file in outside.files.iter().filter(is_undue) {
         failures.push(format!("{:?} was written off, and could have been read", file.generation));
+    }
+    // Where nothing can be rescued, what the newest saved state comes from is kept as it is.
+    let is_kept = |f: &&SimFile| {
+        !f.exists && f.held_by == Some(outside.life) && outside.sources.contains(f.source) && !outside.rescue_is_full
+    };
+    for file in outside.files.iter().filter(is_kept) {
+        failures.push(format!("{:?} went away, and is not let go though all of it is delivered", file.generation));
     }
     let is_known = |f: &&SimFile| !f.exists && d.opened.contains(&f.generation) && outside.sources.contains(f.source);
     // A name that a lost directory took along, and that no sink recorded, may be given again: the world then takes what was
@@ -469,7 +492,8 @@ fn void_bytes(outside: &Outside, d: &Decisions, sink: &SinkId, entry: &Entry, al
     let Entry::Range { generation, lo, hi } = *entry else { return 0 };
     let Some(file) = d.file(outside, generation) else { return 0 };
     let lost = d.lost.get(sink).map_or(&[][..], Vec::as_slice);
-    let is_lost = |pos| !all && lost.iter().any(|(g, from, to, _)| *g == generation && from.pos <= pos && pos < to.pos);
+    let is_lost =
+        |pos| !all && lost.iter().any(|(g, from, to, ..)| *g == generation && from.pos <= pos && pos < to.pos);
     syncs::void_bytes(file, (lo, hi), is_lost)
 }
 

@@ -22,6 +22,12 @@ pub fn toggle_crowded(world: &World) {
     outside.crowded = !outside.crowded;
 }
 
+/// The rescue queue has no room for more, or has it again.
+pub fn toggle_rescue(world: &World) {
+    let mut outside = world.get();
+    outside.rescue_is_full = !outside.rescue_is_full;
+}
+
 /// In one seed of four some sinks give up what is beyond their budgets.
 pub fn draw_budgets(world: &World, seed: u64) {
     if seed % 4 != 1 {

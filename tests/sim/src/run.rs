@@ -8,7 +8,7 @@ use crate::directory::{back_up, lose_directory};
 use crate::exec::{End, Executor, Spawned};
 use crate::narrow;
 use crate::oracle;
-use crate::outages::{draw_budgets, toggle_crowded, toggle_down, toggle_slow};
+use crate::outages::{draw_budgets, toggle_crowded, toggle_down, toggle_rescue, toggle_slow};
 use crate::places::{SimFormer, port};
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
@@ -17,7 +17,7 @@ use crate::ports::source::{SimRescue, SimSource};
 use crate::retired;
 use crate::syncs;
 use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
-use crate::world::{SimFile, SimRecord, World};
+use crate::world::{Outside, SimFile, SimRecord, World};
 use event_listener::Event;
 use futures_util::future::BoxFuture;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner, StartError};
@@ -309,7 +309,7 @@ impl Environment {
         match world.rng(|r| r.below(1000)) {
             0..16 => self.write(world),
             16..18 => self.rotate(world),
-            18..19 => vanish(world),
+            18..19 => _ = vanish(world, false),
             19..21 => toggle_down(world),
             21..22 => toggle_slow(world),
             22..23 => {
@@ -323,6 +323,7 @@ impl Environment {
             30..31 => self.forgets = world.rng(|r| r.hits(300)),
             33..34 => self.seeks = world.rng(|r| r.hits(300)),
             31..33 if self.moves => return self.switch(world),
+            34..36 => toggle_rescue(world),
             _ => {}
         }
         false
@@ -413,39 +414,45 @@ pub fn new_file(world: &World, partition: usize, source: &'static str) {
         records: Vec::new(),
         exists: true,
         held_by: None,
-        lossy: false,
+        unreadable_since: None,
     });
 }
 
-/// An old file loses its name.
-fn vanish(world: &World) {
+/// An old file loses its name, of all or of those that the process holds open; `false` where there is none.
+fn vanish(world: &World, is_held: bool) -> bool {
     let mut outside = world.get();
     let newest: BTreeMap<PartitionId, usize> =
         outside.files.iter().enumerate().map(|(i, f)| (f.partition, i)).collect();
+    let can_go = |f: &SimFile| f.exists && (!is_held || f.held_by == Some(outside.life));
     let old: Vec<usize> =
-        (0..outside.files.len()).filter(|i| outside.files[*i].exists && !newest.values().any(|n| n == i)).collect();
+        (0..outside.files.len()).filter(|i| can_go(&outside.files[*i]) && !newest.values().any(|n| n == i)).collect();
     if old.is_empty() {
-        return;
+        return false;
     }
     let index = old[outside.rng.below(old.len())];
-    let life = outside.life;
-    let file = &mut outside.files[index];
-    file.exists = false;
-    file.lossy |= file.held_by != Some(life);
+    let Outside { life, journal, files, .. } = &mut *outside;
+    files[index].exists = false;
+    if files[index].held_by != Some(*life) {
+        files[index].lose(journal);
+    }
     outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
     *outside.census.entry("vanished").or_default() += 1;
+    true
 }
 
 // ---------------------------------------------------------------- the run
 
-/// Files that vanished while the dead process held them, and were not let go, can't be read any more.
+/// Files that vanished while the dead process held them, and were neither let go nor rescued to their end, can't be read any more. What
+/// it had written off while it held them was no loss: it could have read them.
 fn after_crash(world: &World) {
     journal::crash(world);
     let mut outside = world.get();
-    let life = outside.life;
-    for file in outside.files.iter_mut().filter(|f| !f.exists) {
-        file.lossy |= file.held_by == Some(life);
-        file.held_by = None;
+    let Outside { life, journal, files, .. } = &mut *outside;
+    for file in files.iter_mut().filter(|f| !f.exists) {
+        let is_held = file.held_by.take() == Some(*life);
+        if is_held && !oracle::is_done_with(journal, file) {
+            file.lose(journal);
+        }
     }
 }
 
@@ -539,6 +546,8 @@ fn heal(world: &World, environment: &mut Environment) {
     outside.down.clear();
     outside.slow = None;
     outside.crowded = false;
+    // Nothing waits for ever for that, whatever goes away.
+    outside.rescue_is_full = outside.rng.hits(250);
 }
 
 /// How long nothing must be left to do, in virtual time.
@@ -551,7 +560,10 @@ fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
     }
     let (life, mut executor) = Life::begin(world, &environment.desire);
     let (mut drained, mut since) = (false, None);
+    // Whoever is not struck by anything saves what goes away under its hands.
+    let mut is_to_vanish = world.rng(|r| r.hits(500));
     let end = executor.run(world, 400_000, |_| {
+        is_to_vanish = is_to_vanish && !vanish(world, true);
         // For a moment it may seem so: what a source is about to find is nobody's yet.
         let now = world.get().elapsed;
         since = life.is_drained().then(|| since.unwrap_or(now));

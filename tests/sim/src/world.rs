@@ -49,8 +49,9 @@ pub struct SimFile {
     pub exists: bool,
     /// Lives that hold it open, by number.
     pub held_by: Option<u64>,
-    /// It vanished when nobody could save it: loss is legitimate.
-    pub lossy: bool,
+    /// Since when nobody can read or save it any more, as a number of the journal's records: what was written off before could have
+    /// been had.
+    pub unreadable_since: Option<usize>,
 }
 
 impl std::fmt::Debug for SimFile {
@@ -64,6 +65,16 @@ impl SimFile {
     pub fn hash_before(&self, pos: u64) -> Option<u64> {
         let before = self.records.get(..(pos / RECORD_BYTES) as usize)?;
         Some(before.last().map_or(0, |record| record.value))
+    }
+
+    /// Nobody can read it any more, from now on.
+    pub fn lose(&mut self, journal: &SimJournal) {
+        self.unreadable_since.get_or_insert(journal.archive.len());
+    }
+
+    /// Whether nobody could read it any more when the journal's record of this number was written.
+    pub fn is_unreadable_at(&self, record: usize) -> bool {
+        self.unreadable_since.is_some_and(|since| since <= record)
     }
 
     /// Position after the last record that is durable.
@@ -178,6 +189,8 @@ pub struct Outside {
     pub keeps_all: bool,
     /// The second source has no room for more input.
     pub crowded: bool,
+    /// The rescue queue has no room for more.
+    pub rescue_is_full: bool,
     /// Syncs of the journal's and the queues' files fail now and then.
     pub syncs_fail: bool,
     /// Memory, workers and the journal's room are short, so that lanes wait for them too.
@@ -257,6 +270,7 @@ impl World {
             trimmed: BTreeMap::new(),
             keeps_all: false,
             crowded: false,
+            rescue_is_full: false,
             syncs_fail: crate::syncs::fail(seed),
             narrow: crate::narrow::is_narrow(seed),
             budgets: BTreeMap::new(),

@@ -6,12 +6,13 @@ use crate::journal::{Record, Whereabouts};
 use crate::mutation;
 use crate::ports::{JournalError, ReadError, ReadLimits};
 use crate::tasks::Tasks;
-use sawlog_record::batch::Input;
+use event_listener::Event;
 use sawlog_record::id::Generation;
-use std::sync::PoisonError;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long the end of a source waits for input that is to be rescued and can't be read.
+/// How long the end of a source waits for input that is to be rescued and can't be read, or is not taken.
 pub const RESCUE_AT_END_MAX: Duration = Duration::from_secs(10);
 /// Between two attempts to read what is to be rescued.
 const RESCUE_RETRY: Duration = Duration::from_millis(100);
@@ -31,30 +32,130 @@ pub struct Unrescued {
     pub reason: String,
 }
 
+/// Histories that lost their last name, in the order in which they are let go: beside the events of their source, which has more to
+/// tell while a rescue waits for room.
+pub(super) struct Leaving<'a> {
+    tasks: &'a Tasks,
+    inner: Mutex<Inner>,
+    more: Event,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<(Generation, u64)>,
+    is_closed: bool,
+    /// Since when the source ends and something could not be rescued, by the clock's elapsed time.
+    waits_since: Option<Duration>,
+}
+
+impl<'a> Leaving<'a> {
+    /// Nothing yet, of a source that ends with `tasks`.
+    pub(super) fn new(tasks: &'a Tasks) -> Self {
+        Self { tasks, inner: Mutex::default(), more: Event::new() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a history that is known to `end`.
+    pub(super) fn push(&self, generation: Generation, end: u64) {
+        self.inner().queue.push_back((generation, end));
+        self.more.notify(usize::MAX);
+    }
+
+    /// Nothing is added any more.
+    pub(super) fn close(&self) {
+        self.inner().is_closed = true;
+        self.more.notify(usize::MAX);
+    }
+
+    /// The next one; `None` when nothing comes any more.
+    async fn next(&self) -> Option<(Generation, u64)> {
+        loop {
+            let more = self.more.listen();
+            {
+                let mut inner = self.inner();
+                let next = inner.queue.pop_front();
+                if next.is_some() || inner.is_closed {
+                    return next;
+                }
+            }
+            more.await;
+        }
+    }
+
+    /// Whether the source ends, and what could not be rescued was waited for long enough.
+    fn has_waited(&self, now: Duration) -> bool {
+        let mut inner = self.inner();
+        self.tasks.is_ending() && now.saturating_sub(*inner.waits_since.get_or_insert(now)) >= RESCUE_AT_END_MAX
+    }
+}
+
 impl Inputs {
     /// What could not be rescued before the source ended.
     pub fn unrescued(&self) -> Vec<Unrescued> {
         self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Rescues what is needed of a history that loses its last name, then lets it go. A person may have more of it come again
-    /// meanwhile.
-    pub(super) async fn let_go(&self, generation: Generation, end: u64, tasks: &Tasks) -> Result<(), JournalError> {
-        let mut rescued_from = end;
+    /// Lets go of what leaves, one after the other, until nothing is added any more.
+    pub(super) async fn let_go_of(&self, leaving: &Leaving<'_>) -> Result<(), JournalError> {
+        while let Some((generation, end)) = leaving.next().await {
+            self.let_go(generation, end, leaving).await?;
+        }
+        Ok(())
+    }
+
+    /// Rescues what is needed of a history that loses its last name, part by part, then lets it go. Meanwhile sinks may come to need
+    /// less of it, and a person may have more of it come again. What can't be read or is not taken is tried again, and given up
+    /// where the source ends and has waited long enough.
+    pub(super) async fn let_go(
+        &self,
+        generation: Generation,
+        mut end: u64,
+        leaving: &Leaving<'_>,
+    ) -> Result<(), JournalError> {
+        if mutation::on("never_let_go") {
+            return Ok(());
+        }
         loop {
             let letting_go = self.letting_go.lock().await;
             let floor = self.floor_on_disk(generation).await?;
-            if floor >= rescued_from || mutation::on("rescue_skipped") {
+            let part = self.part_to_rescue(generation, floor, end).filter(|_| !mutation::on("rescue_skipped"));
+            let Some((lo, hi)) = part else {
                 self.extend(generation, |e| e.vanished = true);
                 self.source.release(generation).await;
                 return Ok(());
-            }
+            };
             drop(letting_go);
-            if !self.rescue(generation, (floor, rescued_from), tasks).await? {
+            if mutation::on("written_off_unrescued") {
+                self.lose(generation).await?;
+                self.source.release(generation).await;
                 return Ok(());
             }
-            rescued_from = floor;
+            match self.rescue(generation, lo, hi).await {
+                Ok(hi) => self.journal.commit(vec![Record::Rescue { generation, lo, hi }]).await?,
+                Err(ReadError::Gone) => end = lo,
+                Err(ReadError::Unavailable(reason)) if leaving.has_waited(self.clock.elapsed()) => {
+                    let given_up = Unrescued { generation, lo, hi: end, reason };
+                    self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
+                    return Ok(());
+                }
+                Err(ReadError::Unavailable(_)) => self.clock.sleep(RESCUE_RETRY).await,
+            }
         }
+    }
+
+    /// The first part of `[from, end)` that is not rescued.
+    fn part_to_rescue(&self, generation: Generation, from: u64, end: u64) -> Option<(u64, u64)> {
+        let state = self.journal.state();
+        let rescued = state.generations.get(&generation).map_or(&[][..], |known| &known.rescued);
+        let mut lo = from;
+        while let Some((_, hi)) = rescued.iter().find(|(from, hi)| *from <= lo && lo < *hi) {
+            lo = *hi;
+        }
+        let next = rescued.iter().map(|(from, _)| *from).filter(|from| *from > lo).min();
+        (lo < end).then(|| (lo, next.map_or(end, |next| next.min(end))))
     }
 
     /// Up to where no sink will read a history again, also after a crash: what moves the floor, such as a saved state, may be a
@@ -66,49 +167,15 @@ impl Inputs {
         Ok(floor.min(self.journal.state().replay_floor(generation)))
     }
 
-    /// Copies a range to the queue, record by record, and journals each part before the next. What can't be read or is not taken is
-    /// tried again; `false` where it was given up because the source ends.
-    async fn rescue(
-        &self,
-        generation: Generation,
-        (from, end): (u64, u64),
-        tasks: &Tasks,
-    ) -> Result<bool, JournalError> {
-        let mut at = from;
-        let mut ending_since = None;
-        while at < end {
-            let limits = ReadLimits { bytes_max: 1 << 20, records_max: 16_384 };
-            let stored = match self.source.read(generation, at, end, limits).await {
-                Ok(input) => self.put(input, at).await,
-                Err(error) => Err(error),
-            };
-            let hi = match stored {
-                Ok(Some(hi)) => hi,
-                Ok(None) | Err(ReadError::Gone) => return Ok(true),
-                Err(ReadError::Unavailable(reason)) => {
-                    let now = self.clock.elapsed();
-                    if tasks.is_ending() && now.saturating_sub(*ending_since.get_or_insert(now)) >= RESCUE_AT_END_MAX {
-                        let given_up = Unrescued { generation, lo: at, hi: end, reason };
-                        self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
-                        return Ok(false);
-                    }
-                    self.clock.sleep(RESCUE_RETRY).await;
-                    continue;
-                }
-            };
-            self.journal.commit(vec![Record::Rescue { generation, lo: at, hi }]).await?;
-            at = hi;
-        }
-        Ok(true)
-    }
-
-    /// Puts records from `lo` on into the queue; up to where, or nothing where there are none. What the queue does not take (it is
-    /// full, its fsync failed) stays where it is and is tried again: the source lets go of nothing before.
-    async fn put(&self, input: Input, lo: u64) -> Result<Option<u64>, ReadError> {
-        let Some(hi) = input.records.last().map(|r| r.end) else { return Ok(None) };
+    /// Copies what one read gives of a range to the queue; up to where. What the queue does not take (it is full, its fsync failed)
+    /// stays where it is.
+    async fn rescue(&self, generation: Generation, lo: u64, hi: u64) -> Result<u64, ReadError> {
+        let limits = ReadLimits { bytes_max: 1 << 20, records_max: 16_384 };
+        let input = self.source.read(generation, lo, hi, limits).await?;
+        let hi = input.records.last().map(|r| r.end).ok_or(ReadError::Gone)?;
         match self.rescue.put(input, lo, hi).await {
             Err(error) if !mutation::on("rescued_unsynced") => Err(ReadError::Unavailable(error.to_string())),
-            _ => Ok(Some(hi)),
+            _ => Ok(hi),
         }
     }
 
@@ -170,13 +237,14 @@ mod tests {
     use crate::{EpochId, SinkId, SourceId};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use sawlog_record::batch::{InputRecord, Span};
+    use sawlog_record::batch::{Input, InputRecord, Span};
     use sawlog_record::id::{Cursor, PartitionId};
     use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
 
     const GONE: Generation = Generation([7; 16]);
+    const NEXT: Generation = Generation([8; 16]);
 
     /// A file that loses its last name and can't be read.
     #[derive(Default)]
@@ -278,7 +346,7 @@ mod tests {
         journal
     }
 
-    /// A file that loses its last name and can be read, five bytes at a time.
+    /// A file that loses its last name and can be read, five bytes at a time; then another one comes.
     #[derive(Default)]
     struct Needed {
         told: AtomicUsize,
@@ -293,6 +361,7 @@ mod tests {
             match self.told.fetch_add(1, Ordering::Relaxed) {
                 0 => SourceEvent::Opened { generation: GONE, partition, identity: Vec::new(), start: 0 },
                 1 => SourceEvent::Vanishing { generation: GONE, end: 10 },
+                2 => SourceEvent::Opened { generation: NEXT, partition, identity: Vec::new(), start: 0 },
                 _ => std::future::pending().await,
             }
         }
@@ -310,9 +379,10 @@ mod tests {
         }
     }
 
-    /// A queue that takes every third offer.
+    /// A queue that takes every third offer, where it has room.
     #[derive(Default)]
     struct Failing {
+        is_full: bool,
         offers: AtomicUsize,
         taken: Mutex<Vec<(u64, u64)>>,
     }
@@ -320,7 +390,7 @@ mod tests {
     #[async_trait]
     impl RescueQueue for Failing {
         async fn put(&self, _: Input, lo: u64, hi: u64) -> Result<(), JournalError> {
-            if self.offers.fetch_add(1, Ordering::Relaxed) % 3 < 2 {
+            if self.is_full || self.offers.fetch_add(1, Ordering::Relaxed) % 3 < 2 {
                 return Err(JournalError("its fsync failed".to_owned()));
             }
             self.taken.lock().unwrap().push((lo, hi));
@@ -346,6 +416,29 @@ mod tests {
         assert_eq!(*failing.taken.lock().unwrap(), [(0, 5), (5, 10)]);
         assert_eq!(journal.state().generations[&GONE].rescued, [(0, 5), (5, 10)]);
         assert!(leaving.is_released.load(Ordering::Relaxed), "and then it is let go");
+    }
+
+    #[test]
+    fn a_rescue_that_waits_for_room_keeps_its_file_and_nothing_else() {
+        let (clock, source) = (Arc::new(Waiting::default()), SourceId::new("app"));
+        let journal = needed_by_one(&source, &clock);
+        let (leaving, full) = (Arc::new(Needed::default()), Failing { is_full: true, ..Failing::default() });
+        let inputs = Inputs::new(source, leaving.clone(), Arc::new(full), journal.clone(), clock);
+        let tasks = Tasks::default();
+        let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
+        for _ in 0..100 {
+            assert!(run.as_mut().now_or_never().is_none());
+        }
+        assert!(inputs.knows(NEXT), "what came behind it is heard of");
+        assert!(!leaving.is_released.load(Ordering::Relaxed));
+        // What a sink has read of it meanwhile needs no room any more.
+        let mark = Mark { cursor: Cursor::at(10), ..Mark::default() };
+        let read = Record::Cursor { sink: SinkId::new("out"), marks: vec![(GONE, mark)], facts: None };
+        journal.commit(vec![read]).now_or_never().unwrap().unwrap();
+        for _ in 0..100 {
+            assert!(run.as_mut().now_or_never().is_none());
+        }
+        assert!(leaving.is_released.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -163,6 +163,9 @@ impl Source for SimSource {
     }
 
     async fn read(&self, generation: Generation, from: u64, to: u64, _: ReadLimits) -> Result<Input, ReadError> {
+        if from >= to {
+            self.world.fail(format!("{} is asked for what is nothing: {generation:?} from {from} to {to}", self.name));
+        }
         self.world.gate().await;
         let readable = {
             let outside = self.world.get();
@@ -247,6 +250,10 @@ pub struct SimRescue(pub World);
 impl RescueQueue for SimRescue {
     async fn put(&self, input: Input, lo: u64, hi: u64) -> Result<(), JournalError> {
         self.0.gate().await;
+        if self.0.get().rescue_is_full {
+            self.0.count("rescue_refused");
+            return Err(JournalError("the rescue queue has no room".into()));
+        }
         if syncs::rescue_fails(&mut self.0.get()) {
             return Err(JournalError("the rescue queue could not be made durable".into()));
         }

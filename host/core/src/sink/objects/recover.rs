@@ -123,7 +123,7 @@ impl ClaimLog<'_> {
         if !mutation::on("claim_without_adoption") {
             let missing = self.missing(&claim).await;
             if !missing.is_empty() {
-                match self.is_own(&claim) {
+                match self.is_own(&claim) || mutation::on("foreign_decisions_ignored") {
                     true => self.make(&mut claim, &missing).await?,
                     false => self.make_foreign(&claim, &missing).await?,
                 }
