@@ -1,7 +1,7 @@
 //! Claims: the small numbered records that fix what an object sink is about to write, before it writes. Pure: what a claim
 //! says, and how the next one follows from it.
 
-use crate::journal::{JournalState, Mark, Verdict};
+use crate::journal::{JournalState, Mark, Standing, Verdict};
 use crate::ledger::Counts;
 use crate::mutation;
 use crate::plan::Planned;
@@ -175,7 +175,7 @@ fn is_within(planned: &Planned, one: &Moved) -> bool {
 pub fn advance(before: Option<&Mark>, batch: &Mark) -> Mark {
     let mut counts = before.map_or_else(Counts::default, |m| m.counts.clone());
     counts.add(&batch.counts);
-    Mark { counts, ..batch.clone() }
+    Mark::from(Standing { counts, ..Standing::clone(batch) })
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
         let mut state = JournalState::default();
         state.apply(&Record::Plan { entries: planned.to_vec() });
         let named = |from, to| {
-            let to = Mark { cursor: to, ..Mark::default() };
+            let to = Mark::at(to);
             decisions(&state, &[Moved { generation, partition, from, to }]).0
         };
         assert_eq!(named(at(0, 0), at(30, 0)), planned[..1]);

@@ -238,9 +238,9 @@ impl Engine {
     fn run_partition(self: &Arc<Self>, id: PartitionId, shared: Arc<Shared>) {
         let engine = self.clone();
         let task = async move {
+            let mut partition = Partition::new(id, shared.clone());
             // Boxed: whoever wraps a future keeps room for it more than once.
-            let partition = Box::pin(Partition::new(id, shared.clone()).run());
-            if let Some(stop) = shared.tasks.run(partition).await {
+            if let Some(stop) = shared.tasks.run(Box::pin(partition.run())).await {
                 engine.note_stop(id, stop);
             }
         };

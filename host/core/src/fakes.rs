@@ -175,7 +175,7 @@ pub(crate) struct Nothing;
 
 #[async_trait]
 impl Source for Nothing {
-    async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+    async fn restore(&self, _: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {}
     async fn event(&self) -> SourceEvent {
         std::future::pending().await
     }
@@ -256,7 +256,7 @@ pub(crate) fn offer(batch: Batch, from: Cursor, to: Cursor) -> Offer {
         from: Place::default(),
         to: Place { entry: 1, offset: 0 },
         cursor_from: from,
-        mark: Mark { cursor: to, ..Mark::default() },
+        mark: Mark::at(to),
         records: batch.rows.len() as u64,
         received: 0,
         time: 0,

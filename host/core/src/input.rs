@@ -9,7 +9,7 @@ pub use leaving::{RESCUE_AT_END_MAX, Unrescued};
 use self::leaving::Leaving;
 use crate::SourceId;
 use crate::identity::Held;
-use crate::journal::{Journal, JournalState, Record, Repeat};
+use crate::journal::{GenerationState, Journal, JournalState, Record, Repeat};
 use crate::mutation;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
 use crate::tasks::Tasks;
@@ -32,6 +32,16 @@ struct Extent {
 /// All of a repeat is there from the beginning, and nothing holds it but the history whose bytes it has.
 fn extent_of(repeat: Repeat, partition: PartitionId) -> Extent {
     Extent { partition, end: repeat.to, ended: true, vanished: true }
+}
+
+/// Where the rescued ranges begin that lead to the end of what is planned, or that end itself where none does; `None` where nothing
+/// was rescued. A rescue keeps what some sink still needs: there may be a gap behind it.
+fn rescued_from(known: &GenerationState) -> Option<u64> {
+    let mut at = known.planned.pos;
+    while let Some((lo, _)) = known.rescued.iter().find(|(lo, hi)| *lo < at && at <= *hi) {
+        at = *lo;
+    }
+    (!known.rescued.is_empty()).then_some(at)
 }
 
 /// One partition's view of its input.
@@ -225,11 +235,11 @@ impl Inputs {
         input.generations.iter().filter_map(extent).collect()
     }
 
-    /// The first position of a history that can be read now, where the source can tell.
+    /// The first position of a history from which on all that was planned can be read now, where the source can tell.
     pub(crate) async fn oldest(&self, generation: Generation) -> Option<u64> {
-        let rescued = self.journal.state().generations.get(&generation).map(|known| known.rescued.clone());
+        let rescued = self.journal.state().generations.get(&generation).and_then(rescued_from);
         let has_vanished = self.lock().extents.get(&generation).is_none_or(|extent| extent.vanished);
-        match rescued.into_iter().flatten().map(|(lo, _)| lo).min() {
+        match rescued {
             Some(lo) if has_vanished => Some(lo),
             _ => self.source.oldest(generation).await,
         }
@@ -423,7 +433,7 @@ mod tests {
 
     #[async_trait]
     impl Source for Slow {
-        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
             let begins =
                 |_: &mut Context<'_>| if self.0.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending };
             std::future::poll_fn(begins).await;
@@ -442,11 +452,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_rescued_is_readable_as_far_as_it_leads_to_the_end() {
+        let mut state = JournalState::default();
+        let (partition, source) = (PartitionId::derive("test", &[]), SourceId::new("app"));
+        state.apply(&Record::Generation { generation: GONE, partition, source, identity: [].into(), start: 0 });
+        let mut known = state.generations[&GONE].clone();
+        known.planned = sawlog_record::id::Cursor::at(40);
+        assert_eq!(rescued_from(&known), None);
+        known.rescued = vec![(0, 20)];
+        assert_eq!(rescued_from(&known), Some(40), "the rest was let go of: nobody needed it");
+        known.rescued = vec![(0, 10), (20, 30), (30, 50)];
+        assert_eq!(rescued_from(&known), Some(20));
+        known.rescued = vec![(0, 20), (20, 40)];
+        assert_eq!(rescued_from(&known), Some(0));
+    }
+
+    #[test]
     fn nobody_is_told_of_a_history_before_its_source_can_read_it() {
         let clock = Arc::new(Waiting::default());
         let journal = fakes::journal(clock.clone());
         let (id, partition) = (SourceId::new("app"), PartitionId::derive("test", &[]));
-        let known = Record::Generation { generation: GONE, partition, source: id.clone(), identity: vec![], start: 0 };
+        let known =
+            Record::Generation { generation: GONE, partition, source: id.clone(), identity: [].into(), start: 0 };
         journal.commit(vec![known]).now_or_never().unwrap().unwrap();
         let source = Arc::new(Slow::default());
         let inputs = Inputs::new(id, source.clone(), Arc::new(Nothing), journal, clock);

@@ -7,7 +7,7 @@
 //! All lanes are equal; the one at the frontier plans. Below the frontier a lane obeys the journal. It knows nothing of how
 //! sinks deliver nor of how lanes are given sinks: that is [`crate::partition`].
 
-use crate::journal::{Journal, Judge, Mark, Record, Verdict};
+use crate::journal::{Journal, Judge, Mark, Record, Standing, Verdict};
 use crate::memory::Hold;
 use crate::mutation;
 use crate::plan::{ComponentId, Entry, Planned, UpgradeOutcome};
@@ -155,7 +155,7 @@ impl Lane {
             free_at => return Ok(Step::Paced(free_at)),
         }
         let end = shared.inputs.readable(partition).iter().find(|(g, _)| *g == generation).map_or(lo, |(_, e)| *e);
-        self.ahead.clear();
+        self.ahead = VecDeque::new();
         let mut hi = lo;
         while hi < end && hi - lo < shared.tuning.stride_bytes_max {
             let Some(mut held) = shared.common.memory.take(READING * shared.read_limits().bytes_max as u64) else {
@@ -211,7 +211,7 @@ impl Lane {
             shared.journal.checked(durable.await)?;
         }
         if !appended {
-            self.ahead.clear();
+            self.ahead = VecDeque::new();
         }
         Ok(Step::Went)
     }
@@ -289,7 +289,7 @@ impl Lane {
         match instance.apply(input, &context).await {
             Ok(applied) => {
                 let anchor = shared.inputs.anchor(generation, end).await;
-                let mark = Mark { cursor: Cursor::at(end), open, anchor, ..Mark::default() };
+                let mark = Mark::from(Standing { cursor: Cursor::at(end), open, anchor, ..Standing::default() });
                 let place = Place { entry: self.place.entry, offset: end - lo };
                 let place = if end == hi { Place { entry: place.entry + 1, offset: 0 } } else { place };
                 self.offer(shared, partition, planned, place, (Cursor::at(from), mark), (intook, applied));
@@ -321,7 +321,7 @@ impl Lane {
             }
         }
         let anchor = shared.inputs.anchor(generation, at.pos).await;
-        let mark = Mark { cursor: planned.entry.end(), anchor, ..Mark::default() };
+        let mark = Mark::from(Standing { cursor: planned.entry.end(), anchor, ..Standing::default() });
         let nothing = Intook { records: 0, received: planned.time };
         let end = Place { entry: self.place.entry + 1, offset: 0 };
         self.offer(shared, partition, planned, end, (at, mark), (nothing, applied));
@@ -337,11 +337,14 @@ impl Lane {
         to: u64,
     ) -> Result<Option<Ahead>, ReadError> {
         if let Some(ahead) = self.ahead.pop_front() {
+            if self.ahead.is_empty() {
+                self.ahead = VecDeque::new(); // a lane that waits has no room in hand
+            }
             let fits = ahead.input.records.last().is_some_and(|r| r.end <= to);
             if ahead.generation == generation && ahead.begins == from && fits {
                 return Ok(Some(ahead));
             }
-            self.ahead.clear();
+            self.ahead = VecDeque::new();
         }
         let limits = shared.read_limits();
         let Some(mut held) = shared.common.memory.take(READING * limits.bytes_max as u64) else { return Ok(None) };
@@ -352,7 +355,7 @@ impl Lane {
 
     /// Gives up what was read ahead: it is planned, and can be read again.
     pub(crate) fn forget_ahead(&mut self) {
-        self.ahead.clear();
+        self.ahead = VecDeque::new();
     }
 
     /// Poison gets a verdict, durable before its effect; then the batch runs again on restored state.
@@ -368,7 +371,7 @@ impl Lane {
         };
         let verdicts: Vec<Record> = records.iter().map(verdict).collect();
         commit_verdicts(&shared.journal, verdicts).await?;
-        self.ahead.clear();
+        self.ahead = VecDeque::new();
         Ok(Step::Spent)
     }
 
@@ -392,7 +395,7 @@ impl Lane {
                 Some(made) => (made.output, made.counts),
                 None => (Output { batch: nothing.clone(), rows: Vec::new() }, Default::default()),
             };
-            let mark = Mark { counts, ..mark.clone() };
+            let mark = Mark::from(Standing { counts, ..Standing::clone(&mark) });
             let offer = Offer {
                 partition,
                 source: shared.inputs.id.clone(),

@@ -1,7 +1,10 @@
 //! The ledger: what became of every input record, per sink and generation. Counts move with the cursor that covers them.
 
+mod reasons;
+
+pub use reasons::Reasons;
+
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Why a record is dropped that a sink refused.
 const REJECTED: &str = "rejected";
@@ -16,11 +19,11 @@ pub struct Counts {
     /// At least one row went to the dead letters.
     pub dead_lettered: u64,
     /// By reason; `not_routed` is one.
-    pub dropped: BTreeMap<String, u64>,
+    pub dropped: Reasons,
     /// By reason, where the bytes were read and so the records could be counted.
-    pub lost: BTreeMap<String, u64>,
+    pub lost: Reasons,
     /// By reason: bytes (offsets) that could not be read any more, in which nobody can count records.
-    pub lost_bytes: BTreeMap<String, u64>,
+    pub lost_bytes: Reasons,
     /// Output rows, beside the input records.
     pub rows: u64,
 }
@@ -28,11 +31,7 @@ pub struct Counts {
 impl Counts {
     /// Input records of all outcomes.
     pub fn records(&self) -> u64 {
-        self.delivered
-            + self.absorbed
-            + self.dead_lettered
-            + self.dropped.values().sum::<u64>()
-            + self.lost.values().sum::<u64>()
+        self.delivered + self.absorbed + self.dead_lettered + self.dropped.sum() + self.lost.sum()
     }
 
     /// Adds `other` outcome by outcome.
@@ -47,22 +46,20 @@ impl Counts {
             (&mut self.lost_bytes, &other.lost_bytes),
         ];
         for (mine, theirs) in maps {
-            for (reason, n) in theirs {
-                *mine.entry(reason.clone()).or_default() += n;
-            }
+            theirs.iter().for_each(|(reason, n)| mine.add(reason, n));
         }
     }
 
     /// `bytes` lost unread for `reason`.
     pub fn unread(reason: &str, bytes: u64) -> Self {
-        Self { lost_bytes: BTreeMap::from([(reason.to_owned(), bytes)]), ..Self::default() }
+        Self { lost_bytes: Reasons::of(reason, bytes), ..Self::default() }
     }
 
     /// Moves `records` from delivered to dead-lettered, or to dropped: the sink refused rows of them.
     pub fn refuse(&mut self, records: u64, rows: u64, is_dropped: bool) {
         self.delivered = self.delivered.saturating_sub(records);
         match is_dropped {
-            true => *self.dropped.entry(REJECTED.to_owned()).or_default() += records,
+            true => self.dropped.add(REJECTED, records),
             false => self.dead_lettered += records,
         }
         self.rows = self.rows.saturating_sub(rows);

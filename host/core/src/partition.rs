@@ -16,7 +16,6 @@ use event_listener::EventListener;
 use futures_util::future::{select, select_all};
 use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,10 +64,13 @@ impl Partition {
     }
 
     /// Steps lanes until the partition stops; the frontier lane and the furthest lane behind it that can go take turns.
-    pub async fn run(mut self) -> PartitionStop {
+    pub async fn run(&mut self) -> PartitionStop {
         loop {
-            match self.turn().await {
-                Ok(()) => {}
+            // What a turn does is boxed, so that a partition that waits keeps no room for it: ten thousand quiet files are as many
+            // of these.
+            match Box::pin(self.turn()).await {
+                Ok(None) => {}
+                Ok(Some(wait)) => wait.over(&self.shared).await,
                 Err(stop) => match &stop {
                     PartitionStop::MissingEpoch { epoch, .. } if self.shared.tuning.accept_skew => {
                         match Box::pin(self.accept_skew(*epoch)).await {
@@ -96,13 +98,13 @@ impl Partition {
         Ok(accepted)
     }
 
-    /// What a turn does is boxed, so that a partition that waits keeps no room for it: ten thousand quiet files are as many of these.
-    async fn turn(&mut self) -> Result<(), PartitionStop> {
+    /// Steps the lanes that can go; what is to be waited for, where none went on.
+    async fn turn(&mut self) -> Result<Option<Wait>, PartitionStop> {
         let input = self.shared.inputs.changed(self.id);
         let reseated = self.shared.reseated.listen();
         let mut freed: Vec<EventListener> = self.shared.sinks().iter().map(|s| s.intake.freed()).collect();
         let memory = self.shared.common.memory.freed();
-        Box::pin(self.seat_sinks()).await?;
+        self.seat_sinks().await?;
         let (mut went, mut later) = (false, false);
         let (mut held_up, mut free_at) = (BTreeSet::new(), None);
         self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
@@ -112,7 +114,7 @@ impl Partition {
                 free_at = free_at.into_iter().chain([until]).min();
                 continue;
             }
-            match Box::pin(self.timed_step(index)).await? {
+            match self.timed_step(index).await? {
                 Step::Went => {
                     went = true;
                     self.spent_in_a_row = 0;
@@ -132,12 +134,12 @@ impl Partition {
                 }
                 Step::Idle => {}
                 Step::Lost => {
-                    Box::pin(self.lose(index)).await?;
+                    self.lose(index).await?;
                     went = true;
                     break;
                 }
                 Step::Spent => {
-                    let (goes_on, is_gone) = Box::pin(self.begin_again(index)).await?;
+                    let (goes_on, is_gone) = self.begin_again(index).await?;
                     went |= goes_on;
                     later |= !goes_on;
                     if is_gone {
@@ -151,17 +153,18 @@ impl Partition {
         self.shared.set_holding(self.id, self.lanes.iter().any(Lane::holds_back));
         self.count_hold_ups(&held_up);
         if went {
-            return Ok(());
+            return Ok(None);
         }
         let timed = later || !self.waiting.is_empty() || self.lanes.iter().any(Lane::holds_back);
         if self.waiting.is_empty() && !self.starved {
             freed.clear();
         }
-        freed.extend(held_up.contains(&HeldUp::Memory).then_some(memory));
+        let mut events = freed;
+        events.extend(held_up.contains(&HeldUp::Memory).then_some(memory));
+        events.extend([input, reseated]);
         let (now, retry) = (self.shared.clock.elapsed(), self.shared.tuning.retry);
         let pauses = [timed.then_some(retry), free_at.map(|at| at.saturating_sub(now).min(retry))];
-        wait(&self.shared, input, reseated, freed, pauses.into_iter().flatten().min()).await;
-        Ok(())
+        Ok(Some(Wait { events, pause: pauses.into_iter().flatten().min() }))
     }
 
     /// State is restored by beginning again where it was saved; sinks keep their seats. Tells whether to go on at once, and whether
@@ -247,25 +250,21 @@ impl Partition {
         }
         let mut lane = Lane::at(start, self.first_life, self.shared.clock.elapsed());
         lane.sinks.insert(sink);
+        self.lanes.reserve_exact(1); // most partitions have one lane for good
         self.lanes.push(lane);
     }
 
     /// Lanes at the same place hold equal state: one goes on with the sinks of both.
     fn merge(&mut self) {
         self.lanes.sort_by_key(|lane| std::cmp::Reverse(lane.place));
-        let mut merged: Vec<Lane> = Vec::new();
-        for lane in self.lanes.drain(..) {
-            match merged.last_mut().filter(|last| last.place == lane.place) {
-                Some(last) => {
-                    last.sinks.extend(lane.sinks);
-                    if last.instance.is_none() {
-                        last.instance = lane.instance;
-                    }
-                }
-                None => merged.push(lane),
+        self.lanes.dedup_by(|lane, last| {
+            let is_same = last.place == lane.place;
+            if is_same {
+                last.sinks.append(&mut lane.sinks);
+                last.instance = last.instance.take().or_else(|| lane.instance.take());
             }
-        }
-        self.lanes = merged;
+            is_same
+        });
     }
 
     // ------------------------------------------------------------ stepping
@@ -398,24 +397,19 @@ impl Partition {
 }
 
 /// Until something that a turn looks at may have changed, or a pause is over.
-async fn wait(
-    shared: &Shared,
-    input: EventListener,
-    reseated: EventListener,
-    freed: Vec<EventListener>,
+/// What a partition waits for that can't go on: the first of the events, at most for the pause.
+struct Wait {
+    events: Vec<EventListener>,
     pause: Option<Duration>,
-) {
-    let sleep = async {
+}
+
+impl Wait {
+    async fn over(self, shared: &Shared) {
+        let Self { events, pause } = self;
+        let events = select_all(events);
         match pause {
-            Some(pause) => shared.clock.sleep(pause).await,
-            None => std::future::pending().await,
+            Some(pause) => drop(select(events, shared.clock.sleep(pause)).await),
+            None => drop(events.await),
         }
-    };
-    let sleep = pin!(sleep);
-    let events = select(input, reseated);
-    if freed.is_empty() {
-        select(events, sleep).await;
-    } else {
-        select(select(events, select_all(freed)), sleep).await;
     }
 }

@@ -98,7 +98,7 @@ pub enum SourceEvent {
         /// What it belongs to.
         partition: PartitionId,
         /// What the source needs to find it again.
-        identity: Vec<u8>,
+        identity: Arc<[u8]>,
         /// Where reading begins; 0 unless the source was told to begin at the end.
         start: u64,
     },
@@ -107,7 +107,7 @@ pub enum SourceEvent {
         /// Its id.
         generation: Generation,
         /// The new record.
-        identity: Vec<u8>,
+        identity: Arc<[u8]>,
     },
     /// Complete records up to `end` can be read.
     Available {
@@ -154,7 +154,7 @@ pub enum ReadError {
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Hands back what the journal knows: every generation with its identity and replay floor. Called once, first.
-    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>);
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>);
     /// Whether its generations are found again by the cursors that sinks hold: then [`Source::hold`] comes before
     /// [`Source::restore`].
     fn recognises(&self) -> bool {

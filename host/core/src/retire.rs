@@ -96,7 +96,7 @@ mod tests {
     const HOUR: i64 = 3_600_000_000_000;
 
     fn mark(pos: u64) -> Mark {
-        Mark { cursor: Cursor::at(pos), ..Mark::default() }
+        Mark::at(Cursor::at(pos))
     }
 
     fn shown(written: i64, unmade: &[&str]) -> Shown {

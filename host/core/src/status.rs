@@ -36,7 +36,7 @@ pub fn settled(state: &JournalState) -> BTreeMap<(SinkId, SourceId), Settled> {
             let line = ledger.entry((sink.clone(), known.source.clone())).or_default();
             let given_up = state.pending_losses(sink, *generation);
             let behind = known.planned.pos.saturating_sub(state.cursor(sink, *generation).pos);
-            line.behind += behind.saturating_sub(given_up.values().sum());
+            line.behind += behind.saturating_sub(given_up.sum());
             line.counts.add(&Counts { lost_bytes: given_up, ..Counts::default() });
             if let Some(mark) = state.cursors.get(sink).and_then(|c| c.get(generation)) {
                 line.counts.add(&mark.counts);

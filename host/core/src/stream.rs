@@ -196,6 +196,7 @@ impl Stream {
             self.entries.pop_front();
             self.base += 1;
         }
+        self.entries.shrink_to_fit();
     }
 
     /// Generations that kept entries name.

@@ -58,7 +58,7 @@ impl Bench {
 
 async fn commit(sink: &KafkaTransactions, rows: &Rows, range: std::ops::Range<u64>) -> Result<usize, SinkError> {
     let offer = rows.offer(range);
-    let marks = [(G, Mark { cursor: offer.mark.cursor, ..Mark::default() })];
+    let marks = [(G, Mark::at(offer.mark.cursor))];
     sink.commit(&[offer], &marks, &[]).await.map(|refused| refused.len())
 }
 

@@ -9,6 +9,7 @@ use sawlog_sources::kafka::KafkaTopics;
 use sawlog_sources::kafka::config::KafkaSource;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use topics::TestBroker;
 
@@ -31,7 +32,7 @@ fn values(range: std::ops::Range<u64>) -> Vec<String> {
 /// What the core would know of a generation.
 struct Known {
     partition: PartitionId,
-    identity: Vec<u8>,
+    identity: Arc<[u8]>,
     at: u64,
     gone: bool,
 }
@@ -45,12 +46,12 @@ struct Driver {
 }
 
 impl Driver {
-    async fn start(options: &KafkaSource, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) -> Self {
+    async fn start(options: &KafkaSource, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) -> Self {
         Self::start_with(open(options), known).await
     }
 
-    async fn start_with(source: KafkaTopics, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) -> Self {
-        let one = |(g, partition, identity, at): &(Generation, PartitionId, Vec<u8>, u64)| {
+    async fn start_with(source: KafkaTopics, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) -> Self {
+        let one = |(g, partition, identity, at): &(Generation, PartitionId, Arc<[u8]>, u64)| {
             (*g, Known { partition: *partition, identity: identity.clone(), at: *at, gone: false })
         };
         let driver = Self { source, known: known.iter().map(one).collect(), read: Vec::new(), finished: false };
@@ -102,7 +103,7 @@ impl Driver {
     }
 
     /// What a journal would hand back after a restart.
-    fn journalled(&self) -> Vec<(Generation, PartitionId, Vec<u8>, u64)> {
+    fn journalled(&self) -> Vec<(Generation, PartitionId, Arc<[u8]>, u64)> {
         self.known.iter().map(|(g, k)| (*g, k.partition, k.identity.clone(), k.at)).collect()
     }
 }

@@ -510,7 +510,7 @@ fn check_ledger(outside: &Outside, state: &JournalState, d: &Decisions, sink: &S
     let bases = state.base_counts.iter().filter(|((s, _), _)| s == sink).map(|(_, c)| c);
     let counts: Vec<_> = marks.chain(bases).collect();
     let records: u64 = counts.iter().map(|c| c.records()).sum();
-    let lost: u64 = counts.iter().flat_map(|c| c.lost_bytes.values()).sum();
+    let lost: u64 = counts.iter().map(|c| c.lost_bytes.sum()).sum();
     let unplanned = d.unplanned.get(sink).copied().unwrap_or(0);
     if !(least + unplanned..=most + unplanned).contains(&(records * RECORD_BYTES + lost)) {
         failures.push(format!(

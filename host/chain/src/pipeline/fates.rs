@@ -60,13 +60,13 @@ impl Fates {
             debug_assert!(*parent < self.1);
             match (&fate.reason, fate.absorbed) {
                 (_, true) => counts.absorbed += 1,
-                (Some(reason), false) => *counts.dropped.entry(reason.clone()).or_default() += 1,
+                (Some(reason), false) => counts.dropped.add(reason, 1),
                 (None, false) => continue,
             }
             left = left.saturating_sub(1);
         }
         if left > 0 {
-            *counts.dropped.entry(NOT_ROUTED.to_owned()).or_default() += left;
+            counts.dropped.add(NOT_ROUTED, left);
         }
         counts
     }
@@ -77,7 +77,7 @@ impl Fates {
         let mut counts = Counts { delivered: dead, rows: rows as u64, ..Counts::default() };
         let alive = u64::from(self.1) - dead;
         if alive > 0 {
-            counts.dropped.insert("not_dead".to_owned(), alive);
+            counts.dropped.add("not_dead", alive);
         }
         counts
     }

@@ -333,7 +333,7 @@ mod tests {
 
     #[async_trait]
     impl Source for Tens {
-        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {}
         async fn event(&self) -> SourceEvent {
             let next = self.events.lock().unwrap().pop();
             match next {
@@ -370,10 +370,10 @@ mod tests {
         let sinks = BTreeMap::from([(SinkId::new("out"), registration)]);
         let epoch = EpochId::derive(&[b"one"]);
         let entry = Entry::Range { generation: G, lo: 0, hi: 100 };
-        let mark = Mark { cursor: Cursor::at(100), ..Mark::default() };
+        let mark = Mark::at(Cursor::at(100));
         vec![
             Record::Epoch(Epoch { id: epoch, stateful: BTreeMap::new(), blobs: Vec::new(), sinks }),
-            Record::Generation { generation: G, partition, source, identity: Vec::new(), start: 0 },
+            Record::Generation { generation: G, partition, source, identity: [].into(), start: 0 },
             Record::Plan { entries: vec![(partition, Planned { time: 0, epoch, entry })] },
             Record::Cursor { sink: SinkId::new("out"), marks: vec![(G, mark)], facts: None },
             Record::Repeat { generation: AGAIN, repeat: Repeat { of: G, from: 40, to: 100 } },

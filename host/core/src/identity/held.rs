@@ -189,6 +189,7 @@ fn stands(cursors: &[(u64, Option<Anchor>)], size: u64, hash: &mut dyn FnMut(u64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Standing;
     use sawlog_record::id::Cursor;
 
     const AGENT: (&str, &str) = ("agent", "app");
@@ -212,7 +213,7 @@ mod tests {
         let pos = bytes.len() as u64;
         let hash = before(bytes)(pos).expect("in range");
         let anchor = Anchor { bytes: hash, file: file_hash(file(ino)), disamb, start }.encode();
-        let mark = Mark { cursor: Cursor::at(pos), anchor, ..Mark::default() };
+        let mark = Mark::from(Standing { cursor: Cursor::at(pos), anchor, ..Standing::default() });
         (generation(AGENT.0, AGENT.1, first_line, disamb), mark)
     }
 
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(recognise(&mut Held::new(marks.clone(), BTreeSet::new()), long, 7, Name::Primary), (0, Some(0)));
         assert_eq!(recognise(&mut Held::new(marks, BTreeSet::new()), other, 7, Name::Primary), (1, None));
         for (pos, found) in [(9, (0, Some(0))), (14, (1, None))] {
-            let unproven = (mark(long, 7, 0, 0).0, Mark { cursor: Cursor::at(pos), ..Mark::default() });
+            let unproven = (mark(long, 7, 0, 0).0, Mark::at(Cursor::at(pos)));
             let mut held = Held::new([mark(long, 7, 0, 0), unproven], BTreeSet::new());
             assert_eq!(recognise(&mut held, long, 7, Name::Primary), found, "a cursor without an anchor at {pos}");
         }

@@ -41,7 +41,7 @@ mod tests {
         let (id, partition) = (SourceId::new("app"), PartitionId::derive("test", &[]));
         let [unplanned, second, first] = [1, 2, 3].map(|n| Generation([n; 16]));
         let opened = |generation| {
-            let (source, identity) = (id.clone(), vec![]);
+            let (source, identity) = (id.clone(), [].into());
             Record::Generation { generation, partition, source, identity, start: 0 }
         };
         let planned = |generation| {

@@ -252,11 +252,11 @@ mod tests {
 
     #[async_trait]
     impl Source for Stuck {
-        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {}
         async fn event(&self) -> SourceEvent {
             let partition = PartitionId::derive("test", &[]);
             match self.0.fetch_add(1, Ordering::Relaxed) {
-                0 => SourceEvent::Opened { generation: GONE, partition, identity: Vec::new(), start: 0 },
+                0 => SourceEvent::Opened { generation: GONE, partition, identity: [].into(), start: 0 },
                 1 => SourceEvent::Vanishing { generation: GONE, end: 10 },
                 _ => std::future::pending().await,
             }
@@ -282,7 +282,7 @@ mod tests {
 
     #[async_trait]
     impl Source for Leaving {
-        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {}
         async fn event(&self) -> SourceEvent {
             match self.is_told.swap(true, Ordering::Relaxed) {
                 false => SourceEvent::Vanishing { generation: GONE, end: 10 },
@@ -310,10 +310,10 @@ mod tests {
         let fed = Registration { sources: BTreeSet::from([id.clone()]), ..Registration::default() };
         let (stateful, sinks) = (BTreeMap::from([(1, [5; 32])]), BTreeMap::from([(sink.clone(), fed)]));
         let entry = Entry::Range { generation: GONE, lo: 0, hi: 10 };
-        let mark = Mark { cursor: Cursor::at(10), ..Mark::default() };
+        let mark = Mark::at(Cursor::at(10));
         let delivered = vec![
             Record::Epoch(Epoch { id: epoch, stateful, blobs: Vec::new(), sinks }),
-            Record::Generation { generation: GONE, partition, source: id.clone(), identity: vec![], start: 0 },
+            Record::Generation { generation: GONE, partition, source: id.clone(), identity: [].into(), start: 0 },
             Record::Plan { entries: vec![(partition, Planned { time: 1, epoch, entry })] },
             Record::Cursor { sink, marks: vec![(GONE, mark)], facts: None },
         ];
@@ -355,13 +355,13 @@ mod tests {
 
     #[async_trait]
     impl Source for Needed {
-        async fn restore(&self, _: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {}
+        async fn restore(&self, _: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {}
         async fn event(&self) -> SourceEvent {
             let partition = PartitionId::derive("test", &[]);
             match self.told.fetch_add(1, Ordering::Relaxed) {
-                0 => SourceEvent::Opened { generation: GONE, partition, identity: Vec::new(), start: 0 },
+                0 => SourceEvent::Opened { generation: GONE, partition, identity: [].into(), start: 0 },
                 1 => SourceEvent::Vanishing { generation: GONE, end: 10 },
-                2 => SourceEvent::Opened { generation: NEXT, partition, identity: Vec::new(), start: 0 },
+                2 => SourceEvent::Opened { generation: NEXT, partition, identity: [].into(), start: 0 },
                 _ => std::future::pending().await,
             }
         }
@@ -432,7 +432,7 @@ mod tests {
         assert!(inputs.knows(NEXT), "what came behind it is heard of");
         assert!(!leaving.is_released.load(Ordering::Relaxed));
         // What a sink has read of it meanwhile needs no room any more.
-        let mark = Mark { cursor: Cursor::at(10), ..Mark::default() };
+        let mark = Mark::at(Cursor::at(10));
         let read = Record::Cursor { sink: SinkId::new("out"), marks: vec![(GONE, mark)], facts: None };
         journal.commit(vec![read]).now_or_never().unwrap().unwrap();
         for _ in 0..100 {

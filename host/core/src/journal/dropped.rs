@@ -75,7 +75,7 @@ mod tests {
         // Later ones have lower ids: the set's order is not that of time.
         id[..8].copy_from_slice(&(u64::MAX - number).to_be_bytes());
         let (generation, partition, source) = (Generation(id), PartitionId([1; 16]), SourceId::new("app"));
-        state.apply(&Record::Generation { generation, partition, source, identity: Vec::new(), start: 0 });
+        state.apply(&Record::Generation { generation, partition, source, identity: [].into(), start: 0 });
         state.apply(&Record::Dropped { generation });
         generation
     }

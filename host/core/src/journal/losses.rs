@@ -4,9 +4,9 @@
 
 use super::state::{JournalState, LostRange};
 use crate::SinkId;
+use crate::ledger::Reasons;
 use crate::stream::{NotAPrefix, Place};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
-use std::collections::BTreeMap;
 
 /// Where the losses end that hold `cursor`; `None` where none does.
 pub(crate) fn end_of(ranges: &[LostRange], cursor: Cursor) -> Option<Cursor> {
@@ -56,15 +56,15 @@ impl JournalState {
     }
 
     /// Positions above the durable cursor of `sink` that it has given up and not yet committed, by reason.
-    pub fn pending_losses(&self, sink: &SinkId, generation: Generation) -> BTreeMap<String, u64> {
-        let mut pending: BTreeMap<String, u64> = BTreeMap::new();
+    pub fn pending_losses(&self, sink: &SinkId, generation: Generation) -> Reasons {
+        let mut pending = Reasons::default();
         let mut ranges: Vec<&LostRange> = self.losses_of(sink, generation).iter().collect();
         ranges.sort_by_key(|(from, ..)| *from);
         let mut at = self.cursor(sink, generation);
         for (from, to, reason) in ranges {
             let from = at.max(*from);
             if *to > from {
-                *pending.entry(reason.clone()).or_default() += to.pos - from.pos;
+                pending.add(reason, to.pos - from.pos);
                 at = *to;
             }
         }
@@ -98,10 +98,14 @@ mod tests {
         assert_eq!(state.lost_end(&sink, G, Cursor::at(9)), None);
         assert_eq!(state.lost_end(&sink, G, Cursor::at(12)), Some(Cursor::at(40)));
         assert_eq!(state.lost_end(&sink, G, Cursor::at(40)), None);
-        assert_eq!(state.pending_losses(&sink, G), BTreeMap::from([("budget".into(), 30), ("input_gone".into(), 10)]));
-        let mark = Mark { cursor: Cursor::at(35), ..Mark::default() };
+        let pending = |state: &JournalState| {
+            let pending = state.pending_losses(&sink, G);
+            (pending.get("budget"), pending.get("input_gone"))
+        };
+        assert_eq!(pending(&state), (30, 10));
+        let mark = Mark::at(Cursor::at(35));
         state.apply(&Record::Cursor { sink: sink.clone(), marks: vec![(G, mark)], facts: None });
         assert_eq!(state.needed(&sink, G), Cursor::at(40));
-        assert_eq!(state.pending_losses(&sink, G), BTreeMap::from([("budget".into(), 10), ("input_gone".into(), 5)]));
+        assert_eq!(pending(&state), (10, 5));
     }
 }

@@ -227,7 +227,7 @@ mod tests {
 
     fn opened(generation: Generation) -> Record {
         let (partition, source) = (PartitionId([1; 16]), SourceId::new("app"));
-        Record::Generation { generation, partition, source, identity: vec![], start: 0 }
+        Record::Generation { generation, partition, source, identity: [].into(), start: 0 }
     }
 
     /// Of a history 0 to 100 is planned; one sink has 40 of it, the other all.
@@ -239,7 +239,7 @@ mod tests {
         let plan = Record::Plan { entries: vec![(PartitionId([1; 16]), Planned { time: 1, epoch, entry })] };
         let moved = |sink, at| Record::Cursor {
             sink: SinkId::new(sink),
-            marks: vec![(G, Mark { cursor: Cursor::at(at), ..Mark::default() })],
+            marks: vec![(G, Mark::at(Cursor::at(at)))],
             facts: None,
         };
         let begins = Epoch { id: epoch, stateful: BTreeMap::new(), blobs: Vec::new(), sinks };
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(ranges(&state), [("quick", 100, 130), ("slow", 40, 130)]);
         let bytes = |sink| {
             let ledger = settled(&state);
-            ledger[&(SinkId::new(sink), SourceId::new("app"))].counts.lost_bytes[INPUT_GONE]
+            ledger[&(SinkId::new(sink), SourceId::new("app"))].counts.lost_bytes.get(INPUT_GONE)
         };
         assert_eq!((bytes("quick"), bytes("slow")), (30, 90));
         assert!(state.missing.may_plan(G, 100) && !state.missing.may_plan(G, 101));
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_history_that_every_sink_had_is_named_only_if_it_may_have_got_more() {
         let mut state = planned();
-        let mark = Mark { cursor: Cursor::at(100), ..Mark::default() };
+        let mark = Mark::at(Cursor::at(100));
         state.apply(&Record::Cursor { sink: SinkId::new("slow"), marks: vec![(G, mark)], facts: None });
         let mut whole = state.clone();
         whole.apply(&vanished(G, 100, false));

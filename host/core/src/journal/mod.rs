@@ -11,7 +11,7 @@ pub mod state;
 
 pub use dropped::{DROPPED_MAX, Dropped};
 pub use missing::{Earlier, MISSING_MAX, Missing, MissingInput, Whereabouts};
-pub use record::{Destination, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
+pub use record::{Destination, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Standing, Stateful, Verdict};
 pub use repeats::{Repeat, Repeats};
 pub use state::{GenerationState, JournalState, Later, LostRange, PartitionState, Third};
 

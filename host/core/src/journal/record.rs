@@ -10,10 +10,44 @@ use crate::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-/// Where a sink stands in one generation: the durable cursor of delivery.md §2.
+/// Where a sink stands in one generation, shared by all who know it: the journal, the sink, its intake. Changed by whoever
+/// changes it alone.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Mark {
+pub struct Mark(Arc<Standing>);
+
+impl Mark {
+    /// Nothing but a cursor.
+    pub fn at(cursor: Cursor) -> Self {
+        Self::from(Standing { cursor, ..Standing::default() })
+    }
+}
+
+impl From<Standing> for Mark {
+    fn from(standing: Standing) -> Self {
+        Self(Arc::new(standing))
+    }
+}
+
+impl Deref for Mark {
+    type Target = Standing;
+
+    fn deref(&self) -> &Standing {
+        &self.0
+    }
+}
+
+impl DerefMut for Mark {
+    fn deref_mut(&mut self) -> &mut Standing {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// What a [`Mark`] says: the durable cursor of delivery.md §2.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Standing {
     /// Every input before it is finished for the sink.
     pub cursor: Cursor,
     /// Starts of the joined records that are still open there; at most two.
@@ -127,7 +161,7 @@ pub enum Record {
         /// Which source reads it.
         source: SourceId,
         /// What the source needs to find it again.
-        identity: Vec<u8>,
+        identity: Arc<[u8]>,
         /// Where reading begins; 0 unless the source was told to begin at the end.
         start: u64,
     },
@@ -136,7 +170,7 @@ pub enum Record {
         /// Its id.
         generation: Generation,
         /// The new record.
-        identity: Vec<u8>,
+        identity: Arc<[u8]>,
     },
     /// The generation can't be read any more beyond what was rescued.
     Gone {
@@ -294,7 +328,8 @@ mod tests {
         let generation = Generation([1; 16]);
         let entry = Entry::Range { generation, lo: 10, hi: 200 };
         let planned = Planned { time: 5, epoch: crate::EpochId([2; 16]), entry };
-        let mark = Mark { cursor: Cursor::at(70), open: vec![1], anchor: vec![2; 9], ..Mark::default() };
+        let mark =
+            Mark::from(Standing { cursor: Cursor::at(70), open: vec![1], anchor: vec![2; 9], ..Standing::default() });
         let facts = Some(SinkFacts { next_claim: Some(3), ..SinkFacts::default() });
         let cursor = Record::Cursor { sink: SinkId::new("out"), marks: vec![(generation, mark)], facts };
         let plan = Record::Plan { entries: vec![(PartitionId([3; 16]), planned)] };

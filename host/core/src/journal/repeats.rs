@@ -32,7 +32,7 @@ impl JournalState {
     pub(super) fn apply_repeat(&mut self, generation: Generation, repeat: Repeat) {
         let Some(known) = self.generations.get(&repeat.of) else { return };
         let mut own = known.clone();
-        (own.planned, own.gone, own.identity) = (Cursor::at(repeat.from), false, Vec::new());
+        (own.planned, own.gone, own.identity) = (Cursor::at(repeat.from), false, [].into());
         own.rescued.clear();
         self.generations.insert(generation, own);
         self.repeats.known.insert(generation, repeat);
@@ -79,7 +79,7 @@ impl JournalState {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::{Epoch, Mark, Record, Registration};
+    use super::super::{Epoch, Mark, Record, Registration, Standing};
     use super::*;
     use crate::EpochId;
     use crate::ledger::Counts;
@@ -99,7 +99,7 @@ mod tests {
 
     fn delivered(generation: Generation, upto: u64, records: u64) -> Record {
         let counts = Counts { delivered: records, ..Counts::default() };
-        let mark = Mark { cursor: Cursor::at(upto), counts, ..Mark::default() };
+        let mark = Mark::from(Standing { cursor: Cursor::at(upto), counts, ..Standing::default() });
         Record::Cursor { sink: SinkId::new("out"), marks: vec![(generation, mark)], facts: None }
     }
 
@@ -110,8 +110,13 @@ mod tests {
             Registration { starts: BTreeMap::new(), until: None, sources: BTreeSet::from([source.clone()]) };
         let sinks = BTreeMap::from([(sink, registration)]);
         let epoch = Epoch { id: EpochId([1; 16]), stateful: BTreeMap::new(), blobs: Vec::new(), sinks };
-        let known =
-            Record::Generation { generation: G, partition: PartitionId([1; 16]), source, identity: vec![7], start: 0 };
+        let known = Record::Generation {
+            generation: G,
+            partition: PartitionId([1; 16]),
+            source,
+            identity: [7].into(),
+            start: 0,
+        };
         let repeat = Record::Repeat { generation: AGAIN, repeat: Repeat { of: G, from: 40, to: 100 } };
         let mut state = JournalState::default();
         [Record::Epoch(epoch), known, planned(G, 0, 100), delivered(G, 100, 10), repeat]

@@ -14,6 +14,7 @@ use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// One history that the journal knows.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct GenerationState {
     /// Which source reads it.
     pub source: SourceId,
     /// The source's own record.
-    pub identity: Vec<u8>,
+    pub identity: Arc<[u8]>,
     /// How far it is planned: the end of its last entry, or where reading began.
     pub planned: Cursor,
     /// It can't be read any more.
@@ -37,7 +38,7 @@ impl GenerationState {
         Self {
             partition,
             source: SourceId::new(""),
-            identity: Vec::new(),
+            identity: [].into(),
             planned: Cursor::default(),
             gone: false,
             rescued: Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::Partition;
 use crate::SinkId;
-use crate::journal::{JournalState, Mark, Record};
+use crate::journal::{JournalState, Mark, Record, Standing};
 use crate::ledger::Counts;
 use crate::plan::{Entry, Planned};
 use crate::ports::Offer;
@@ -198,7 +198,7 @@ impl Part {
             from,
             to,
             cursor_from,
-            mark: Mark { cursor: cursor_to, counts, anchor, ..Mark::default() },
+            mark: Mark::from(Standing { cursor: cursor_to, counts, anchor, ..Standing::default() }),
             records: 0,
             received: self.planned.time,
             time: self.planned.time,
@@ -236,7 +236,7 @@ mod tests {
         let entry = Entry::Range { generation, lo: 0, hi: 100 };
         let begun = vec![
             Record::Epoch(Epoch { id: epoch, stateful: BTreeMap::new(), blobs: Vec::new(), sinks }),
-            Record::Generation { generation, partition: id, source: source.clone(), identity: Vec::new(), start: 0 },
+            Record::Generation { generation, partition: id, source: source.clone(), identity: [].into(), start: 0 },
             Record::Plan { entries: vec![(id, Planned { time: 1, epoch, entry })] },
         ];
         journal.commit(begun).now_or_never().unwrap().unwrap();
@@ -244,7 +244,7 @@ mod tests {
         let port = SinkPort::Documents(Arc::new(Nothing));
         let sinks =
             names.clone().map(|name| (name.clone(), fakes::sink(name.as_str(), port.clone(), &journal, &clock)));
-        let at = |pos| Marks::from([(generation, Mark { cursor: Cursor::at(pos), ..Mark::default() })]);
+        let at = |pos| Marks::from([(generation, Mark::at(Cursor::at(pos)))]);
         sinks[0].1.intake.reset(at(20), None);
         sinks[1].1.intake.reset(at(60), None);
         let shared = Shared::new(
@@ -300,7 +300,7 @@ mod tests {
         let (from, to) = lost(60, 80);
         let begun = vec![
             Record::Epoch(Epoch { id: epoch, stateful: BTreeMap::new(), blobs: Vec::new(), sinks }),
-            Record::Generation { generation, partition: id, source, identity: vec![], start: 0 },
+            Record::Generation { generation, partition: id, source, identity: [].into(), start: 0 },
             Record::Plan { entries: vec![(id, entry(0, 100)), (id, entry(100, 200))] },
             Record::Lost { sink: sink.id.clone(), generation, from, to, reason: INPUT_GONE.to_owned() },
         ];
@@ -310,7 +310,7 @@ mod tests {
             let seat = sink.intake.seat(&state, id).unwrap().unwrap();
             loss_ahead(&state, id, &sink, &seat).map(|place| (place.entry, place.offset))
         };
-        let at = |pos| Marks::from([(generation, Mark { cursor: Cursor::at(pos), ..Mark::default() })]);
+        let at = |pos| Marks::from([(generation, Mark::at(Cursor::at(pos)))]);
         sink.intake.reset(at(20), None);
         assert_eq!(ahead(), Some((0, 60)));
         sink.intake.reset(at(80), None);

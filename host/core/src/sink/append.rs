@@ -124,8 +124,7 @@ async fn commit(
 }
 
 fn feeder_cursor(post: &Post) -> Record {
-    let marks: Vec<(Generation, Mark)> =
-        post.upto.iter().map(|(g, c)| (*g, Mark { cursor: *c, ..Mark::default() })).collect();
+    let marks: Vec<(Generation, Mark)> = post.upto.iter().map(|(g, c)| (*g, Mark::at(*c))).collect();
     Record::Cursor { sink: DeadLetters::feeder_cursor(&post.feeder), marks, facts: None }
 }
 

@@ -166,6 +166,7 @@ impl Sink {
 mod tests {
     use super::*;
     use crate::EpochId;
+    use crate::journal::Standing;
     use crate::ledger::Counts;
     use sawlog_record::batch::{Batch, Output};
     use sawlog_record::id::PartitionId;
@@ -180,7 +181,7 @@ mod tests {
             from: Default::default(),
             to: Default::default(),
             cursor_from: Cursor::at(lo),
-            mark: Mark { cursor: Cursor::at(hi), ..Mark::default() },
+            mark: Mark::at(Cursor::at(hi)),
             records: hi - lo,
             received: 5,
             time: 6,
@@ -191,7 +192,7 @@ mod tests {
 
     fn mark(pos: u64, delivered: u64) -> (Generation, Mark) {
         let counts = Counts { delivered, ..Counts::default() };
-        (G, Mark { cursor: Cursor::at(pos), counts, ..Mark::default() })
+        (G, Mark::from(Standing { cursor: Cursor::at(pos), counts, ..Standing::default() }))
     }
 
     fn books(audit: &Audit) -> Books {

@@ -353,7 +353,7 @@ mod tests {
             from: Place { entry, offset: 0 },
             to: Place { entry: entry + 1, offset: 0 },
             cursor_from: Cursor::at(entry),
-            mark: Mark { cursor: Cursor::at(entry + 1), ..Mark::default() },
+            mark: Mark::at(Cursor::at(entry + 1)),
             records: 1,
             received: 0,
             time: 0,

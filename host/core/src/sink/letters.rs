@@ -316,7 +316,7 @@ mod tests {
         feeder.judge(&[offer()], &refused).now_or_never().unwrap().unwrap();
         let posts = office.collect(&journal.state());
         assert_eq!(posts[0].letters.len(), 1);
-        let marks = vec![(GENERATION, Mark { cursor: posts[0].upto[&GENERATION], ..Mark::default() })];
+        let marks = vec![(GENERATION, Mark::at(posts[0].upto[&GENERATION]))];
         let cursor = Record::Cursor { sink: DeadLetters::feeder_cursor(&feeder.id), marks, facts: None };
         journal.commit(vec![cursor]).now_or_never().unwrap().unwrap();
         office.done(&posts);

@@ -45,7 +45,7 @@ fn starts(sink: &Sink) -> Marks {
     let state = sink.journal.state();
     let registration = state.epoch().and_then(|epoch| epoch.sinks.get(&sink.id));
     let starts = registration.into_iter().flat_map(|registration| &registration.starts);
-    starts.map(|(generation, cursor)| (*generation, Mark { cursor: *cursor, ..Mark::default() })).collect()
+    starts.map(|(generation, cursor)| (*generation, Mark::at(*cursor))).collect()
 }
 
 async fn leave(sink: &Sink, at: Destination, place: String) -> Result<(), Stop> {

@@ -195,6 +195,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use sawlog_core::SinkId;
+    use sawlog_core::journal::Standing;
     use sawlog_record::id::Cursor;
 
     fn owner(agent: &str, sink: &str) -> Owner {
@@ -202,7 +203,7 @@ mod tests {
     }
 
     fn mark(pos: u64) -> Mark {
-        Mark { cursor: Cursor::at(pos), anchor: vec![1, 2], ..Mark::default() }
+        Mark::from(Standing { cursor: Cursor::at(pos), anchor: vec![1, 2], ..Standing::default() })
     }
 
     #[test]

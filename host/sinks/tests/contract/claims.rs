@@ -3,8 +3,8 @@
 use sawlog_core::EpochId;
 use sawlog_core::SinkId;
 use sawlog_core::claims::{Claim, Moved, Vector};
-use sawlog_core::journal::{Judge, Mark, Verdict};
-use sawlog_core::ledger::Counts;
+use sawlog_core::journal::{Judge, Mark, Standing, Verdict};
+use sawlog_core::ledger::{Counts, Reasons};
 use sawlog_core::plan::{Entry, Planned};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use sawlog_sinks::object::{decode_claim, encode_claim};
@@ -13,11 +13,10 @@ use sawlog_sinks::object::{decode_claim, encode_claim};
 pub fn claim(number: u64, entries: u64) -> Claim {
     let generation = Generation([number as u8; 16]);
     let partition = PartitionId([9; 16]);
-    let mark = |pos: u64| Mark {
-        cursor: Cursor { pos, slot: 3 },
-        open: vec![pos - 1],
-        anchor: vec![0, 255],
-        counts: Counts { delivered: u64::MAX, dropped: [("a \"b\"".to_owned(), 2)].into(), ..Counts::default() },
+    let mark = |pos: u64| {
+        let counts = Counts { delivered: u64::MAX, dropped: Reasons::of("a \"b\"", 2), ..Counts::default() };
+        let (cursor, open, anchor) = (Cursor { pos, slot: 3 }, vec![pos - 1], vec![0, 255]);
+        Mark::from(Standing { cursor, open, anchor, counts })
     };
     let entry = |i: u64| match i % 2 {
         0 => Entry::Range { generation, lo: i, hi: i + 7 },

@@ -47,7 +47,7 @@ pub fn offer(pos: u64, lines: &[Line<'_>]) -> Offer {
         from: Default::default(),
         to: Default::default(),
         cursor_from: Cursor::at(pos),
-        mark: Mark { cursor: end, ..Mark::default() },
+        mark: Mark::at(end),
         records: lines.len() as u64,
         received: NEW_YEAR,
         time: NEW_YEAR,

@@ -45,7 +45,7 @@ impl Rows {
             from: place(range.start),
             to: place(range.end),
             cursor_from: Cursor::at(range.start),
-            mark: Mark { cursor: Cursor::at(range.end), ..Mark::default() },
+            mark: Mark::at(Cursor::at(range.end)),
             records: range.end - range.start,
             received: self.time,
             time: self.time,

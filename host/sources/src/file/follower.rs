@@ -10,13 +10,14 @@ use super::source::FileSource;
 use super::watch::Kernel;
 use futures_util::FutureExt;
 use sawlog_core::identity::{Grain, Held};
-use sawlog_core::journal::Mark;
+use sawlog_core::journal::{Mark, Standing};
 use sawlog_core::memory::Pool;
 use sawlog_core::ports::{ReadLimits, Source, SourceEvent};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(super) struct Journalled {
     pub(super) partition: PartitionId,
-    identity: Vec<u8>,
+    identity: Arc<[u8]>,
     pos: u64,
     end: u64,
     pub(super) gone: bool,
@@ -185,7 +186,7 @@ impl Follower {
             let floor = input.open.iter().copied().chain([pos]).min().unwrap();
             self.source().trim(generation, floor).now_or_never().unwrap();
             let anchor = self.source().anchor(generation, pos).now_or_never().unwrap();
-            let mark = Mark { cursor: Cursor::at(pos), anchor, ..Mark::default() };
+            let mark = Mark::from(Standing { cursor: Cursor::at(pos), anchor, ..Standing::default() });
             self.cursors.insert(generation, mark);
         }
     }

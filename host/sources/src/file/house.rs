@@ -98,15 +98,15 @@ impl Shared {
     fn journal(&self, tracked: &mut Tracked) -> bool {
         let consumed = tracked.consumed().pos();
         let quiet = tracked.read_at.elapsed() >= QUIET;
-        let behind = tracked.journalled.map_or(u64::MAX, |at| consumed.saturating_sub(at));
+        let behind = tracked.journalled.as_ref().map_or(u64::MAX, |kept| consumed.saturating_sub(kept.pos));
         let is_due = tracked.journalled_at.elapsed() >= JOURNAL_EVERY;
         let has_grown = tracked.met && tracked.size > tracked.seen.size;
         let grown = has_grown && (is_due || tracked.grown_at.elapsed() >= QUIET);
         if grown || (behind > 0 && (quiet || behind >= JOURNAL_BYTES || is_due)) {
             self.send_identity(tracked);
         }
-        if quiet {
-            tracked.consumed().rest();
+        if let Some(kept) = tracked.journalled.as_ref().filter(|_| quiet) {
+            tracked.consumed().rest(kept);
         }
         !quiet || (has_grown && !grown)
     }

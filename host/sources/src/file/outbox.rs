@@ -36,7 +36,12 @@ impl Outbox {
     }
 
     fn take(&self) -> Option<SourceEvent> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = events.pop_front();
+        if events.is_empty() {
+            *events = VecDeque::new(); // a start finds many files at once, later there are few events
+        }
+        event
     }
 
     /// The next event.

@@ -10,7 +10,7 @@ use super::record::Passage;
 use super::scan::{self, Found, Look};
 use super::source::Shared;
 use super::table::Table;
-use super::tracked::Tracked;
+use super::tracked::{Kept, Tracked};
 use super::unpack::Unpackable;
 use super::watch::{Changes, Watch};
 use sawlog_core::identity::{Decision, FileId, Known, Name, Newcomer, Recognised, Seen, Tracker, WaitReason, judge};
@@ -112,7 +112,7 @@ impl Scanner {
         self.report_refused(&look);
         self.shared.lock().unpackable.retain(|file, _| look.found.iter().any(|found| found.file == *file));
         let mut partitions = by_partition(look.found, &self.shared.lock());
-        self.shared.lock().partition_names().for_each(|name| _ = partitions.entry(name.clone()).or_default());
+        self.shared.lock().partition_names().for_each(|name| _ = partitions.entry(name.to_path_buf()).or_default());
         self.restless.clear();
         for (partition, found) in partitions {
             self.settle(&partition, found);
@@ -133,7 +133,7 @@ impl Scanner {
         let table = self.shared.lock();
         let mut partitions = by_partition(found, &table);
         for partition in folders.iter().flat_map(|folder| table.partitions_in(folder)) {
-            partitions.entry(partition.clone()).or_default();
+            partitions.entry(partition.to_path_buf()).or_default();
         }
         let is_missing = |(name, found): (&PathBuf, &Vec<Found>)| {
             table.own(name).iter().filter_map(|g| table.get(*g)).any(|t| missing(t, found))
@@ -193,7 +193,7 @@ impl Scanner {
         }
         for f in found {
             let Some(tracked) = table.owner(f.file) else { continue };
-            if tracked.stamp != stamp(f) || tracked.path != f.path {
+            if tracked.stamp != stamp(f) || *tracked.path != *f.path {
                 let generation = tracked.generation;
                 self.looked.changed_at = Instant::now();
                 table.place(generation, |tracked| meet(tracked, f));
@@ -338,7 +338,7 @@ impl Scanner {
     /// A generation has this file.
     fn keep(&self, generation: Generation, candidate: &Candidate, moved: bool) {
         self.shared.lock().place(generation, |tracked| {
-            let renamed = candidate.found.as_ref().is_some_and(|f| f.path != tracked.path);
+            let renamed = candidate.found.as_ref().is_some_and(|f| *f.path != *tracked.path);
             let same = tracked.file == Some(candidate.seen.file);
             tracked.file = Some(candidate.seen.file);
             tracked.size = candidate.seen.size;
@@ -463,11 +463,11 @@ impl Scanner {
         tracked.floor = tracked.announced;
         tracked.searched = tracked.announced;
         let identity = tracked.identity(self.shared.boot_id);
-        tracked.journalled = Some(identity.evidence.pos());
+        let (pos, identity) = (identity.evidence.pos(), Arc::<[u8]>::from(identity.encode()));
+        tracked.journalled = Some(Kept { identity: Arc::clone(&identity), pos });
         table.aliases.remove(&candidate.seen.file);
         table.insert(tracked);
         drop(table);
-        let identity = identity.encode();
         self.shared.outbox.send(SourceEvent::Opened { generation, partition: id, identity, start });
         if let Some((older, rest)) = goes_on {
             self.go_on(older, rest);
@@ -530,7 +530,9 @@ fn meet(tracked: &mut Tracked, found: &Found) {
     }
     tracked.size = size;
     tracked.stamp = stamp(found);
-    tracked.path.clone_from(&found.path);
+    if *tracked.path != *found.path {
+        tracked.path = found.path.as_path().into();
+    }
     tracked.name = if found.role.rotated { Name::Rotated } else { Name::Primary };
 }
 

@@ -12,7 +12,7 @@ use super::reader::{self, Records, Wanted};
 use super::record::Identity;
 use super::scanner::Scanner;
 use super::table::Table;
-use super::tracked::Tracked;
+use super::tracked::{Kept, Tracked};
 use super::watch::{Kernel, Waker, Watch};
 use async_trait::async_trait;
 use sawlog_core::identity::{Anchor, Held, Name, Newcomer, Recognised, file_hash, hash_of};
@@ -109,9 +109,10 @@ impl Shared {
     /// Sends what the journal is to keep of a generation.
     pub fn send_identity(&self, tracked: &mut Tracked) {
         let identity = tracked.identity(self.boot_id);
-        (tracked.journalled, tracked.journalled_at) = (Some(identity.evidence.pos()), Instant::now());
-        tracked.seen = identity.seen;
-        let (generation, identity) = (tracked.generation, identity.encode());
+        let (pos, seen, identity) = (identity.evidence.pos(), identity.seen, Arc::from(identity.encode()));
+        tracked.journalled = Some(Kept { identity: Arc::clone(&identity), pos });
+        (tracked.journalled_at, tracked.seen) = (Instant::now(), seen);
+        let generation = tracked.generation;
         self.outbox.send(SourceEvent::Identity { generation, identity });
     }
 }
@@ -209,7 +210,7 @@ impl FileSource {
     pub fn files(&self) -> Vec<FileView> {
         let table = self.shared.lock();
         let view = |tracked: &Tracked| FileView {
-            path: tracked.path.clone(),
+            path: tracked.path.to_path_buf(),
             partition: tracked.partition_name.to_path_buf(),
             generation: tracked.generation,
             size: tracked.size,
@@ -294,14 +295,14 @@ impl Drop for FileSource {
 
 #[async_trait]
 impl Source for FileSource {
-    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
         let mut table = self.shared.lock();
         table.first_start = known.is_empty() && table.held.is_empty();
         for (generation, partition, bytes, floor) in known {
             match Identity::decode(&bytes) {
                 Ok(identity) => {
                     let cri = !pod_fields(&identity.partition, &self.shared.options.pods).is_empty();
-                    table.restore(generation, partition, cri, identity, floor, self.shared.boot_id);
+                    table.restore(generation, partition, cri, (identity, bytes), floor, self.shared.boot_id);
                 }
                 Err(error) => {
                     tracing::error!(%generation, %error, "a file can't be found again; what it still held is lost");
@@ -388,8 +389,10 @@ impl Source for FileSource {
     async fn trim(&self, generation: Generation, floor: u64) {
         let mut table = self.shared.lock();
         if let Some(tracked) = table.get_mut(generation) {
-            tracked.floor = tracked.base.saturating_add(floor);
-            table.awake.insert(generation);
+            let floor = tracked.base.saturating_add(floor);
+            if std::mem::replace(&mut tracked.floor, floor) != floor {
+                table.awake.insert(generation);
+            }
         }
     }
 

@@ -26,12 +26,12 @@ struct Partition {
 /// Everything known of the files.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    generations: BTreeMap<Generation, Tracked>,
-    partitions: BTreeMap<PathBuf, Partition>,
+    generations: BTreeMap<Generation, Box<Tracked>>,
+    partitions: BTreeMap<Arc<Path>, Partition>,
     names: BTreeMap<PartitionId, Arc<Path>>,
     owners: BTreeMap<FileId, Generation>,
     /// Partitions that have files in a folder.
-    folders: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    folders: BTreeMap<PathBuf, BTreeSet<Arc<Path>>>,
     /// Files that are copies, by their size and change time when they were found to be.
     pub aliases: BTreeMap<FileId, (u64, i64)>,
     /// Packed files that could not be unpacked.
@@ -52,12 +52,13 @@ impl Table {
     /// Adds a generation.
     pub fn insert(&mut self, tracked: Tracked) {
         let generation = tracked.generation;
-        let partition = self.partitions.entry(tracked.partition_name.to_path_buf()).or_default();
+        let partition = self.partitions.entry(tracked.partition_name.clone()).or_default();
+        partition.generations.reserve_exact(1);
         partition.generations.push(generation);
         self.names.insert(tracked.partition, tracked.partition_name.clone());
         self.awake.insert(generation);
         self.index(&tracked);
-        self.generations.insert(generation, tracked);
+        self.generations.insert(generation, Box::new(tracked));
     }
 
     fn index(&mut self, tracked: &Tracked) {
@@ -65,7 +66,7 @@ impl Table {
             self.owners.insert(file, tracked.generation);
         }
         if let Some(folder) = tracked.path.parent() {
-            self.folders.entry(folder.to_owned()).or_default().insert(tracked.partition_name.to_path_buf());
+            self.folders.entry(folder.to_owned()).or_default().insert(tracked.partition_name.clone());
         }
     }
 
@@ -75,13 +76,13 @@ impl Table {
         generation: Generation,
         id: PartitionId,
         cri: bool,
-        identity: Identity,
+        (identity, encoded): (Identity, Arc<[u8]>),
         floor: u64,
         boot: [u8; 8],
     ) {
         self.disambs.note(identity.evidence.first_line().hash, identity.disamb);
         let booted = identity.boot_id != boot;
-        let mut tracked = Tracked::restored(generation, id, cri, floor, identity);
+        let mut tracked = Tracked::restored(generation, id, cri, floor, (identity, encoded));
         tracked.booted = booted;
         self.insert(tracked);
     }
@@ -102,13 +103,13 @@ impl Table {
     }
 
     /// Lets go of a generation's file; what it was like is remembered a while.
-    pub fn release(&mut self, generation: Generation) -> Option<Tracked> {
+    pub fn release(&mut self, generation: Generation) -> Option<Box<Tracked>> {
         let tracked = self.generations.remove(&generation)?;
         self.awake.remove(&generation);
         if let Some(file) = tracked.file.filter(|file| self.owners.get(file) == Some(&generation)) {
             self.owners.remove(&file);
         }
-        let partition = self.partitions.entry(tracked.partition_name.to_path_buf()).or_default();
+        let partition = self.partitions.entry(tracked.partition_name.clone()).or_default();
         partition.generations.retain(|g| *g != generation);
         partition.gone.push_back(Known { file: None, ..tracked.known() });
         if partition.gone.len() > GONE_MAX {
@@ -119,12 +120,12 @@ impl Table {
 
     /// A generation.
     pub fn get(&self, generation: Generation) -> Option<&Tracked> {
-        self.generations.get(&generation)
+        self.generations.get(&generation).map(Box::as_ref)
     }
 
     /// A generation, to be changed; its file and path are changed by [`Self::place`] only.
     pub fn get_mut(&mut self, generation: Generation) -> Option<&mut Tracked> {
-        self.generations.get_mut(&generation)
+        self.generations.get_mut(&generation).map(Box::as_mut)
     }
 
     /// Changes a generation's file or name.
@@ -141,7 +142,7 @@ impl Table {
 
     /// The generation that a file holds.
     pub fn owner(&self, file: FileId) -> Option<&Tracked> {
-        self.generations.get(self.owners.get(&file)?)
+        self.get(*self.owners.get(&file)?)
     }
 
     /// Generations of a partition, in order.
@@ -152,7 +153,7 @@ impl Table {
     /// What the judgement of a partition's files is held against.
     pub fn known(&self, partition: &Path) -> Vec<Known> {
         let Some(partition) = self.partitions.get(partition) else { return Vec::new() };
-        let own = partition.generations.iter().filter_map(|g| self.generations.get(g)).map(Tracked::known);
+        let own = partition.generations.iter().filter_map(|g| self.get(*g)).map(Tracked::known);
         own.chain(partition.gone.iter().cloned()).collect()
     }
 
@@ -162,23 +163,23 @@ impl Table {
     }
 
     /// Names of all partitions with files.
-    pub fn partition_names(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn partition_names(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.partitions.iter().filter(|(_, p)| !p.generations.is_empty()).map(|(name, _)| name)
     }
 
     /// Partitions that had files in a folder.
-    pub fn partitions_in(&self, folder: &Path) -> impl Iterator<Item = &PathBuf> {
+    pub fn partitions_in(&self, folder: &Path) -> impl Iterator<Item = &Arc<Path>> {
         self.folders.get(folder).into_iter().flatten()
     }
 
     /// All generations.
     pub fn all(&self) -> impl Iterator<Item = &Tracked> {
-        self.generations.values()
+        self.generations.values().map(Box::as_ref)
     }
 
     /// Closes files that are read to their end, the quietest first, until no more than `max` are open.
     pub fn close_surplus(&mut self, max: usize) {
-        let open = self.generations.values_mut().filter(|t| t.content.is_some());
+        let open = self.generations.values_mut().map(Box::as_mut).filter(|t| t.content.is_some());
         let mut open: Vec<&mut Tracked> = open.collect();
         let surplus = open.len().saturating_sub(max);
         open.retain(|t| t.may_close());

@@ -8,18 +8,33 @@ use sawlog_core::identity::{Evidence, FileId, Known, Name, Tracker};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// How much is read at once to catch up with what was consumed in an earlier life, bytes.
 const CATCH_UP_BYTES: u64 = 1 << 20;
 
+/// What the journal keeps of a generation, shared with it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// As [`Identity::encode`] wrote it, or what [`Identity::decode`] could read.
+    pub identity: Arc<[u8]>,
+    /// Where its evidence ends.
+    pub pos: u64,
+}
+
+impl Kept {
+    fn evidence(&self) -> Evidence {
+        Identity::decode(&self.identity).expect("it was written or read here before").evidence
+    }
+}
+
 /// What was consumed: collected while a file is read, at rest while it is quiet.
 #[derive(Debug)]
 pub enum Consumed {
-    /// Nothing was read for a while.
-    AtRest(Evidence),
+    /// Nothing was read for a while: what the journal keeps says it.
+    AtRest(Kept),
     /// Being read.
     Reading(Box<Tracker>),
 }
@@ -28,7 +43,7 @@ impl Consumed {
     /// The evidence so far.
     pub fn evidence(&self) -> Evidence {
         match self {
-            Self::AtRest(evidence) => evidence.clone(),
+            Self::AtRest(kept) => kept.evidence(),
             Self::Reading(tracker) => tracker.evidence(),
         }
     }
@@ -36,21 +51,25 @@ impl Consumed {
     /// Where it ends.
     pub fn pos(&self) -> u64 {
         match self {
-            Self::AtRest(evidence) => evidence.pos(),
+            Self::AtRest(kept) => kept.pos,
             Self::Reading(tracker) => tracker.pos(),
         }
     }
 
     /// Whether `content` still is what was consumed: first line and the bytes before the end are the same.
     pub fn stands(&self, content: &Content) -> io::Result<bool> {
-        let (range, first_line) = match self {
-            Self::AtRest(evidence) => (evidence.anchor_range(), evidence.first_line()),
-            Self::Reading(tracker) => (tracker.anchor_range(), tracker.first_line()),
+        let evidence = match self {
+            Self::AtRest(kept) => Ok(kept.evidence()),
+            Self::Reading(tracker) => Err(tracker),
+        };
+        let (range, first_line) = match &evidence {
+            Ok(evidence) => (evidence.anchor_range(), evidence.first_line()),
+            Err(tracker) => (tracker.anchor_range(), tracker.first_line()),
         };
         let Some(bytes) = content.exactly(range)? else { return Ok(false) };
-        let anchored = match self {
-            Self::AtRest(evidence) => evidence.anchored(&bytes),
-            Self::Reading(tracker) => tracker.anchored(&bytes),
+        let anchored = match &evidence {
+            Ok(evidence) => evidence.anchored(&bytes),
+            Err(tracker) => tracker.anchored(&bytes),
         };
         Ok(anchored && content.first_line()? == Some(first_line))
     }
@@ -76,9 +95,10 @@ impl Consumed {
     }
 
     fn reading(&mut self, content: &Content) -> io::Result<Option<&mut Tracker>> {
-        if let Self::AtRest(evidence) = self {
-            let bytes = content.exactly(Tracker::needs(evidence))?;
-            let Some(tracker) = bytes.and_then(|bytes| Tracker::resume(evidence.clone(), &bytes)) else {
+        if let Self::AtRest(kept) = self {
+            let evidence = kept.evidence();
+            let bytes = content.exactly(Tracker::needs(&evidence))?;
+            let Some(tracker) = bytes.and_then(|bytes| Tracker::resume(evidence, &bytes)) else {
                 return Ok(None);
             };
             *self = Self::Reading(Box::new(tracker));
@@ -89,10 +109,10 @@ impl Consumed {
         }
     }
 
-    /// Lets go of what only reading needs.
-    pub fn rest(&mut self) {
-        if let Self::Reading(tracker) = self {
-            *self = Self::AtRest(tracker.evidence());
+    /// Lets go of what only reading needs, if the journal keeps everything that was consumed.
+    pub fn rest(&mut self, kept: &Kept) {
+        if matches!(self, Self::Reading(tracker) if tracker.pos() == kept.pos) {
+            *self = Self::AtRest(kept.clone());
         }
     }
 }
@@ -109,7 +129,7 @@ pub struct Tracked {
     /// What the partition is called.
     pub partition_name: Arc<Path>,
     /// The name that it had last.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The file that holds it.
     pub file: Option<FileId>,
     /// What kind of name it has.
@@ -144,8 +164,8 @@ pub struct Tracked {
     pub grown_at: Instant,
     /// When it was last read.
     pub read_at: Instant,
-    /// Up to where what the journal keeps of it has the evidence; `None` when more than that changed.
-    pub journalled: Option<u64>,
+    /// What the journal keeps of it; `None` when more than the evidence changed.
+    pub journalled: Option<Kept>,
     /// When the journal last heard of it.
     pub journalled_at: Instant,
     /// What the journal has of its length.
@@ -177,7 +197,7 @@ impl Tracked {
             generation,
             cri,
             partition,
-            path: partition_name.to_path_buf(),
+            path: partition_name.clone(),
             partition_name,
             file: None,
             name: Name::Primary,
@@ -208,10 +228,18 @@ impl Tracked {
     }
 
     /// A generation that the journal knows; `floor` is a position.
-    pub fn restored(generation: Generation, partition: PartitionId, cri: bool, floor: u64, identity: Identity) -> Self {
+    pub fn restored(
+        generation: Generation,
+        partition: PartitionId,
+        cri: bool,
+        floor: u64,
+        (identity, encoded): (Identity, Arc<[u8]>),
+    ) -> Self {
         let tracker = Tracker::new(sawlog_core::identity::Grain::DEFAULT, identity.evidence.first_line());
         let mut tracked = Self::new(generation, identity.partition.into(), partition, cri, tracker);
-        tracked.path = identity.path;
+        if identity.path != *tracked.path {
+            tracked.path = identity.path.into();
+        }
         tracked.file = identity.file;
         tracked.disamb = identity.disamb;
         tracked.base = identity.base;
@@ -222,8 +250,9 @@ impl Tracked {
         tracked.searched = identity.base;
         tracked.splits = Arc::new(identity.splits);
         tracked.passage = Arc::new(identity.passage);
-        tracked.journalled = Some(identity.evidence.pos());
-        tracked.consumed = Arc::new(Mutex::new(Consumed::AtRest(identity.evidence)));
+        let kept = Kept { identity: encoded, pos: identity.evidence.pos() };
+        tracked.journalled = Some(kept.clone());
+        tracked.consumed = Arc::new(Mutex::new(Consumed::AtRest(kept)));
         tracked.met = false;
         tracked
     }
@@ -237,7 +266,7 @@ impl Tracked {
     pub fn identity(&self, boot_id: [u8; 8]) -> Identity {
         Identity {
             partition: self.partition_name.to_path_buf(),
-            path: self.path.clone(),
+            path: self.path.to_path_buf(),
             file: self.file,
             disamb: self.disamb,
             base: self.base,

@@ -10,6 +10,7 @@ use sawlog_core::journal::Whereabouts;
 use sawlog_core::ports::{Source, SourceEvent};
 use sawlog_record::id::{Generation, PartitionId};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Known {
     generation: Generation,
     partition: PartitionId,
-    identity: Vec<u8>,
+    identity: Arc<[u8]>,
 }
 
 /// Follows a source that has one file, and reads nothing.

@@ -230,7 +230,12 @@ impl HttpIntake {
         let (first, durable) = self.desk.queue.extent(shard.identity.shard)?;
         if floor.is_none() {
             let (generation, partition, identity) = (shard.generation, shard.partition, shard.identity.write());
-            lock(&self.events).waiting.push_back(SourceEvent::Opened { generation, partition, identity, start: first });
+            lock(&self.events).waiting.push_back(SourceEvent::Opened {
+                generation,
+                partition,
+                identity: identity.into(),
+                start: first,
+            });
         }
         let from = floor.unwrap_or(first).max(first);
         let (queue, number_there) = (self.desk.queue.clone(), shard.identity.shard);
@@ -269,7 +274,7 @@ impl HttpIntake {
 
 #[async_trait]
 impl Source for HttpIntake {
-    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
         for (generation, ..) in &known {
             if self.index(*generation).is_none() {
                 tracing::error!(%generation, "a queue that the journal knows is gone from the data directory, with what was not delivered of it");

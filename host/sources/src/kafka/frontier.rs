@@ -260,7 +260,7 @@ impl Frontier {
             let share = self.buffer_bytes(state.partitions.len() + 1);
             if !state.partitions.contains_key(&generation) {
                 let partition = identity.partition_id();
-                state.tell(SourceEvent::Opened { generation, partition, identity: identity.write(), start });
+                state.tell(SourceEvent::Opened { generation, partition, identity: identity.write().into(), start });
                 state.partitions.insert(generation, Tracked::new(identity, start));
             }
             if let Some(tracked) = state.partitions.get_mut(&generation).filter(|tracked| !tracked.gone) {

@@ -119,7 +119,7 @@ impl Drop for KafkaTopics {
 
 #[async_trait]
 impl Source for KafkaTopics {
-    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
         {
             let mut state = self.shared.lock();
             for (generation, _, record, floor) in known {

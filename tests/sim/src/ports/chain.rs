@@ -117,7 +117,7 @@ fn sink_output(batch: &Arc<Batch>, rows: Vec<u32>, dead: &[u32], parents: u32, r
         Counts { delivered, dead_lettered: dead.len() as u64, rows: rows.len() as u64, ..Counts::default() };
     let dropped = u64::from(parents) - delivered.min(u64::from(parents)) - dead.len() as u64;
     if dropped > 0 {
-        counts.dropped.insert(reason.into(), dropped);
+        counts.dropped.add(reason, dropped);
     }
     SinkOutput { output: Output { batch: batch.clone(), rows }, counts }
 }

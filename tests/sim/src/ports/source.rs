@@ -11,6 +11,7 @@ use sawlog_record::batch::{Input, InputRecord, Span};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::task::Poll;
 
@@ -45,7 +46,7 @@ impl Seen {
         file.generation = generation;
         file.unsure |= self.held.is_partial() && start.is_none();
         self.numbers.insert(file.number, disamb);
-        let identity = [file.number.to_le_bytes().as_slice(), &disamb.to_le_bytes()].concat();
+        let identity = [file.number.to_le_bytes().as_slice(), &disamb.to_le_bytes()].concat().into();
         SourceEvent::Opened { generation, partition: file.partition, identity, start: 0 }
     }
 }
@@ -131,7 +132,7 @@ pub(super) fn input(world: &World, generation: Generation, from: u64, to: u64, c
 
 #[async_trait]
 impl Source for SimSource {
-    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
         self.world.gate().await;
         let mut seen = self.seen.lock().expect("one thread");
         seen.restored = true;

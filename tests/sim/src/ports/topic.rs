@@ -278,7 +278,7 @@ impl SimTopicSource {
             None => {
                 told.as_mut()?.insert(generation, 0);
                 let partition = self.partition;
-                Some(SourceEvent::Opened { generation, partition, identity: vec![], start: 0 })
+                Some(SourceEvent::Opened { generation, partition, identity: [].into(), start: 0 })
             }
             Some(before) => (before < end).then_some(SourceEvent::Available { generation, end }),
         }
@@ -287,7 +287,7 @@ impl SimTopicSource {
 
 #[async_trait]
 impl Source for SimTopicSource {
-    async fn restore(&self, known: Vec<(Generation, PartitionId, Vec<u8>, u64)>) {
+    async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
         self.world.gate().await;
         *self.told.lock().expect("one thread") = Some(known.into_iter().map(|(g, ..)| (g, 0)).collect());
     }

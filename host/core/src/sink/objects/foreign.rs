@@ -144,7 +144,7 @@ impl ClaimLog<'_> {
             from: Place::default(),
             to: Place::default(),
             cursor_from,
-            mark: Mark { cursor: to, ..Mark::default() },
+            mark: Mark::at(to),
             records: 0,
             received: part.time,
             time: part.time,
@@ -231,7 +231,7 @@ mod tests {
         let inputs = fakes::inputs(&source, &journal, &clock);
         sink.set_fed(Feeder { inputs: inputs.clone(), chains: Arc::new(Nothing) }, true);
         let (partition, generation) = (PartitionId([1; 16]), Generation([2; 16]));
-        let known = Record::Generation { generation, partition, source, identity: Vec::new(), start: 0 };
+        let known = Record::Generation { generation, partition, source, identity: [].into(), start: 0 };
         journal.commit(vec![known]).now_or_never().unwrap().unwrap();
         let log = ClaimLog::new(&sink, shelf.as_ref());
         let mut finding = Box::pin(log.find(generation, FIND_TIME_MAX));

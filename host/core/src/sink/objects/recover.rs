@@ -288,7 +288,7 @@ mod tests {
         let range = |lo, hi| Entry::Range { generation: G, lo, hi };
         let entries = [range(10, 30), flush(30), range(30, 50), flush(50), range(50, 80), flush(80)];
         let plans = entries.map(|entry| (P, Planned { time: 1, epoch: EpochId([3; 16]), entry }));
-        let to = Mark { cursor: at(80, 0), ..Mark::default() };
+        let to = Mark::at(at(80, 0));
         let moved = Moved { generation: G, partition: P, from: at(30, 0), to };
         let made: Vec<Offer> = made.iter().map(|(from, to)| fakes::offer(Batch::new(G), *from, *to)).collect();
         gaps(&moved, &plans, &made.iter().collect::<Vec<_>>())

@@ -149,7 +149,7 @@ mod tests {
         let sink = fakes::sink("lake", SinkPort::Objects(shelf.clone()), &journal, &clock);
         shelf.claims.lock().unwrap().insert(7, unfinished(&sink, shelf.as_ref()));
         shelf.asked.lock().unwrap().push("data here".to_owned());
-        let starts = Marks::from([(Generation([1; 16]), Mark { cursor: Cursor::at(30), ..Mark::default() })]);
+        let starts = Marks::from([(Generation([1; 16]), Mark::at(Cursor::at(30)))]);
         let begun = begin_again(&sink, shelf.as_ref(), &starts).now_or_never().unwrap().unwrap();
         let (marks, facts) = begun.unwrap();
         assert_eq!((&marks, facts.next_claim), (&starts, Some(9)));

@@ -128,7 +128,7 @@ impl Memory {
 }
 
 fn marks(pos: u64) -> BTreeMap<Generation, Mark> {
-    BTreeMap::from([(G, Mark { cursor: Cursor::at(pos), ..Mark::default() })])
+    BTreeMap::from([(G, Mark::at(Cursor::at(pos)))])
 }
 
 fn commit(session: &mut Session, pos: u64) {

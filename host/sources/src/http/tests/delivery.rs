@@ -79,7 +79,7 @@ async fn what_the_journal_knows_is_not_opened_again_and_what_is_lost_is_said_to_
             .unwrap();
     let lost = Generation([9; 16]);
     let known = (*generation, *partition, identity.clone(), floor);
-    source.restore(vec![known, (lost, *partition, Vec::new(), 0)]).await;
+    source.restore(vec![known, (lost, *partition, [].into(), 0)]).await;
     let again =
         vec![SourceEvent::Gone { generation: lost }, SourceEvent::Available { generation: *generation, end: *end }];
     assert_eq!(events(&source), again);
