@@ -342,6 +342,10 @@ impl JournalStore for DiskJournal {
         .boxed()
     }
 
+    fn is_whole(&self) -> bool {
+        !self.is_on_reserve()
+    }
+
     fn pressure(&self) -> Pressure {
         if self.is_holding() || self.reader.spare_bytes() < self.spare_bytes {
             return Pressure::High;

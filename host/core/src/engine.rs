@@ -25,6 +25,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// While nothing happens, so many checkpoints that are not written are followed by one that lets go of input once more, should a
+/// source have failed to.
+const TRIM_AGAIN_AFTER: u32 = 6;
+
 /// Runs futures side by side; those of one partition always on the same thread.
 pub trait Spawner: Send + Sync {
     /// Starts `task`. `home` pins it.
@@ -273,10 +277,24 @@ impl Engine {
     }
 
     async fn keep_checkpoints(&self) {
+        let mut stood_by = 0_u32;
         loop {
             let interval = *self.checkpoint_interval.lock().unwrap_or_else(PoisonError::into_inner);
             self.ground.clock.sleep(interval).await;
-            if self.keep_checkpoint().await.is_err() {
+            // With ten thousand quiet files a snapshot is dear, and the one that is there says the same.
+            let floors = {
+                let state = self.ground.journal.state();
+                // What can be let go of once and for all may have to be asked for again, seldom.
+                let is_due = stood_by.is_multiple_of(TRIM_AGAIN_AFTER);
+                let floors = || if is_due { self.floors(&state) } else { Vec::new() };
+                self.ground.journal.is_written(&state).then(floors)
+            };
+            stood_by = if floors.is_some() { stood_by + 1 } else { 0 };
+            let kept = match floors {
+                Some(floors) => self.stand_by_checkpoint(floors).await,
+                None => self.keep_checkpoint().await,
+            };
+            if kept.is_err() {
                 return;
             }
         }
@@ -307,9 +325,23 @@ impl Engine {
         if kept.is_ok() {
             trim(floors).await?;
         }
+        self.follow_checkpoint().await?;
+        kept
+    }
+
+    /// The newest checkpoint holds everything: does what follows one, also what failed after it.
+    async fn stand_by_checkpoint(&self, floors: Vec<(Arc<Inputs>, Floors)>) -> Result<(), JournalError> {
+        let now = self.ground.clock.elapsed();
+        trim(floors).await?;
+        self.follow_checkpoint().await?;
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).at = Some(now);
+        Ok(())
+    }
+
+    async fn follow_checkpoint(&self) -> Result<(), JournalError> {
         self.remove_drained().await?;
         self.end_settled().await;
-        kept
+        Ok(())
     }
 
     /// Up to where the input of each source is not needed any more.

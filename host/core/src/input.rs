@@ -2,19 +2,15 @@
 //! them, from the rescue queue. It follows the sources' events; it decides what becomes of input that goes away, and nothing else.
 
 mod age;
+mod events;
 mod leaving;
 
 pub use leaving::{RESCUE_AT_END_MAX, Unrescued};
 
-use self::leaving::Leaving;
 use crate::SourceId;
-use crate::identity::Held;
 use crate::journal::{GenerationState, Journal, JournalState, Record, Repeat};
-use crate::mutation;
-use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
-use crate::tasks::Tasks;
+use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source};
 use event_listener::{Event, EventListener};
-use futures_util::future::try_join;
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
@@ -104,29 +100,6 @@ impl Inputs {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the source what the journal knows, then follows its events until the journal fails or `tasks` end: never in the
-    /// middle of an event, and what it said to be leaving is rescued, if that can be within [`RESCUE_AT_END_MAX`]. One that `closes`
-    /// takes nothing new.
-    pub(crate) async fn run(&self, closes: bool, held: Held, tasks: &Tasks) -> Result<(), JournalError> {
-        if self.recognises() {
-            self.source.hold(held).await;
-        }
-        self.restore().await;
-        self.lose_unrescued().await?;
-        if closes {
-            self.source.close().await;
-        }
-        let leaving = Leaving::new(tasks);
-        let follow = async {
-            while let Some(event) = tasks.until_ending(self.source.event()).await {
-                self.follow(event, &leaving).await?;
-            }
-            leaving.close();
-            Ok(())
-        };
-        try_join(follow, self.let_go_of(&leaving)).await.map(|_| ())
-    }
-
     /// Lanes see what there is once the source can read it.
     async fn restore(&self) {
         let (mut extents, mut handed) = (Vec::new(), Vec::new());
@@ -166,54 +139,6 @@ impl Inputs {
         };
         since.into_iter().for_each(|(partition, name, repeat)| self.hear_again(partition, name, repeat));
         self.opened.notify(usize::MAX);
-    }
-
-    async fn follow(&self, event: SourceEvent, leaving: &Leaving<'_>) -> Result<(), JournalError> {
-        match event {
-            SourceEvent::Opened { generation, partition, identity, start } => {
-                let source = self.id.clone();
-                self.journal
-                    .commit(vec![Record::Generation { generation, partition, source, identity, start }])
-                    .await?;
-                let mut known = self.lock();
-                known.extents.insert(generation, Extent { partition, end: 0, ended: false, vanished: false });
-                known.partitions.entry(partition).or_default().generations.push(generation);
-                drop(known);
-                self.opened.notify(usize::MAX);
-            }
-            SourceEvent::Identity { generation, identity } => {
-                self.journal.commit(vec![Record::Identity { generation, identity }]).await?;
-            }
-            SourceEvent::Available { generation, end } => self.extend(generation, |e| e.end = e.end.max(end)),
-            SourceEvent::Ended { generation, len } => self.extend(generation, |e| {
-                e.end = e.end.max(len);
-                e.ended = true;
-            }),
-            SourceEvent::Vanishing { generation, end } => {
-                self.extend(generation, |e| e.end = e.end.max(end));
-                match mutation::on("rescue_holds_source") {
-                    true => self.let_go(generation, end, leaving).await?,
-                    false => leaving.push(generation, end),
-                }
-            }
-            SourceEvent::Gone { generation } => self.lose(generation).await?,
-            SourceEvent::Finished => {
-                let mut known = self.lock();
-                known.finished = true;
-                known.partitions.values().for_each(|p| _ = p.changed.notify(usize::MAX));
-            }
-        }
-        Ok(())
-    }
-
-    fn extend(&self, generation: Generation, change: impl FnOnce(&mut Extent)) {
-        let mut known = self.lock();
-        let Some(extent) = known.extents.get_mut(&generation) else { return };
-        change(extent);
-        let partition = extent.partition;
-        if let Some(input) = known.partitions.get(&partition) {
-            input.changed.notify(usize::MAX);
-        }
     }
 
     /// Partitions that have generations, and a listener for more.
@@ -420,6 +345,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::fakes::{self, Nothing, Waiting};
+    use crate::identity::Held;
+    use crate::ports::SourceEvent;
+    use crate::tasks::Tasks;
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -71,6 +71,10 @@ pub trait JournalStore: Send + Sync {
     async fn get_blob(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError>;
     /// Deletes every blob that is not in `keep`.
     async fn retain_blobs(&self, keep: Vec<[u8; 32]>) -> Result<(), JournalError>;
+    /// Whether it has all the room that it keeps for itself; where not, the next snapshot tries to get it back.
+    fn is_whole(&self) -> bool {
+        true
+    }
     /// How much of its room it uses.
     fn pressure(&self) -> Pressure {
         Pressure::Low
@@ -162,7 +166,7 @@ pub trait Source: Send + Sync {
     }
     /// What sinks hold of generations that the journal does not know.
     async fn hold(&self, _held: Held) {}
-    /// The next event; pending while there is none. One caller at a time.
+    /// The next event; pending while there is none, when it may be dropped without loss. One caller at a time.
     async fn event(&self) -> SourceEvent;
     /// Consecutive records of `generation` from exactly `from`, none ending above `to`. At least one record.
     async fn read(&self, generation: Generation, from: u64, to: u64, limits: ReadLimits) -> Result<Input, ReadError>;

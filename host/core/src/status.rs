@@ -89,7 +89,7 @@ pub fn progress(state: &JournalState, inputs: &Inputs) -> Progress {
 pub struct Checkpoints {
     /// How many were kept since the process began.
     pub kept: u64,
-    /// When the last one was durable, in the clock's elapsed time.
+    /// When the last one was durable, or was last found to hold everything, in the clock's elapsed time.
     pub at: Option<Duration>,
     /// How long it took.
     pub took: Duration,

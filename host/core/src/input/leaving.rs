@@ -135,6 +135,8 @@ impl Inputs {
             }
             match self.rescue(generation, lo, hi).await {
                 Ok(hi) => self.journal.commit(vec![Record::Rescue { generation, lo, hi }]).await?,
+                // Sinks came to need less of it meanwhile, and the source let go of that: what lies behind is still to be had.
+                Err(ReadError::Gone) if self.journal.state().replay_floor(generation) > lo => {}
                 Err(ReadError::Gone) => end = lo,
                 Err(ReadError::Unavailable(reason)) if leaving.has_waited(self.clock.elapsed()) => {
                     let given_up = Unrescued { generation, lo, hi: end, reason };

@@ -1,5 +1,6 @@
 //! The journal as the core uses it: the state in memory, and the port that makes records durable in the same order.
 
+mod begin;
 mod dropped;
 mod losses;
 mod missing;
@@ -8,6 +9,8 @@ mod repeats;
 mod restored;
 mod snapshot;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use dropped::{DROPPED_MAX, Dropped};
 pub use missing::{Earlier, MISSING_MAX, Missing, MissingInput, Whereabouts};
@@ -44,12 +47,18 @@ pub struct Journal {
     state: Mutex<JournalState>,
     /// Entries that some sink still needed when it was last trimmed.
     kept_entries: AtomicU64,
+    /// Records taken since it was opened; changed with the state.
+    taken: AtomicU64,
+    /// How many of them the newest durable snapshot holds; [`NOTHING_WRITTEN`] where none holds what was loaded.
+    written: AtomicU64,
     /// The first failure; after it nothing is taken any more.
     failed: Mutex<Option<JournalError>>,
     failure: Event,
     /// Held from a blob's storing until a record names it, and while blobs that none names are dropped.
     naming: futures_util::lock::Mutex<()>,
 }
+
+const NOTHING_WRITTEN: u64 = u64::MAX;
 
 /// How many entries all streams keep.
 fn entries(state: &JournalState) -> u64 {
@@ -68,11 +77,15 @@ impl Journal {
             state.apply(&record::decode(bytes)?);
         }
         let kept_entries = AtomicU64::new(entries(&state));
+        let is_written = loaded.snapshot.is_some() && loaded.records.is_empty();
+        let written = AtomicU64::new(if is_written { 0 } else { NOTHING_WRITTEN });
         Ok(Self {
             store,
             clock,
             state: Mutex::new(state),
             kept_entries,
+            taken: AtomicU64::new(0),
+            written,
             failed: Mutex::new(None),
             failure: Event::new(),
             naming: futures_util::lock::Mutex::new(()),
@@ -111,6 +124,7 @@ impl Journal {
         let time = if mutation::on("wall_clock_time") { now } else { now.max(state.time) };
         let (records, result) = make(&state, time);
         let mut bytes = Vec::with_capacity(records.len());
+        self.taken.fetch_add(records.len() as u64, Ordering::Relaxed);
         for one in &records {
             state.apply(one);
             bytes.push(record::encode(one));
@@ -181,16 +195,23 @@ impl Journal {
         }
     }
 
+    /// Whether the newest snapshot, which is durable, holds all of the state, which is locked: another one would be the same, and
+    /// free nothing.
+    pub fn is_written(&self, _locked: &JournalState) -> bool {
+        self.taken.load(Ordering::Relaxed) == self.written.load(Ordering::Relaxed) && self.store.is_whole()
+    }
+
     /// Writes a snapshot of the trimmed state and drops what it replaces.
     pub async fn checkpoint(&self) -> Result<(), JournalError> {
         let _naming = self.naming.lock().await;
-        let (durable, blobs) = {
+        let (durable, blobs, taken) = {
             let mut state = self.state();
             state.trim();
             self.kept_entries.store(entries(&state), Ordering::Relaxed);
-            (self.store.snapshot(state.encode()), state.blobs())
+            (self.store.snapshot(state.encode()), state.blobs(), self.taken.load(Ordering::Relaxed))
         };
         self.checked(durable.await)?;
+        self.written.store(taken, Ordering::Relaxed);
         self.store.retain_blobs(blobs.into_iter().collect()).await
     }
 }

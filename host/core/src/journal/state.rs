@@ -1,6 +1,7 @@
 //! The state that the journal's records add up to, and the questions that recovery and retention ask of it. Pure: applying
 //! the same records in the same order gives the same state, bit for bit.
 
+use super::begin::is_fresh_start;
 use super::dropped::Dropped;
 use super::missing::MissingInput;
 use super::record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
@@ -364,22 +365,6 @@ impl JournalState {
         found
     }
 
-    /// The newest saved state, or fresh start, at or below `place`: where a lane begins to reach it. `None` = the base.
-    pub fn snap_below(&self, partition: PartitionId, place: Place) -> Option<Place> {
-        let state = self.partitions.get(&partition)?;
-        let snap = state.snaps.range(..=place).next_back().map(|(p, _)| *p);
-        let fresh = state.stream.iter().take_while(|(n, _)| *n < place.entry).filter(|(_, p)| is_fresh_start(p));
-        snap.max(fresh.last().map(|(n, _)| Place { entry: n + 1, offset: 0 }))
-    }
-
-    /// The first place at or behind `place` at which a lane can begin without reading what lies before.
-    pub fn known_state_at(&self, partition: PartitionId, place: Place) -> Option<Place> {
-        let known = self.partitions.get(&partition)?;
-        let resets = known.stream.iter().filter(|(_, p)| is_fresh_start(p));
-        let resets = resets.map(|(number, _)| Place { entry: number + 1, offset: 0 });
-        known.snaps.keys().copied().chain(resets).filter(|known| *known >= place).min()
-    }
-
     /// Whether `sink` is removed and only drains.
     pub(super) fn drains(&self, sink: &SinkId) -> bool {
         self.registration(sink).is_some_and(|registration| registration.until.is_some())
@@ -390,12 +375,6 @@ impl JournalState {
         let until = self.registration(sink)?.until.as_ref()?;
         let stream = &self.partitions.get(&partition)?.stream;
         stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).ok()
-    }
-
-    /// Whether no lane can come to `place` any more: what is kept of the stream begins there, and the state there is not kept.
-    pub fn is_unreachable(&self, partition: PartitionId, place: Place) -> bool {
-        let Some(known) = self.partitions.get(&partition) else { return false };
-        place <= known.stream.base() && !known.snaps.contains_key(&place) && !self.begins_fresh(partition, place)
     }
 
     /// The saved states that `sink` may need: those below its cursors and below what it still needs, and the first one ahead of
@@ -423,33 +402,6 @@ impl JournalState {
     /// Whether `sink` refused row `k` of this input.
     pub fn refused(&self, sink: &SinkId, generation: Generation, pos: u64, slot: u16, k: u32) -> bool {
         self.verdicts.contains(&Verdict { generation, pos, slot, judge: Judge::Sink(sink.clone(), k) })
-    }
-
-    /// Where a lane that is to reach `place` begins, given that state matters from `stateful` on.
-    pub fn restart(&self, partition: PartitionId, place: Place) -> Place {
-        if !self.partition_is_stateful(partition) {
-            return place;
-        }
-        let base = self.partitions.get(&partition).map_or(Place::default(), |p| p.stream.base());
-        self.snap_below(partition, place).unwrap_or(base)
-    }
-
-    /// Whether a lane may begin at `place` without saved state.
-    pub fn begins_fresh(&self, partition: PartitionId, place: Place) -> bool {
-        let Some(state) = self.partitions.get(&partition) else { return true };
-        place == Place::default()
-            || state.stream.before(place).is_some_and(is_fresh_start)
-            || !self.partition_is_stateful(partition)
-    }
-
-    /// Whether any kept entry of the partition runs under a configuration with stateful components.
-    pub fn partition_is_stateful(&self, partition: PartitionId) -> bool {
-        let Some(state) = self.partitions.get(&partition) else { return false };
-        let mut seen = BTreeSet::new();
-        state
-            .stream
-            .iter()
-            .any(|(_, p)| seen.insert(p.epoch) && self.epoch_of(p.epoch).is_some_and(|e| !e.stateful.is_empty()))
     }
 
     /// The lowest position of `generation` that any registered sink may have to read again.
@@ -553,11 +505,6 @@ impl JournalState {
         let destinations = self.facts.values().filter_map(|facts| Some(facts.destination.as_ref()?.config));
         snaps.chain(self.epochs.iter().flat_map(|e| e.blobs.iter().copied())).chain(destinations).collect()
     }
-}
-
-/// Entries behind which state is fresh, whatever was before.
-fn is_fresh_start(planned: &Planned) -> bool {
-    matches!(planned.entry, crate::plan::Entry::Reset { .. })
 }
 
 #[cfg(test)]

@@ -345,21 +345,27 @@ pub const ROWS: &[Row] = &[
         |s| plugins(s, |figures| figures.suppressed as f64)
     ),
     row!("sawlog.plugin.info", "", Gauge, "plugin, digest", "1 for each plugin that runs.", plugin_info),
-    row!("sawlog.checkpoint.age", "s", Gauge, "", "Seconds since the newest checkpoint was durable.", |s| s
-        .checkpoints
-        .1
-        .map(one)
-        .unwrap_or_default()),
+    row!(
+        "sawlog.checkpoint.age",
+        "s",
+        Gauge,
+        "",
+        "Seconds since the newest checkpoint was durable, or was found to hold everything.",
+        |s| s.checkpoints.1.map(one).unwrap_or_default()
+    ),
     row!("sawlog.checkpoint.duration", "s", Gauge, "", "Seconds that the newest checkpoint took.", |s| one(s
         .checkpoints
         .0
         .took
         .as_secs_f64())),
-    row!("sawlog.checkpoint.kept", "{checkpoint}", Counter, "", "Checkpoints written since the start.", |s| one(s
-        .checkpoints
-        .0
-        .kept
-        as f64)),
+    row!(
+        "sawlog.checkpoint.kept",
+        "{checkpoint}",
+        Counter,
+        "",
+        "Checkpoints written since the start; while nothing happens none is.",
+        |s| one(s.checkpoints.0.kept as f64)
+    ),
     row!("sawlog.checkpoint.failures", "{checkpoint}", Counter, "", "Checkpoints that failed since the start.", |s| {
         one(s.checkpoints.0.failures as f64)
     }),

@@ -1,0 +1,88 @@
+//! When a checkpoint would say nothing new.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::fakes::Waiting;
+use crate::ports::Journalled;
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use sawlog_record::id::Generation;
+use std::sync::atomic::AtomicBool;
+
+const G: Generation = Generation([3; 16]);
+
+/// A store that has `loaded`, and lacks room or fails to write snapshots where it is told to.
+#[derive(Default)]
+struct Store {
+    loaded: Mutex<Journalled>,
+    lacks_room: AtomicBool,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl JournalStore for Store {
+    async fn load(&self) -> Result<Journalled, JournalError> {
+        Ok(std::mem::take(&mut self.loaded.lock().unwrap()))
+    }
+    fn append(&self, _: Vec<Vec<u8>>, _: bool) -> BoxFuture<'static, Result<(), JournalError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
+        let fails = self.fails.load(Ordering::Relaxed);
+        Box::pin(async move { if fails { Err(JournalError("no".into())) } else { Ok(()) } })
+    }
+    fn is_whole(&self) -> bool {
+        !self.lacks_room.load(Ordering::Relaxed)
+    }
+    async fn put_blob(&self, _: Vec<u8>) -> Result<[u8; 32], JournalError> {
+        Ok([0; 32])
+    }
+    async fn get_blob(&self, _: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
+        Ok(None)
+    }
+    async fn retain_blobs(&self, _: Vec<[u8; 32]>) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+fn open(store: &Arc<Store>) -> Journal {
+    Journal::open(store.clone(), Arc::new(Waiting::default())).now_or_never().unwrap().unwrap()
+}
+
+fn is_written(journal: &Journal) -> bool {
+    journal.is_written(&journal.state())
+}
+
+fn checkpoint(journal: &Journal) -> Result<(), JournalError> {
+    journal.checkpoint().now_or_never().unwrap()
+}
+
+#[test]
+fn a_checkpoint_is_spared_only_where_the_one_before_holds_everything() {
+    let store = Arc::new(Store::default());
+    let journal = open(&store);
+    assert!(!is_written(&journal), "no snapshot has ever been written");
+    checkpoint(&journal).unwrap();
+    assert!(is_written(&journal));
+    journal.hint(vec![Record::Gone { generation: G }]);
+    assert!(!is_written(&journal), "a record was taken, be it a hint");
+    store.fails.store(true, Ordering::Relaxed);
+    assert!(checkpoint(&journal).is_err() && !is_written(&journal), "it was not written");
+    store.fails.store(false, Ordering::Relaxed);
+    checkpoint(&journal).unwrap();
+    assert!(is_written(&journal));
+    store.lacks_room.store(true, Ordering::Relaxed);
+    assert!(!is_written(&journal), "the next snapshot gets the room back");
+}
+
+#[test]
+fn a_snapshot_that_was_loaded_with_nothing_behind_it_need_not_be_written_again() {
+    let snapshot = Some(JournalState::default().encode());
+    let store =
+        Arc::new(Store { loaded: Mutex::new(Journalled { snapshot, ..Journalled::default() }), ..Store::default() });
+    assert!(is_written(&open(&store)));
+    let (snapshot, records) =
+        (Some(JournalState::default().encode()), vec![record::encode(&Record::Gone { generation: G })]);
+    *store.loaded.lock().unwrap() = Journalled { snapshot, records };
+    assert!(!is_written(&open(&store)), "the records behind it are in none");
+}
