@@ -19,6 +19,8 @@ const RELOAD_MAX: Duration = Duration::from_secs(60);
 const READ_MAX: Duration = Duration::from_secs(60);
 /// Latest kill behind the last line before it; by then most sinks owe rows.
 const KILL_WITHIN: Duration = Duration::from_millis(500);
+/// The same for every other kill: a local file owes nothing for long.
+const KILL_SOON: Duration = Duration::from_millis(60);
 /// What the agent says of a reload.
 const TAKEN: &str = "the configuration was reloaded";
 
@@ -131,7 +133,7 @@ fn planned(
             }
             sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
         })?;
-        std::thread::sleep(draw.time(KILL_WITHIN));
+        std::thread::sleep(draw.time(if blows.kills % 2 == 0 { KILL_WITHIN } else { KILL_SOON }));
         agent.kill_now()?;
         // What is not there when the agent is dead was owed when it died.
         blows.owing += u32::from((readable(shown)?.len() as u64) < feed.sent());
