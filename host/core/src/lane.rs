@@ -7,6 +7,10 @@
 //! All lanes are equal; the one at the frontier plans. Below the frontier a lane obeys the journal. It knows nothing of how
 //! sinks deliver nor of how lanes are given sinks: that is [`crate::partition`].
 
+mod fed;
+
+use self::fed::Fed;
+use crate::EpochId;
 use crate::journal::{Journal, Judge, Mark, Record, Standing, Verdict};
 use crate::memory::Hold;
 use crate::mutation;
@@ -14,17 +18,16 @@ use crate::plan::{ComponentId, Entry, Planned, UpgradeOutcome};
 use crate::ports::{Applied, ChainFailure, ChainInstance, Offer, ReadError, ReadLimits};
 use crate::shared::{PartitionStop, Shared};
 use crate::stream::Place;
-use crate::{EpochId, SinkId};
 use sawlog_record::batch::{Batch, Input, Output};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// One partition's chain at one place, and the sinks that it feeds.
 pub struct Lane {
     pub(crate) place: Place,
-    pub(crate) sinks: BTreeSet<SinkId>,
+    pub(crate) sinks: Fed,
     pub(crate) instance: Option<(EpochId, Box<dyn ChainInstance>)>,
     /// Read at the frontier before it was planned, with where each begins; run after.
     ahead: VecDeque<Ahead>,
@@ -68,7 +71,7 @@ impl Lane {
     pub(crate) fn at(place: Place, first_life: Place, now: Duration) -> Self {
         Self {
             place,
-            sinks: BTreeSet::new(),
+            sinks: Fed::default(),
             instance: None,
             ahead: VecDeque::new(),
             pending: BTreeMap::new(),

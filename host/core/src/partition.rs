@@ -219,7 +219,7 @@ impl Partition {
             let wanted = seat.filter(|s| s.limit.is_none_or(|limit| s.next < limit));
             match (fed, wanted) {
                 (Some(lane), Some(seat)) if self.leads_to(&self.lanes[lane], &seat) => continue,
-                (Some(lane), _) => _ = self.lanes[lane].sinks.remove(&sink.id),
+                (Some(lane), _) => self.lanes[lane].sinks.remove(&sink.id),
                 (None, _) => {}
             }
             match wanted {
@@ -260,7 +260,7 @@ impl Partition {
         self.lanes.dedup_by(|lane, last| {
             let is_same = last.place == lane.place;
             if is_same {
-                last.sinks.append(&mut lane.sinks);
+                last.sinks.extend(std::mem::take(&mut lane.sinks));
                 last.instance = last.instance.take().or_else(|| lane.instance.take());
             }
             is_same
