@@ -44,7 +44,6 @@ pub const NAMES: &[&str] = &[
     "plan_not_durable",
     "producer_by_agent",
     "queue_read_unsynced",
-    "read_beyond_limit",
     "repeat_unprotected",
     "rescue_holds_source",
     "rescue_skipped",

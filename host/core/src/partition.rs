@@ -301,7 +301,7 @@ impl Partition {
             };
             let Some(seat) = seat else { continue };
             // It may have begun anew, to make what a claim says, since the lanes were looked through: nothing is read for it here.
-            if seat.limit.is_some_and(|limit| limit <= place) && !mutation::on("read_beyond_limit") {
+            if seat.limit.is_some_and(|limit| limit <= place) {
                 self.lanes[index].sinks.remove(&id);
                 continue;
             }
