@@ -396,8 +396,7 @@ impl Partition {
     }
 }
 
-/// Until something that a turn looks at may have changed, or a pause is over.
-/// What a partition waits for that can't go on: the first of the events, at most for the pause.
+/// What a partition waits for that can't go on: until something that a turn looks at may have changed, at most for the pause.
 struct Wait {
     events: Vec<EventListener>,
     pause: Option<Duration>,

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::claims::Marks;
     use crate::fakes::{self, Nothing, Waiting};
-    use crate::journal::{Epoch, Registration};
+    use crate::journal::{Epoch, Journal, Registration};
     use crate::lane::Lane;
     use crate::ports::SinkPort;
     use crate::shared::Tuning;
@@ -224,9 +224,12 @@ mod tests {
     use futures_util::FutureExt as _;
     use std::collections::{BTreeMap, BTreeSet};
 
-    #[test]
-    fn a_sink_that_was_moved_ahead_loses_nothing_of_what_it_can_read() {
-        let (id, generation) = (PartitionId([1; 16]), Generation([2; 16]));
+    const PARTITION: PartitionId = PartitionId([1; 16]);
+    const GENERATION: Generation = Generation([2; 16]);
+
+    /// A lane at 20 of `[0, 100)` for two sinks, of which the first stands there and the second at `second`, within `limits`.
+    fn two_on_a_lane(second: u64, limits: Option<Limits>) -> (Partition, Arc<Journal>, [SinkId; 2]) {
+        let (id, generation) = (PARTITION, GENERATION);
         let (source, epoch) = (SourceId::new("app"), EpochId([3; 16]));
         let clock = Arc::new(Waiting::default());
         let journal = fakes::journal(clock.clone());
@@ -246,7 +249,7 @@ mod tests {
             names.clone().map(|name| (name.clone(), fakes::sink(name.as_str(), port.clone(), &journal, &clock)));
         let at = |pos| Marks::from([(generation, Mark::at(Cursor::at(pos)))]);
         sinks[0].1.intake.reset(at(20), None);
-        sinks[1].1.intake.reset(at(60), None);
+        sinks[1].1.intake.reset(at(second), limits);
         let shared = Shared::new(
             journal.clone(),
             Arc::new(Nothing),
@@ -266,11 +269,26 @@ mod tests {
         // The second one was here too, until it learnt that it had more.
         lane.sinks.extend(names.clone());
         partition.lanes.push(lane);
+        (partition, journal, names)
+    }
+
+    #[test]
+    fn a_sink_that_was_moved_ahead_loses_nothing_of_what_it_can_read() {
+        let (mut partition, journal, names) = two_on_a_lane(60, None);
         partition.lose(0).now_or_never().unwrap().unwrap();
         let state = journal.state();
         let whole = vec![(Cursor::at(20), Cursor::at(100), INPUT_GONE.to_owned())];
-        assert_eq!(state.losses_of(&names[0], generation), whole);
-        assert_eq!(state.losses_of(&names[1], generation), []);
+        assert_eq!(state.losses_of(&names[0], GENERATION), whole);
+        assert_eq!(state.losses_of(&names[1], GENERATION), []);
+    }
+
+    #[test]
+    fn a_lane_reads_nothing_for_a_sink_that_takes_nothing_from_there_on() {
+        // It began anew, to make what a claim says, since the lanes were looked through.
+        let ends = BTreeMap::from([(PARTITION, Place { entry: 0, offset: 20 })]);
+        let (mut partition, _, names) = two_on_a_lane(0, Some(Limits { ends, lost: None }));
+        assert_eq!(partition.clear_way(0).unwrap(), Some(None), "the other one is read for, without an end");
+        assert_eq!(*partition.lanes[0].sinks, names[..1]);
     }
 
     #[test]

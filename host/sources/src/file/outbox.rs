@@ -5,6 +5,9 @@ use sawlog_core::ports::SourceEvent;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+/// Events for which there is always room: a start finds many files at once, later there are few.
+const EVENTS_USUAL: usize = 64;
+
 /// A queue between the thread that looks and the core that follows.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -39,7 +42,7 @@ impl Outbox {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         let event = events.pop_front();
         if events.is_empty() {
-            *events = VecDeque::new(); // a start finds many files at once, later there are few events
+            events.shrink_to(EVENTS_USUAL);
         }
         event
     }
