@@ -3,7 +3,6 @@
 use crate::oracle;
 use crate::world::World;
 use sawlog_core::journal::{JournalState, Record};
-use sawlog_record::id::Generation;
 
 /// Everything in the data directory is gone; sinks, files and the agent's id stay. What only the queue had is lost.
 pub fn lose_directory(world: &World) {
@@ -15,7 +14,7 @@ pub fn lose_directory(world: &World) {
     outside.directory += 1;
     for file in &mut outside.files {
         file.unreadable_since = (!file.exists).then_some(0);
-        file.generation = Generation::derive("sim", &[&file.number.to_le_bytes()]);
+        file.forget_generation();
     }
     *outside.census.entry("lost_directory").or_default() += 1;
     if let Some((snapshot, blobs)) = outside.backup.take() {

@@ -466,10 +466,7 @@ fn check_vanished(outside: &Outside, d: &Decisions, failures: &mut Vec<String>) 
         failures.push(format!("{:?} went away, and is not let go though all of it is delivered", file.generation));
     }
     let is_known = |f: &&SimFile| !f.exists && d.opened.contains(&f.generation) && outside.sources.contains(f.source);
-    // A name that a lost directory took along, and that no sink recorded, may be given again: the world then takes what was
-    // trimmed of the first file for trimmed of the second.
-    let is_alone = |f: &&SimFile| outside.files.iter().filter(|other| other.generation == f.generation).count() == 1;
-    for file in outside.files.iter().filter(is_known).filter(is_alone) {
+    for file in outside.files.iter().filter(is_known) {
         let reached = d.reached.get(&file.generation).copied().unwrap_or(0);
         if reached != file.end() {
             failures.push(format!("{:?} went away at {}, known up to {reached}", file.generation, file.end()));

@@ -67,6 +67,11 @@ impl SimFile {
         Some(before.last().map_or(0, |record| record.value))
     }
 
+    /// Nobody has opened it.
+    pub fn forget_generation(&mut self) {
+        self.generation = Generation::derive("sim", &[&self.number.to_le_bytes()]);
+    }
+
     /// Nobody can read it any more, from now on.
     pub fn lose(&mut self, journal: &SimJournal) {
         self.unreadable_since.get_or_insert(journal.archive.len());

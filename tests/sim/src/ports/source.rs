@@ -2,7 +2,7 @@
 //! name stays readable to the life that holds it open.
 
 use crate::syncs;
-use crate::world::{RECORD_BYTES, SimFile, World};
+use crate::world::{Outside, RECORD_BYTES, SimFile, World};
 use async_trait::async_trait;
 use sawlog_core::identity::{Anchor, Disambs, FileId, FirstLine, Held, Name, Newcomer, Recognised, file_hash};
 use sawlog_core::journal::Whereabouts;
@@ -22,8 +22,8 @@ const INODES: u64 = 3;
 struct Seen {
     held: Held,
     disambs: Disambs,
-    /// Numbers of the generations by file.
-    numbers: BTreeMap<u64, u32>,
+    /// The generation that each file is to this process, and the number of that. A twin may know it by another.
+    known: BTreeMap<u64, (Generation, u32)>,
     ends: BTreeMap<Generation, u64>,
     told: BTreeSet<Generation>,
     /// Files that had a name when it began: it has them open, whatever becomes of the name.
@@ -45,15 +45,26 @@ impl Seen {
         let Recognised { generation, disamb, start } = found.expect("what is not longer than the file can be read");
         file.generation = generation;
         file.unsure |= self.held.is_partial() && start.is_none();
-        self.numbers.insert(file.number, disamb);
+        self.known.insert(file.number, (generation, disamb));
         let identity = [file.number.to_le_bytes().as_slice(), &disamb.to_le_bytes()].concat().into();
         SourceEvent::Opened { generation, partition: file.partition, identity, start: 0 }
+    }
+
+    /// The file that is `generation` to this process.
+    fn file<'a>(&self, files: &'a [SimFile], generation: Generation) -> Option<&'a SimFile> {
+        let number = self.known.iter().find(|(_, (known, _))| *known == generation).map(|(number, _)| *number);
+        files.get(number? as usize)
     }
 }
 
 /// Inode numbers are used again, and this file system has no births: contents alone tell.
 fn file_id(file: &SimFile) -> FileId {
     FileId { dev: 0, ino: file.number % INODES, btime: None }
+}
+
+/// The number of the file that an identity in the journal stands for.
+pub fn file_number(identity: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(identity.get(..8)?.try_into().ok()?))
 }
 
 /// The file source of one life.
@@ -80,18 +91,19 @@ impl SimSource {
         for file in outside.files.iter_mut().filter(|f| f.source == self.name) {
             let readable = file.exists || file.held_by == Some(life);
             let is_found = file.exists || seen.begun_with.contains(&file.number);
-            if !seen.numbers.contains_key(&file.number) && readable && is_found {
+            if !seen.known.contains_key(&file.number) && readable && is_found {
                 file.held_by = Some(life);
                 let opened = seen.open(file);
                 if trace {
-                    println!("opened in life {life}: {file:?} as number {:?}", seen.numbers.get(&file.number));
+                    println!("opened in life {life}: {file:?} as {:?}", seen.known.get(&file.number));
                 }
+                let (number, generation) = (file.number, file.generation);
+                // Another one was called so in a life that did not come to journal it.
+                let others = outside.files.iter_mut().filter(|other| other.number != number);
+                others.filter(|other| other.generation == generation).for_each(SimFile::forget_generation);
                 return Some(opened);
             }
-            let generation = file.generation;
-            if !seen.numbers.contains_key(&file.number) {
-                continue;
-            }
+            let Some((generation, _)) = seen.known.get(&file.number).copied() else { continue };
             if readable && seen.ends.get(&generation).copied().unwrap_or(0) < file.end() {
                 file.held_by = Some(life);
                 seen.ends.insert(generation, file.end());
@@ -108,15 +120,14 @@ impl SimSource {
     }
 }
 
-/// The records of `[from, …)`, at most `count`.
-pub(super) fn input(world: &World, generation: Generation, from: u64, to: u64, count: usize) -> Option<Input> {
-    let outside = world.get();
-    let file = outside.files.iter().find(|f| f.generation == generation)?;
+/// The records of `[from, to)` of a file, at most `count`.
+pub(super) fn input(outside: &Outside, file: &SimFile, (from, to): (u64, u64), count: usize) -> Option<Input> {
+    let generation = file.generation;
     let mut input = Input { generation, arena: Vec::new(), records: Vec::new(), open: Vec::new() };
     let mut pos = from;
     while pos < to.min(file.end()) && input.records.len() < count {
         let record = file.records.get((pos / RECORD_BYTES) as usize)?;
-        if !syncs::shows(&outside, record) {
+        if !syncs::shows(outside, record) {
             pos += RECORD_BYTES;
             continue;
         }
@@ -138,9 +149,9 @@ impl Source for SimSource {
         seen.restored = true;
         let mut outside = self.world.get();
         for (generation, partition, identity, _) in known {
-            let number = u64::from_le_bytes(identity[..8].try_into().expect("eight bytes"));
+            let number = file_number(&identity).expect("eight bytes");
             let disamb = u32::from_le_bytes(identity[8..].try_into().expect("four bytes"));
-            seen.numbers.insert(number, disamb);
+            seen.known.insert(number, (generation, disamb));
             seen.disambs.note(partition.0, disamb);
             // What was opened in a life that did not come to journal it was opened as something else, perhaps.
             outside.files[number as usize].generation = generation;
@@ -169,8 +180,9 @@ impl Source for SimSource {
         }
         self.world.gate().await;
         let readable = {
+            let seen = self.seen.lock().expect("one thread");
             let outside = self.world.get();
-            let file = outside.files.iter().find(|f| f.generation == generation);
+            let file = seen.file(&outside.files, generation);
             let is_trimmed = outside.trimmed.get(&generation).is_some_and(|floor| from < *floor);
             !is_trimmed && file.is_some_and(|f| f.exists || f.held_by == Some(outside.life))
         };
@@ -181,7 +193,11 @@ impl Source for SimSource {
             return Err(ReadError::Unavailable("simulated".into()));
         }
         let count = 1 + self.world.rng(|r| r.below(5));
-        input(&self.world, generation, from, to, count).ok_or(ReadError::Gone)
+        let seen = self.seen.lock().expect("one thread");
+        let outside = self.world.get();
+        let file = seen.file(&outside.files, generation).ok_or(ReadError::Gone)?;
+        let read = input(&outside, file, (from, to), count).ok_or(ReadError::Gone)?;
+        Ok(Input { generation, ..read })
     }
 
     fn recognises(&self) -> bool {
@@ -199,11 +215,15 @@ impl Source for SimSource {
     async fn anchor(&self, generation: Generation, pos: u64) -> Vec<u8> {
         let seen = self.seen.lock().expect("one thread");
         let outside = self.world.get();
-        let Some(file) = outside.files.iter().find(|f| f.generation == generation) else { return Vec::new() };
-        let (hash, disamb) = (file.hash_before(pos), seen.numbers.get(&file.number));
-        let anchor =
-            |(bytes, disamb): (u64, &u32)| Anchor { bytes, file: file_hash(file_id(file)), disamb: *disamb, start: 0 };
-        hash.zip(disamb).map(anchor).map(|anchor| anchor.encode()).unwrap_or_default()
+        let Some(file) = seen.file(&outside.files, generation) else { return Vec::new() };
+        let (hash, known) = (file.hash_before(pos), seen.known.get(&file.number));
+        let anchor = |(bytes, (_, disamb)): (u64, &(Generation, u32))| Anchor {
+            bytes,
+            file: file_hash(file_id(file)),
+            disamb: *disamb,
+            start: 0,
+        };
+        hash.zip(known).map(anchor).map(|anchor| anchor.encode()).unwrap_or_default()
     }
 
     async fn trim(&self, generation: Generation, floor: u64) {
@@ -223,7 +243,7 @@ impl Source for SimSource {
     }
 
     fn whereabouts(&self, identity: &[u8]) -> Option<Whereabouts> {
-        let number = u64::from_le_bytes(identity.get(..8)?.try_into().ok()?);
+        let number = file_number(identity)?;
         let outside = self.world.get();
         let file = outside.files.get(number as usize)?;
         let path = format!("{}/{number}", self.name);
@@ -237,9 +257,11 @@ impl Source for SimSource {
 
     async fn release(&self, generation: Generation) {
         self.world.gate().await;
+        let seen = self.seen.lock().expect("one thread");
         let mut outside = self.world.get();
-        if let Some(file) = outside.files.iter_mut().find(|f| f.generation == generation) {
-            file.held_by = None;
+        let number = seen.file(&outside.files, generation).map(|file| file.number);
+        if let Some(number) = number {
+            outside.files[number as usize].held_by = None;
         }
     }
 }
@@ -277,7 +299,9 @@ impl RescueQueue for SimRescue {
             outside.rescued.iter().find(|(g, lo, hi)| *g == generation && *lo <= from && from < *hi).map(|r| r.2)
         };
         let count = 1 + self.0.rng(|r| r.below(5));
-        Ok(upto.and_then(|hi| input(&self.0, generation, from, to.min(hi), count)))
+        let outside = self.0.get();
+        let file = outside.files.iter().find(|file| file.generation == generation);
+        Ok(upto.zip(file).and_then(|(hi, file)| input(&outside, file, (from, to.min(hi)), count)))
     }
 
     async fn release(&self, generation: Generation) {

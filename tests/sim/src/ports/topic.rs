@@ -309,7 +309,10 @@ impl Source for SimTopicSource {
             return Err(ReadError::Unavailable("simulated".into()));
         }
         let count = 1 + self.world.rng(|r| r.below(5));
-        let read = input(&self.world, self.content(), from, to, count).ok_or(ReadError::Gone)?;
+        let content = self.content();
+        let outside = self.world.get();
+        let file = outside.files.iter().find(|file| file.generation == content).ok_or(ReadError::Gone)?;
+        let read = input(&outside, file, (from, to), count).ok_or(ReadError::Gone)?;
         Ok(Input { generation, ..read })
     }
 
