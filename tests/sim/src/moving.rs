@@ -233,7 +233,7 @@ async fn start(
 
 impl Group {
     fn new(world: &World) -> Self {
-        let (agents, partitions) = (2 + world.rng(|r| r.below(2)), 1 + world.rng(|r| r.below(3)));
+        let (agents, partitions) = (2 + world.rng(|r| r.below(2)), 2 + world.rng(|r| r.below(2)));
         for number in 0..partitions {
             world.get().files.push(SimFile {
                 number: number as u64,
@@ -567,5 +567,5 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     }
     world.get().failures.extend(failures);
     let outside = world.get();
-    Outcome { failures: outside.failures.clone(), census: outside.census.clone(), records: group.written }
+    Outcome::of(&outside, group.written)
 }

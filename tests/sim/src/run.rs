@@ -40,6 +40,24 @@ pub struct Outcome {
     pub census: BTreeMap<&'static str, u64>,
     /// Input records.
     pub records: usize,
+    /// Partitions that they belong to.
+    pub partitions: usize,
+}
+
+impl Outcome {
+    /// What became of a world into which `records` were written.
+    pub fn of(outside: &Outside, records: usize) -> Self {
+        let partitions: BTreeSet<PartitionId> = outside.files.iter().map(|file| file.partition).collect();
+        let (failures, census) = (outside.failures.clone(), outside.census.clone());
+        Self { failures, census, records, partitions: partitions.len() }
+    }
+
+    /// Why the seed does not count, where it proves too little. Three sinks at least every scenario has.
+    pub fn too_little(&self) -> Option<String> {
+        let crashes = self.census.get("crash").unwrap_or(&0) + self.census.get("kill").unwrap_or(&0);
+        let is_thin = self.records < 200 || crashes < 8 || self.partitions < 2;
+        is_thin.then(|| format!("{} records, {crashes} crashes, {} partitions", self.records, self.partitions))
+    }
 }
 
 /// What the environment wants of the process.
@@ -521,7 +539,7 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
         outside.journal.archive.iter().for_each(|record| println!("journal: {record:?}"));
     }
     outside.failures.extend(failures);
-    Outcome { failures: outside.failures.clone(), census: outside.census.clone(), records }
+    Outcome::of(&outside, records)
 }
 
 /// In some seeds the id is retired when everything is delivered, and the process starts all the same, with more to deliver.

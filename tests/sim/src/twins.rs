@@ -526,5 +526,5 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     }
     world.get().failures.extend(failures);
     let outside = world.get();
-    Outcome { failures: outside.failures.clone(), census: outside.census.clone(), records: pair.written }
+    Outcome::of(&outside, pair.written)
 }
