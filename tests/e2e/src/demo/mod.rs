@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Kills with -9.
 const KILLS: u32 = 3;
+/// Between two kills it is sent in so many parts, with the counts in between.
+const SLICES: u64 = 3;
 /// Longest time from the last record to the last row.
 const DRAIN_MAX: Duration = Duration::from_secs(180);
 /// Numbers of the senders' first records lie so far apart.
@@ -46,10 +48,17 @@ impl Stage {
         println!("configuration: {}\n", self.folder.join("sawlog.yaml").display());
         let mut agent = Agent::start(&self.folder)?;
         for round in 0..=KILLS {
-            for sending in &mut self.senders {
-                let sent = sending.sender.send(sending.records);
-                agent.check()?;
-                sent?;
+            for slice in 0..SLICES {
+                for sending in &mut self.senders {
+                    let sent = sending
+                        .sender
+                        .send((sending.records * (slice + 1)) / SLICES - sending.records * slice / SLICES);
+                    agent.check()?;
+                    sent?;
+                }
+                if slice + 1 < SLICES {
+                    self.report("sending")?;
+                }
             }
             if round < KILLS {
                 // What is not there when the agent is dead was owed when it died.

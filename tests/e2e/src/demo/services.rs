@@ -53,6 +53,11 @@ pub fn stage(services: &Services, folder: &Path) -> Result<Stage> {
     read::make_topics(&services.kafka, &[(&topic, PARTITIONS, false), (&out, 3, false), (&cursors, 16, true)])?;
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     std::fs::write(folder.join("sawlog.yaml"), configuration(services, &name, port))?;
+    println!("look at  {}  (a table with partitions dt and hour)", folder.join("lake").display());
+    println!("and at   topic {out} of {}, read_committed", services.kafka);
+    println!("         indexes {name}-* of {}", services.elasticsearch);
+    println!("         s3://{}/{name}/ at {}", services.s3.bucket, services.s3.endpoint);
+    println!("         /{name} of {}; the services end with the demonstration", services.hdfs);
     let feed = Feed::of(&folder.join("logs/app.log"), line);
     let posts = Posts::numbered(format!("http://127.0.0.1:{port}/logs"), APART, line);
     let messages = Topic::numbered(&services.kafka, &topic, 2 * APART, line)?;
