@@ -75,7 +75,7 @@ impl Clock for Waiting {
         .await;
     }
     fn nonce(&self) -> u64 {
-        0
+        self.0.load(Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
     }
 }
 

@@ -150,3 +150,34 @@ impl Sink {
         self.note(|s| s.pausing = false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::{self, Nothing, Waiting};
+    use crate::ports::{Clock as _, SinkPort};
+    use crate::sink::SinkTuning;
+    use futures_util::FutureExt as _;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_no_two_sinks_keep_step() {
+        let clock = Arc::new(Waiting::default());
+        let sink = fakes::sink("out", SinkPort::Documents(Arc::new(Nothing)), &fakes::journal(clock.clone()), &clock);
+        let tuning = SinkTuning::default();
+        let mut parts = BTreeSet::new();
+        for failures in 0..20 {
+            let before = clock.elapsed();
+            let error = SinkError::Unavailable("refused".into());
+            let mut waiting = std::pin::pin!(sink.back_off(&error));
+            while (&mut waiting).now_or_never().is_none() {}
+            let full = tuning.backoff_min.saturating_mul(1 << failures.min(16)).min(tuning.backoff_max);
+            let pause = clock.elapsed() - before;
+            assert!(full / 2 <= pause + Duration::from_millis(1) && pause <= full, "{pause:?} of {full:?}");
+            parts.insert(pause.as_millis() * 20 / full.as_millis());
+        }
+        assert!(parts.len() >= 4, "the pauses are spread over {parts:?} twentieths only");
+        assert_eq!(sink.status().failures_in_a_row, 20);
+    }
+}
