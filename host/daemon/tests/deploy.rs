@@ -248,6 +248,23 @@ fn probes_and_scrapes_ask_the_address_that_the_configuration_opens() {
     assert_eq!(annotations["prometheus.io/port"], port.to_string());
 }
 
+/// A sink that fails, or the level `debug`, would feed on what the agent says of it.
+#[test]
+fn the_agents_own_log_is_none_of_its_inputs() {
+    let (daemonset, config) = (read("daemonset.yaml"), read("sawlog.yaml"));
+    let logs = "/var/log/pods";
+    let namespace = daemonset["metadata"]["namespace"].as_str().unwrap();
+    let own = format!("{logs}/{namespace}_*/*/*.log");
+    let sources = config["sources"].as_object().unwrap().values();
+    let of_pods = |source: &&Value| source["include"].to_string().contains(logs);
+    let of_pods: Vec<&Value> = sources.filter(of_pods).collect();
+    assert!(!of_pods.is_empty(), "nothing reads {logs}");
+    for source in of_pods {
+        let excluded = source["exclude"].as_array().unwrap();
+        assert!(excluded.iter().any(|pattern| pattern == own.as_str()), "{own} is not in {excluded:?}");
+    }
+}
+
 #[test]
 fn the_image_is_built_from_what_the_repository_has() {
     let root = folder().join("../..");

@@ -75,7 +75,7 @@ pub enum IdenticalSmall {
 pub struct FileSource {
     /// Patterns of the files' live names: `/var/log/app/*.log`. `**` stands for any number of folders.
     pub include: Vec<String>,
-    /// Patterns of names that are not read.
+    /// Patterns of names that are not read; a live name stands for what it is rotated to as well.
     #[serde(default)]
     pub exclude: Vec<String>,
     /// Patterns of names that rotated files get: `/var/log/app/*.log.*`. Below `/var/log/pods` they are known.

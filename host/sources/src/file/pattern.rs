@@ -144,23 +144,25 @@ impl Names {
         self.include.iter().chain(&self.rotated).any(|p| p.reaches_below(path))
     }
 
-    /// What `path` means; `None` where it is none of the source's names.
+    /// What `path` means; `None` where it is none of the source's names. Who leaves out a live name leaves out what it is
+    /// rotated to.
     pub fn role(&self, path: &Path) -> Option<Role> {
-        let of = |patterns: &[Pattern]| patterns.iter().any(|p| p.matches(path));
-        if of(&self.exclude) {
-            return None;
-        }
+        let of = |patterns: &[Pattern], path: &Path| patterns.iter().any(|p| p.matches(path));
+        let is_excluded = |live: &Path| of(&self.exclude, path) || of(&self.exclude, live);
         let packed = path.extension().is_some_and(|e| e == "gz");
         if let Some(folder) = self.container(path) {
             // The kubelet packs into `.tmp` and renames then.
             let temporary = path.extension().is_some_and(|e| e == "tmp");
-            let live = path.extension().is_some_and(|e| e == "log");
-            return (of(&self.include) && !temporary).then_some(Role { partition: folder, rotated: !live, packed });
+            let live = live_name_in_pod(path);
+            let known = of(&self.include, path) || of(&self.include, &live);
+            let rotated = path.extension().is_none_or(|e| e != "log");
+            let role = Role { partition: folder, rotated, packed };
+            return (known && !temporary && !is_excluded(&live)).then_some(role);
         }
-        let rotated = of(&self.rotated);
-        let known = rotated || of(&self.include);
+        let rotated = of(&self.rotated, path);
+        let known = rotated || of(&self.include, path);
         let partition = if rotated { self.live_name(path) } else { path.to_owned() };
-        known.then_some(Role { partition, rotated, packed })
+        (known && !is_excluded(&partition)).then_some(Role { partition, rotated, packed })
     }
 
     /// The container's log folder that `path` lies in.
@@ -191,6 +193,12 @@ impl Names {
         };
         beginning.or_else(ending).unwrap_or_else(|| path.to_owned())
     }
+}
+
+/// What a container's log file was called before it was rotated: the kubelet adds a time behind `.log`.
+fn live_name_in_pod(path: &Path) -> PathBuf {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.find(".log.").map_or_else(|| path.to_owned(), |at| path.with_file_name(&name[..at + ".log".len()]))
 }
 
 /// Fields that a container's folder says of every record in it; empty for any other folder.
@@ -228,6 +236,10 @@ mod tests {
         assert_eq!(role(&names, "/l/app.log.1"), Some((live(), true, false)));
         assert_eq!(role(&names, "/l/app.log-20260101.gz"), Some((live(), true, true)));
         assert_eq!(role(&names, "/l/skip.log"), None);
+        let fixed = Names::new(&["/l/*.log".into()], &["/l/skip.log".into()], &[], Path::new(PODS)).unwrap();
+        for name in ["/l/skip.log", "/l/skip.log.1", "/l/skip.log-20260101.gz"] {
+            assert_eq!(role(&fixed, name), None, "{name}");
+        }
         assert_eq!(role(&names, "/l/sub/app.log"), None);
         assert_eq!(role(&names, "/l/app.txt"), None);
     }
@@ -242,12 +254,19 @@ mod tests {
 
     #[test]
     fn a_containers_folder_is_one_partition() {
-        let names = names(&["/var/log/pods/*/*/*.log*"], &[]);
         let folder = || "/var/log/pods/ns_pod_uid/app".to_owned();
-        assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log"), Some((folder(), false, false)));
-        assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log.20260101-1"), Some((folder(), true, false)));
-        assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log.20260101-1.gz"), Some((folder(), true, true)));
-        assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log.20260101-1.tmp"), None);
+        for include in ["/var/log/pods/*/*/*.log*", "/var/log/pods/*/*/*.log"] {
+            let include = [include.to_owned()];
+            let exclude = ["/var/log/pods/kube-system_*/*/*.log".to_owned()];
+            let names = Names::new(&include, &exclude, &[], Path::new(PODS)).unwrap();
+            assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log"), Some((folder(), false, false)));
+            assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log.20260101-1"), Some((folder(), true, false)));
+            assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log.20260101-1.gz"), Some((folder(), true, true)));
+            assert_eq!(role(&names, "/var/log/pods/ns_pod_uid/app/0.log.20260101-1.tmp"), None);
+            for name in ["0.log", "0.log.20260101-1", "0.log.20260101-1.gz"] {
+                assert_eq!(role(&names, &format!("/var/log/pods/kube-system_pod_uid/app/{name}")), None, "{name}");
+            }
+        }
         let fields = pod_fields(Path::new(&folder()), Path::new(PODS));
         assert_eq!(fields.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(), ["ns", "pod", "uid", "app"]);
     }
