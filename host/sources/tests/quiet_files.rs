@@ -30,7 +30,7 @@ fn options(folder: &Path) -> FileOptions {
         until_eof: false,
         rotate_wait: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
-        poll_interval: Duration::from_secs(1),
+        poll_interval: Duration::from_millis(500),
         deliver_identical_small: false,
         open_files_max: 512,
         unpacked: Pool::new(1 << 30),

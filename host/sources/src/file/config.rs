@@ -132,8 +132,8 @@ fn rotate_wait() -> Period {
 fn idle_timeout() -> Period {
     Period::from_secs(5)
 }
-fn poll_interval() -> Period {
-    Period::from_secs(1)
+pub(super) fn poll_interval() -> Period {
+    Period::from_millis(500)
 }
 fn open_files_max() -> u32 {
     4096

@@ -59,6 +59,20 @@ impl Looked {
         self.roots = roots.map(|root| (root.to_owned(), stand(root))).collect();
     }
 
+    /// What it is time for, `poll` being the shortest time between two polls: where the kernel does not tell (`blind`), a poll at
+    /// every interval while files change, every ten seconds while all are quiet.
+    fn due(&self, now: Instant, poll: Duration, blind: bool) -> Due {
+        let since = |then: Instant| now.saturating_duration_since(then);
+        let pace = (since(self.changed_at) / 2).clamp(poll, QUIET_POLL);
+        match self.everything_at {
+            Some(at) if since(at) < EVERYTHING => match blind && since(self.polled_at) >= pace {
+                true => Due::Changed,
+                false => Due::Nothing,
+            },
+            _ => Due::Everything,
+        }
+    }
+
     /// Everything was looked at.
     pub fn note(&mut self, folders: &[PathBuf]) {
         let settled = nanoseconds(SystemTime::now().checked_sub(UNSETTLED).unwrap_or(SystemTime::UNIX_EPOCH));
@@ -84,18 +98,12 @@ impl Scanner {
         self.shared.options.poll_interval.clamp(Duration::from_millis(10), QUIET_POLL)
     }
 
-    /// What it is time for: where the kernel does not tell, a poll at every interval while files change, every ten seconds
-    /// while all are quiet. A pattern's own folder that comes, goes or is replaced is found at every interval.
+    /// What it is time for. A pattern's own folder that comes, goes or is replaced is found at every interval.
     pub(super) fn due(&self) -> Due {
         let looked = &self.looked;
-        let pace = (looked.changed_at.elapsed() / 2).clamp(self.poll(), QUIET_POLL);
-        match looked.everything_at {
-            Some(_) if looked.roots.iter().any(|(root, then)| stand(root) != *then) => Due::Everything,
-            Some(at) if at.elapsed() < EVERYTHING => match self.watch.blind && looked.polled_at.elapsed() >= pace {
-                true => Due::Changed,
-                false => Due::Nothing,
-            },
-            _ => Due::Everything,
+        match looked.roots.iter().any(|(root, then)| stand(root) != *then) {
+            true => Due::Everything,
+            false => looked.due(Instant::now(), self.poll(), self.watch.blind),
         }
     }
 
@@ -115,5 +123,38 @@ impl Scanner {
             }
         }
         Some(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_secs(1);
+
+    /// Seconds between polls, of an agent that wakes up at every interval for `seconds`.
+    fn gaps(looked: &mut Looked, from: Instant, seconds: u32) -> Vec<u64> {
+        let mut gaps = Vec::new();
+        for now in (1..=seconds).map(|second| from + POLL * second) {
+            if looked.due(now, POLL, true) == Due::Changed {
+                gaps.push((now - looked.polled_at).as_secs());
+                looked.polled_at = now;
+            }
+        }
+        gaps
+    }
+
+    #[test]
+    fn polls_come_at_every_interval_while_files_change_and_every_ten_seconds_while_all_are_quiet() {
+        let begun = Instant::now();
+        let mut looked =
+            Looked { everything_at: Some(begun), polled_at: begun, changed_at: begun, ..Looked::default() };
+        assert_eq!(gaps(&mut looked, begun, 50), [1, 1, 2, 4, 8, 10, 10, 10]);
+        let changed = begun + POLL * 50;
+        (looked.polled_at, looked.changed_at) = (changed, changed);
+        assert_eq!(gaps(&mut looked, changed, 5), [1, 1, 2]);
+        // Whoever is told does not poll; everything is read once a minute all the same.
+        assert_eq!(looked.due(begun + POLL * 59, POLL, false), Due::Nothing);
+        assert_eq!(looked.due(begun + POLL * 60, POLL, false), Due::Everything);
     }
 }
