@@ -82,7 +82,7 @@ fn open<'a>(state: &'a JournalState, sink: &SinkId, partition: PartitionId, at_l
 /// Partitions whose records a sink answers for.
 fn partitions<'a>(state: &'a JournalState, sink: &'a SinkId) -> impl Iterator<Item = PartitionId> + 'a {
     let is_fed = |partition: &PartitionId| state.source_of(*partition).is_none_or(|source| state.feeds(source, sink));
-    state.partitions.keys().copied().filter(is_fed)
+    state.partitions.keys().copied().filter(is_fed).filter(|partition| state.takes(sink, *partition))
 }
 
 /// What a sink gives up because it is too much or too old: the oldest entries of all partitions, until the rest is in bounds.
@@ -149,7 +149,14 @@ pub fn undelivered_of(state: &JournalState, sink: &SinkId, partition: PartitionI
     open(state, sink, partition, Place::default()).iter().map(|open| open.lost(sink, reason)).collect()
 }
 
-/// What `sink` has not delivered of everything that is planned.
+/// What `sink` has not delivered of everything that is planned, and of what was read before it was added: where nobody knows yet
+/// what of that can be read, all of it.
 pub fn undelivered(state: &JournalState, sink: &SinkId, reason: &str) -> Vec<Record> {
-    partitions(state, sink).flat_map(|partition| undelivered_of(state, sink, partition, reason)).collect()
+    let planned = partitions(state, sink).flat_map(|partition| undelivered_of(state, sink, partition, reason));
+    let unread = state.unread_histories(sink).into_iter().map(|(generation, from, to)| {
+        let from = state.lost_end(sink, generation, from).unwrap_or(from);
+        Record::Lost { sink: sink.clone(), generation, from, to, reason: reason.to_owned() }
+    });
+    let is_any = |lost: &Record| matches!(lost, Record::Lost { from, to, .. } if from < to);
+    state.begin_waiting(sink).into_iter().chain(planned).chain(unread.filter(is_any)).collect()
 }

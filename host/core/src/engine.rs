@@ -244,7 +244,7 @@ impl Engine {
         let task = async move {
             let mut partition = Partition::new(id, shared.clone());
             // Boxed: whoever wraps a future keeps room for it more than once.
-            if let Some(stop) = shared.tasks.run(Box::pin(partition.run())).await {
+            if let Some(Some(stop)) = shared.tasks.run(Box::pin(partition.run())).await {
                 engine.note_stop(id, stop);
             }
         };
@@ -374,10 +374,17 @@ impl Engine {
         let one_at_a_time = self.reloading.lock().await;
         // A removed source plans nothing from the EPOCH on: its lanes are told before it is journalled.
         let removed = self.removed(&change.sources);
+        // What is let go of meanwhile could be read when a sink was added that gets it.
+        let inputs = self.inputs();
+        let mut kept = Vec::new();
+        for inputs in inputs.iter().filter(|_| !change.wanted.from_oldest.is_empty()) {
+            kept.push(inputs.keep_all().await);
+        }
         if let Err(refused) = begin_epoch(&self.ground.journal, &change.wanted).await {
             removed.iter().for_each(|shared| shared.set_retired(None));
             return Err(refused);
         }
+        drop(kept);
         for shared in removed {
             shared.inputs.close().await;
         }
@@ -385,6 +392,7 @@ impl Engine {
         for (id, shared) in self.shared() {
             shared.set_sinks(self.fed_by(&id));
         }
+        self.begin_histories().await?;
         let mut unrescued = Vec::new();
         for route in change.routes {
             unrescued.extend(self.end_source(&route.id).await);

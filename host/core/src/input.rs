@@ -3,6 +3,7 @@
 
 mod age;
 mod events;
+mod histories;
 mod leaving;
 
 pub use leaving::{RESCUE_AT_END_MAX, Unrescued};
@@ -13,7 +14,7 @@ use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Sour
 use event_listener::{Event, EventListener};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far a generation can be read.
@@ -54,6 +55,8 @@ struct Known {
     finished: bool,
     /// Whether the source has what the journal knew of it.
     begun: bool,
+    /// Partitions that are read for an added sink alone.
+    histories: BTreeSet<PartitionId>,
 }
 
 /// What no sink will read again: by generation its position, whether it is gone, whether it was rescued.
@@ -117,6 +120,7 @@ impl Inputs {
                 }
             }
         }
+        let histories = self.journal.state().histories.begun(&self.id);
         self.source.restore(handed).await;
         // Oldest first, as they were met: what follows a rotation is read behind it.
         extents.sort_by_key(|(age, ..)| *age);
@@ -126,6 +130,7 @@ impl Inputs {
             known.extents.insert(generation, extent);
         }
         known.begun = true;
+        known.histories.extend(histories);
         known.partitions.values().for_each(|p| _ = p.changed.notify(usize::MAX));
         drop(known);
         let since: Vec<_> = {
@@ -203,6 +208,8 @@ impl Inputs {
         let before = input.generations.iter().position(|g| *g == repeat.of).unwrap_or(input.generations.len());
         input.generations.insert(before, generation);
         input.changed.notify(usize::MAX);
+        drop(known);
+        self.opened.notify(usize::MAX);
     }
 
     /// Nothing is let go of while this is held.
@@ -313,6 +320,7 @@ impl Inputs {
     /// Tells source and queue what no sink will read again; forgets generations that are done with. What `floors` were taken
     /// from must be durable: a crash would bring back cursors below them.
     pub async fn trim(&self, floors: Floors) -> Result<(), JournalError> {
+        self.begin_histories().await?;
         let _letting_go = self.letting_go.lock().await;
         for (generation, floor, gone, rescued) in floors.0 {
             let Some(extent) = self.lock().extents.get(&generation).copied() else { continue };
@@ -336,6 +344,7 @@ impl Inputs {
             known.extents.remove(&generation);
             known.partitions.values_mut().for_each(|p| p.generations.retain(|g| *g != generation));
         }
+        self.end_histories();
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! sinks deliver nor of how lanes are given sinks: that is [`crate::partition`].
 
 mod fed;
+mod idle;
 
 use self::fed::Fed;
 use crate::EpochId;
@@ -108,6 +109,10 @@ impl Lane {
         if !shared.planning.load(std::sync::atomic::Ordering::Relaxed) {
             return Ok(Step::Idle);
         }
+        if shared.journal.state().is_history_planned(partition) {
+            // Whoever waits for its end goes on; nothing comes behind that.
+            return Ok(self.idle(shared, partition));
+        }
         if let Some(retired) = shared.retired() {
             return self.plan_rest(shared, partition, retired, present).await;
         }
@@ -115,13 +120,21 @@ impl Lane {
             return Ok(step);
         }
         let Some((generation, lo)) = next_unplanned(shared, partition) else {
-            return self.plan_flush(shared, partition, present, false).await;
+            return self.plan_idle(shared, partition, present, false).await;
         };
         self.plan_range(shared, partition, (generation, lo), (present, present)).await
     }
 
-    /// What a removed source still owes, under the configuration that it had: all that it accepted by a promise, and what its
-    /// plugins hold back.
+    /// Nothing is left to plan, for good.
+    fn idle(&self, shared: &Shared, partition: PartitionId) -> Step {
+        if shared.retired().is_some() {
+            shared.settle(partition);
+        }
+        Step::Idle
+    }
+
+    /// What a removed source still owes, under the configuration that it had: all that it accepted by a promise, what an added sink
+    /// was to have of what was read before, and what its plugins hold back.
     async fn plan_rest(
         &mut self,
         shared: &Shared,
@@ -130,14 +143,15 @@ impl Lane {
         present: EpochId,
     ) -> Result<Step, PartitionStop> {
         let epoch = shared.stream(partition, |s| s.last().map(|p| p.epoch)).unwrap_or(retired);
-        let unplanned = next_unplanned(shared, partition).filter(|_| shared.inputs.promises());
+        let is_owed = shared.inputs.promises() || shared.journal.state().history(partition).is_some();
+        let unplanned = next_unplanned(shared, partition).filter(|_| is_owed);
         if let Some(from) = unplanned {
             return self.plan_range(shared, partition, from, (epoch, present)).await;
         }
         if !self.ensure_instance(shared, partition, epoch).await? {
             return Ok(Step::Spent);
         }
-        let step = self.plan_flush(shared, partition, present, true).await?;
+        let step = self.plan_idle(shared, partition, present, true).await?;
         if step == Step::Idle {
             shared.settle(partition);
         }
@@ -238,27 +252,6 @@ impl Lane {
             outcome => (Entry::Upgrade { generation, at, component, outcome }, boundary.new),
         };
         Ok(Some(self.append(shared, partition, entry, epoch, boundary.new).await?))
-    }
-
-    /// A partition that is idle, or has ended (`last`: for good, its source is removed), gives out what its plugins hold back.
-    async fn plan_flush(
-        &mut self,
-        shared: &Shared,
-        partition: PartitionId,
-        present: EpochId,
-        last: bool,
-    ) -> Result<Step, PartitionStop> {
-        let Some((_, instance)) = &self.instance else { return Ok(Step::Idle) };
-        let held = instance.wake_at();
-        let ended = last || shared.inputs.has_ended(partition);
-        let idle = shared.clock.elapsed().saturating_sub(self.planned_at) >= shared.idle_timeout;
-        let now = shared.clock.now();
-        let due = held.iter().find(|(_, wake)| ended || (idle && now >= *wake));
-        let Some((component, _)) = due.copied() else { return Ok(Step::Idle) };
-        let Some((generation, at)) = shared.journal.state().next_slot(partition) else { return Ok(Step::Idle) };
-        let now = if ended { i64::MAX } else { now.max(shared.journal.state().time) };
-        let Some(epoch) = shared.stream(partition, |s| s.last().map(|p| p.epoch)) else { return Ok(Step::Idle) };
-        self.append(shared, partition, Entry::Flush { generation, at, component, now }, epoch, present).await
     }
 
     // ------------------------------------------------------------ run, anywhere
@@ -414,6 +407,9 @@ impl Lane {
                 output,
             };
             sink.intake.accept(offer);
+        }
+        if let Entry::Reset { .. } = planned.entry {
+            shared.tell_end_of_history(partition);
         }
         self.place = to;
     }

@@ -38,6 +38,8 @@ pub struct Partition {
     told: Lanes,
     /// Instances that were spent since a lane moved.
     spent_in_a_row: u32,
+    /// It is read for an added sink alone, and ends.
+    is_history: bool,
 }
 
 /// So many spent instances in a row make a partition pause between two more.
@@ -48,6 +50,7 @@ impl Partition {
     pub fn new(id: PartitionId, shared: Arc<Shared>) -> Self {
         let first_life = shared.stream(id, crate::stream::Stream::frontier);
         let saved = (shared.checkpoint_number(), Place::default());
+        let is_history = shared.journal.state().history(id).is_some();
         Self {
             id,
             shared,
@@ -60,12 +63,19 @@ impl Partition {
             saved,
             told: Lanes::default(),
             spent_in_a_row: 0,
+            is_history,
         }
     }
 
-    /// Steps lanes until the partition stops; the frontier lane and the furthest lane behind it that can go take turns.
-    pub async fn run(&mut self) -> PartitionStop {
+    /// Steps lanes until the partition stops, or is over (`None`): what an added sink gets of what was read before. The frontier lane
+    /// and the furthest lane behind it that can go take turns.
+    pub async fn run(&mut self) -> Option<PartitionStop> {
         loop {
+            if self.is_history && self.shared.journal.state().history(self.id).is_none() {
+                self.shared.set_holding(self.id, false);
+                self.shared.figures().set_lanes(self.id, Lanes::default());
+                return None;
+            }
             // What a turn does is boxed, so that a partition that waits keeps no room for it: ten thousand quiet files are as many
             // of these.
             match Box::pin(self.turn()).await {
@@ -75,11 +85,11 @@ impl Partition {
                     PartitionStop::MissingEpoch { epoch, .. } if self.shared.tuning.accept_skew => {
                         match Box::pin(self.accept_skew(*epoch)).await {
                             Ok(true) => {}
-                            Ok(false) => return stop,
-                            Err(failed) => return failed,
+                            Ok(false) => return Some(stop),
+                            Err(failed) => return Some(failed),
                         }
                     }
-                    _ => return stop,
+                    _ => return Some(stop),
                 },
             }
         }

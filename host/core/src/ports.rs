@@ -178,6 +178,10 @@ pub trait Source: Send + Sync {
     async fn oldest(&self, _generation: Generation) -> Option<u64> {
         Some(0)
     }
+    /// When the generation was written last, unix nanoseconds: where nothing else tells which of two came first, this does.
+    async fn written(&self, _generation: Generation) -> Option<i64> {
+        None
+    }
     /// Whether reading may begin at any position (offsets), not only where a record was found to end.
     fn begins_anywhere(&self) -> bool {
         false

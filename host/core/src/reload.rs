@@ -2,7 +2,7 @@
 //! the journal's state and the two configurations; the effect is one EPOCH record.
 
 use crate::budget;
-use crate::journal::{Epoch, GenerationState, JournalState, Record, Registration, Stateful};
+use crate::journal::{Epoch, JournalState, Record, Registration, Stateful, histories};
 use crate::operator;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation};
@@ -28,10 +28,21 @@ pub struct Wanted {
     pub blobs: Vec<[u8; 32]>,
     /// Sinks by name, each with the sources whose records can reach it.
     pub sinks: BTreeMap<SinkId, BTreeSet<SourceId>>,
-    /// New sinks that want everything that can still be read, not only what comes from now on.
-    pub from_oldest: BTreeSet<SinkId>,
+    /// What the sinks want that say `from: oldest`; of use to those that are new.
+    pub from_oldest: BTreeMap<SinkId, Oldest>,
+    /// Sources that can't tell what of them can be read still.
+    pub untold: BTreeSet<SourceId>,
     /// What the configuration says of sinks that it no longer names.
     pub remove: BTreeMap<SinkId, Removal>,
+}
+
+/// A new sink wants everything that can still be read, not only what comes from now on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Oldest {
+    /// Of these sources.
+    pub sources: BTreeSet<SourceId>,
+    /// The sink that takes the dead letters of what it gets.
+    pub letters: Option<SinkId>,
 }
 
 /// Why a configuration is not taken; the old one goes on.
@@ -45,15 +56,22 @@ pub enum Refusal {
         "sink {0} is removed with undelivered data: say `remove: {{ {0}: drain }}` or `remove: {{ {0}: forget }}`, or keep it"
     )]
     Undelivered(SinkId),
-    /// What was planned before a sink was there runs through configurations that have no rows for it.
+    /// A source can't tell what of it can still be read.
     #[error(
-        "sink {0} is added with `from: oldest` to a source that has planned input already, which is not built yet: leave `from` out, and \
-         send what lies before again with `sawlog source seek SOURCE --to oldest --accept-duplicates`"
+        "sink {sink} is added with `from: oldest` to source {source_id}, which has planned input already and can't tell what it can \
+         still read: leave `from` out, and send what lies before again to all sinks with \
+         `sawlog source seek {source_id} --to POSITION --accept-duplicates`"
     )]
-    Oldest(SinkId),
+    Oldest {
+        /// The sink.
+        sink: SinkId,
+        /// The source.
+        source_id: SourceId,
+    },
 }
 
-/// The records that begin `wanted`: what sinks that are to be forgotten give up, then the EPOCH; none where nothing changes.
+/// The records that begin `wanted`: what sinks that are to be forgotten give up, then the EPOCH, and what new sinks get of what was
+/// read before; none where nothing changes.
 pub fn records(state: &JournalState, wanted: &Wanted, now: i64) -> Result<Vec<Record>, Refusal> {
     let Some(epoch) = decide(state, wanted)? else { return Ok(Vec::new()) };
     let named = state.epoch().into_iter().flat_map(|old| old.sinks.keys());
@@ -65,9 +83,12 @@ pub fn records(state: &JournalState, wanted: &Wanted, now: i64) -> Result<Vec<Re
     if !epoch.stateful.is_empty() {
         records.push(Record::Stateful { epoch: epoch.id, digests: wanted.stateful.clone() });
     }
+    let histories = histories::begin(state, &epoch, &added(state, wanted), now);
     records.push(Record::Epoch(epoch));
+    let is_apart = !histories.is_empty() && mutation::on("history_apart");
+    records.extend(histories.into_iter().map(|(partition, history)| Record::History { partition, history }));
     records.extend(forgotten.into_iter().map(|sink| Record::Removed { sink: sink.clone() }));
-    Ok(if records.len() == 1 { records } else { vec![Record::Together(records)] })
+    Ok(if records.len() == 1 || is_apart { records } else { vec![Record::Together(records)] })
 }
 
 /// The EPOCH record that begins `wanted`, or `None` where nothing changes.
@@ -79,19 +100,21 @@ pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Re
         if known.is_some_and(|r| r.until.is_some()) {
             return Err(Refusal::Draining(sink.clone()));
         }
-        let is_planned = |g: &GenerationState| sources.contains(&g.source) && g.planned > Cursor::default();
-        if known.is_none() && wanted.from_oldest.contains(sink) && state.generations.values().any(is_planned) {
-            return Err(Refusal::Oldest(sink.clone()));
-        }
         let registration = match known {
             Some(registration) => joined_by(state, registration, sources),
-            None => Registration {
-                starts: starts(state, old, wanted.from_oldest.contains(sink)),
-                until: None,
-                sources: sources.clone(),
-            },
+            None => {
+                let starts = if old.is_some() { frontier(state) } else { BTreeMap::new() };
+                Registration { starts, until: None, sources: sources.clone() }
+            }
         };
         sinks.insert(sink.clone(), registration);
+    }
+    for (sink, oldest) in added(state, wanted) {
+        let mut planned = state.partitions.keys().filter_map(|partition| state.source_of(*partition));
+        let untold = planned.find(|source| oldest.sources.contains(*source) && wanted.untold.contains(*source));
+        if let Some(source_id) = untold.cloned() {
+            return Err(Refusal::Oldest { sink: sink.clone(), source_id });
+        }
     }
     for (sink, registration) in old.into_iter().flat_map(|e| &e.sinks) {
         if wanted.sinks.contains_key(sink) {
@@ -115,11 +138,21 @@ pub fn decide(state: &JournalState, wanted: &Wanted) -> Result<Option<Epoch>, Re
     Ok(Some(Epoch { id: wanted.id, stateful, blobs: wanted.blobs.clone(), sinks }))
 }
 
-/// Whether the sink's durable cursors have reached every frontier, or the end of its drain.
+/// Sinks that are not there yet and get what was read before too.
+fn added<'a>(state: &JournalState, wanted: &'a Wanted) -> BTreeMap<&'a SinkId, &'a Oldest> {
+    let Some(old) = state.epoch() else { return BTreeMap::new() };
+    let is_new = |sink: &SinkId| wanted.sinks.contains_key(sink) && !old.sinks.contains_key(sink);
+    wanted.from_oldest.iter().filter(|(sink, _)| is_new(sink)).collect()
+}
+
+/// Whether the sink's durable cursors have reached every frontier, or the end of its drain, and have come through what it was to
+/// have of what was read before.
 pub fn is_delivered(state: &JournalState, sink: &SinkId) -> bool {
     let mut answered = state.generations.iter().filter(|(_, known)| state.feeds(&known.source, sink));
-    answered
-        .all(|(generation, known)| state.cursor(sink, *generation) >= end_for(state, sink, *generation, known.planned))
+    state.has_histories(sink, None)
+        && answered.all(|(generation, known)| {
+            state.cursor(sink, *generation) >= end_for(state, sink, *generation, known.planned)
+        })
 }
 
 /// The registration of a sink that goes on, with sources that feed it from now on: in what they have planned already it begins
@@ -141,9 +174,10 @@ fn joined_by(state: &JournalState, registration: &Registration, sources: &BTreeS
 pub fn is_source_delivered(state: &JournalState, source: &SourceId) -> bool {
     let fed: Vec<&SinkId> = state.sinks().filter(|sink| state.feeds(source, sink)).collect();
     let mut mine = state.generations.iter().filter(|(_, known)| known.source == *source);
-    mine.all(|(generation, known)| {
+    let has_all = mine.all(|(generation, known)| {
         fed.iter().all(|sink| state.cursor(sink, *generation) >= end_for(state, sink, *generation, known.planned))
-    })
+    });
+    has_all && fed.iter().all(|sink| state.has_histories(sink, Some(source)))
 }
 
 /// Where `sink` is done with a generation: the frontier, or the end of its drain.
@@ -154,13 +188,7 @@ fn end_for(state: &JournalState, sink: &SinkId, generation: Generation, planned:
     }
 }
 
-fn starts(state: &JournalState, old: Option<&Epoch>, from_oldest: bool) -> BTreeMap<Generation, Cursor> {
-    match old {
-        Some(_) if !from_oldest => frontier(state),
-        _ => BTreeMap::new(),
-    }
-}
-
 fn frontier(state: &JournalState) -> BTreeMap<Generation, Cursor> {
-    state.generations.iter().map(|(g, s)| (*g, s.planned)).collect()
+    let own = state.generations.iter().filter(|(generation, _)| state.history_of(**generation).is_none());
+    own.map(|(generation, known)| (*generation, known.planned)).collect()
 }

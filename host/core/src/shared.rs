@@ -339,6 +339,13 @@ impl Shared {
         self.chains.chain(under, &source_id).ok_or(PartitionStop::MissingEpoch { epoch, partition, source_id })
     }
 
+    /// A sink has taken the last that there was of it: where it was read for an added sink, what comes after waits for that.
+    pub(crate) fn tell_end_of_history(&self, partition: PartitionId) {
+        if self.journal.state().is_history_planned(partition) {
+            self.reseated.notify(usize::MAX);
+        }
+    }
+
     /// The decisions under which `[from, to]` of `generation` runs.
     pub(crate) fn context(
         &self,

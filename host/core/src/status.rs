@@ -16,7 +16,8 @@ use std::time::Duration;
 pub struct Settled {
     /// Input records with an outcome, since the sink began, and what it has given up.
     pub counts: Counts,
-    /// Positions (bytes of a file or queue, offsets of a Kafka partition) that are planned and that the sink has not finished.
+    /// Positions (bytes of a file or queue, offsets of a Kafka partition) that are planned, or to be read for the sink because it was
+    /// added, and that it has not finished.
     pub behind: u64,
     /// Of the records with an outcome, those that came again because a person said so.
     pub repeated: u64,
@@ -35,12 +36,13 @@ pub fn settled(state: &JournalState) -> BTreeMap<(SinkId, SourceId), Settled> {
         for (generation, known) in &state.generations {
             let line = ledger.entry((sink.clone(), known.source.clone())).or_default();
             let given_up = state.pending_losses(sink, *generation);
-            let behind = known.planned.pos.saturating_sub(state.cursor(sink, *generation).pos);
+            let end = state.end_of_part(*generation).unwrap_or(known.planned.pos);
+            let behind = end.saturating_sub(state.cursor(sink, *generation).pos);
             line.behind += behind.saturating_sub(given_up.sum());
             line.counts.add(&Counts { lost_bytes: given_up, ..Counts::default() });
             if let Some(mark) = state.cursors.get(sink).and_then(|c| c.get(generation)) {
                 line.counts.add(&mark.counts);
-                state.note_repeated(*generation, mark.counts.records(), line);
+                state.note_repeated(sink, *generation, mark.counts.records(), line);
             }
         }
     }

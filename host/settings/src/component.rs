@@ -109,8 +109,9 @@ pub enum StartFrom {
     /// At the frontier of each partition: what was planned before is not sent.
     #[default]
     Frontier,
-    /// At the oldest record that can still be read. Not in effect yet for a source that has planned input already: such a
-    /// configuration is refused.
+    /// At the oldest record that can still be read: what was read before comes to this sink alone, and before what comes then, under
+    /// the configuration that adds it. Files as far as they are there, pushed requests as far as the queue keeps them. Refused for a
+    /// `kafka` source that has planned input already.
     Oldest,
 }
 

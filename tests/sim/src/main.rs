@@ -5,6 +5,7 @@
 mod at_the_end;
 mod directory;
 mod exec;
+mod histories;
 mod moving;
 mod narrow;
 mod oracle;
@@ -80,7 +81,7 @@ fn each_seed(seeds: std::ops::Range<u64>, planted: Option<&'static str>) -> Vec<
 }
 
 /// What befalls a run; 1,000 seeds that meet one of these too seldom prove nothing of it.
-const FAULTS: [&str; 34] = [
+const FAULTS: [&str; 35] = [
     "begun_anew",
     "clock_jump",
     "crash",
@@ -88,6 +89,7 @@ const FAULTS: [&str; 34] = [
     "duplicated_request",
     "forgot",
     "frozen",
+    "history",
     "journal_failed",
     "journal_fsync",
     "kill",

@@ -125,7 +125,8 @@ fn wanted(epoch: u64) -> Wanted {
         stateful: BTreeMap::from([(SourceId::new(SOURCE), digests)]),
         blobs: Vec::new(),
         sinks: SINKS.into_iter().map(fed).collect(),
-        from_oldest: BTreeSet::new(),
+        from_oldest: BTreeMap::new(),
+        untold: BTreeSet::new(),
         remove: BTreeMap::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! What must be in the sinks at the end, computed from the durable record of decisions and the world's own files, and how
 //! that compares with what is there. It shares the plugin's pure functions with the chain, and nothing else with the core.
 
+use crate::histories;
 use crate::plugin::{SimRow, State, refuser, routed};
 use crate::ports::chain::{number_of, version_of};
 use crate::ports::sinks::sink_of;
@@ -23,6 +24,10 @@ struct Decisions {
     lost: BTreeMap<SinkId, Vec<LostRange>>,
     /// The histories that repeats consist of.
     originals: BTreeMap<Generation, Generation>,
+    /// By partition that is read for an added sink, the one that was read before.
+    before: BTreeMap<PartitionId, PartitionId>,
+    /// Those at whose end plugins give out what they hold back.
+    flushed: BTreeSet<PartitionId>,
     /// Histories that the journal knew.
     opened: BTreeSet<Generation>,
     /// How far each was planned, rescued, or written off.
@@ -43,6 +48,8 @@ type Lengths = BTreeMap<PartitionId, usize>;
 /// The part of each stream that is a sink's own.
 #[derive(Clone, Default, PartialEq)]
 struct Span {
+    /// What was read before the sink was added and is read again for it.
+    histories: BTreeSet<PartitionId>,
     /// By source: where it began to feed the sink.
     from: BTreeMap<String, Lengths>,
     until: Option<Lengths>,
@@ -51,6 +58,9 @@ struct Span {
 impl Span {
     /// Whether entry `number` of the partition is the sink's.
     fn holds(&self, outside: &Outside, partition: PartitionId, number: usize) -> bool {
+        if self.histories.contains(&partition) {
+            return true;
+        }
         let source = outside.files.iter().find(|f| f.partition == partition).map_or("", |f| f.source);
         let Some(from) = self.from.get(source) else { return false };
         let until = self.until.as_ref().map(|u| u.get(&partition).copied().unwrap_or(0));
@@ -74,6 +84,12 @@ impl Decisions {
     fn file<'a>(&self, outside: &'a Outside, generation: Generation) -> Option<&'a SimFile> {
         let original = self.originals.get(&generation).unwrap_or(&generation);
         outside.files.iter().find(|file| file.generation == *original)
+    }
+
+    /// Whether any sink lost anything of a stream.
+    fn is_lossy(&self, stream: &[Planned]) -> bool {
+        let mut lost = self.lost.values().flatten();
+        lost.any(|(generation, ..)| stream.iter().any(|planned| planned.entry.generation() == *generation))
     }
 
     fn reach(&mut self, generation: Generation, pos: u64) {
@@ -119,6 +135,14 @@ fn decisions(outside: &Outside, archive: &[Record]) -> Decisions {
                 d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to, reason.clone(), number));
             }
             Record::Repeat { generation, repeat } => _ = d.originals.insert(*generation, repeat.of),
+            Record::History { partition, history } => {
+                d.originals.extend(history.parts.iter().map(|part| (part.name, part.of)));
+                d.before.insert(*partition, history.of);
+                d.flushed.extend(history.flushed.map(|_| *partition));
+                for sink in &history.sinks {
+                    d.spans.entry(sink.clone()).or_default().histories.insert(*partition);
+                }
+            }
             Record::Epoch(epoch) => {
                 d.sinks.clone_from(&epoch.sinks);
                 let lengths: Lengths = d.streams.iter().map(|(p, s)| (*p, s.len())).collect();
@@ -148,7 +172,8 @@ fn rows_of(
 ) -> Vec<Placed> {
     let mut rows = Vec::new();
     let Some(first) = stream.first() else { return rows };
-    let source = outside.files.iter().find(|f| f.partition == partition).map_or("", |f| f.source);
+    let of = d.before.get(&partition).copied().unwrap_or(partition);
+    let source = outside.files.iter().find(|f| f.partition == of).map_or("", |f| f.source);
     let mut state = State::fresh(version_of(first.epoch, source));
     for (number, planned) in stream.iter().enumerate() {
         let (epoch, time, version) = (number_of(planned.epoch), planned.time, version_of(planned.epoch, source));
@@ -193,7 +218,12 @@ fn rows_of(
                 }
                 state = State::fresh(version);
             }
-            Entry::Reset { .. } => state = State::fresh(version),
+            Entry::Reset { .. } => {
+                if d.flushed.contains(&partition) && state.holds() && !d.is_lossy(stream) {
+                    failures.push(format!("{partition:?} ends, and what was given out before is held back"));
+                }
+                state = State::fresh(version);
+            }
         }
     }
     rows
@@ -316,6 +346,7 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
     check_time(&outside.journal.archive, &mut failures);
     check_files(outside, state, &mut failures);
     check_vanished(outside, &d, &mut failures);
+    failures.extend(histories::check(outside));
     let alive: Vec<Placed> = all.iter().filter(|r| !r.1.dead).copied().collect();
     for sink in ["log", "documents", "objects", "second", "file", "dead"] {
         let id = SinkId::new(sink);
@@ -351,7 +382,7 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
         if counts_rows {
             check_rows(state, &id, got_rows, &mut failures);
         }
-        if sink != "second" && sink != "dead" {
+        if sink != "dead" {
             check_ledger(outside, state, &d, &id, &mut failures);
         }
     }

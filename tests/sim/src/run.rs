@@ -2,10 +2,14 @@
 //! removes files, breaks sinks, turns clocks and reloads the configuration; then healing, draining, and the oracle.
 
 mod operator;
+mod outcome;
+
+pub use outcome::Outcome;
 
 use crate::at_the_end::{check_books, describe};
 use crate::directory::{back_up, lose_directory};
 use crate::exec::{End, Executor, Spawned};
+use crate::histories::ADDED;
 use crate::narrow;
 use crate::oracle;
 use crate::outages::{draw_budgets, toggle_crowded, toggle_down, toggle_rescue, toggle_slow};
@@ -23,7 +27,7 @@ use futures_util::future::BoxFuture;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner, StartError};
 use sawlog_core::journal::Journal;
 use sawlog_core::ports::Clock;
-use sawlog_core::reload::{Removal, Wanted};
+use sawlog_core::reload::{Oldest, Removal, Wanted};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Generation, PartitionId};
@@ -31,34 +35,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// What a run showed.
-pub struct Outcome {
-    /// Empty = the protocol held.
-    pub failures: BTreeSet<String>,
-    /// How often each kind of fault and event happened.
-    pub census: BTreeMap<&'static str, u64>,
-    /// Input records.
-    pub records: usize,
-    /// Partitions that they belong to.
-    pub partitions: usize,
-}
-
-impl Outcome {
-    /// What became of a world into which `records` were written.
-    pub fn of(outside: &Outside, records: usize) -> Self {
-        let partitions: BTreeSet<PartitionId> = outside.files.iter().map(|file| file.partition).collect();
-        let (failures, census) = (outside.failures.clone(), outside.census.clone());
-        Self { failures, census, records, partitions: partitions.len() }
-    }
-
-    /// Why the seed does not count, where it proves too little. Three sinks at least every scenario has.
-    pub fn too_little(&self) -> Option<String> {
-        let crashes = self.census.get("crash").unwrap_or(&0) + self.census.get("kill").unwrap_or(&0);
-        let is_thin = self.records < 200 || crashes < 8 || self.partitions < 2;
-        is_thin.then(|| format!("{} records, {crashes} crashes, {} partitions", self.records, self.partitions))
-    }
-}
 
 /// What the environment wants of the process.
 #[derive(Clone)]
@@ -84,7 +60,7 @@ impl Desire {
         usize::from(self.elsewhere.contains(sink.as_str()))
     }
 
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self, from_oldest: bool) -> Wanted {
         let mut names = vec!["log", "documents", "objects", "file", "dead"];
         if self.second == Some(true) {
             names.push("second");
@@ -98,7 +74,11 @@ impl Desire {
         let remove = BTreeMap::from([(SinkId::new("second"), Removal::Drain)]);
         let digests = |name| BTreeMap::from([(crate::plugin::COMPONENT, digest_of(version_of(id, name)))]);
         let stateful = self.sources().into_iter().map(|name| (SourceId::new(name), digests(name))).collect();
-        Wanted { id, stateful, blobs: Vec::new(), sinks, from_oldest: BTreeSet::new(), remove }
+        let second = SinkId::new(ADDED);
+        let fed = self.sources().into_iter().filter(|source| self.feeds(source, ADDED)).map(SourceId::new);
+        let oldest = Oldest { sources: fed.collect(), letters: Some(SinkId::new("dead")) };
+        let from_oldest = if from_oldest { BTreeMap::from([(second, oldest)]) } else { BTreeMap::new() };
+        Wanted { id, stateful, blobs: Vec::new(), sinks, from_oldest, untold: BTreeSet::new(), remove }
     }
 
     fn feeds(&self, source: &str, sink: &str) -> bool {
@@ -151,7 +131,7 @@ impl Life {
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
             let journal = Journal::open(Arc::new(SimJournalStore(world.clone())), clock.clone()).await;
             let journal = Arc::new(journal.expect("what the core wrote reads back"));
-            let wanted = desire.wanted();
+            let wanted = desire.wanted(world.get().adds_from_oldest);
             let known: BTreeSet<SinkId> =
                 journal.state().sinks().cloned().chain(wanted.sinks.keys().cloned()).collect();
             let place = |id: &SinkId| desire.place(id);
@@ -198,7 +178,7 @@ impl Life {
             let moved: BTreeSet<SinkId> = engine.sinks().into_keys().filter(has_moved).collect();
             moved.iter().for_each(|_| world.count("switch"));
             *newest = desire;
-            let (wanted, anew) = (newest.wanted(), std::mem::take(&mut newest.anew));
+            let (wanted, anew) = (newest.wanted(world.get().adds_from_oldest), std::mem::take(&mut newest.anew));
             let have = engine.sinks();
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
             let is_new = |id: &&SinkId| !have.contains_key(*id) || anew.contains(id.as_str()) || moved.contains(*id);
@@ -218,10 +198,13 @@ impl Life {
             anew.into_iter().for_each(|_| world.count("begun_anew"));
             let sources = newest.sources().into_iter().map(SourceId::new).collect();
             let change = Change { wanted, sources, sinks, routes };
+            let before = engine.journal().state().histories.known.len();
             // A journal that failed takes no configuration; the process ends of it.
             if let Err(StartError::Refused(refusal)) = engine.reload(change).await {
                 panic!("the environment asks for nothing that is refused: {refusal}");
             }
+            let begun = engine.journal().state().histories.known.len().saturating_sub(before);
+            (0..begun).for_each(|_| world.count("history"));
         }));
     }
 
@@ -494,6 +477,7 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let backs_up_at = loses_at.filter(|_| has_backup).map(|at| at - (2 + world.rng(|r| r.below(4))));
     world.get().keeps_all = loses_at.is_some();
     // With a lost directory nothing is promised where places change too.
+    world.get().adds_from_oldest = loses_at.is_none() && seed % 4 != 1;
     environment.moves = loses_at.is_none() && seed.is_multiple_of(2);
     for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);

@@ -141,7 +141,8 @@ fn wanted(epoch: u64, has_documents: bool) -> Wanted {
         stateful: BTreeMap::from([(SourceId::new(SOURCE), digests)]),
         blobs: Vec::new(),
         sinks: names(has_documents).into_iter().map(fed).collect(),
-        from_oldest: BTreeSet::new(),
+        from_oldest: BTreeMap::new(),
+        untold: BTreeSet::new(),
         remove: BTreeMap::new(),
     }
 }

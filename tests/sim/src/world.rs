@@ -202,6 +202,10 @@ pub struct Outside {
     pub narrow: bool,
     /// What sinks give up when they fall behind; the others wait.
     pub budgets: BTreeMap<&'static str, Budget>,
+    /// A sink that is added says `from: oldest`.
+    pub adds_from_oldest: bool,
+    /// What of histories could be read when they became durable.
+    pub readable: crate::histories::Readable,
     /// Rescued ranges: (generation, lo, hi).
     pub rescued: Vec<(Generation, u64, u64)>,
     /// Journals of partitions that move.
@@ -273,6 +277,8 @@ impl World {
             sources: BTreeSet::new(),
             file_wakers: Vec::new(),
             trimmed: BTreeMap::new(),
+            adds_from_oldest: false,
+            readable: BTreeMap::new(),
             keeps_all: false,
             crowded: false,
             rescue_is_full: false,

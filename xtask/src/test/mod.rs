@@ -402,13 +402,14 @@ fn beside_another(first: &Step, second: &Step, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 15] = [
+const LOCAL: [&str; 16] = [
     "authors",
     "directory",
     "disks",
     "files",
     "http",
     "memory",
+    "oldest",
     "plugin_files",
     "plugins",
     "quiet",

@@ -84,6 +84,7 @@ impl Engine {
     /// no such sink.
     pub async fn forget(&self, sink: &SinkId) -> Result<Option<u64>, JournalError> {
         let Some(running) = self.sinks().get(sink).cloned() else { return Ok(None) };
+        self.begin_histories().await?;
         let mut positions = 0;
         let running = [running];
         let told = self.give_up(&running, |state, now| {
@@ -92,7 +93,16 @@ impl Engine {
             crate::operator::forget(sink, lost, now)
         });
         told.await?;
+        self.begin_histories().await?;
         Ok(Some(positions))
+    }
+
+    /// Begins what waits to be read again for added sinks, as far as the sources can tell; what has begun is read.
+    pub(super) async fn begin_histories(&self) -> Result<(), JournalError> {
+        for inputs in self.inputs() {
+            inputs.begin_histories().await?;
+        }
+        Ok(())
     }
 
     /// Puts a sink that has not begun in the place of the one with its name.

@@ -14,7 +14,7 @@ pub(super) fn of(state: &JournalState, generation: Generation) -> (u8, u64) {
     match last {
         Some(number) => (1, number),
         None if was_planned() => (0, 0),
-        None => (2, 0),
+        None => (2, state.order_in_history(generation)),
     }
 }
 

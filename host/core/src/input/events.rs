@@ -24,6 +24,7 @@ impl Inputs {
         }
         self.restore().await;
         self.lose_unrescued().await?;
+        self.begin_histories().await?;
         if closes {
             self.source.close().await;
         }

@@ -2,6 +2,7 @@
 
 mod begin;
 mod dropped;
+pub(crate) mod histories;
 mod losses;
 mod missing;
 pub mod record;
@@ -13,6 +14,7 @@ pub mod state;
 mod tests;
 
 pub use dropped::{DROPPED_MAX, Dropped};
+pub use histories::{Histories, History, Part};
 pub use missing::{Earlier, MISSING_MAX, Missing, MissingInput, Whereabouts};
 pub use record::{Destination, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Standing, Stateful, Verdict};
 pub use repeats::{Repeat, Repeats};

@@ -1,6 +1,7 @@
 //! Journal records: every promise and decision that must survive, in the order of the log. The bytes are postcard behind one
 //! version byte; variants are only ever appended, so that old journals keep loading.
 
+use super::histories::History;
 use super::missing::Whereabouts;
 use super::repeats::Repeat;
 use crate::ledger::Counts;
@@ -269,6 +270,20 @@ pub enum Record {
         time: i64,
         /// As far as its source knew it.
         whereabouts: Whereabouts,
+    },
+    /// A sink is added that gets what was read before, too.
+    History {
+        /// The partition that this makes up.
+        partition: PartitionId,
+        /// What it gets.
+        history: History,
+    },
+    /// It is known what of a history can still be read.
+    HistoryBegins {
+        /// The partition that it makes up.
+        partition: PartitionId,
+        /// Its parts in the order in which they are read, each with the first position.
+        from: Vec<(Generation, u64)>,
     },
 }
 

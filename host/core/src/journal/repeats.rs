@@ -40,14 +40,12 @@ impl JournalState {
 
     /// A repeat that nobody needs any more leaves what became of its records.
     pub(super) fn drop_repeat(&mut self, generation: Generation, source: &SourceId) {
-        if self.repeats.known.remove(&generation).is_none() {
-            return;
-        }
         for (sink, cursors) in &self.cursors {
-            if let Some(mark) = cursors.get(&generation) {
+            if let Some(mark) = cursors.get(&generation).filter(|_| self.is_repeated_to(sink, generation)) {
                 *self.repeats.settled.entry((sink.clone(), source.clone())).or_default() += mark.counts.records();
             }
         }
+        self.repeats.known.remove(&generation);
     }
 
     /// The repeat that is called `generation`, if it is one.
@@ -67,9 +65,9 @@ impl JournalState {
         self.repeats.known.iter().filter(mine).map(|(name, _)| *name)
     }
 
-    /// Counts `records` of a history into a line of the ledger, where it is a repeat.
-    pub(crate) fn note_repeated(&self, generation: Generation, records: u64, line: &mut Settled) {
-        if self.repeats.known.contains_key(&generation) {
+    /// Counts `records` of a history into a sink's line of the ledger, where they had come to it before.
+    pub(crate) fn note_repeated(&self, sink: &SinkId, generation: Generation, records: u64, line: &mut Settled) {
+        if self.is_repeated_to(sink, generation) {
             line.repeated += records;
         }
     }

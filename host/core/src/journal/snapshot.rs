@@ -8,7 +8,7 @@ impl JournalState {
     /// The bytes of a snapshot.
     pub fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_extend(&self.later, encode(self));
-        let tails = (&self.third, self.dropped.in_order(), &self.repeats, &self.missing);
+        let tails = (&self.third, self.dropped.in_order(), &self.repeats, &self.missing, &self.histories);
         let bytes = bytes.and_then(|bytes| postcard::to_extend(&tails, bytes));
         bytes.expect("writing to memory can't fail and the types serialise")
     }
@@ -30,7 +30,11 @@ impl JournalState {
                 let (repeats, rest) = postcard::take_from_bytes(rest)?;
                 state.repeats = repeats;
                 if !rest.is_empty() {
-                    state.missing = postcard::from_bytes(rest)?;
+                    let (missing, rest) = postcard::take_from_bytes(rest)?;
+                    state.missing = missing;
+                    if !rest.is_empty() {
+                        state.histories = postcard::from_bytes(rest)?;
+                    }
                 }
             }
         }
@@ -66,6 +70,8 @@ mod tests {
         state.dropped.insert(Generation([4; 16]));
         let bytes = state.encode();
         assert_eq!(JournalState::decode(&bytes).unwrap(), state);
-        assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");
+        // The last byte says that there are no histories: a snapshot of the version before ends there.
+        assert_eq!(JournalState::decode(&bytes[..bytes.len() - 1]).unwrap(), state);
+        assert!(JournalState::decode(&bytes[..bytes.len() - 2]).is_err(), "a tail that is cut is damage");
     }
 }

@@ -3,6 +3,7 @@
 
 use super::begin::is_fresh_start;
 use super::dropped::Dropped;
+use super::histories::Histories;
 use super::missing::MissingInput;
 use super::record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
 use super::repeats::Repeats;
@@ -94,6 +95,9 @@ pub struct JournalState {
     /// What came after that, behind it in the same way.
     #[serde(skip)]
     pub missing: MissingInput,
+    /// What came after that, behind it in the same way.
+    #[serde(skip)]
+    pub histories: Histories,
 }
 
 /// What a snapshot of the first version does not hold.
@@ -174,6 +178,8 @@ impl JournalState {
             Record::Removed { sink } => self.apply_removed(sink),
             Record::Stateful { epoch, digests } => _ = self.third.stateful.insert(*epoch, digests.clone()),
             Record::Repeat { generation, repeat } => self.apply_repeat(*generation, *repeat),
+            Record::History { partition, history } => self.apply_history(*partition, history),
+            Record::HistoryBegins { partition, from } => self.apply_history_begins(*partition, from),
             Record::Skew { partition, from, to } => _ = self.later.skews.insert((*partition, *from), *to),
             Record::Operator(operator) => {
                 self.later.operators.push_back(operator.clone());
@@ -195,7 +201,7 @@ impl JournalState {
             let mut counts = Counts { lost_bytes: self.pending_losses(sink, *generation), ..Counts::default() };
             if let Some(mark) = self.cursors.get(sink).and_then(|cursors| cursors.get(generation)) {
                 counts.add(&mark.counts);
-                if self.repeats.known.contains_key(generation) {
+                if self.is_repeated_to(sink, *generation) {
                     let settled = self.repeats.settled.entry((sink.clone(), known.source.clone())).or_default();
                     *settled += mark.counts.records();
                 }
@@ -210,6 +216,9 @@ impl JournalState {
         self.cursors.remove(sink);
         self.facts.remove(sink);
         self.losses.retain(|(who, _), _| who != sink);
+        for history in self.histories_for(sink) {
+            self.drop_history(history);
+        }
     }
 
     fn apply_snap(&mut self, partition: PartitionId, snap: &Snap) {
@@ -225,14 +234,24 @@ impl JournalState {
         }
     }
 
+    /// Parts of a history go with all of it: the cursors in the others say nothing without this one's.
     fn apply_dropped(&mut self, generation: Generation) {
-        let Some(known) = self.generations.remove(&generation) else { return };
+        let Some(partition) = self.generations.get(&generation).map(|known| known.partition) else { return };
+        match self.history(partition) {
+            Some(_) => self.drop_history(partition),
+            None => self.drop_generation(generation),
+        }
+    }
+
+    pub(super) fn drop_generation(&mut self, generation: Generation) {
+        let Some(source) = self.generations.get(&generation).map(|known| known.source.clone()) else { return };
+        self.drop_repeat(generation, &source);
+        self.generations.remove(&generation);
         self.dropped.insert(generation);
-        self.drop_repeat(generation, &known.source);
         self.missing.forget(generation);
         for (sink, cursors) in &mut self.cursors {
             if let Some(mark) = cursors.remove(&generation) {
-                self.base_counts.entry((sink.clone(), known.source.clone())).or_default().add(&mark.counts);
+                self.base_counts.entry((sink.clone(), source.clone())).or_default().add(&mark.counts);
             }
         }
         self.losses.retain(|(_, g), _| *g != generation);
@@ -264,7 +283,8 @@ impl JournalState {
     /// The sinks that answer for records of a partition.
     pub fn sinks_of(&self, partition: PartitionId) -> impl Iterator<Item = &SinkId> {
         let source = self.source_of(partition);
-        self.sinks().filter(move |sink| source.is_none_or(|source| self.feeds(source, sink)))
+        let is_fed = move |sink: &&SinkId| source.is_none_or(|source| self.feeds(source, sink));
+        self.sinks().filter(is_fed).filter(move |sink| self.takes(sink, partition))
     }
 
     /// The current configuration.
@@ -312,6 +332,9 @@ impl JournalState {
 
     /// Where `sink` began in `generation`.
     pub fn start(&self, sink: &SinkId, generation: Generation) -> Cursor {
+        if let Some(start) = self.start_in_history(sink, generation) {
+            return start;
+        }
         let registered = self.registration(sink).and_then(|r| r.starts.get(&generation)).copied();
         registered.or_else(|| Some(Cursor::at(self.repeat(generation)?.from))).unwrap_or_default()
     }
@@ -370,8 +393,11 @@ impl JournalState {
         self.registration(sink).is_some_and(|registration| registration.until.is_some())
     }
 
-    /// Where `sink` ends in a partition, if it only drains.
+    /// Where `sink` ends in a partition, if it only drains; a history it takes to its end.
     pub fn end_of_drain(&self, sink: &SinkId, partition: PartitionId) -> Option<Place> {
+        if self.history(partition).is_some() {
+            return None;
+        }
         let until = self.registration(sink)?.until.as_ref()?;
         let stream = &self.partitions.get(&partition)?.stream;
         stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).ok()
@@ -407,9 +433,16 @@ impl JournalState {
     /// The lowest position of `generation` that any registered sink may have to read again.
     pub fn replay_floor(&self, generation: Generation) -> u64 {
         let Some(known) = self.generations.get(&generation) else { return u64::MAX };
+        if self.histories.kept_whole().any(|kept| kept == generation) {
+            return 0;
+        }
         let fed: Vec<&SinkId> = self.sinks().filter(|s| self.feeds(&known.source, s)).collect();
         let mine = std::iter::once(generation).chain(self.repeats_of(generation));
-        let floors = mine.flat_map(|g| fed.iter().map(move |s| self.floor_of(s, known.partition, g)));
+        let placed = mine.filter_map(|g| Some((g, self.generations.get(&g)?.partition)));
+        let floors = placed.flat_map(|(g, partition)| {
+            let takers = fed.iter().filter(move |sink| self.takes(sink, partition));
+            takers.map(move |sink| self.floor_of(sink, partition, g))
+        });
         floors.min().unwrap_or(u64::MAX)
     }
 
@@ -488,15 +521,18 @@ impl JournalState {
         self.third.stateful.retain(|epoch, _| kept.contains(epoch));
     }
 
-    /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry. What a sink has given up and not
+    /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry; and a part of each history that is
+    /// done with. What a sink has given up and not
     /// committed is its own to count: nobody else knows how far it really got.
     pub fn droppable(&self) -> Vec<Generation> {
         let named: BTreeSet<Generation> = self.partitions.values().flat_map(|p| p.stream.generations()).collect();
         let owed = |g: &Generation| self.sinks().any(|sink| self.needed(sink, *g) > self.cursor(sink, *g));
-        let comes_again: BTreeSet<Generation> = self.repeats.known.values().map(|repeat| repeat.of).collect();
+        let repeated = self.repeats.known.values().map(|repeat| repeat.of);
+        let comes_again: BTreeSet<Generation> = repeated.chain(self.histories.kept_whole()).collect();
         let is_held = |g: &Generation| named.contains(g) || comes_again.contains(g) || owed(g);
-        let gone = self.generations.iter().filter(|(g, s)| s.gone && !is_held(g));
-        gone.map(|(g, _)| *g).collect()
+        let is_own = |g: &Generation| self.history_of(*g).is_none();
+        let gone = self.generations.iter().filter(|(g, s)| s.gone && is_own(g) && !is_held(g));
+        gone.map(|(g, _)| *g).chain(self.histories_done()).collect()
     }
 
     /// Digests of all blobs that something kept names.

@@ -42,6 +42,7 @@ impl Partition {
                 let offer = part.offer(self.id, &self.shared).await;
                 sink.intake.accept(offer);
             }
+            self.shared.tell_end_of_history(self.id);
         }
         Ok(())
     }
@@ -65,6 +66,7 @@ pub(super) async fn pass_losses(shared: &Shared, id: PartitionId, sink: &Sink) -
         if next()?.as_ref() != Some(&part) || sink.intake.accept(offer) == Accept::NotHere {
             break;
         }
+        shared.tell_end_of_history(id);
     }
     Ok(true)
 }

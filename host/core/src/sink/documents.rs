@@ -42,6 +42,11 @@ pub(super) async fn finish(sink: &Sink, port: &dyn DocumentStore) -> Result<Mark
 fn planned(sink: &Sink) -> BTreeMap<PartitionId, Place> {
     let state = sink.journal.state();
     let mine = state.partitions.iter().filter(|(partition, _)| state.sinks_of(**partition).any(|id| *id == sink.id));
+    // What waits for what was read before is not the sink's yet.
+    let is_its = |partition: PartitionId| {
+        !state.comes_later(&sink.id, partition, |generation| Some(state.cursor(&sink.id, generation)))
+    };
+    let mine = mine.filter(|(partition, _)| is_its(**partition));
     let end = |partition: &PartitionId, frontier: Place| match state.end_of_drain(&sink.id, *partition) {
         Some(end) => end.min(frontier),
         None => frontier,

@@ -101,14 +101,20 @@ impl Intake {
 
     // ------------------------------------------------------------ the lane's side
 
-    /// Where the sink stands in `partition`; `None` while it takes nothing there.
+    /// Where the sink stands in `partition`; `None` while it takes nothing there, also where what lies before comes to it first.
     pub fn seat(&self, state: &JournalState, partition: PartitionId) -> Result<Option<Seat>, NotAPrefix> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let registration = state.epoch().and_then(|epoch| epoch.sinks.get(&self.sink));
         let Some(registration) = registration.filter(|_| inner.stopped.is_none()) else { return Ok(None) };
         let Some(truth) = &inner.truth else { return Ok(None) };
-        let Some(known) = state.partitions.get(&partition) else { return Ok(None) };
+        let Some(known) = state.partitions.get(&partition).filter(|_| state.takes(&self.sink, partition)) else {
+            return Ok(None);
+        };
+        let taken = |g: Generation| inner.taken.get(&g).copied().or_else(|| Some(truth.get(&g)?.cursor));
+        if state.comes_later(&self.sink, partition, taken) {
+            return Ok(None);
+        }
         let at = |g| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m: &Mark| m.cursor);
         let next = match inner.seats.get(&partition) {
             // What is gone from the stream is covered, or given up: nobody feeds it any more.
@@ -120,7 +126,7 @@ impl Intake {
             false => known.stream.skip_covered(next, at),
         };
         let mut limit = inner.limits.as_ref().map(|limits| limits.ends.get(&partition).copied().unwrap_or(next));
-        if let Some(until) = &registration.until {
+        if let Some(until) = registration.until.as_ref().filter(|_| state.history(partition).is_none()) {
             let end = known.stream.place_of(|g| until.get(&g).copied().unwrap_or_default()).unwrap_or(next);
             limit = Some(limit.map_or(end, |l| l.min(end)));
         }

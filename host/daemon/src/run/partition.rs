@@ -104,7 +104,12 @@ impl Running {
         wanted.sinks.retain(|_, sources| sources.contains(&source_id));
         wanted.sinks.values_mut().for_each(|sources| *sources = BTreeSet::from([source_id.clone()]));
         // A reload refuses it; whoever takes a partition over begins where everybody would.
-        wanted.from_oldest.clear();
+        for (sink, _) in std::mem::take(&mut wanted.from_oldest) {
+            let is_added = parts.journal.state().epoch().is_some_and(|epoch| !epoch.sinks.contains_key(&sink));
+            if is_added && wanted.sinks.contains_key(&sink) {
+                tracing::warn!(%sink, partition = %place, "`from: oldest` is not built for consumer groups: it begins at the frontier");
+            }
+        }
         wanted.blobs = blobs;
         let engine = Engine::start(parts, wanted).await?;
         if base.ending.load(Ordering::Relaxed) {

@@ -16,7 +16,7 @@ use sawlog_core::memory::Pool;
 use sawlog_core::operator;
 use sawlog_core::pace::CatchUp;
 use sawlog_core::ports::{Clock, FormerSinks, JournalError};
-use sawlog_core::reload::{Removal, Wanted};
+use sawlog_core::reload::{Oldest, Removal, Wanted};
 use sawlog_core::shared::{Common, Tuning};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::watch::{Ending, Watch};
@@ -26,6 +26,7 @@ use sawlog_queue::{QueueError, Rescue, RescueOptions};
 use sawlog_settings::component::StartFrom;
 use sawlog_sinks::registry::SinkOptions;
 use sawlog_sources::http::HttpIntake;
+use sawlog_sources::registry::SourceOptions;
 use thiserror::Error;
 
 use super::anew::Anew;
@@ -513,13 +514,23 @@ pub(super) fn wanted(config: &Config, epoch: &Epoch) -> Wanted {
     for sink in letters_to {
         sinks.entry(SinkId::new(sink)).or_default().insert(SourceId::new(replay::SOURCE));
     }
-    let oldest = config.sinks.iter().filter(|(_, sink)| sink.common.from == StartFrom::Oldest);
+    // Letters that are replayed are meant for those that they name.
+    let from_oldest = config.sinks.iter().filter(|(_, sink)| sink.common.from == StartFrom::Oldest).map(|(name, _)| {
+        let name = SinkId::new(name);
+        let fed = sinks[&name].iter().filter(|source| source.as_str() != replay::SOURCE);
+        let oldest = Oldest { sources: fed.cloned().collect(), letters: Some(SinkId::new(config.dead_letter())) };
+        (name, oldest)
+    });
+    let from_oldest = from_oldest.collect();
+    // Kafka tells what it keeps only when it is read.
+    let untold = config.sources.iter().filter(|(_, source)| matches!(source.options, SourceOptions::Kafka(_)));
     Wanted {
         id: epoch.id,
         stateful: epoch.stateful.clone(),
         blobs: epoch.blobs.clone(),
         sinks,
-        from_oldest: oldest.map(|(name, _)| SinkId::new(name)).collect(),
+        from_oldest,
+        untold: untold.map(|(name, _)| SourceId::new(name)).collect(),
         remove: config.sections.remove.iter().map(|(name, how)| (SinkId::new(name), removal(*how))).collect(),
     }
 }

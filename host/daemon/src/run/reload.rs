@@ -251,8 +251,8 @@ fn check_groups(old: &Config, new: &Config) -> Result<(), String> {
             |sink: &&&str| !old.sinks.contains_key(**sink) && new.sinks[**sink].common.from == StartFrom::Oldest;
         if let Some(sink) = fed.iter().find(is_oldest) {
             return Err(format!(
-                "sink {sink} is added with `from: oldest` to source {source}, whose partitions have planned input already, which \
-                 is not built yet: leave `from` out"
+                "sink {sink} is added with `from: oldest` to source {source}, whose partitions move between agents and have planned \
+                 input already, which is not built: leave `from` out"
             ));
         }
     }
@@ -292,4 +292,32 @@ fn describe(old: &Config, new: &Config, changes: &Changes) -> String {
         format!("added [{}], removed [{}], begun anew [{}]", added.join(", "), removed.join(", "), anew.join(", "));
     let switches = changes.switches.iter().map(|switch| format!("; {switch}"));
     std::iter::once(done).chain(switches).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::files::SourceFile;
+    use std::path::PathBuf;
+
+    fn config(parts: &str) -> Config {
+        let group = "type: kafka, brokers: [\"k:9092\"], topics: [t], group_id: g, start: earliest, journal_topic: j";
+        let text = format!("version: 1\nagent: {{ id: a }}\nsources:\n  orders: {{ {group} }}\n{parts}");
+        let file = SourceFile::of_config(PathBuf::from("c.yaml"), text);
+        let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
+        loaded.config.unwrap_or_else(|| panic!("{}", diagnostics::text(&loaded.complaints, &loaded.files)))
+    }
+
+    #[test]
+    fn a_sink_that_a_group_feeds_is_not_added_from_the_oldest() {
+        let out = "sinks:\n  out: { type: blackhole, inputs: [orders] }\n";
+        let (before, more) = (config(out), "  more: { type: blackhole, inputs: [INPUT], from: oldest }\n");
+        let refused = check_groups(&before, &config(&format!("{out}{}", more.replace("INPUT", "orders")))).unwrap_err();
+        assert!(refused.contains("sink more") && refused.contains("source orders"), "{refused}");
+        let other = "  app: { type: file, include: [/logs/*.log] }\n";
+        let beside = config(&format!("{other}{out}{}", more.replace("INPUT", "app")));
+        assert_eq!(check_groups(&before, &beside), Ok(()), "what it does not feed is no matter of it");
+    }
 }

@@ -55,6 +55,12 @@ impl Content {
         Self { file, unpacked: None }
     }
 
+    /// When the file was written last, unix nanoseconds. Who packs a file leaves that as it was.
+    pub fn written(&self) -> io::Result<i64> {
+        let metadata = self.file.metadata()?;
+        Ok(metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()))
+    }
+
     /// A file packed by gzip, unpacked into a nameless file in `scratch`, within `room`. One that is still being written, or is
     /// cut or corrupt, has the content up to there.
     pub fn packed(file: File, scratch: &Path, room: &Arc<Pool>) -> Result<Self, UnpackError> {

@@ -372,6 +372,10 @@ impl Source for FileSource {
         Some(self.shared.lock().get_mut(generation)?.start)
     }
 
+    async fn written(&self, generation: Generation) -> Option<i64> {
+        self.shared.content(generation).ok()??.written().ok()
+    }
+
     fn whereabouts(&self, identity: &[u8]) -> Option<Whereabouts> {
         let Identity { path, file, base, seen, passage, evidence, .. } = Identity::decode(identity).ok()?;
         // What was carried into the next file is not lost with this one.

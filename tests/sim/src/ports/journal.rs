@@ -1,9 +1,10 @@
 //! The journal's disk: records are written at once and durable at the next fsync; a crash keeps a random prefix of what was
 //! written since. After a sync that failed it takes nothing more in this life.
 
+use crate::histories;
 use crate::narrow;
 use crate::syncs;
-use crate::world::World;
+use crate::world::{Outside, World};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sawlog_core::journal::Record;
@@ -22,14 +23,16 @@ pub fn crash(world: &World) {
     let pending = std::mem::take(&mut outside.journal.pending);
     let kept = outside.rng.below(pending.len() + 1);
     for (number, bytes) in pending.into_iter().take(kept) {
-        keep(&mut outside.journal, number, bytes);
+        keep(&mut outside, number, bytes);
     }
     outside.journal.spent = false;
     outside.journal.next = outside.journal.durable.last().map_or(outside.journal.durable_below, |(n, _)| n + 1);
 }
 
-fn keep(journal: &mut crate::world::SimJournal, number: u64, bytes: Vec<u8>) {
+fn keep(outside: &mut Outside, number: u64, bytes: Vec<u8>) {
     let record: Record = decode(&bytes).expect("the core wrote it");
+    histories::note(outside, &record);
+    let journal = &mut outside.journal;
     journal.archive.push(record);
     journal.durable.push((number, bytes));
     journal.durable_below = number + 1;
@@ -42,7 +45,7 @@ fn sync(world: &World) {
     }
     let pending = std::mem::take(&mut outside.journal.pending);
     for (number, bytes) in pending {
-        keep(&mut outside.journal, number, bytes);
+        keep(&mut outside, number, bytes);
     }
     for waker in outside.journal.wakers.drain(..) {
         waker.wake();
@@ -114,7 +117,7 @@ impl JournalStore for SimJournalStore {
                 let pending = std::mem::take(&mut outside.journal.pending);
                 let (covered, later): (Vec<_>, Vec<_>) = pending.into_iter().partition(|(n, _)| *n < upto);
                 for (number, bytes) in covered {
-                    keep(&mut outside.journal, number, bytes);
+                    keep(&mut outside, number, bytes);
                 }
                 outside.journal.pending = later;
                 outside.journal.durable.retain(|(n, _)| *n >= upto);

@@ -242,6 +242,11 @@ impl Source for SimSource {
         Some(self.world.get().trimmed.get(&generation).copied().unwrap_or(0))
     }
 
+    async fn written(&self, generation: Generation) -> Option<i64> {
+        let outside = self.world.get();
+        outside.files.iter().find(|f| f.generation == generation).map(|file| file.number as i64)
+    }
+
     fn whereabouts(&self, identity: &[u8]) -> Option<Whereabouts> {
         let number = file_number(identity)?;
         let outside = self.world.get();
