@@ -66,6 +66,8 @@ pub struct Instance {
     exports: Exports,
     plugin: Plugin,
     budget: u64,
+    /// When the last call began.
+    began: Instant,
     /// A trapped instance can't be entered again.
     dead: bool,
 }
@@ -94,7 +96,7 @@ impl Plugin {
         let (mut store, exports) = instantiate(&inner.program, &inner.config, inner.digest, factor)?;
         configure(&mut store, &exports, &inner.config)?;
         store.data_mut().columns = inner.registration.columns.clone();
-        Ok(Instance { store, exports, plugin: self.clone(), budget, dead: false })
+        Ok(Instance { store, exports, plugin: self.clone(), budget, began: Instant::now(), dead: false })
     }
 }
 
@@ -151,10 +153,9 @@ impl Instance {
 
     /// One call over all rows of `view`, with the budget of one record. The answer is checked in full.
     pub fn process(&mut self, view: &Arc<BatchView>) -> Result<Checked, CallFailure> {
-        let began = Instant::now();
         let answer = self.call(view);
         let failure = answer.as_ref().err().map(CallFailure::code);
-        self.plugin.inner.counters.called(began.elapsed(), self.fuel_used(), self.memory_bytes(), failure);
+        self.plugin.inner.counters.called(self.began.elapsed(), self.fuel_used(), self.memory_bytes(), failure);
         answer
     }
 
@@ -240,12 +241,14 @@ impl Instance {
         if self.dead {
             return Err(CallFailure::Trap("the instance trapped before".into()));
         }
+        self.began = Instant::now();
         self.store.data_mut().begin(batch, time);
         self.store.set_fuel(fuel).map_err(|e| CallFailure::Trap(e.to_string()))
     }
 
     fn end<T>(&mut self, answer: wasmtime::Result<T>) -> Result<T, CallFailure> {
         self.store.data_mut().batch = None;
+        self.plugin.inner.counters.took(self.began.elapsed());
         answer.map_err(|error| {
             self.dead = true;
             classify(&error, self.store.data())

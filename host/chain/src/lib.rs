@@ -26,7 +26,7 @@ pub mod wit;
 pub use cache::CacheError;
 pub use check::{BadOutput, Checked, FLUSH_BYTES_MAX};
 pub use engine::{Engine, EngineError, EngineLimits};
-pub use figures::PluginFigures;
+pub use figures::{LONG_CALL, PluginFigures};
 pub use host::{LogLevel, LogLine, Telemetry};
 pub use instance::{CallFailure, CreateError, Instance};
 pub use plugin::{Allow, Digest, Leniency, LoadError, Plugin, PluginConfig, PluginLimits, check_config};

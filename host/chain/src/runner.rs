@@ -14,7 +14,7 @@ use crate::instance::{CallFailure, CreateError, Instance};
 use crate::plugin::{Leniency, Plugin};
 use crate::view::BatchView;
 use crate::wit::sawlog::plugin::types::Emitted;
-use replay::{Base, Event, Replay};
+use replay::{Base, Event, Replay, Rising};
 pub use replay::{ComponentState, StateError};
 use std::sync::Arc;
 
@@ -64,6 +64,8 @@ pub struct Runner {
     plugin: Plugin,
     leniency: Leniency,
     instance: Option<Instance>,
+    /// What becomes the instance once it has the state that follows.
+    rising: Option<Rising>,
     /// Whether the instance has answered a call since it was made or restored.
     used: bool,
     replay: Replay,
@@ -74,8 +76,8 @@ pub struct Runner {
     telemetry: Telemetry,
 }
 
-/// A batch on its way through a runner. One [`Runner::step`] is one call, so that a hunt for poison can let others in
-/// between.
+/// A batch on its way through a runner. One [`Runner::step`] is one call, so that others come in between those of a hunt for
+/// poison.
 #[derive(Debug)]
 pub struct Hunt {
     view: Arc<BatchView>,
@@ -120,6 +122,7 @@ impl Runner {
             plugin,
             leniency,
             instance: None,
+            rising: None,
             used: false,
             replay: Replay::default(),
             rows_per_call_max: u32::MAX,
@@ -196,7 +199,7 @@ impl Runner {
         all
     }
 
-    /// Runs the whole batch. `poison` are rows with a journalled verdict, ascending.
+    /// Runs the whole batch without letting others in. `poison` are rows with a journalled verdict, ascending.
     pub fn process_isolating(&mut self, view: Arc<BatchView>, poison: &[u32]) -> Result<Outcome, RunError> {
         let mut hunt = Hunt::new(view, poison);
         while !hunt.is_done() {
@@ -211,8 +214,11 @@ impl Runner {
         hunt.finish()
     }
 
-    /// One call. After the last one, `finish`.
+    /// One call of the hunt, or one towards an instance for it. Once it is done, `finish`.
     pub fn step(&mut self, hunt: &mut Hunt) -> Result<(), RunError> {
+        if hunt.is_done() || !self.rise()? {
+            return Ok(());
+        }
         let Some((start, rest)) = hunt.todo.pop() else { return Ok(()) };
         let end = rest.min(start.saturating_add(self.rows_per_call_max));
         if end < rest {
@@ -293,14 +299,32 @@ impl Runner {
         }
     }
 
+    /// At most one call towards an instance with the state that follows; whether there is one. Where nothing is to be run again
+    /// there is one at once.
+    pub fn rise(&mut self) -> Result<bool, RunError> {
+        if self.instance.is_some() {
+            return Ok(true);
+        }
+        let mut rising = match self.rising.take() {
+            Some(rising) => rising,
+            None => self.replay.begin(&self.plugin, self.leniency)?,
+        };
+        if self.replay.step(&mut rising)? {
+            self.used = false;
+            self.instance = Some(rising.risen(self.leniency));
+            return Ok(true);
+        }
+        self.rising = Some(rising);
+        Ok(false)
+    }
+
     /// The instance, restored if need be.
     fn ready(&mut self) -> Result<&mut Instance, RunError> {
-        let instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => {
-                self.used = false;
-                self.replay.instance(&self.plugin, self.leniency)?
-            }
+        let instance = loop {
+            match self.instance.take() {
+                Some(instance) => break instance,
+                None => self.rise()?,
+            };
         };
         Ok(self.instance.insert(instance))
     }
@@ -311,11 +335,16 @@ impl Runner {
         self.discard();
     }
 
-    /// Forgets the instance, keeping what it said.
-    fn discard(&mut self) {
+    /// Forgets the instance, keeping what it said: another with the same state is made when it is needed.
+    pub(crate) fn discard(&mut self) {
         if let Some(mut instance) = self.instance.take() {
             self.telemetry.merge(instance.take_telemetry());
         }
+    }
+
+    /// Takes over the instance of a runner of the same stateless plugin.
+    pub(crate) fn take_over(&mut self, other: Self) {
+        (self.instance, self.used) = (other.instance, other.used);
     }
 
     /// Keeps what a later restore must run again, and bounds it: memory never shrinks and neither does a list of batches.

@@ -1,4 +1,5 @@
-//! Plugins within a pipeline: what they say is heard once, and the budgets of a replay are not those of a first run.
+//! Plugins within a pipeline: what they say is heard once, the budgets of a replay are not those of a first run, and others
+//! have their turn between the calls of a hunt for poison.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use sawlog_chain::apply::Columns;
 use sawlog_chain::pipeline::{From, Node, Parts, Pipeline, PipelineChain, Stage, Tap};
-use sawlog_chain::{Allow, Leniency, Plugin, PluginConfig, PluginLimits, Runner, apply, trial};
+use sawlog_chain::{Allow, Engine, EngineLimits, Leniency, Plugin, PluginConfig, PluginLimits, Runner, apply, trial};
 use sawlog_core::ports::{Applied, Chain, ChainFailure, ChainInstance, Context};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::batch::{Input, InputRecord, Span};
@@ -49,7 +50,7 @@ fn run(instance: &mut dyn ChainInstance, pos: u64, record: &str, first_run: bool
     run_from(instance, pos, &[record.to_owned()], Vec::new(), first_run)
 }
 
-/// Runs a batch in an instance; nothing in a pipeline waits.
+/// Runs a batch in an instance.
 fn run_from(
     instance: &mut dyn ChainInstance,
     from: u64,
@@ -57,6 +58,16 @@ fn run_from(
     poison: Vec<(u64, u16, u8)>,
     first_run: bool,
 ) -> Result<Applied, ChainFailure> {
+    let (input, context) = batch(from, lines, poison, first_run);
+    let mut applied = pin!(instance.apply(input, &context));
+    loop {
+        if let Poll::Ready(applied) = applied.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
+            return applied;
+        }
+    }
+}
+
+fn batch(from: u64, lines: &[String], poison: Vec<(u64, u16, u8)>, first_run: bool) -> (Input, Context) {
     let (mut arena, mut records) = (Vec::new(), Vec::new());
     for (pos, line) in (from..).zip(lines) {
         let text = Span { start: arena.len() as u32, len: line.len() as u32 };
@@ -64,12 +75,7 @@ fn run_from(
         records.push(InputRecord { pos, end: pos + 1, text, received: 1, flags: 0 });
     }
     let input = Input { generation: Generation([1; 16]), arena, records, open: Vec::new() };
-    let context = Context { partition: partition(), time: 1, poison, first_run, generous: !first_run };
-    let mut applied = pin!(instance.apply(input, &context));
-    match applied.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
-        Poll::Ready(applied) => applied,
-        Poll::Pending => panic!("a pipeline waits for nothing"),
-    }
+    (input, Context { partition: partition(), time: 1, poison, first_run, generous: !first_run })
 }
 
 fn passes(plugin: &Plugin, record: &str) -> bool {
@@ -132,4 +138,94 @@ fn what_a_plugin_says_of_itself_counts_once() {
     let poison = poison.into_iter().map(|(pos, slot, component, _)| (pos, slot, component)).collect();
     run_from(&mut *instance, 10, &records, poison, true).unwrap();
     assert_eq!(plugin.figures().counters["series 7"], 2);
+}
+
+/// Every fifth of these records is one on which `hostile` loops.
+fn looping() -> Vec<String> {
+    (0..40).map(|n| format!(r#"{{"do":"{}"}}"#, if n % 5 == 0 { "loop" } else { "good" })).collect()
+}
+
+fn positions(failure: ChainFailure) -> Vec<u64> {
+    let ChainFailure::Poison(poison) = failure else { panic!("{failure:?}") };
+    poison.into_iter().map(|(pos, ..)| pos).collect()
+}
+
+/// Polls `work` to its end; the most calls that `plugin` had in one turn, and what came of it.
+fn turns<T>(plugin: &Plugin, work: impl Future<Output = T>) -> (u64, T) {
+    let (mut work, mut most) = (pin!(work), 0);
+    loop {
+        let before = plugin.figures().calls;
+        let polled = work.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop()));
+        most = most.max(plugin.figures().calls - before);
+        if let Poll::Ready(done) = polled {
+            return (most, done);
+        }
+    }
+}
+
+#[test]
+fn others_have_their_turn_between_any_two_calls_of_a_hunt() {
+    let lines = looping();
+    let bad: Vec<u64> = (0..40).filter(|n| n % 5 == 0).collect();
+    let fuel = 1_000_000;
+    // One that keeps state, which is restored, and its batches run again, after each failure; and one that keeps none.
+    let plugins =
+        [load("hostile", "{}", fuel), starved("level-filter", r#"{"at_least":"info"}"#, r#"{"level":"error"}"#)];
+    for plugin in plugins {
+        let chain = chain(&plugin);
+        let mut instance = chain.instance(partition());
+        if plugin.stateful() {
+            let good = vec![r#"{"do":"good"}"#.to_owned(); 3];
+            for from in [100, 200, 300] {
+                let (input, context) = batch(from, &good, Vec::new(), true);
+                let (most, applied) = turns(&plugin, instance.apply(input, &context));
+                assert!(most == 1 && applied.is_ok(), "a batch that passes is one call");
+            }
+        }
+        let before = plugin.figures().calls;
+        let (input, context) = batch(400, &lines, Vec::new(), true);
+        let (most, applied) = turns(&plugin, instance.apply(input, &context));
+        let poison = positions(applied.unwrap_err());
+        assert_eq!(most, 1, "{}", plugin.name());
+        assert!(plugin.figures().calls - before > 40, "{} calls", plugin.figures().calls - before);
+        let expected: Vec<u64> = if plugin.stateful() { bad.clone() } else { (0..40).collect() };
+        assert_eq!(poison, expected.iter().map(|n| 400 + n).collect::<Vec<_>>());
+        if plugin.stateful() {
+            // A snapshot too has others go before it, and before each batch that is run again for it.
+            let (most, state) = turns(&plugin, instance.snapshot());
+            assert!(most <= 1 && state.is_ok());
+        }
+    }
+}
+
+/// Whoever waits between two calls holds an instance of its own: not all may do so at once.
+#[test]
+fn many_hunts_at_once_need_few_instances() {
+    let limits = EngineLimits { instances_max: 5, ..EngineLimits::default() };
+    let engine = Engine::new(limits, None).unwrap();
+    let config = PluginConfig { config_json: r#"{"at_least":"info"}"#.into(), ..PluginConfig::default() };
+    let plugin = engine.load("level-filter", &support::component("level-filter"), config).unwrap();
+    let chain = chain(&plugin);
+    let lines: Vec<String> = (0..30).map(|n| format!(r#"{{"level":"error","n":{n}}}"#)).collect();
+    // Verdicts of an earlier life cut the batch into many calls.
+    let judged: Vec<(u64, u16, u8)> = (0..30).filter(|n| n % 3 == 0).map(|n| (n, 0, 1)).collect();
+    let mut hunts: Vec<_> = (0..12)
+        .map(|_| {
+            let (mut instance, (input, context)) =
+                (chain.instance(partition()), batch(0, &lines, judged.clone(), true));
+            Box::pin(async move { instance.apply(input, &context).await })
+        })
+        .collect();
+    let mut done = Vec::new();
+    while !hunts.is_empty() {
+        hunts.retain_mut(|hunt| match hunt.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
+            Poll::Ready(applied) => {
+                done.push(applied.unwrap());
+                false
+            }
+            Poll::Pending => true,
+        });
+    }
+    let rows = |applied: &Applied| applied.outputs[&SinkId::new("out")].output.rows.len();
+    assert_eq!(done.iter().map(rows).collect::<Vec<_>>(), [20; 12]);
 }

@@ -270,7 +270,8 @@ pub enum ChainFailure {
     Stopped(String),
 }
 
-/// The chain of one partition and lane, with its state.
+/// The chain of one partition and lane, with its state. A call that is dropped before its end has run a part of its input:
+/// whoever drops it drops the instance too.
 #[async_trait]
 pub trait ChainInstance: Send {
     /// Runs a batch.

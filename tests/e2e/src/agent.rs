@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Longest time that an orderly end may take.
 const END_MAX: Duration = Duration::from_secs(60);
+/// Longest time that a scrape may take.
+const SCRAPE_MAX: Duration = Duration::from_secs(20);
 /// SIGHUP in the kernel's sets of signals, which begin with signal 1.
 const HANGUP_BIT: u64 = 1;
 
@@ -146,11 +148,20 @@ impl Agent {
 
     /// Its metrics, as they are scraped.
     pub fn metrics(&self) -> Result<String> {
+        self.get("metrics", SCRAPE_MAX)
+    }
+
+    /// Asks for a sign of life; fails where none comes within `max`.
+    pub fn livez(&self, max: Duration) -> Result<()> {
+        self.get("livez", max).map(drop)
+    }
+
+    fn get(&self, path: &str, max: Duration) -> Result<String> {
         let log = self.log();
         let line =
             log.lines().rfind(|line| line.contains("option=\"api.listen\"")).context("it says where its API is")?;
         let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next()).context("an address")?;
-        Ok(minreq::get(format!("http://{address}/metrics")).with_timeout(20).send()?.as_str()?.to_owned())
+        Ok(minreq::get(format!("http://{address}/{path}")).with_timeout(max.as_secs()).send()?.as_str()?.to_owned())
     }
 
     /// Where its own log is; it outlives the agent.

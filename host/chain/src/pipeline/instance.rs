@@ -6,7 +6,7 @@ use super::stages::{Node, Stage, filter, route};
 use super::{Fates, Pipeline};
 use crate::apply::{Applied, BatchOrigin, Columns, Death, FlushPlace, apply, apply_flush};
 use crate::view::BATCH_ROWS_MAX;
-use crate::{CallFailure, ComponentState, Leniency, Plugin, RunError, Runner, Telemetry};
+use crate::{CallFailure, ComponentState, Hunt, Leniency, Outcome, Plugin, RunError, Runner, Telemetry};
 use async_trait::async_trait;
 use sawlog_core::SinkId;
 use sawlog_core::plan::{ComponentId, UpgradeOutcome};
@@ -15,6 +15,7 @@ use sawlog_record::batch::{Batch, Field, Input, Output, Row, ValueKind};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use tokio::task::yield_now;
 
 /// What a verdict of an earlier life says in the dead letter: the journal keeps the decision, not how the plugin failed.
 const JUDGED_BEFORE: &str = "the plugin failed on this record when it was run before";
@@ -100,7 +101,7 @@ impl PipelineInstance {
     }
 
     /// The stages from `first` on.
-    fn stages(&mut self, run: &mut Run<'_>, input: Option<Input>, first: usize) -> Result<(), ChainFailure> {
+    async fn stages(&mut self, run: &mut Run<'_>, input: Option<Input>, first: usize) -> Result<(), ChainFailure> {
         let pipeline = self.pipeline.clone();
         let mut input = input;
         let mut readers = pipeline.parts.nodes.iter().filter(|n| matches!(n.stage, Stage::Decode(_))).count();
@@ -114,13 +115,13 @@ impl PipelineInstance {
                 continue;
             }
             let Some(flow) = run.take(&node.inputs) else { continue };
-            self.stage(run, at, node, flow)?;
+            self.stage(run, at, node, flow).await?;
         }
         run.hear();
         if run.poison.is_empty() { Ok(()) } else { Err(ChainFailure::Poison(std::mem::take(&mut run.poison))) }
     }
 
-    fn stage(&mut self, run: &mut Run<'_>, at: usize, node: &Node, flow: Flow) -> Result<(), ChainFailure> {
+    async fn stage(&mut self, run: &mut Run<'_>, at: usize, node: &Node, flow: Flow) -> Result<(), ChainFailure> {
         match &node.stage {
             Stage::Decode(_) => {}
             Stage::Filter(condition) => {
@@ -133,14 +134,14 @@ impl PipelineInstance {
                     run.put(Some(at), output, flow);
                 }
             }
-            Stage::Plugin { columns, .. } => self.plugin(run, at, node, columns, flow)?,
+            Stage::Plugin { columns, .. } => self.plugin(run, at, node, columns, flow).await?,
         }
         Ok(())
     }
 
     // ------------------------------------------------------------ plugins
 
-    fn plugin(
+    async fn plugin(
         &mut self,
         run: &mut Run<'_>,
         at: usize,
@@ -160,7 +161,7 @@ impl PipelineInstance {
                 false => Some(Flow { batch: flow.batch.clone(), rows: rows.to_vec() }),
             };
             let batch = part.unwrap_or_else(|| flow.clone()).into_batch();
-            match self.call(run, node, columns, &mut runner, batch) {
+            match self.call(run, at, columns, &mut runner, batch).await {
                 Ok(applied) => collect(run, node, applied, &mut parts),
                 Err(failure) => {
                     failed = Some(failure);
@@ -180,14 +181,15 @@ impl PipelineInstance {
         Ok(())
     }
 
-    fn call(
+    async fn call(
         &self,
         run: &mut Run<'_>,
-        node: &Node,
+        at: usize,
         columns: &Columns,
         runner: &mut Runner,
         batch: Batch,
     ) -> Result<Applied, ChainFailure> {
+        let node = &self.pipeline.parts.nodes[at];
         let source = self.pipeline.parts.source.as_str();
         let origin = BatchOrigin { input: &node.name, source, time: run.context.time, watermark: runner.watermark() };
         let Some(view) = columns.view(&batch, origin) else {
@@ -198,7 +200,7 @@ impl PipelineInstance {
             poison.any(|(pos, slot, component)| (*pos, *slot, *component) == (row.id.pos, row.id.slot, node.component))
         };
         let judged: Vec<u32> = (0..batch.rows.len() as u32).filter(|i| known(&batch.rows[*i as usize])).collect();
-        let mut outcome = runner.process_isolating(Arc::new(view), &judged).map_err(stopped)?;
+        let mut outcome = self.hunt(run.context, at, runner, Hunt::new(Arc::new(view), &judged)).await?;
         for (row, failure) in &outcome.poison {
             let id = batch.rows[*row as usize].id;
             let place = (id.pos, id.slot, node.component);
@@ -214,6 +216,43 @@ impl PipelineInstance {
         Ok(apply(batch, &outcome, node.component))
     }
 
+    /// Runs a batch, with a turn for all others between any two calls. Most batches are one.
+    async fn hunt(
+        &self,
+        context: &Context,
+        at: usize,
+        runner: &mut Runner,
+        mut hunt: Hunt,
+    ) -> Result<Outcome, ChainFailure> {
+        let mut place = None;
+        loop {
+            runner.step(&mut hunt).map_err(stopped)?;
+            if hunt.is_done() {
+                return Ok(runner.finish(hunt));
+            }
+            if place.is_none() && !runner.plugin().stateful() {
+                place = self.pipeline.hunts.try_acquire().ok();
+                if place.is_none() {
+                    runner.discard();
+                    place = self.pipeline.hunts.acquire().await.ok();
+                    if let Some(idle) = self.idle(at, context) {
+                        runner.take_over(idle);
+                    }
+                }
+            }
+            yield_now().await;
+        }
+    }
+
+    /// An idle runner of a stateless plugin, if there is one: a first run must not find budgets that are meant for what another
+    /// build planned, nor the other way round.
+    fn idle(&self, at: usize, context: &Context) -> Option<Runner> {
+        if context.generous {
+            return None;
+        }
+        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&at)?.pop()
+    }
+
     /// The partition's own runner, or an idle one of a stateless plugin.
     fn runner(&mut self, at: usize, context: &Context) -> Result<Runner, ChainFailure> {
         let leniency = if context.generous { Leniency::OtherBuild } else { Leniency::Usual };
@@ -221,11 +260,8 @@ impl PipelineInstance {
             runner.set_leniency(leniency);
             return Ok(runner);
         }
-        if !context.generous {
-            let mut idle = self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(runner) = idle.get_mut(&at).and_then(Vec::pop) {
-                return Ok(runner);
-            }
+        if let Some(runner) = self.idle(at, context) {
+            return Ok(runner);
         }
         let Stage::Plugin { plugin, .. } = &self.pipeline.parts.nodes[at].stage else {
             return Err(ChainFailure::Stopped("a stage without a plugin was to run one".into()));
@@ -243,7 +279,6 @@ impl PipelineInstance {
             self.stateful.insert(at, runner);
             return;
         }
-        // A first run must not find budgets that are meant for what another build planned.
         if run.context.generous {
             return;
         }
@@ -268,6 +303,17 @@ impl PipelineInstance {
         let sink: SinkId = parts.dead_letter.clone();
         applied.outputs.entry(sink).or_insert(SinkOutput { output, counts });
         applied
+    }
+}
+
+/// Sees to it that the runner has its instance, with a turn for all others before each call that this takes, and before the one
+/// that comes next: it may cost much more than a batch.
+async fn risen(runner: &mut Runner) -> Result<(), ChainFailure> {
+    loop {
+        yield_now().await;
+        if runner.rise().map_err(stopped)? {
+            return Ok(());
+        }
     }
 }
 
@@ -353,7 +399,7 @@ impl ChainInstance for PipelineInstance {
         let mut run = self.run(context, input.generation, input.records.len());
         if let Some(entrances) = &self.pipeline.parts.entrances {
             enter(&mut run, entrances.enter(input, context));
-            self.stages(&mut run, None, 0)?;
+            self.stages(&mut run, None, 0).await?;
             return Ok(self.finish(run));
         }
         let decodes = self.pipeline.parts.nodes.iter().any(|n| matches!(n.stage, Stage::Decode(_)));
@@ -363,9 +409,9 @@ impl ChainInstance for PipelineInstance {
             let fields = (self.pipeline.parts.fields)(self.partition);
             let decoded = self.pipeline.parts.decoder.decode(input, &fields, context.time, 0);
             run.put(None, 0, Flow::whole(decoded.batch));
-            self.stages(&mut run, further, 0)?;
+            self.stages(&mut run, further, 0).await?;
         } else {
-            self.stages(&mut run, Some(input), 0)?;
+            self.stages(&mut run, Some(input), 0).await?;
         }
         Ok(self.finish(run))
     }
@@ -385,7 +431,10 @@ impl ChainInstance for PipelineInstance {
         let judged = context.poison.iter().any(|(pos, s, c)| (*pos, *s, *c) == (at.pos, slot, component));
         let (Some(index), false) = (node, judged) else { return Ok(self.finish(run)) };
         let mut runner = self.runner(index, context)?;
-        let emitted = runner.flush(now).map_err(stopped);
+        let emitted = match risen(&mut runner).await {
+            Ok(()) => runner.flush(now).map_err(stopped),
+            Err(failure) => Err(failure),
+        };
         self.give_back(&mut run, index, runner);
         let emitted = match emitted? {
             Ok(emitted) => emitted,
@@ -400,7 +449,7 @@ impl ChainInstance for PipelineInstance {
                 run.put(Some(index), output, flow);
             }
         }
-        self.stages(&mut run, None, index + 1)?;
+        self.stages(&mut run, None, index + 1).await?;
         let mut applied = self.finish(run);
         // A FLUSH is no input record: it moves no count but that of rows.
         applied.outputs.values_mut().for_each(|out| {
@@ -413,6 +462,7 @@ impl ChainInstance for PipelineInstance {
         let mut states = BTreeMap::new();
         for (at, runner) in &mut self.stateful {
             let node = &self.pipeline.parts.nodes[*at];
+            risen(runner).await?;
             let state = runner.snapshot().map_err(stopped)?;
             let state =
                 state.map_err(|failure| ChainFailure::Stopped(format!("{}: snapshot: {failure}", node.name)))?;
@@ -427,6 +477,7 @@ impl ChainInstance for PipelineInstance {
         for (at, runner) in &mut self.stateful {
             let Some(blob) = states.get(&self.pipeline.parts.nodes[*at].component) else { continue };
             let (_, state) = parse(blob)?;
+            yield_now().await;
             *runner = Runner::restored(runner.plugin().clone(), Leniency::Usual, state).map_err(stopped)?;
         }
         Ok(())
@@ -436,6 +487,7 @@ impl ChainInstance for PipelineInstance {
         let at = self.pipeline.parts.nodes.iter().position(|n| n.component == component);
         let Some(runner) = at.and_then(|at| self.stateful.get_mut(&at)) else { return Ok(UpgradeOutcome::Fresh) };
         let (version, state) = parse(&old)?;
+        yield_now().await;
         match Runner::upgraded(runner.plugin().clone(), Leniency::Usual, version, state) {
             Ok(upgraded) => {
                 *runner = upgraded;

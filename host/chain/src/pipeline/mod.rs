@@ -1,5 +1,5 @@
 //! The core's chain port: the part of a configuration that lies between one source and its sinks, as a graph of stages that a
-//! batch passes on one thread. It knows what rows become, and nothing of configuration files, sinks or journals.
+//! batch passes in one go, unless a plugin needs several calls for it: others have their turn between them. It knows what rows become, and nothing of configuration files, sinks or journals.
 //!
 //! ```text
 //!   input ─► decode ─► plugin ─► route ─┬─► rows of sink a
@@ -26,6 +26,7 @@ use sawlog_record::decode::{Decoder, Source};
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Rows of one sink: from which outputs they come.
 #[derive(Clone, Debug)]
@@ -70,7 +71,12 @@ pub struct Pipeline {
     idle: Mutex<BTreeMap<usize, Vec<crate::Runner>>>,
     /// How plugins failed on records that this life has judged, for their letters.
     failures: Mutex<BTreeMap<Judged, CallFailure>>,
+    /// Batches that may take several calls of a stateless plugin at once: whoever waits between two holds an instance.
+    hunts: Semaphore,
 }
+
+/// Hunts of one pipeline that go on at once; the others wait for their turn with no instance in hand.
+const HUNTS_MAX: usize = 4;
 
 /// A record that a component failed on: position, slot, component.
 type Judged = (Generation, (u64, u16, ComponentId));
@@ -81,7 +87,8 @@ const FAILURES_MAX: usize = 4_096;
 impl Pipeline {
     /// A chain that is ready to run.
     pub fn chain(parts: Parts) -> Arc<PipelineChain> {
-        Arc::new(PipelineChain(Arc::new(Self { parts, idle: Mutex::default(), failures: Mutex::default() })))
+        let (idle, failures, hunts) = (Mutex::default(), Mutex::default(), Semaphore::new(HUNTS_MAX));
+        Arc::new(PipelineChain(Arc::new(Self { parts, idle, failures, hunts })))
     }
 
     fn remember(&self, judged: Judged, failure: CallFailure) {

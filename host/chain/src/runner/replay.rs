@@ -72,10 +72,10 @@ impl Replay {
         *self = Self::from(Base::Snapshot(snapshot));
     }
 
-    /// A new instance with the state that follows. What passed once, under whichever budgets, passes again.
-    pub fn instance(&self, plugin: &Plugin, leniency: Leniency) -> Result<Instance, RunError> {
+    /// A new instance with the state of the base, if that is kept at all.
+    pub fn begin(&self, plugin: &Plugin, leniency: Leniency) -> Result<Rising, RunError> {
         if !plugin.stateful() {
-            return Ok(plugin.instance_for(leniency)?);
+            return Ok(Rising { instance: plugin.instance_for(leniency)?, done: 0 });
         }
         let mut instance = plugin.instance_for(Leniency::OtherBuild)?;
         let restored = match &self.base {
@@ -84,17 +84,39 @@ impl Replay {
             Base::Older(version, bytes) => instance.upgrade(*version, bytes),
         };
         restored.map_err(RunError::Restore)?;
-        for event in &self.since {
-            let again: Result<(), CallFailure> = match event {
-                Event::Batch(view) => instance.process(view).map(drop),
-                Event::Flush(now) => instance.flush(*now).map(drop),
-            };
-            again.map_err(RunError::NotDeterministic)?;
+        Ok(Rising { instance, done: 0 })
+    }
+
+    /// Runs one more event again; `true` where none was left. What passed once, under whichever budgets, passes again.
+    pub fn step(&self, rising: &mut Rising) -> Result<bool, RunError> {
+        let Some(event) = self.since.get(rising.done) else { return Ok(true) };
+        let again: Result<(), CallFailure> = match event {
+            Event::Batch(view) => rising.instance.process(view).map(drop),
+            Event::Flush(now) => rising.instance.flush(*now).map(drop),
+        };
+        again.map_err(RunError::NotDeterministic)?;
+        rising.done += 1;
+        Ok(false)
+    }
+}
+
+/// An instance that is on its way to the state that follows.
+#[derive(Debug)]
+pub struct Rising {
+    instance: Instance,
+    /// Events that it has run.
+    done: usize,
+}
+
+impl Rising {
+    /// The instance, held to the budgets of `leniency`.
+    pub fn risen(mut self, leniency: Leniency) -> Instance {
+        if self.instance.plugin().stateful() {
+            // What it says while catching up it said before.
+            drop(self.instance.take_telemetry());
+            self.instance.hold_to(leniency);
         }
-        // What it says while catching up it said before.
-        drop(instance.take_telemetry());
-        instance.hold_to(leniency);
-        Ok(instance)
+        self.instance
     }
 }
 

@@ -1,9 +1,11 @@
-//! Log lines of plugins, told in the agent's own log under the plugin's name, so many a second.
+//! Log lines of plugins, told in the agent's own log under the plugin's name, so many a second; and of plugins whose calls take
+//! long, so often.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sawlog_chain::{LogLevel, LogLine};
+use sawlog_chain::{LONG_CALL, LogLevel, LogLine, PluginFigures};
 
 use super::handle::Handle;
 
@@ -11,14 +13,23 @@ use super::handle::Handle;
 const ASKED: Duration = Duration::from_secs(1);
 /// Lines of one plugin that are told of each time that it is asked.
 const LINES_MAX: usize = 10;
+/// Between two alarms of the same plugin.
+const ALARM_PAUSE: Duration = Duration::from_secs(60);
+
+/// By plugin: when its last alarm was, and how many long calls it had then.
+type Alarmed = BTreeMap<String, (Instant, u64)>;
 
 /// Tells them until the agent has gone.
 pub async fn tell(handle: Weak<Handle>) {
     let mut asked = tokio::time::interval(ASKED);
+    let mut alarmed = Alarmed::new();
     loop {
         asked.tick().await;
         let Some(handle) = handle.upgrade() else { return };
         tell_once(&handle);
+        for (name, plugin) in handle.plugins().iter() {
+            alarm(name, &plugin.figures(), &mut alarmed);
+        }
     }
 }
 
@@ -33,6 +44,30 @@ fn tell_once(handle: &Arc<Handle>) {
     }
 }
 
+/// Says that calls take long, where some did since this was last said.
+fn alarm(name: &str, figures: &PluginFigures, alarmed: &mut Alarmed) {
+    let Some(calls) = is_due(name, figures.long_calls, alarmed, Instant::now()) else { return };
+    let longest_ms = u64::try_from(figures.longest_call.as_millis()).unwrap_or(u64::MAX);
+    tracing::warn!(
+        target: "sawlog_plugin", plugin = %name, calls, longest_ms,
+        "calls of the plugin took {} ms or longer each, and what shares their worker waited for them; make it cheaper, lower its \
+         `limits.fuel`, or give the agent more of the machine",
+        LONG_CALL.as_millis()
+    );
+}
+
+/// How many long calls are to be told of now; `long_calls` is how many there were since the plugin was loaded.
+fn is_due(name: &str, long_calls: u64, alarmed: &mut Alarmed, now: Instant) -> Option<u64> {
+    let (last, known) = alarmed.get(name).map_or((None, 0), |(at, calls)| (Some(*at), *calls));
+    // A plugin that was loaded anew counts from nothing.
+    let new = long_calls.checked_sub(known).unwrap_or(long_calls);
+    if new == 0 || last.is_some_and(|last| now.duration_since(last) < ALARM_PAUSE) {
+        return None;
+    }
+    alarmed.insert(name.to_owned(), (now, long_calls));
+    Some(new)
+}
+
 /// The text may hold anything that the plugin saw of a record; line breaks and control characters are escaped.
 fn tell_line(plugin: &str, line: &LogLine) {
     let message = line.message.escape_debug();
@@ -41,5 +76,22 @@ fn tell_line(plugin: &str, line: &LogLine) {
         LogLevel::Info => tracing::info!(target: "sawlog_plugin", plugin = %plugin, "{message}"),
         LogLevel::Warn => tracing::warn!(target: "sawlog_plugin", plugin = %plugin, "{message}"),
         LogLevel::Error => tracing::error!(target: "sawlog_plugin", plugin = %plugin, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_calls_are_told_at_once_and_then_once_a_minute() {
+        let (mut alarmed, start) = (Alarmed::new(), Instant::now());
+        let mut told = |seconds, calls| is_due("slow", calls, &mut alarmed, start + Duration::from_secs(seconds));
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(1, 2), Some(2));
+        assert_eq!(told(2, 5), None, "the minute is not over");
+        assert_eq!(told(61, 5), Some(3));
+        assert_eq!(told(130, 5), None, "nothing new");
+        assert_eq!(told(131, 1), Some(1), "loaded anew");
     }
 }

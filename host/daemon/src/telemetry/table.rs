@@ -296,6 +296,14 @@ pub const ROWS: &[Row] = &[
         s,
         |figures| figures.time.as_secs_f64()
     )),
+    row!(
+        "sawlog.plugin.calls.long",
+        "{call}",
+        Counter,
+        "plugin",
+        "Calls of a plugin of any kind that took 250 ms or longer by the clock: whatever shares their worker waited. The log warns of them.",
+        |s| plugins(s, |figures| figures.long_calls as f64)
+    ),
     row!("sawlog.plugin.fuel", "{fuel}", Counter, "plugin", "Fuel that calls of a plugin used.", |s| plugins(
         s,
         |figures| figures.fuel as f64
