@@ -43,6 +43,11 @@ fn rows(folder: &Path) -> Vec<Value> {
     all
 }
 
+/// A line as a container runtime writes it.
+fn of_container(second: usize, stream: &str, flag: &str, text: &str) -> String {
+    format!("2026-11-24T12:{:02}:{:02}.000000000Z {stream} {flag} {text}\n", second / 60 % 60, second % 60)
+}
+
 /// The body of each record that was sent, by its number.
 fn judge(folder: &Path, agent: &mut Agent, expected: &[String]) -> Result<()> {
     let lake = folder.join("lake");
@@ -164,9 +169,7 @@ fn fragments_of_containers_pass_through_rotations_and_kills() {
     let append = |text: &str| {
         File::options().create(true).append(true).open(&live).unwrap().write_all(text.as_bytes()).unwrap();
     };
-    let line = |second: usize, stream: &str, flag: &str, text: &str| {
-        format!("2026-11-24T12:{:02}:{:02}.000000000Z {stream} {flag} {text}\n", second / 60 % 60, second % 60)
-    };
+    let line = of_container;
     let mut agent = Agent::start(path).unwrap();
     let mut expected = Vec::new();
     for n in 0..60usize {
@@ -190,6 +193,75 @@ fn fragments_of_containers_pass_through_rotations_and_kills() {
         expected.push(format!("out {n} first second third"));
         expected.push(format!("err {n}"));
     }
+    judge(path, &mut agent, &expected).unwrap();
+    agent.terminate().unwrap();
+}
+
+/// Traces of stdout and lines of stderr, both in fragments, the ones between the others. Of every third trace a rotation comes
+/// before its last line, or behind it while a fragment of stderr is open.
+#[test]
+fn traces_of_containers_pass_through_rotations_and_kills() {
+    const TEST: &str = "traces_of_containers_pass_through_rotations_and_kills";
+    if service(TEST, "SAWLOG_TEST_BINARY").is_none() || !is_inside(TEST).unwrap() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let _disk = Disk::mount(Path::new("/var/log"), 64).unwrap();
+    let container = Path::new("/var/log/pods/shop_cart-1_0a1b/app");
+    fs::create_dir_all(container).unwrap();
+    let source = "{ type: file, include: [\"/var/log/pods/*/*/*.log\"], multiline: { start: \"^[0-9]+ \" }, rotate_wait: 30s, idle_timeout: 30s }";
+    config(path, source, "[cri, text]");
+    let live = container.join("0.log");
+    let append = |text: &str| {
+        File::options().create(true).append(true).open(&live).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    let line = of_container;
+    let restart = |agent: &mut Agent, meanwhile: &dyn Fn()| {
+        agent.kill_now().unwrap();
+        meanwhile();
+        *agent = Agent::start(path).unwrap();
+    };
+    // The next file begins with `then`. The agent is dead meanwhile, alive, or dies soon after.
+    let rotate = |agent: &mut Agent, n: usize, then: &str| {
+        std::thread::sleep(Duration::from_millis(150));
+        let turn = || {
+            fs::rename(&live, container.join(format!("0.log.20261124-12{n:02}00"))).unwrap();
+            append(then);
+        };
+        match n / 3 % 3 {
+            0 => restart(agent, &turn),
+            1 => turn(),
+            _ => {
+                turn();
+                std::thread::sleep(Duration::from_millis(7 * n as u64));
+                restart(agent, &|| ());
+            }
+        }
+    };
+    let mut agent = Agent::start(path).unwrap();
+    let mut expected = Vec::new();
+    for n in 0..36usize {
+        append(&line(n, "stdout", "F", &format!("{n} a trace")));
+        append(&line(n, "stderr", "P", &format!("err {n} first ")));
+        append(&line(n, "stdout", "F", "  at one"));
+        append(&line(n, "stdout", "P", "  at "));
+        let (two, second) = (line(n, "stdout", "F", &format!("two {n}")), line(n, "stderr", "F", "second"));
+        match n % 6 {
+            2 => {
+                rotate(&mut agent, n, &two);
+                append(&second);
+            }
+            5 => {
+                append(&two);
+                rotate(&mut agent, n, &second);
+            }
+            _ => append(&(two + &second)),
+        }
+        expected.push(format!("{n} a trace\n  at one\n  at two {n}"));
+        expected.push(format!("err {n} first second"));
+    }
+    append(&line(36, "stdout", "F", "999 the end"));
     judge(path, &mut agent, &expected).unwrap();
     agent.terminate().unwrap();
 }

@@ -146,7 +146,8 @@ mod tests {
         let framing = Framing { cri: false, encoding: None, line_bytes_max: 4096, multiline };
         let mut arena = text.as_bytes().to_vec();
         let (splits, to) = (BTreeSet::from([text.len() as u64]), text.len() as u64);
-        let block = Block { framing: &framing, splits: &splits, at: 0, first: 0, from: 0, to, records_max: 99 };
+        let block =
+            Block { framing: &framing, splits: &splits, at: 0, first: 0, from: 0, to, records_max: 99, long: None };
         let framed = frame(&block, &mut arena);
         framed.records.iter().map(|r| r.text.of(&arena).iter().filter(|b| **b == b'\n').count() + 1).collect()
     }

@@ -44,7 +44,8 @@ pub struct Block<'a> {
     pub splits: &'a BTreeSet<u64>,
     /// Where the arena's first byte lies.
     pub at: u64,
-    /// Where the file's first byte lies.
+    /// Where the file's first byte lies. Lines before it are an older file's: no record ends in them, and the first whole line
+    /// behind them goes on with what they begin.
     pub first: u64,
     /// Records that end at or before it were taken already.
     pub from: u64,
@@ -52,6 +53,8 @@ pub struct Block<'a> {
     pub to: u64,
     /// Records wanted at most.
     pub records_max: usize,
+    /// Where the line ends of which the arena holds only the beginning, though more than is kept of any line.
+    pub long: Option<u64>,
 }
 
 /// What a block holds.
@@ -63,6 +66,28 @@ pub struct Framed {
     pub open: Vec<u64>,
     /// Where the line begins that has no end in the block; the block's end if there is none.
     pub rest: u64,
+    /// Whether the first whole line, asked by the pattern, goes on with the record that lines of an older file begin; `None`
+    /// where they begin none, or no line is whole.
+    pub goes_on: Option<bool>,
+}
+
+/// Lines that no record has yet, as they were written.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Waiting {
+    /// Those of a record that waits for its next line, and fragments that wait for their last.
+    pub all: Vec<u8>,
+    /// The fragments alone.
+    pub fragments: Vec<u8>,
+    /// Where the record that waits for its next line ends so far; `None` where none does.
+    pub end: Option<u64>,
+}
+
+/// A line as it was written, with its stream where it has one.
+#[derive(Debug)]
+struct Written {
+    start: u64,
+    end: u64,
+    stderr: Option<bool>,
 }
 
 /// A whole line: one that was written whole, or the joined fragments of one.
@@ -91,16 +116,45 @@ struct Pending {
     bytes: usize,
 }
 
+impl Pending {
+    fn add(&mut self, line: Line) {
+        self.bytes += line.message.len as usize;
+        self.lines.push(line);
+    }
+}
+
 /// Frames `arena`; text that has to be joined or converted is appended to it.
 pub fn frame(block: &Block<'_>, arena: &mut Vec<u8>) -> Framed {
     let plain = !block.framing.cri && block.framing.multiline.is_none() && block.framing.encoding.is_none();
-    if plain && block.splits.is_empty() {
+    if plain && block.splits.is_empty() && block.first == 0 && block.long.is_none() {
         return plain_lines(block, arena);
     }
-    let mut framer =
-        Framer { block, arena, chains: [None, None], pending: Pending::default(), framed: Framed::default() };
+    let mut framer = Framer::new(block, arena);
     framer.run();
     framer.framed
+}
+
+/// The lines behind the last record of `arena`; `None` where there are records, or bytes of no whole line.
+pub fn waiting(block: &Block<'_>, arena: &mut Vec<u8>) -> Option<Waiting> {
+    let end = block.at + arena.len() as u64;
+    let mut framer = Framer::new(block, arena);
+    framer.written = Some(Vec::new());
+    framer.run();
+    let Framer { chains, pending, framed, written, arena, .. } = framer;
+    if !framed.records.is_empty() || framed.rest != end {
+        return None;
+    }
+    let mut waiting = Waiting { end: pending.lines.last().map(|line| line.end), ..Waiting::default() };
+    for line in written.unwrap_or_default() {
+        let (start, end) = ((line.start - block.at) as usize, (line.end - block.at) as usize);
+        let bytes = &arena[start + byte_order_mark(block, arena, start, end)..end];
+        waiting.all.extend_from_slice(bytes);
+        let chain = line.stderr.and_then(|stderr| chains[usize::from(stderr)].as_ref());
+        if chain.is_some_and(|chain| chain.start <= line.start) {
+            waiting.fragments.extend_from_slice(bytes);
+        }
+    }
+    Some(waiting)
 }
 
 fn span(start: usize, end: usize) -> Span {
@@ -190,19 +244,30 @@ struct Framer<'a, 'b> {
     chains: [Option<Chain>; 2],
     pending: Pending,
     framed: Framed,
+    /// Lines of no record, where they are asked for.
+    written: Option<Vec<Written>>,
 }
 
-impl Framer<'_, '_> {
+impl<'a, 'b> Framer<'a, 'b> {
+    fn new(block: &'a Block<'b>, arena: &'a mut Vec<u8>) -> Self {
+        let (pending, framed) = Default::default();
+        Framer { block, arena, chains: [None, None], pending, framed, written: None }
+    }
+
     fn run(&mut self) {
         let (block, raw) = (self.block, self.arena.len() as u64);
         let limit = raw.min(block.to - block.at) as usize;
         let mut start = 0;
         while start < limit && self.framed.records.len() < block.records_max {
             let Some(end) = self.line_end(start, limit) else { break };
-            self.line(start, end);
+            self.line(start, end, block.at + end as u64);
             start = end;
         }
         self.framed.rest = block.at + start as u64;
+        if let Some(end) = block.long.filter(|_| start < limit && self.framed.records.len() < block.records_max) {
+            self.line(start, limit, end);
+            self.framed.rest = end;
+        }
         self.framed.open = self.open();
     }
 
@@ -215,15 +280,19 @@ impl Framer<'_, '_> {
         written.map(|end| start + end).or(split)
     }
 
-    /// One physical line.
-    fn line(&mut self, start: usize, end: usize) {
+    /// One line as it was written; the arena holds it from `start` to `there`.
+    fn line(&mut self, start: usize, there: usize, end: u64) {
         let framing = self.block.framing;
         let newline = line_end(framing.encoding);
-        let text_end = if self.arena[start..end].ends_with(newline) { end - newline.len() } else { end };
-        let (pos, end) = (self.block.at + start as u64, self.block.at + end as u64);
+        let text_end = if self.arena[start..there].ends_with(newline) { there - newline.len() } else { there };
+        let pos = self.block.at + start as u64;
         let (text, flags) = text_of(self.block, self.arena, start, text_end);
         let line = Line { start: pos, pos, end, text, message: text, flags };
-        match framing.cri.then(|| envelope(text.of(self.arena))).flatten() {
+        let envelope = framing.cri.then(|| envelope(text.of(self.arena))).flatten();
+        if let Some(written) = &mut self.written {
+            written.push(Written { start: pos, end, stderr: envelope.map(|envelope| envelope.stderr) });
+        }
+        match envelope {
             Some(envelope) => self.fragment(line, envelope),
             None => self.whole(line),
         }
@@ -237,7 +306,8 @@ impl Framer<'_, '_> {
         let chain = self.chains[stream].take();
         let start = chain.as_ref().map_or(line.start, |c| c.start);
         let too_long = line.end - start > CHAIN_SPAN_BYTES_MAX;
-        let closes = !envelope.partial || too_long || self.is_decided_end(line.end);
+        let closes =
+            !envelope.partial || too_long || self.is_decided_end(line.end) || self.block.long == Some(line.end);
         if closes && chain.is_none() {
             return self.whole(Line { message, flags, ..line });
         }
@@ -280,28 +350,53 @@ impl Framer<'_, '_> {
     }
 
     fn whole(&mut self, line: Line) {
-        if line.end <= self.block.from {
-            return;
+        let block = self.block;
+        if line.end <= block.from {
+            return self.forget(&line);
         }
-        let Some(multiline) = &self.block.framing.multiline else { return self.push(&[line]) };
-        let matched = multiline.pattern.is_match(line.message.of(self.arena));
-        let other_stream = |last: &Line| (last.flags ^ line.flags) & flag::STDERR != 0;
-        let begins = matched == multiline.starts || self.pending.lines.last().is_some_and(other_stream);
-        if begins {
+        if line.end <= block.first {
+            return self.pending.add(line);
+        }
+        let is_led = self.pending.lines.last().is_some_and(|last| last.end <= block.first);
+        if block.framing.multiline.is_none() && !is_led {
+            return self.push(&[line]);
+        }
+        let begins = self.begins(&line);
+        if is_led {
+            self.framed.goes_on = Some(!begins);
+        } else if begins {
             self.close();
-            if self.framed.records.len() == self.block.records_max {
+            if self.framed.records.len() == block.records_max {
                 // The record that was asked for last is complete; this line is the next one's.
-                self.pending.lines.push(line);
-                return;
+                return self.pending.add(line);
             }
         }
-        self.pending.bytes += line.message.len as usize;
-        self.pending.lines.push(line);
-        let full = self.pending.lines.len() as u32 >= multiline.lines_max
-            || self.pending.bytes >= self.block.framing.line_bytes_max;
-        if full || self.is_decided_end(line.end) {
+        self.pending.add(line);
+        if self.is_full() || block.long == Some(line.end) || self.is_decided_end(line.end) {
             self.close();
         }
+    }
+
+    /// Whether a line begins a record, as its text says.
+    fn begins(&self, line: &Line) -> bool {
+        let Some(multiline) = &self.block.framing.multiline else { return true };
+        let other_stream = |last: &Line| (last.flags ^ line.flags) & flag::STDERR != 0;
+        let matched = multiline.pattern.is_match(line.message.of(self.arena));
+        matched == multiline.starts || self.pending.lines.last().is_some_and(other_stream)
+    }
+
+    /// Whether no line more fits into the record that waits.
+    fn is_full(&self) -> bool {
+        let Some(multiline) = &self.block.framing.multiline else { return true };
+        let Pending { lines, bytes } = &self.pending;
+        lines.len() as u32 >= multiline.lines_max || *bytes >= self.block.framing.line_bytes_max
+    }
+
+    /// A line was taken by a record before.
+    fn forget(&mut self, line: &Line) {
+        let Some(written) = &mut self.written else { return };
+        let Some(stream) = written.last().map(|last| last.stderr) else { return };
+        written.retain(|one| one.start < line.start || one.stderr != stream);
     }
 
     fn close(&mut self) {
@@ -377,28 +472,6 @@ fn envelope(line: &[u8]) -> Option<Envelope> {
     }
     let message = memchr::memchr(b' ', &line[flag..]).map_or(line.len(), |i| flag + i + 1);
     Some(Envelope { stderr, partial, flag, message })
-}
-
-/// The fragments that are open at the end of `bytes`, which lie at `at` behind the lines `lead`, as they were written.
-pub fn lines_of_open_chains(lead: &[u8], bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<u8> {
-    let mut order: Vec<(usize, &[u8])> = Vec::new();
-    let whole = [(lead, None), (bytes, Some(at))];
-    for (text, at) in whole {
-        let mut from = 0;
-        for end in memchr::memchr_iter(b'\n', text).map(|i| i + 1) {
-            let line = &text[from..end];
-            let is_split = at.is_some_and(|at| splits.contains(&(at + end as u64)));
-            if let Some(envelope) = envelope(&line[..line.len() - 1]) {
-                let stream = usize::from(envelope.stderr);
-                order.push((stream, line));
-                if !envelope.partial || is_split {
-                    order.retain(|(of, _)| *of != stream);
-                }
-            }
-            from = end;
-        }
-    }
-    order.into_iter().flat_map(|(_, line)| line.iter().copied()).collect()
 }
 
 /// Starts of the fragments that are open at the end of `bytes`, which lie at `at` (a line start). `splits` as in [`Block`].

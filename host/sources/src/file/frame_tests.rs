@@ -26,7 +26,7 @@ fn run(
     let at = if framing.cri { at } else { from };
     let mut arena = bytes[at as usize..to as usize].to_vec();
     let to = if to == bytes.len() as u64 { u64::MAX } else { to };
-    let framed = frame(&Block { framing, splits, at, first: 0, from, to, records_max: max }, &mut arena);
+    let framed = frame(&Block { framing, splits, at, first: 0, from, to, records_max: max, long: None }, &mut arena);
     let texts = framed.records.iter().map(|r| String::from_utf8_lossy(r.text.of(&arena)).into_owned()).collect();
     (framed, texts)
 }

@@ -1,6 +1,7 @@
 //! What follows from the passing of time: ends that nobody writes, last bytes, rescue, what the journal hears, rest. It
 //! looks at no folder.
 
+use super::carry;
 use super::frame::line_end;
 use super::scanner::Scanner;
 use super::source::Shared;
@@ -116,13 +117,17 @@ impl Shared {
         let Some(content) = tracked.content.clone() else { return };
         let framing = self.framing(tracked.cri);
         let unit = line_end(framing.encoding);
-        let Ok(last) = content.last_line_end(tracked.announced..tracked.size, unit) else { return };
+        // What was carried into the next file ends nothing here; what stands before it is announced without.
+        let left = carry::around(tracked.passage.gone_on, tracked.announced..tracked.size);
+        let Some(left) = left.filter(|left| left.end == tracked.size) else { return };
+        let from = left.start;
+        let Ok(last) = content.last_line_end(left, unit) else { return };
         let at = if over { tracked.size } else { last };
-        if at <= tracked.announced {
+        if at <= from {
             return;
         }
         let mut splits = (*tracked.splits).clone();
-        if last > tracked.announced && (framing.cri || framing.multiline.is_some()) {
+        if last > from && (framing.cri || framing.multiline.is_some()) {
             splits.insert(last);
         }
         splits.insert(at);

@@ -2,6 +2,8 @@
 
 mod announce;
 mod carry;
+#[cfg(test)]
+mod carry_tests;
 pub mod config;
 pub mod configured;
 pub mod content;
@@ -18,6 +20,7 @@ pub mod options;
 pub mod outbox;
 #[cfg(test)]
 mod packed_tests;
+mod passing;
 pub mod pattern;
 mod poll;
 pub mod reader;

@@ -2,8 +2,8 @@
 //! fragments from where they began. It knows no generation; positions are offsets in the file.
 
 use super::content::Content;
-use super::frame::{Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, frame, line_end, open_chains, text_of};
-use sawlog_record::batch::{InputRecord, flag};
+use super::frame::{self, Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, Waiting, frame, line_end, open_chains};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -50,76 +50,117 @@ pub struct Records {
     pub framed: Framed,
 }
 
+/// Where framing begins so that every record behind the place that is wanted is whole: where what is open there began, behind
+/// the lines of an older file if it began in these. In a block, positions are counted from their first byte.
+struct Start<'a> {
+    at: u64,
+    lead: &'a [u8],
+    splits: Cow<'a, BTreeSet<u64>>,
+}
+
+impl<'a> Start<'a> {
+    fn of(content: &Content, wanted: &Wanted<'a>) -> io::Result<Self> {
+        let at = match &wanted.open {
+            _ if !wanted.framing.cri => wanted.from,
+            Some(open) => open.first().copied().unwrap_or(wanted.from),
+            None => open_before(content, wanted)?.first().copied().unwrap_or(wanted.from),
+        };
+        let lead = if at == 0 { wanted.lead } else { &[] };
+        Ok(Self { at, lead, splits: behind(lead, wanted.splits) })
+    }
+
+    fn lead(&self) -> u64 {
+        self.lead.len() as u64
+    }
+
+    /// The bytes up to `end`, or to where the file ends.
+    fn bytes(&self, content: &Content, end: u64) -> io::Result<Vec<u8>> {
+        let len = (end - self.at) as usize;
+        let mut arena = Vec::with_capacity(self.lead.len() + len + ROOM_BYTES);
+        arena.extend_from_slice(self.lead);
+        content.read_at(self.at, len, &mut arena)?;
+        Ok(arena)
+    }
+
+    fn block<'b>(&'b self, wanted: &Wanted<'b>) -> Block<'b> {
+        // Lines of an older file were taken by no record as long as none of this one was.
+        let from = if wanted.from == 0 { 0 } else { wanted.from + self.lead() };
+        Block {
+            framing: wanted.framing,
+            splits: &self.splits,
+            at: self.at,
+            first: self.lead(),
+            from,
+            to: wanted.to.saturating_add(self.lead()),
+            records_max: wanted.records_max,
+            long: None,
+        }
+    }
+
+    fn records(&self, arena: Vec<u8>, whole: usize, mut framed: Framed) -> Records {
+        let file = |at: u64| at.saturating_sub(self.lead());
+        framed.records.iter_mut().for_each(|r| (r.pos, r.end) = (file(r.pos), file(r.end)));
+        framed.open.iter_mut().for_each(|start| *start = file(*start));
+        framed.rest = file(framed.rest);
+        let raw = self.at..self.at + whole as u64 - self.lead();
+        Records { arena, raw, lead: self.lead.len(), framed }
+    }
+}
+
+/// Splits counted from the first byte of the lines that stand before the file's own.
+fn behind<'a>(lead: &[u8], splits: &'a BTreeSet<u64>) -> Cow<'a, BTreeSet<u64>> {
+    match lead.len() as u64 {
+        0 => Cow::Borrowed(splits),
+        lead => Cow::Owned(splits.iter().map(|split| split + lead).collect()),
+    }
+}
+
 /// Reads records; `None` where there is no whole one.
 pub fn read(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records>> {
-    let at = match &wanted.open {
-        _ if !wanted.framing.cri => wanted.from,
-        Some(open) => open.first().copied().unwrap_or(wanted.from),
-        None => open_before(content, wanted)?.first().copied().unwrap_or(wanted.from),
-    };
-    if at == 0 && !wanted.lead.is_empty() {
-        return read_behind_lead(content, wanted);
-    }
+    let start = Start::of(content, wanted)?;
     let mut want = wanted.bytes_max.clamp(READ_BYTES_MIN, 1 << 30);
     loop {
         let end = wanted.to.min(wanted.from.saturating_add(want as u64));
-        let mut arena = Vec::with_capacity((end - at) as usize + ROOM_BYTES);
-        let len = content.read_at(at, (end - at) as usize, &mut arena)? as u64;
-        let raw = at..at + len;
-        let (framing, splits, to) = (wanted.framing, wanted.splits, wanted.to);
-        let block = Block { framing, splits, at, first: 0, from: wanted.from, to, records_max: wanted.records_max };
+        let mut arena = start.bytes(content, end)?;
+        let whole = arena.len();
+        let mut block = start.block(wanted);
         let mut framed = frame(&block, &mut arena);
+        let is_end = start.at + (whole as u64 - start.lead()) < end || end == wanted.to;
+        let rest = framed.rest.saturating_sub(block.at);
+        let is_stuck = whole as u64 - rest.min(whole as u64) > wanted.framing.line_bytes_max as u64 + 2;
+        if framed.records.is_empty()
+            && is_stuck
+            && let Some(end) = long_line_end(content, wanted, framed.rest.saturating_sub(start.lead()))?
+        {
+            arena.truncate(whole);
+            block.long = Some(end + start.lead());
+            framed = frame(&block, &mut arena);
+        }
         if !framed.records.is_empty() {
-            return Ok(Some(Records { arena, raw, lead: 0, framed }));
+            return Ok(Some(start.records(arena, whole, framed)));
         }
-        let stuck = raw.end - framed.rest.min(raw.end) > framing.line_bytes_max as u64 + 2;
-        if stuck && let Some(end) = long_line_end(content, wanted, framed.rest)? {
-            let (pos, raw_len) = (framed.rest, arena.len());
-            let (text, _) = text_of(&block, &mut arena, (pos - at) as usize, raw_len);
-            framed.records.push(InputRecord { pos, end, text, received: 0, flags: flag::TRUNCATED });
-            framed.rest = end;
-            return Ok(Some(Records { arena, raw, lead: 0, framed }));
-        }
-        if stuck || raw.end < end || end == wanted.to {
+        if is_stuck || is_end {
             return Ok(None);
         }
         want *= 2;
     }
 }
 
-/// The same from the file's beginning, behind lines of an older file. Positions are counted from the lead's first byte while
-/// records are framed.
-fn read_behind_lead(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Records>> {
-    let lead = wanted.lead.len() as u64;
-    let splits: BTreeSet<u64> = wanted.splits.iter().map(|split| split + lead).collect();
-    let framing = wanted.framing;
-    // Of records that span lines the lead's lines are part; a chain of fragments is closed by its last line alone.
-    let from = if wanted.from == 0 && !framing.cri { 0 } else { wanted.from + lead };
-    let to = wanted.to.saturating_add(lead);
-    let mut want = wanted.bytes_max.clamp(READ_BYTES_MIN, 1 << 30) as u64;
-    loop {
-        let end = wanted.to.min(wanted.from.saturating_add(want));
-        let mut arena = wanted.lead.to_vec();
-        let len = content.read_at(0, end as usize, &mut arena)? as u64;
-        let records_max = wanted.records_max;
-        let block = Block { framing, splits: &splits, at: 0, first: lead, from, to, records_max };
-        let mut framed = frame(&block, &mut arena);
-        if !framed.records.is_empty() {
-            let file = |at: u64| at.saturating_sub(lead);
-            framed.records.iter_mut().for_each(|r| (r.pos, r.end) = (file(r.pos), file(r.end)));
-            framed.open.iter_mut().for_each(|start| *start = file(*start));
-            framed.rest = file(framed.rest);
-            return Ok(Some(Records { arena, raw: 0..len, lead: lead as usize, framed }));
-        }
-        // A line above every limit stands alone, as it does without a lead.
-        if len < end || end == wanted.to || want > CHAIN_SPAN_BYTES_MAX + framing.line_bytes_max as u64 {
-            return match want > CHAIN_SPAN_BYTES_MAX + framing.line_bytes_max as u64 {
-                true => read(content, &Wanted { lead: &[], open: Some(Vec::new()), ..*wanted }),
-                false => Ok(None),
-            };
-        }
-        want *= 2;
+/// What waits behind the record that ends at `wanted.from`, the last one before `wanted.to`, for lines of a younger file. `None`
+/// where that is too much, or the file has changed meanwhile.
+pub fn waiting(content: &Content, wanted: &Wanted<'_>) -> io::Result<Option<Waiting>> {
+    let start = Start::of(content, wanted)?;
+    if wanted.to - start.at > 2 * CHAIN_SPAN_BYTES_MAX {
+        return Ok(None);
     }
+    let mut arena = start.bytes(content, wanted.to)?;
+    if arena.len() as u64 - start.lead() != wanted.to - start.at {
+        return Ok(None);
+    }
+    // Nothing ends here yet.
+    let block = Block { to: u64::MAX, ..start.block(wanted) };
+    let waiting = frame::waiting(&block, &mut arena);
+    Ok(waiting.map(|waiting| Waiting { end: waiting.end.map(|end| end.saturating_sub(start.lead())), ..waiting }))
 }
 
 fn long_line_end(content: &Content, wanted: &Wanted<'_>, start: u64) -> io::Result<Option<u64>> {
@@ -137,8 +178,7 @@ fn open_before(content: &Content, wanted: &Wanted<'_>) -> io::Result<Vec<u64>> {
     let Some(bytes) = content.exactly(from..pos)? else { return Ok(Vec::new()) };
     if from == 0 && !wanted.lead.is_empty() {
         let lead = wanted.lead.len() as u64;
-        let splits: BTreeSet<u64> = wanted.splits.iter().map(|split| split + lead).collect();
-        let open = open_chains(&[wanted.lead, &bytes].concat(), 0, &splits);
+        let open = open_chains(&[wanted.lead, &bytes].concat(), 0, &behind(wanted.lead, wanted.splits));
         return Ok(open.into_iter().map(|start| start.saturating_sub(lead)).collect());
     }
     let is_start = from == 0 || from == wanted.low;

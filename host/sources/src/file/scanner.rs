@@ -1,9 +1,10 @@
 //! The thread that looks: when, at which folders, and what follows from a look. Which file is which generation is decided
 //! by the core's judgement; here are only the facts for it and what it leads to.
 
-use super::carry::{self, Carried};
+use super::carry::Carried;
 use super::content::{Content, Opened, Slot};
-use super::frame::{CHAIN_SPAN_BYTES_MAX, Framing, line_end};
+use super::frame::line_end;
+use super::passing::Beginning;
 use super::pattern::pod_fields;
 use super::poll::{Due, Looked};
 use super::record::Passage;
@@ -47,10 +48,10 @@ pub(super) struct Scanner {
 }
 
 /// A file of a judgement.
-struct Candidate {
-    found: Option<Found>,
-    seen: Seen,
-    content: Slot,
+pub(super) struct Candidate {
+    pub(super) found: Option<Found>,
+    pub(super) seen: Seen,
+    pub(super) content: Slot,
 }
 
 impl Scanner {
@@ -231,7 +232,11 @@ impl Scanner {
         let is_certain = !waits && !decisions.iter().any(in_doubt);
         // What waits to be unpacked may be what has lost its file.
         for decision in decisions.into_iter().filter(|decision| !(waits && matches!(decision, Decision::Gone { .. }))) {
-            self.execute(partition, decision, is_certain, &known, &candidates)?;
+            if !self.execute(partition, decision, is_certain, &known, &candidates)? {
+                // New files come last, in the order of birth: those behind it wait with it.
+                self.restless.insert(partition.to_owned());
+                break;
+            }
         }
         Ok(())
     }
@@ -295,6 +300,7 @@ impl Scanner {
         }
     }
 
+    /// Whether it was done; a new file waits where it does not show yet whether it goes on with a record of the one before.
     fn execute(
         &mut self,
         partition: &Path,
@@ -302,7 +308,7 @@ impl Scanner {
         is_certain: bool,
         known: &[Known],
         candidates: &[Candidate],
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         match decision {
             Decision::Same { known: k, seen } => self.keep(known[k].generation, &candidates[seen], false),
             Decision::Adopt { known: k, seen } => {
@@ -318,8 +324,12 @@ impl Scanner {
                 self.cut(partition, known[k].generation, &candidates[seen], pos)?
             }
             Decision::New { seen } => {
-                let carried = if is_certain { self.carried_into(partition, &candidates[seen])? } else { None };
-                self.open(partition, &candidates[seen], 0, carried)?;
+                let candidate = &candidates[seen];
+                match if is_certain { self.beginning(partition, candidate)? } else { Beginning::Own } {
+                    Beginning::Own => self.open(partition, candidate, 0, None)?,
+                    Beginning::Carried(carried) => self.open(partition, candidate, 0, Some(carried))?,
+                    Beginning::Unknown => return Ok(false),
+                }
             }
             Decision::Alias { seen, .. } => {
                 let small = candidates[seen].seen.size < SMALL_BYTES;
@@ -332,7 +342,7 @@ impl Scanner {
             Decision::Wait { .. } => _ = self.restless.insert(partition.to_owned()),
             Decision::Gone { known: k } => self.lose(known[k].generation),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A generation has this file.
@@ -368,60 +378,6 @@ impl Scanner {
         if let Some(found) = &candidate.found {
             self.shared.lock().aliases.insert(found.file, stamp(found));
         }
-    }
-
-    /// What an older file of the partition leaves open, if this one goes on with it. It is read to its end for that.
-    fn carried_into(&mut self, partition: &Path, candidate: &Candidate) -> io::Result<Option<Carried>> {
-        let Slot::Open(younger) = &candidate.content else { return Ok(None) };
-        let Some((older, framing)) = self.predecessor(partition, candidate).filter(|(_, f)| carry::applies(f)) else {
-            return Ok(None);
-        };
-        let Some(content) = self.shared.content(older)? else { return Ok(None) };
-        while self.announce_piece(older)? {}
-        let size = content.size()?;
-        let (end, passage, splits, is_whole) = {
-            let table = self.shared.lock();
-            let Some(tracked) = table.get(older) else { return Ok(None) };
-            let is_whole = tracked.base == 0 && tracked.passage.gone_on.is_none() && tracked.size == size;
-            (tracked.announced, tracked.passage.clone(), tracked.splits.clone(), is_whole)
-        };
-        if !is_whole || content.last_line_end(0..size, b"\n")? != size {
-            return Ok(None);
-        }
-        let at = if framing.cri { end.saturating_sub(CHAIN_SPAN_BYTES_MAX) } else { end };
-        let Some(bytes) = content.exactly(at..size)?.filter(|bytes| bytes.len() as u64 <= 2 * CHAIN_SPAN_BYTES_MAX)
-        else {
-            return Ok(None);
-        };
-        let skipped =
-            if at == 0 || !framing.cri { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |i| i + 1) };
-        let lead = passage.carried.as_ref().filter(|_| at == 0).map_or(&[][..], |carried| &carried.lines);
-        let text = (lead, at + skipped as u64, &bytes[skipped..]);
-        let Some(lines) = carry::open_lines(&framing, text, end, &splits) else { return Ok(None) };
-        let first_end = younger.next_line_end(0, younger.size()?, b"\n")?.unwrap_or(0);
-        let first_line = younger.exactly(0..first_end.saturating_sub(1))?.unwrap_or_default();
-        let carried = Carried { from: older.0, rest: (end, size), lines };
-        Ok(carry::goes_on(&framing, first_line.strip_suffix(b"\r").unwrap_or(&first_line)).then_some(carried))
-    }
-
-    /// The file that was born last before this one, of those that had its live name. What begins at its end has none.
-    fn predecessor(&self, partition: &Path, candidate: &Candidate) -> Option<(Generation, Framing)> {
-        let mut table = self.shared.lock();
-        if self.shared.options.from_end && table.first_start {
-            return None;
-        }
-        let (born, name) = (candidate.seen.file.btime?, live_part(&candidate.found.as_ref()?.path));
-        let own = table.own(partition);
-        let born_before = |g: &Generation| {
-            let tracked = table.get(*g).filter(|t| t.met && (!t.cri || live_part(&t.path) == name))?;
-            Some((tracked.file?.btime.filter(|btime| *btime < born)?, *g))
-        };
-        let (_, older) = own.iter().filter_map(born_before).max()?;
-        let tracked = table.get_mut(older)?;
-        if let Some(content) = &tracked.content {
-            tracked.size = content.size().ok()?.max(tracked.size);
-        }
-        Some((older, self.shared.framing(tracked.cri).clone()))
     }
 
     /// A new generation in this file, of which the bytes before `spared` belong to an older one.
@@ -475,15 +431,6 @@ impl Scanner {
         Ok(())
     }
 
-    /// The end of a file is in the next one now, as the journal hears of that one: it is no record here.
-    fn go_on(&self, older: Generation, rest: (u64, u64)) {
-        let mut table = self.shared.lock();
-        if let Some(tracked) = table.get_mut(older) {
-            Arc::make_mut(&mut tracked.passage).gone_on = Some(rest);
-            self.shared.send_identity(tracked);
-        }
-    }
-
     /// A power loss ate the end of the file: what it had is over, what comes is a generation of its own.
     fn cut(&self, partition: &Path, generation: Generation, candidate: &Candidate, pos: u64) -> io::Result<()> {
         let Slot::Open(content) = &candidate.content else { return Ok(()) };
@@ -511,11 +458,6 @@ impl Scanner {
         drop(released); // closed without the lock
         self.shared.outbox.send(SourceEvent::Gone { generation });
     }
-}
-
-/// What a container's log file keeps of its name through rotation: the number of the container's start.
-fn live_part(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()?.split(".log").next()
 }
 
 fn stamp(found: &Found) -> (u64, i64) {

@@ -489,6 +489,56 @@ fn fragments_pass_through_a_rotation_and_a_restart() {
     }
 }
 
+#[test]
+fn traces_of_a_container_pass_through_rotations_and_restarts() {
+    for down in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let container = folder.path().join("pods/shop_cart-1_uid-9/app");
+        std::fs::create_dir_all(&container).unwrap();
+        let mut follower = Follower::new(options(folder.path(), "pods/*/*/*.log"));
+        follower.options.framing.multiline = Some(super::options::multiline("^[0-9]", true, 100).unwrap());
+        follower.options.rotate_wait = Duration::from_secs(20);
+        follower.options.idle_timeout = Duration::from_secs(20);
+        let live = container.join("0.log");
+        let append = |text: &str| {
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&live).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let rotate = |follower: &mut Follower, number: u32, first: &str| {
+            if down {
+                follower.rest(Duration::from_millis(1200));
+                follower.stop();
+            }
+            std::fs::rename(&live, container.join(format!("0.log.20261124-12000{number}"))).unwrap();
+            append(first);
+            if down {
+                follower.start();
+            }
+        };
+        append("T stdout F 1 a\nT stdout F 2 b\nT stdout F  at x\nT stderr P 9 \nT stdout P  at \n");
+        follower.start();
+        follower.until_lines(1);
+        // What the next file begins with does not show yet that it goes on with the trace.
+        rotate(&mut follower, 1, "T stdout P y\n");
+        follower.rest(Duration::from_millis(300));
+        assert_eq!(follower.journal.len(), 1, "the next file waits for a whole line");
+        append("T stdout F z\n");
+        follower.until("the next file", |f| f.journal.len() == 2);
+        follower.stop();
+        append("T stderr F e\nT stdout P 3 \n");
+        follower.start();
+        follower.until_lines(2);
+        // The line of stderr ends where it stands, and the fragment behind it goes on.
+        rotate(&mut follower, 2, "T stdout F c\nT stdout F 4\n");
+        follower.until_lines(4);
+        follower.stop();
+        follower.start();
+        follower.rest(Duration::from_millis(300));
+        let trace = "T stdout F 2 b\n at x\n at yz";
+        follower.expect(["T stdout F 1 a", trace, "T stderr F 9 e", "T stdout F 3 c"]);
+    }
+}
+
 /// Every style at random, the agent down in half of the rounds.
 #[test]
 fn rotations_of_every_style_lose_and_repeat_nothing() {

@@ -298,9 +298,10 @@ impl Tracked {
         passage
     }
 
-    /// Whether its last byte was announced, or carried into the next file.
+    /// Whether its last byte was announced, or carried into the next file and what stands before that announced.
     pub fn is_told(&self) -> bool {
-        self.announced >= self.size || self.passage.gone_on.is_some_and(|(_, end)| end == self.size)
+        let is_carried = |(begin, end)| end == self.size && self.announced >= begin;
+        self.announced >= self.size || self.passage.gone_on.is_some_and(is_carried)
     }
 
     /// As the judgement sees it.
