@@ -276,7 +276,7 @@ impl Lane {
             Err(ReadError::Unavailable(_)) => return Ok(Step::Later),
         };
         let Some(end) = input.records.last().map(|r| r.end) else { return Ok(Step::Later) };
-        let open = input.open.clone();
+        let open = input.open.as_slice().into();
         let oldest = input.records.first().map_or(0, |r| r.received);
         let intook =
             Intook { records: input.records.len() as u64, received: if oldest > 0 { oldest } else { planned.time } };
@@ -284,7 +284,7 @@ impl Lane {
         let Some((_, instance)) = &mut self.instance else { return Ok(Step::Spent) };
         match instance.apply(input, &context).await {
             Ok(applied) => {
-                let anchor = shared.inputs.anchor(generation, end).await;
+                let anchor = shared.inputs.anchor(generation, end).await.into();
                 let mark = Mark::from(Standing { cursor: Cursor::at(end), open, anchor, ..Standing::default() });
                 let place = Place { entry: self.place.entry, offset: end - lo };
                 let place = if end == hi { Place { entry: place.entry + 1, offset: 0 } } else { place };
@@ -316,7 +316,7 @@ impl Lane {
                 Err(failure) => return self.judge(shared, generation, failure).await,
             }
         }
-        let anchor = shared.inputs.anchor(generation, at.pos).await;
+        let anchor = shared.inputs.anchor(generation, at.pos).await.into();
         let mark = Mark::from(Standing { cursor: planned.entry.end(), anchor, ..Standing::default() });
         let nothing = Intook { records: 0, received: planned.time };
         let end = Place { entry: self.place.entry + 1, offset: 0 };

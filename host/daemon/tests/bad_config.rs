@@ -60,3 +60,19 @@ fn no_diagnostic_shows_a_secret() {
     let shown = diagnostics("references.yaml");
     assert!(!shown.contains("not-a-secret") && !shown.contains("hunter2"), "{shown}");
 }
+
+/// A pod with a cpuset is such a process: nothing of what the program is made of may complain of it.
+#[test]
+fn where_only_one_processor_may_be_used_nothing_complains_of_that() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let first = allowed.split(['-', ',']).next().unwrap();
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", first, env!("CARGO_BIN_EXE_sawlog"), "schema"]).env_remove("_RJEM_MALLOC_CONF");
+    let Ok(output) = command.output() else {
+        println!("NOT RUN: a process on one processor: there is no `taskset` here; it comes with util-linux");
+        return;
+    };
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

@@ -213,7 +213,7 @@ mod tests {
         let pos = bytes.len() as u64;
         let hash = before(bytes)(pos).expect("in range");
         let anchor = Anchor { bytes: hash, file: file_hash(file(ino)), disamb, start }.encode();
-        let mark = Mark::from(Standing { cursor: Cursor::at(pos), anchor, ..Standing::default() });
+        let mark = Mark::from(Standing { cursor: Cursor::at(pos), anchor: anchor.into(), ..Standing::default() });
         (generation(AGENT.0, AGENT.1, first_line, disamb), mark)
     }
 

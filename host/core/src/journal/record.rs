@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use thin_vec::ThinVec;
 
 /// Where a sink stands in one generation, shared by all who know it: the journal, the sink, its intake. Changed by whoever
 /// changes it alone.
@@ -52,9 +53,9 @@ pub struct Standing {
     /// Every input before it is finished for the sink.
     pub cursor: Cursor,
     /// Starts of the joined records that are still open there; at most two.
-    pub open: Vec<u64>,
+    pub open: ThinVec<u64>,
     /// Proves that the bytes before the cursor are the same (hash of the last 256 bytes, incarnation, topic id).
-    pub anchor: Vec<u8>,
+    pub anchor: Box<[u8]>,
     /// Cumulative since the generation began; the ledger commits with the cursor.
     pub counts: Counts,
 }
@@ -337,14 +338,19 @@ mod tests {
 
     use super::*;
     use crate::plan::Entry;
+    use thin_vec::thin_vec;
 
     #[test]
     fn fuzz_journal_records() {
         let generation = Generation([1; 16]);
         let entry = Entry::Range { generation, lo: 10, hi: 200 };
         let planned = Planned { time: 5, epoch: crate::EpochId([2; 16]), entry };
-        let mark =
-            Mark::from(Standing { cursor: Cursor::at(70), open: vec![1], anchor: vec![2; 9], ..Standing::default() });
+        let mark = Mark::from(Standing {
+            cursor: Cursor::at(70),
+            open: thin_vec![1],
+            anchor: [2; 9].into(),
+            ..Standing::default()
+        });
         let facts = Some(SinkFacts { next_claim: Some(3), ..SinkFacts::default() });
         let cursor = Record::Cursor { sink: SinkId::new("out"), marks: vec![(generation, mark)], facts };
         let plan = Record::Plan { entries: vec![(PartitionId([3; 16]), planned)] };

@@ -2,15 +2,16 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use thin_vec::{ThinVec, thin_vec};
 
 /// Counts by reason, in the order of the reasons. Serialized as a map.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Reasons(Box<[(Box<str>, u64)]>);
+pub struct Reasons(ThinVec<(Box<str>, u64)>);
 
 impl Reasons {
     /// One reason.
     pub fn of(reason: &str, n: u64) -> Self {
-        Self([(reason.into(), n)].into())
+        Self(thin_vec![(reason.into(), n)])
     }
 
     /// Counts `n` more for `reason`.
@@ -18,9 +19,8 @@ impl Reasons {
         match self.0.binary_search_by(|(known, _)| (**known).cmp(reason)) {
             Ok(at) => self.0[at].1 += n,
             Err(at) => {
-                let mut all = std::mem::take(&mut self.0).into_vec();
-                all.insert(at, (reason.into(), n));
-                self.0 = all.into();
+                self.0.reserve_exact(1); // few have a second reason
+                self.0.insert(at, (reason.into(), n));
             }
         }
     }

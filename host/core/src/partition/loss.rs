@@ -192,7 +192,7 @@ impl Part {
         let ((from, to), (cursor_from, cursor_to)) = (self.places, self.cursors);
         let counts = Counts::unread(&self.reason, cursor_to.pos - cursor_from.pos);
         // What is given up may still be there: the cursor behind it proves what it can.
-        let anchor = shared.inputs.anchor(generation, cursor_to.pos).await;
+        let anchor = shared.inputs.anchor(generation, cursor_to.pos).await.into();
         Offer {
             partition,
             source: shared.inputs.id.clone(),

@@ -63,7 +63,9 @@ struct Inner {
     limits: Option<Limits>,
     /// Cursors behind what was taken since it learnt where it stands.
     taken: BTreeMap<Generation, Cursor>,
-    seats: BTreeMap<PartitionId, Seat>,
+    /// Where the next batch must begin in each partition, and beyond which place nothing is taken where there is such a limit.
+    next: BTreeMap<PartitionId, Place>,
+    ends: BTreeMap<PartitionId, Place>,
     buffer: VecDeque<Offer>,
     bytes: usize,
     records: u64,
@@ -72,6 +74,26 @@ struct Inner {
     full: bool,
     stopped: Option<String>,
     audit: Audit,
+}
+
+impl Inner {
+    fn seat(&self, partition: PartitionId) -> Option<Seat> {
+        let limit = self.ends.get(&partition).copied();
+        self.next.get(&partition).map(|next| Seat { next: *next, limit })
+    }
+
+    fn set_seat(&mut self, partition: PartitionId, Seat { next, limit }: Seat) {
+        self.next.insert(partition, next);
+        match limit {
+            Some(end) => _ = self.ends.insert(partition, end),
+            None => _ = self.ends.remove(&partition),
+        }
+    }
+
+    fn leave_seats(&mut self) {
+        self.next.clear();
+        self.ends.clear();
+    }
 }
 
 /// The receiving side of one sink.
@@ -116,9 +138,9 @@ impl Intake {
             return Ok(None);
         }
         let at = |g| truth.get(&g).map_or_else(|| state.start(&self.sink, g), |m: &Mark| m.cursor);
-        let next = match inner.seats.get(&partition) {
+        let next = match inner.next.get(&partition) {
             // What is gone from the stream is covered, or given up: nobody feeds it any more.
-            Some(seat) => seat.next.max(known.stream.base()),
+            Some(next) => (*next).max(known.stream.base()),
             None => state.place_by(&self.sink, &known.stream, at)?,
         };
         let next = match mutation::on("adopted_cursor_ignored") {
@@ -131,7 +153,7 @@ impl Intake {
             limit = Some(limit.map_or(end, |l| l.min(end)));
         }
         let seat = Seat { next, limit };
-        inner.seats.insert(partition, seat);
+        inner.set_seat(partition, seat);
         Ok(Some(seat))
     }
 
@@ -149,7 +171,7 @@ impl Intake {
         if inner.stopped.is_some() {
             return Accept::NotHere;
         }
-        let Some(seat) = inner.seats.get(&offer.partition).copied() else { return Accept::NotHere };
+        let Some(seat) = inner.seat(offer.partition) else { return Accept::NotHere };
         // Cursors of a life whose directory was lost may lie ahead of what has just been planned.
         let have = inner.truth.as_ref().and_then(|t| t.get(&offer.generation)).map(|mark| mark.cursor);
         if have.is_some_and(|have| is_behind(&offer, have)) && !mutation::on("adopted_cursor_ignored") {
@@ -159,7 +181,7 @@ impl Intake {
         if (seat.next != offer.from && !mutation::on("accept_anywhere")) || beyond || inner.truth.is_none() {
             return Accept::NotHere;
         }
-        inner.seats.insert(offer.partition, Seat { next: offer.to, ..seat });
+        inner.next.insert(offer.partition, offer.to);
         inner.taken.insert(offer.generation, offer.mark.cursor);
         inner.bytes += offer.output.batch.arena.len();
         inner.records += offer.records;
@@ -218,7 +240,7 @@ impl Intake {
             inner.buffer.clear();
             (inner.bytes, inner.records, inner.memory) = (0, 0, 0);
         }
-        inner.seats.clear();
+        inner.leave_seats();
         inner.taken.clear();
         inner.full = false;
         inner.audit.begin(&truth);
@@ -238,7 +260,7 @@ impl Intake {
             inner.buffer.clear();
             (inner.bytes, inner.records, inner.memory) = (0, 0, 0);
         }
-        inner.seats.clear();
+        inner.leave_seats();
         drop(inner);
         self.freed.notify(usize::MAX);
         self.reseated.notify(usize::MAX);
@@ -330,7 +352,8 @@ impl Intake {
 
     /// The partitions' seats, for status.
     pub fn seats(&self) -> BTreeMap<PartitionId, Seat> {
-        self.lock().seats.clone()
+        let inner = self.lock();
+        inner.next.keys().filter_map(|partition| Some((*partition, inner.seat(*partition)?))).collect()
     }
 }
 
@@ -345,7 +368,7 @@ mod tests {
         let limits = IntakeLimits { memory: Share::new(bytes_max), batches_max: 100 };
         let intake = Intake::new(SinkId::new("out"), limits, Arc::default());
         intake.reset(Marks::new(), None);
-        intake.lock().seats.insert(PartitionId([0; 16]), Seat { next: Place::default(), limit: None });
+        intake.lock().next.insert(PartitionId([0; 16]), Place::default());
         intake
     }
 

@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn mark(pos: u64) -> Mark {
-        Mark::from(Standing { cursor: Cursor::at(pos), anchor: vec![1, 2], ..Standing::default() })
+        Mark::from(Standing { cursor: Cursor::at(pos), anchor: [1, 2].into(), ..Standing::default() })
     }
 
     #[test]

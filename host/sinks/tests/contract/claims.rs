@@ -16,7 +16,7 @@ pub fn claim(number: u64, entries: u64) -> Claim {
     let mark = |pos: u64| {
         let counts = Counts { delivered: u64::MAX, dropped: Reasons::of("a \"b\"", 2), ..Counts::default() };
         let (cursor, open, anchor) = (Cursor { pos, slot: 3 }, vec![pos - 1], vec![0, 255]);
-        Mark::from(Standing { cursor, open, anchor, counts })
+        Mark::from(Standing { cursor, open: open.into(), anchor: anchor.into(), counts })
     };
     let entry = |i: u64| match i % 2 {
         0 => Entry::Range { generation, lo: i, hi: i + 7 },

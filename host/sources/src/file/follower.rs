@@ -186,7 +186,7 @@ impl Follower {
             let floor = input.open.iter().copied().chain([pos]).min().unwrap();
             self.source().trim(generation, floor).now_or_never().unwrap();
             let anchor = self.source().anchor(generation, pos).now_or_never().unwrap();
-            let mark = Mark::from(Standing { cursor: Cursor::at(pos), anchor, ..Standing::default() });
+            let mark = Mark::from(Standing { cursor: Cursor::at(pos), anchor: anchor.into(), ..Standing::default() });
             self.cursors.insert(generation, mark);
         }
     }
