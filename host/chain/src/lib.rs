@@ -29,7 +29,9 @@ pub use engine::{Engine, EngineError, EngineLimits};
 pub use figures::{LONG_CALL, PluginFigures};
 pub use host::{LogLevel, LogLine, Telemetry};
 pub use instance::{CallFailure, CreateError, Instance};
-pub use plugin::{Allow, Digest, Leniency, LoadError, Plugin, PluginConfig, PluginLimits, check_config};
+pub use plugin::{
+    Allow, Digest, Leniency, LoadError, Plugin, PluginConfig, PluginLimits, check_bytes, check_config, check_interface,
+};
 pub use registration::Registration;
 pub use runner::{ComponentState, Hunt, Outcome, Part, RunError, Runner, StateError};
 pub use schema::{Mistake, SchemaError, of_component as schema_of_component};

@@ -3,7 +3,7 @@
 
 mod load;
 
-pub use load::{LoadError, check_config};
+pub use load::{LoadError, check_bytes, check_config, check_interface};
 
 use crate::engine::Shared;
 use crate::host::{Guest, LogLine, Telemetry};

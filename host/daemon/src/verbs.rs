@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::cli;
 use crate::complete::{self, CompleteError, Question};
 use crate::config::files::{Files, FilesError};
-use crate::config::references::{Machine, MachineWithComponents};
+use crate::config::references::{Machine, MachineWithComponents, References};
 use crate::config::{self, Config, Loaded};
 use crate::control::switches;
 use crate::run::RunError;
@@ -85,11 +85,11 @@ impl VerbError {
 
 /// The config at `path`, after its warnings have been said on standard error.
 pub fn load(path: &Path) -> Result<Config, VerbError> {
-    Ok(load_with_files(path)?.0)
+    Ok(load_with_files(path, &Machine)?.0)
 }
 
-fn load_with_files(path: &Path) -> Result<(Config, Files), VerbError> {
-    let Loaded { config, complaints, files } = config::load(path, &Machine)?;
+fn load_with_files(path: &Path, from: &dyn References) -> Result<(Config, Files), VerbError> {
+    let Loaded { config, complaints, files } = config::load(path, from)?;
     let report = if complaints.is_empty() { String::new() } else { diagnostics::text(&complaints, &files) };
     match config {
         Some(config) => {
@@ -102,7 +102,9 @@ fn load_with_files(path: &Path) -> Result<(Config, Files), VerbError> {
 
 /// `sawlog run`
 pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
-    let (config, files) = load_with_files(&options.config.path)?;
+    // A start reads components once, when it loads them.
+    let from: &dyn References = if options.dry_run { &MachineWithComponents } else { &Machine };
+    let (config, files) = load_with_files(&options.config.path, from)?;
     let mut report = validate::report(&config, &files);
     if options.dry_run {
         report.take(&config, switches::of(&config, &files));

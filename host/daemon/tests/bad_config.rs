@@ -11,8 +11,12 @@ fn folder() -> PathBuf {
 
 /// What `sawlog validate` says, and its exit code.
 fn diagnostics(config: &str) -> String {
+    said(&["validate", "-c", config])
+}
+
+fn said(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sawlog"));
-    let output = command.current_dir(folder()).env_clear().args(["validate", "-c", config]).output().unwrap();
+    let output = command.current_dir(folder()).env_clear().args(arguments).output().unwrap();
     let shown = [output.stderr, output.stdout].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     let shown = shown.replace(&folder().display().to_string(), "HERE");
     format!("{}\nexit code {}\n", shown.trim_end(), output.status.code().unwrap())
@@ -52,6 +56,14 @@ fn every_bad_config_is_told_everything_that_is_wrong_with_it() {
         differ.len(),
         differ.join("\n")
     );
+}
+
+/// Whoever asks beforehand what a start would say of its plugins is told the same, whichever way it is asked.
+#[test]
+fn a_dry_run_says_of_plugins_what_validate_says() {
+    for config in ["no_plugins.yaml", "plugin_schema.yaml"] {
+        assert_eq!(said(&["run", "--dry-run", "-c", config]), diagnostics(config));
+    }
 }
 
 /// Values of secrets stand in no diagnostic, whatever else is wrong.

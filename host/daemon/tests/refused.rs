@@ -254,3 +254,41 @@ fn a_queue_is_read_in_the_shards_that_it_was_made_with_whatever_workers_there_ar
     again.terminate();
     assert_eq!((shards().trim(), line(&node, "out")["delivered"].as_u64()), ("sawlog-queue 1 shards 5", Some(50_000)));
 }
+
+/// What is no component never starts, and a running agent goes on without it; both say where it lies and what it is.
+#[test]
+fn a_plugin_that_is_no_component_is_refused_and_what_runs_goes_on() {
+    let node = Node::of(|here| {
+        format!(
+            "{}sources:\n  app: {{ type: file, include: [{here}/logs/app.log] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [app], path: {here}/out.jsonl, batch: {{ age: 50ms }} }}\n",
+            head(here)
+        )
+    });
+    node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| line(&node, "out")["delivered"] == LINES);
+    let component = node.folder().join("module.wasm");
+    let with_plugin = |config: &str| {
+        let plugin = format!("plugins: {{ module: {{ source: \"file:{}\" }} }}\n", component.display());
+        let transform = "transforms: { sent: { type: wasm, inputs: [app], chain: [module] } }\n";
+        format!("{plugin}{transform}{}", config.replace("inputs: [app]", "inputs: [sent]"))
+    };
+    node.edit(with_plugin);
+    let path = component.display().to_string();
+    for (content, what) in [(None, "can't be read"), (Some(&b"\0asm\x01\0\0\0"[..]), "this is a core WASM module")] {
+        content.inspect(|bytes| fs::write(&component, bytes).unwrap());
+        let refused = node.verb(&["reload"]).unwrap_err();
+        assert!(refused.contains(what) && refused.contains(&path), "{refused}");
+        let ready = agent.get("api.listen", "/readyz").1;
+        assert!(ready.contains("reload_refused") && ready.contains(what), "{ready}");
+    }
+    node.write_lines(2 * LINES);
+    agent.wait_until(|| line(&node, "out")["delivered"] == 2 * LINES);
+    agent.terminate();
+    let refused = node.verb(&["run"]).unwrap_err();
+    let told = refused.lines().find(|line| line.contains("core WASM module")).unwrap_or_default();
+    let expected =
+        format!("{path}: plugin module: this is a core WASM module, but a WASM component is needed; build it with");
+    assert!(told.contains(&expected), "{refused}");
+}

@@ -1,6 +1,6 @@
 //! From bytes to a plugin, or to an error that says which of the many things is wrong and how to mend it.
 
-use super::{Digest, Loaded, Plugin, PluginConfig, Program, Transform};
+use super::{Allow, Digest, Loaded, Plugin, PluginConfig, Program, Transform};
 use crate::cache;
 use crate::engine::{Engine, Shared};
 use crate::host;
@@ -162,7 +162,8 @@ pub fn check_config(name: &str, bytes: &[u8], config_json: &str) -> Result<(), L
     schema.map_err(|source| LoadError::Schema { plugin: name.to_owned(), source })
 }
 
-fn check_bytes(name: &str, bytes: &[u8], bytes_max: usize) -> Result<(), LoadError> {
+/// Whether `bytes` are a component at all, and at most `bytes_max` of them.
+pub fn check_bytes(name: &str, bytes: &[u8], bytes_max: usize) -> Result<(), LoadError> {
     let plugin = name.to_owned();
     if bytes.len() > bytes_max {
         let what = "the component";
@@ -208,72 +209,64 @@ fn deserialize(engine: &wasmtime::Engine, artefact: &[u8]) -> wasmtime::Result<C
 fn link(shared: &Arc<Shared>, name: &str, component: &Component, config: &PluginConfig) -> Result<Program, LoadError> {
     let plugin = || name.to_owned();
     let kind = component.component_type();
+    let imports: Vec<String> = kind.imports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
     let found: Vec<String> = kind.exports(&shared.engine).map(|(name, _)| name.to_owned()).collect();
-    check_contract(name, kind.imports(&shared.engine).map(|(name, _)| name).chain(found.iter().map(String::as_str)))?;
-    check_imports(shared, name, component, config)?;
+    check_interface(name, &imports, &found, config.allow)?;
     let invalid = |e: wasmtime::Error| LoadError::Invalid { plugin: plugin(), reason: format!("{e:#}") };
     let mut linker = shared.linker.clone();
-    for version in wasi_versions(shared, component) {
+    for version in wasi_versions(&imports) {
         host::define_wasi(&mut linker, &version).map_err(invalid)?;
     }
     linker.define_unknown_imports_as_traps(component).map_err(invalid)?;
     let pre = linker.instantiate_pre(component).map_err(invalid)?;
-    let exports = |interface: &str| found.contains(&format!("sawlog:plugin/{interface}@{CONTRACT}"));
-    let wrong = || LoadError::WrongWorld { plugin: plugin(), found: found.clone() };
-    if !exports("lifecycle") {
-        return Err(wrong());
-    }
     let lifecycle = exports::lifecycle::GuestIndices::new(&pre).map_err(invalid)?;
-    let transform = if exports("transform") {
-        Transform::Columns(exports::transform::GuestIndices::new(&pre).map_err(invalid)?)
-    } else if exports("transform-records") {
-        Transform::Records(exports::transform_records::GuestIndices::new(&pre).map_err(invalid)?)
-    } else {
-        return Err(wrong());
+    let transform = match exports(&found, "transform") {
+        true => Transform::Columns(exports::transform::GuestIndices::new(&pre).map_err(invalid)?),
+        false => Transform::Records(exports::transform_records::GuestIndices::new(&pre).map_err(invalid)?),
     };
-    if exports("state") && !config.allow.state {
-        let reason = "it keeps state over batches".to_owned();
-        return Err(LoadError::NotAllowed { plugin: plugin(), reason, permission: "state" });
-    }
-    let state = exports("state").then(|| exports::state::GuestIndices::new(&pre)).transpose().map_err(invalid)?;
+    let state = exports(&found, "state").then(|| exports::state::GuestIndices::new(&pre));
+    let state = state.transpose().map_err(invalid)?;
     Ok(Program { shared: Arc::clone(shared), pre, lifecycle, transform, state })
 }
 
-/// Whether the interfaces that a component names are of the contract that this agent speaks.
-fn check_contract<'a>(plugin: &str, names: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
-    let mut versions =
-        names.filter_map(|name| name.strip_prefix("sawlog:plugin/")?.split_once('@')).map(|(_, found)| found);
-    match versions.find(|found| *found != CONTRACT) {
-        Some(found) => Err(LoadError::OtherContract { plugin: plugin.to_owned(), found: found.to_owned() }),
-        None => Ok(()),
+/// Whether a component with these imports and exports is a plugin of the contract that this agent speaks, and `allow` covers what
+/// it needs.
+pub fn check_interface(name: &str, imports: &[String], found: &[String], allow: Allow) -> Result<(), LoadError> {
+    let plugin = || name.to_owned();
+    let not_allowed =
+        |reason: &str, permission| LoadError::NotAllowed { plugin: plugin(), reason: reason.to_owned(), permission };
+    let version = |name: &String| Some(name.strip_prefix("sawlog:plugin/")?.split_once('@')?.1.to_owned());
+    if let Some(other) = imports.iter().chain(found).filter_map(version).find(|found| found != CONTRACT) {
+        return Err(LoadError::OtherContract { plugin: plugin(), found: other });
     }
-}
-
-fn check_imports(shared: &Shared, name: &str, component: &Component, config: &PluginConfig) -> Result<(), LoadError> {
-    let kind = component.component_type();
-    let known = |import: &str| {
-        matches!(
-            import.strip_prefix("sawlog:plugin/").and_then(|i| i.strip_suffix(CONTRACT)),
-            Some("types@" | "host@" | "kernels@")
-        ) || is_virtual_wasi(import)
+    let is_known = |import: &str| {
+        let interface = import.strip_prefix("sawlog:plugin/").and_then(|i| i.strip_suffix(CONTRACT));
+        matches!(interface, Some("types@" | "host@" | "kernels@")) || is_virtual_wasi(import)
     };
-    let names: Vec<&str> = kind.imports(&shared.engine).map(|(import, _)| import).collect();
-    let imports: Vec<String> = names.iter().filter(|i| !known(i)).map(|i| (*i).to_owned()).collect();
-    if !imports.is_empty() {
-        return Err(LoadError::ForbiddenImport { plugin: name.to_owned(), imports });
+    let unknown: Vec<String> = imports.iter().filter(|import| !is_known(import)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(LoadError::ForbiddenImport { plugin: plugin(), imports: unknown });
     }
-    if !config.allow.kernels && names.iter().any(|i| i.starts_with("sawlog:plugin/kernels@")) {
-        let reason = "it uses native kernels".to_owned();
-        return Err(LoadError::NotAllowed { plugin: name.to_owned(), reason, permission: "kernels" });
+    if !allow.kernels && imports.iter().any(|i| i.starts_with("sawlog:plugin/kernels@")) {
+        return Err(not_allowed("it uses native kernels", "kernels"));
+    }
+    if !exports(found, "lifecycle") || !(exports(found, "transform") || exports(found, "transform-records")) {
+        return Err(LoadError::WrongWorld { plugin: plugin(), found: found.to_vec() });
+    }
+    if exports(found, "state") && !allow.state {
+        return Err(not_allowed("it keeps state over batches", "state"));
     }
     Ok(())
 }
 
-/// The versions of WASI that the component names.
-fn wasi_versions(shared: &Shared, component: &Component) -> BTreeSet<String> {
-    let kind = component.component_type();
-    let imports = kind.imports(&shared.engine).filter(|(import, _)| is_virtual_wasi(import));
-    imports.filter_map(|(import, _)| Some(import.rsplit_once('@')?.1.to_owned())).collect()
+fn exports(found: &[String], interface: &str) -> bool {
+    found.contains(&format!("sawlog:plugin/{interface}@{CONTRACT}"))
+}
+
+/// The versions of WASI that the imports name.
+fn wasi_versions(imports: &[String]) -> BTreeSet<String> {
+    let imports = imports.iter().filter(|import| is_virtual_wasi(import));
+    imports.filter_map(|import| Some(import.rsplit_once('@')?.1.to_owned())).collect()
 }
 
 /// Interfaces that language runtimes import of themselves. The host gives them no capability.

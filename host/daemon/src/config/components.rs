@@ -1,20 +1,20 @@
-//! Components that a config names, as far as they lie on this machine: held against their digest, their signature and their own
-//! schema. Only one whose outputs some input names is compiled, and asked which it has.
+//! Components that a config names: held against their digest, their signature, the contract and their own schema. Only one whose outputs some input names is compiled, and asked which it has.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sawlog_chain::{Engine, EngineLimits, LoadError, SchemaError, check_config};
+use sawlog_chain::{Engine, EngineLimits, LoadError, SchemaError, check_bytes, check_config, check_interface};
+use sawlog_componentize::EncodeError;
 use sawlog_settings::decode::{Complaint, suggestion};
 use sawlog_settings::node::Node;
 
 use super::graph::Input;
 use super::parsed::{Named, Parsed};
-use super::plugins::Plugin;
+use super::plugins::{Plugin, PluginFileError};
 use super::references::References;
 use super::transforms::TransformOptions;
 
-/// Holds every component that is there against what the config says of it; for one that has to be signed it is told that it is not.
+/// Holds every component against what the config says of it.
 pub fn check(parsed: &Parsed, folder: &Path, from: &dyn References, complaints: &mut Vec<Complaint>) {
     let mut good = BTreeMap::new();
     for plugin in &parsed.plugins {
@@ -24,13 +24,10 @@ pub fn check(parsed: &Parsed, folder: &Path, from: &dyn References, complaints: 
             Some(Ok(bytes)) if held(plugin, options, (folder, &path, &bytes), complaints) => {
                 good.insert(plugin.name.as_str(), (plugin, options, bytes));
             }
-            Some(Err(error)) if options.signed_by.is_some() => {
-                let place = plugin.node.place_of("signed_by").unwrap_or(plugin.place);
-                let reason = format!(
-                    "the signature was not verified: the component {} can't be read here: {error}",
-                    path.display()
-                );
-                complaints.push(Complaint::warning(place, reason).mend("validate where the component lies too"));
+            Some(Err(error)) => {
+                let place = plugin.node.place_of("source").unwrap_or(plugin.place);
+                let unreadable = PluginFileError::Unreadable { path, error };
+                complaints.push(Complaint::error(place, unreadable.to_string()));
             }
             _ => {}
         }
@@ -109,12 +106,21 @@ fn held(
         complaints.push(Complaint::error(place, reason));
     };
     if let Err(error) = options.held(folder, path, bytes) {
-        let at = if matches!(error, super::plugins::PluginFileError::Signature(_)) { "signed_by" } else { "digest" };
+        let at = if matches!(error, PluginFileError::Signature(_)) { "signed_by" } else { "digest" };
         complain(at, error.to_string());
         return false;
     }
+    let mut is_good = true;
+    if let Err(error) = is_plugin(&plugin.name, bytes, options) {
+        let lacks_permission = matches!(error, LoadError::NotAllowed { .. });
+        complain(if lacks_permission { "allow" } else { "source" }, error.to_string());
+        if !lacks_permission {
+            return false;
+        }
+        is_good = false;
+    }
     match check_config(&plugin.name, bytes, &options.config.to_string()) {
-        Ok(()) => return true,
+        Ok(()) => return is_good,
         Err(LoadError::Schema { source: SchemaError::Config(mistakes), .. }) => {
             for mistake in mistakes {
                 let at = format!("config.{}", mistake.path.join("."));
@@ -124,4 +130,18 @@ fn held(
         Err(error) => complain("source", error.to_string()),
     }
     false
+}
+
+/// Whether it is a plugin of this agent's contract, as far as its outside shows that.
+fn is_plugin(name: &str, bytes: &[u8], options: &Plugin) -> Result<(), LoadError> {
+    check_bytes(name, bytes, EngineLimits::default().component_bytes_max)?;
+    let damaged = |error| {
+        let reason = match error {
+            EncodeError::NotWasm(reason) => reason,
+            other => other.to_string(),
+        };
+        LoadError::Schema { plugin: name.to_owned(), source: SchemaError::Damaged(reason) }
+    };
+    let found = sawlog_componentize::interface(bytes).map_err(damaged)?;
+    check_interface(name, &found.imports, &found.exports, options.granted(Vec::new(), &[]).allow)
 }

@@ -1,14 +1,14 @@
 //! The running whole: data directory, journal, epochs, sources, sinks and the engine over them; its beginning and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
-use sawlog_chain::EngineLimits;
+use sawlog_chain::{EngineLimits, LoadError};
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
 use sawlog_core::journal::{Journal, OpenError};
@@ -86,6 +86,14 @@ pub enum RunError {
     /// The configuration can't be taken.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A plugin that can't be loaded.
+    #[error("{path}: {error}", path = .path.display())]
+    Plugin {
+        /// Its component.
+        path: PathBuf,
+        /// Why, with the name that it has in the configuration.
+        error: LoadError,
+    },
     /// A source, transform, plugin or sink.
     #[error("{name}: {reason}")]
     Component {

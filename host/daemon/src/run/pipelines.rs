@@ -44,7 +44,8 @@ pub fn load_plugins(
         let refuse = |reason: String| RunError::Component { name: name.clone(), reason };
         let parts = bytes.get(name).ok_or_else(|| refuse("its component is not at hand".into()))?;
         let granted = options.granted(parts.files.clone(), epoch);
-        let plugin = engine.load(name, &parts.component, granted).map_err(|e| refuse(e.to_string()))?;
+        let refuse = |error| RunError::Plugin { path: options.file(&config.folder), error };
+        let plugin = engine.load(name, &parts.component, granted).map_err(refuse)?;
         plugins.insert(name.clone(), plugin);
     }
     Ok(plugins)
