@@ -1,14 +1,14 @@
 //! The running whole: data directory, journal, epochs, sources, sinks and the engine over them; its beginning and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
-use sawlog_chain::{EngineLimits, LoadError};
+use sawlog_chain::EngineLimits;
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
 use sawlog_core::journal::{Journal, OpenError};
@@ -36,7 +36,7 @@ use super::figures::Figures;
 use super::former;
 use super::memory::Memory;
 use super::outward::Outward;
-use super::pipelines::{PluginBytes, PluginParts};
+use super::pipelines::{PluginBytes, PluginParts, Unloaded};
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
 use super::{LOOK, Options, groups, replay, runtime, sinks, sources};
@@ -87,13 +87,8 @@ pub enum RunError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// A plugin that can't be loaded.
-    #[error("{path}: {error}", path = .path.display())]
-    Plugin {
-        /// Its component.
-        path: PathBuf,
-        /// Why, with the name that it has in the configuration.
-        error: LoadError,
-    },
+    #[error(transparent)]
+    Plugin(#[from] Unloaded),
     /// A source, transform, plugin or sink.
     #[error("{name}: {reason}")]
     Component {

@@ -2,11 +2,12 @@
 //! component number of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sawlog_chain::apply::Columns;
 use sawlog_chain::pipeline::{self, FieldsOf, From, Node, Parts, Pipeline, PipelineChain, Tap};
-use sawlog_chain::{Engine, Plugin};
+use sawlog_chain::{Engine, LoadError, Plugin};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format};
 use sawlog_record::expr::Expr;
@@ -32,6 +33,16 @@ pub struct PluginParts {
     pub files: Vec<(String, Vec<u8>)>,
 }
 
+/// A plugin that can't be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}", path = .path.display())]
+pub struct Unloaded {
+    /// Its component.
+    path: PathBuf,
+    /// Why, with the name that it has in the configuration.
+    error: LoadError,
+}
+
 /// Compiles and configures every plugin of the config.
 pub fn load_plugins(
     config: &Config,
@@ -44,7 +55,7 @@ pub fn load_plugins(
         let refuse = |reason: String| RunError::Component { name: name.clone(), reason };
         let parts = bytes.get(name).ok_or_else(|| refuse("its component is not at hand".into()))?;
         let granted = options.granted(parts.files.clone(), epoch);
-        let refuse = |error| RunError::Plugin { path: options.file(&config.folder), error };
+        let refuse = |error| Unloaded { path: options.file(&config.folder), error };
         let plugin = engine.load(name, &parts.component, granted).map_err(refuse)?;
         plugins.insert(name.clone(), plugin);
     }
