@@ -55,6 +55,9 @@ pub struct HttpLimits {
     pub connections_per_address: u32,
     /// HTTP/2 streams at once in a connection.
     pub streams: u32,
+    /// Bytes of records in the queue that were sent with one token, or by one certificate: who has more there that is not delivered
+    /// yet gets 429, while others are let in. Counted from the agent's start on. Where none is given, one may fill the queue for all.
+    pub queue_per_client: Option<ByteSize>,
 }
 
 impl Default for HttpLimits {
@@ -71,6 +74,7 @@ impl Default for HttpLimits {
             connections: 1_024,
             connections_per_address: 256,
             streams: 100,
+            queue_per_client: None,
         }
     }
 }
@@ -168,6 +172,12 @@ impl DescribeSource for HttpSource {
             findings.push(Finding::error(
                 "limits.decompressed",
                 "a body may not grow by decompression; write at least `limits.body`",
+            ));
+        }
+        if limits.queue_per_client.is_some_and(|part| part < limits.body) {
+            findings.push(Finding::error(
+                "limits.queue_per_client",
+                "a body that `limits.body` lets in would never be taken; write at least `limits.body`",
             ));
         }
         if !self.path.starts_with('/') {

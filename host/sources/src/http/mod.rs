@@ -17,6 +17,7 @@ mod figures;
 mod head;
 mod pulse;
 pub mod queue;
+mod quota;
 mod reply;
 mod request;
 mod server;
@@ -35,6 +36,7 @@ use async_trait::async_trait;
 use config::HttpSource as HttpOptions;
 use figures::Figures;
 use queue::{Accepted, RequestQueue, Submission, Trouble};
+use quota::Quotas;
 use request::{Desk, now};
 use sawlog_core::memory::Pool;
 use sawlog_core::ports::{ReadError, ReadLimits, Source, SourceEvent};
@@ -149,6 +151,7 @@ impl HttpIntake {
         let address = options.listen;
         let desk = Desk {
             access: Access::new(&options.auth),
+            quotas: Quotas::new(options.limits.queue_per_client.map(|part| part.as_bytes())),
             options,
             arrivals: Arrivals::new(queue.shards()),
             queue,
@@ -317,6 +320,7 @@ impl Source for HttpIntake {
         let Some(number) = self.index(generation) else { return };
         let shard = self.shards[number].identity.shard;
         self.desk.arrivals.trim(shard, floor);
+        self.desk.quotas.freed(shard, floor);
         if let Err(error) = self.desk.queue.trim(shard, floor).await {
             tracing::warn!(%error, shard, "delivered requests could not be given back; it is tried again");
         }

@@ -8,6 +8,7 @@ use super::config::HttpSource as HttpOptions;
 use super::figures::Figures;
 use super::head::{Head, is_ours, too_large};
 use super::queue::{Accepted, RequestQueue, Room, Submission, Trouble};
+use super::quota::{Part, Quotas};
 use super::reply::{Refusal, Reply, taken};
 use super::shard::FORM_LINES;
 use super::unpack::{UnpackError, unpack};
@@ -39,6 +40,8 @@ pub struct Desk {
     pub access: Access,
     /// Where requests go.
     pub queue: Arc<dyn RequestQueue>,
+    /// What each client may hold of it.
+    pub quotas: Arc<Quotas>,
     /// Room in memory for those that are being taken.
     pub memory: Arc<Pool>,
     /// Their accept times.
@@ -84,6 +87,8 @@ impl Desk {
         is_ours(parts, &self.options)?;
         let head = Head::read(parts, &self.options)?;
         let limits = &self.options.limits;
+        // Who has used up its part is told before it sends a body.
+        drop(self.part(&principal, 0)?);
         let room = self.queue.reserve(head.text_bytes_max(head.sent_bytes_max, limits) + 1).map_err(refusal)?;
         let key = head.key.clone();
         // One whose size is not told holds what it grows by.
@@ -91,12 +96,24 @@ impl Desk {
         let sent = self.sent(&head, body, &mut held).await?;
         let (payload, held) = self.payload(head, sent, held).await?;
         if payload.records > 0 {
+            let part = self.part(&principal, payload.lines.len() as u64)?;
             let submission = Submission { accepted: 0, principal, key, form: FORM_LINES, body: payload.lines };
-            let stored = self.store(room, submission).await.map_err(refusal)?;
+            let stored = self.store(room, submission, part).await.map_err(refusal)?;
             self.figures.taken(payload.records, stored.repeated);
         }
         drop(held);
         Ok(payload.records)
+    }
+
+    /// So many bytes of what the client may hold of the queue.
+    fn part(&self, client: &str, bytes: u64) -> Result<Part, Refusal> {
+        self.quotas.take(client, bytes).ok_or_else(|| {
+            let part = self.options.limits.queue_per_client.map(|part| part.to_string()).unwrap_or_default();
+            let error = format!(
+                "what you sent and is not delivered yet fills your part of the queue, {part}; send it again later, or raise `limits.queue_per_client`"
+            );
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, error)
+        })
     }
 
     /// Room in memory for a body of so many bytes. Who holds some never waits for more: all would wait for each other.
@@ -133,9 +150,22 @@ impl Desk {
     }
 
     /// On a task of its own: if the client goes away the request is stored all the same, and known to be.
-    async fn store(self: &Arc<Self>, room: Box<dyn Room>, submission: Submission) -> Result<Accepted, Trouble> {
+    async fn store(
+        self: &Arc<Self>,
+        room: Box<dyn Room>,
+        submission: Submission,
+        part: Part,
+    ) -> Result<Accepted, Trouble> {
         let desk = self.clone();
-        let storing = tokio::spawn(async move { desk.store_here(room, submission).await });
+        let storing = tokio::spawn(async move {
+            let stored = desk.store_here(room, submission).await?;
+            if let Ok((_, end)) = desk.queue.extent(stored.shard)
+                && !stored.repeated
+            {
+                part.keep(stored.shard, end);
+            }
+            Ok(stored)
+        });
         storing.await.map_err(|error| Trouble::Unavailable(error.to_string()))?
     }
 

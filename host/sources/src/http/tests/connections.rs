@@ -1,8 +1,8 @@
 //! Slow, many, encrypted and multiplexed connections, and their end.
 
 use super::*;
-use sawlog_settings::Period;
 use sawlog_settings::connection::TlsServer;
+use sawlog_settings::{ByteSize, Period, Secret};
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
@@ -206,4 +206,29 @@ async fn tls_is_spoken_and_clients_prove_who_they_are_where_asked() {
         assert!(!post_over(authority.client(own), &source, "{}").await.is_ok_and(|answer| answer.contains("200")));
     }
     assert_eq!(queue.requests(), 2);
+}
+
+#[tokio::test]
+async fn who_fills_its_own_part_of_the_queue_keeps_nobody_else_out() {
+    let mut options = options();
+    options.auth.tokens = vec![Secret::clear("one"), Secret::clear("two")];
+    options.limits.body = ByteSize::kib(1);
+    options.limits.queue_per_client = Some(ByteSize::kib(1));
+    let queue = StandIn::empty(1, QUOTA_BYTES);
+    let source = begun(&options, &queue).await;
+    let body = format!("{{\"text\":\"{}\"}}\n", "x".repeat(600));
+    let send = |token: &'static str| {
+        let (source, body) = (source.clone(), body.clone());
+        async move { post(&source, &[NDJSON, ("authorization", token)], body).await }
+    };
+    assert_eq!(send("Bearer one").await.status, 200);
+    let told = send("Bearer one").await;
+    assert_eq!(told.status, 429);
+    assert!(told.head.contains_key("retry-after") && told.body["error"].as_str().unwrap().contains("queue_per_client"));
+    assert_eq!(send("Bearer two").await.status, 200);
+    let stored = all(&source, LIMITS).await;
+    assert_eq!(stored.len(), 2, "nothing of what was refused is there");
+    source.trim(stored[0].0, u64::MAX).await;
+    assert_eq!(send("Bearer one").await.status, 200, "what was delivered is not held against it");
+    source.stop(PATIENCE).await;
 }
