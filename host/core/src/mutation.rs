@@ -34,6 +34,7 @@ pub const NAMES: &[&str] = &[
     "held_ignored",
     "history_apart",
     "history_beside",
+    "history_ends_early",
     "history_for_all",
     "history_holds_back",
     "joined_from_the_start",

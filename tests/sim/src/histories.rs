@@ -3,7 +3,7 @@
 
 use crate::oracle::parts;
 use crate::world::Outside;
-use sawlog_core::journal::{Epoch, History, Record, Registration};
+use sawlog_core::journal::{Epoch, History, Part, Record, Registration};
 use sawlog_core::plan::Entry;
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
@@ -48,6 +48,10 @@ struct Walk {
     histories: BTreeMap<PartitionId, History>,
     starts: BTreeMap<Generation, u64>,
     cursors: BTreeMap<Generation, Cursor>,
+    /// What any sink lost something of.
+    lost: BTreeSet<Generation>,
+    /// Histories whose state ended before they did.
+    cut: Vec<History>,
     failures: Vec<String>,
 }
 
@@ -74,6 +78,10 @@ pub fn check(outside: &Outside) -> Vec<String> {
             failures.push(format!("{ADDED}: {:?} was read again to {planned} of {}", part.of, part.to));
         }
     }
+    // What is lost ends state where it was.
+    let is_whole = |history: &&History| !history.parts.iter().any(|part| walk.lost.contains(&part.name));
+    let cut = walk.cut.iter().filter(is_whole);
+    failures.extend(cut.map(|history| format!("{ADDED}: state of {:?} ends within what was read before", history.of)));
     failures.extend(walk.failures);
     failures
 }
@@ -94,6 +102,9 @@ impl Walk {
                         }
                         _ => _ = self.flushed.remove(partition),
                     }
+                    if let Entry::Reset { .. } = planned.entry {
+                        self.note_end(*partition);
+                    }
                     self.planned.insert(planned.entry.generation(), planned.entry.end().pos);
                 }
             }
@@ -104,6 +115,7 @@ impl Walk {
                     self.histories.clear();
                 }
             }
+            Record::Lost { generation, .. } => _ = self.lost.insert(*generation),
             Record::History { partition, history } => self.add(*partition, history),
             Record::HistoryBegins { from, .. } => self.starts.extend(from.iter().copied()),
             Record::Cursor { sink, marks, .. } if sink.as_str() == ADDED => {
@@ -111,6 +123,18 @@ impl Walk {
                 marks.iter().for_each(|(generation, _)| self.check_order(*generation));
             }
             _ => {}
+        }
+    }
+
+    /// State ends with all of a history, and not with one of its parts.
+    fn note_end(&mut self, partition: PartitionId) {
+        let Some(history) = self.histories.get(&partition) else { return };
+        let is_open = |part: &Part| {
+            let from = self.starts.get(&part.name).copied().unwrap_or(0);
+            self.planned.get(&part.name).copied().unwrap_or(from) < part.to
+        };
+        if history.parts.iter().any(is_open) {
+            self.cut.push(history.clone());
         }
     }
 
@@ -155,7 +179,7 @@ impl Walk {
         let at = self.cursors.get(&generation).copied().unwrap_or_default();
         let before = self.histories.values().filter(|history| history.of == *partition);
         let mut parts = before.flat_map(|history| &history.parts);
-        let is_open = |part: &sawlog_core::journal::Part| {
+        let is_open = |part: &Part| {
             let from = self.starts.get(&part.name).copied().unwrap_or(0);
             from < part.to && self.cursors.get(&part.name).is_none_or(|cursor| cursor.pos < part.to)
         };

@@ -164,12 +164,16 @@ impl JournalState {
         self.histories.known.insert(partition, history);
     }
 
+    /// Whether all parts of a history are planned, whichever of them lanes know by now.
+    pub(crate) fn is_history_read(&self, partition: PartitionId) -> bool {
+        let planned = |part: &Part| self.generations.get(&part.name).is_some_and(|g| g.planned.pos >= part.to);
+        self.history(partition).is_some_and(|history| history.begun && history.parts.iter().all(planned))
+    }
+
     /// Where a history that makes up `partition` ends, if all of it is planned: behind the RESET, or at once where nothing of it
     /// could be read any more.
     fn end_of_history(&self, partition: PartitionId) -> Option<Option<(Generation, Cursor)>> {
-        let history = self.history(partition).filter(|history| history.begun)?;
-        let planned = |part: &Part| self.generations.get(&part.name).is_some_and(|g| g.planned.pos >= part.to);
-        if !history.parts.iter().all(planned) {
+        if !self.is_history_read(partition) {
             return None;
         }
         match self.partitions.get(&partition)?.stream.last() {
