@@ -218,27 +218,40 @@ impl Doorkeeper {
 }
 
 #[test]
-fn sinks_show_the_certificate_that_lies_in_the_same_files_at_a_reload() {
+fn whatever_is_sent_shows_the_certificate_that_lies_in_the_same_files_at_a_reload() {
     let folder = tempfile::tempdir().unwrap();
     let (servers, clients) = (Authority::new(folder.path(), "servers"), Authority::new(folder.path(), "clients"));
     servers.sign("server");
     let first = clients.sign("client");
-    let doors = [Doorkeeper::start(folder.path()), Doorkeeper::start(folder.path())];
-    let node = node(|_| {
-        "api: { listen: 127.0.0.1:0 }\ntelemetry: { metrics: 127.0.0.1:0 }\nshutdown: { grace: 1s }\n".to_owned()
-    });
+    let doors = [(); 4].map(|()| Doorkeeper::start(folder.path()));
     let at = folder.path().display();
-    let common = format!(
-        "inputs: [app], retry: {{ initial: 50ms, max: 100ms }}, tls: {{ ca: {at}/servers.pem, cert: {at}/client.pem, key: {at}/client.key }}"
-    );
-    let sinks = format!(
-        "  search: {{ type: elasticsearch, {common}, endpoints: [\"{}\"], index: logs, all: true }}\n  \
-         bucket: {{ type: s3, {common}, bucket: logs, endpoint: \"{}\", path_style: true, prefix: logs, \
-         credentials: {{ access_key_id: k, secret_access_key: s }} }}\n",
-        doors[0].url, doors[1].url
-    );
-    node.edit(|config| config.to_owned() + &sinks);
+    let tls = format!("tls: {{ ca: {at}/servers.pem, cert: {at}/client.pem, key: {at}/client.key }}");
+    let bucket = |door: &Doorkeeper| {
+        let keys = "credentials: { access_key_id: k, secret_access_key: s }";
+        format!("bucket: logs, endpoint: \"{}\", path_style: true, {keys}, {tls}", door.url)
+    };
+    let node = node(|_| {
+        format!(
+            "api: {{ listen: 127.0.0.1:0 }}\nshutdown: {{ grace: 1s }}\n\
+             telemetry: {{ metrics: 127.0.0.1:0, otlp: {{ endpoint: \"{}\", metrics_interval: 1s, {tls} }} }}\n\
+             checkpoint: {{ interval: 200ms }}\n",
+            doors[2].url
+        )
+    });
     node.write_lines(LINES);
+    let mut agent = node.start();
+    agent.wait_until(|| delivered(&node) == LINES);
+    agent.terminate();
+    // Its directory is not empty: it need not wait for what the backup says.
+    let backup = format!("interval: 200ms, backup: {{ type: s3, every: 1s, {} }}", bucket(&doors[3]));
+    let common = "inputs: [app], retry: { initial: 50ms, max: 100ms }";
+    let sinks = format!(
+        "  search: {{ type: elasticsearch, {common}, {tls}, endpoints: [\"{}\"], index: logs, all: true }}\n  \
+         bucket: {{ type: s3, {common}, {}, prefix: logs }}\n",
+        doors[0].url,
+        bucket(&doors[1])
+    );
+    node.edit(|config| config.replace("interval: 200ms", &backup) + &sinks);
     let mut agent = node.start();
     agent.wait_until(|| doors.iter().all(|door| door.knows(&first)));
     let second = clients.sign("client");
