@@ -63,6 +63,8 @@ fn refused_records_are_listed_and_replayed_once() {
     assert_eq!(again.len(), 2, "{again:?}");
     assert_eq!(json(&node.verb(&["dlq", "show", &first]).unwrap())[1]["record"], "{\"n\":0,\"tenth\":true}");
 
+    agent.wait_until(|| agent.log().contains("records went to the dead letters"));
+
     // Mended, everything comes once, under the id that it had.
     server.refuse(None);
     assert!(replay(&node, &["--all"]).starts_with("10 replayed, 1 had been replayed before"));

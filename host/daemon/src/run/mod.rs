@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod accepted_tests;
+mod alarms;
 pub mod anew;
 pub mod changes;
 pub mod epochs;
@@ -83,6 +84,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let telemetry = Telemetry::start(&handle)?;
         handle.observe(telemetry.batches());
         tokio::spawn(plugin_lines::tell(Arc::downgrade(&handle)));
+        tokio::spawn(alarms::tell(Arc::downgrade(&handle)));
         let api = api::start(handle.clone(), telemetry.clone()).await?;
         let engine = running.engine.clone();
         let mut beat = tokio::time::interval(pulse::BEAT);

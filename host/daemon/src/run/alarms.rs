@@ -1,0 +1,119 @@
+//! Alarms in the agent's own log: records that went to the dead letters, and input that was lost. Each sink is told of at most once
+//! a minute, with how much it was since it was told of last; the ledger has the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use super::handle::Handle;
+use crate::control::loss::{self, Line};
+
+/// How often the ledger is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Between two alarms of the same kind and sink.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What an alarm is of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    /// Records went to the dead letters.
+    Refused,
+    /// Records were lost, with a reason.
+    Lost,
+    /// Input that nobody read was lost, in bytes or offsets.
+    Unread,
+}
+
+type Counts = BTreeMap<(Kind, String), u64>;
+
+/// What was told of, and when.
+#[derive(Default)]
+struct Alarms {
+    told: BTreeMap<(Kind, String), (Option<Instant>, u64)>,
+}
+
+/// Tells them until the agent has gone.
+pub async fn tell(handle: Weak<Handle>) {
+    let mut looks = tokio::time::interval(LOOK);
+    let mut alarms: Option<Alarms> = None;
+    loop {
+        looks.tick().await;
+        let Some(handle) = handle.upgrade() else { return };
+        let counts = counts(&loss::of_agent(&handle).lines);
+        // What came before this process was told by the one before, or stands in the ledger.
+        let Some(alarms) = &mut alarms else {
+            alarms = Some(Alarms::knowing(counts));
+            continue;
+        };
+        alarms.due(&counts, Instant::now()).iter().for_each(|((kind, sink), more)| say(*kind, sink, *more));
+    }
+}
+
+fn counts(lines: &[Line]) -> Counts {
+    let mut counts = Counts::new();
+    for line in lines {
+        let (lost, unread) = (line.lost.values().sum(), line.lost_bytes.values().sum());
+        for (kind, n) in [(Kind::Refused, line.dead_lettered), (Kind::Lost, lost), (Kind::Unread, unread)] {
+            *counts.entry((kind, line.sink.clone())).or_default() += n;
+        }
+    }
+    counts
+}
+
+fn say(kind: Kind, sink: &str, more: u64) {
+    match kind {
+        Kind::Refused => tracing::warn!(
+            sink,
+            records = more,
+            "records went to the dead letters; `sawlog dlq list` has them with the reason"
+        ),
+        Kind::Lost => tracing::error!(sink, records = more, "records were lost; `sawlog loss` has the reason"),
+        Kind::Unread => tracing::error!(
+            sink,
+            positions = more,
+            "input was lost before it was read (positions are bytes, or offsets of topics); `sawlog loss` has the reason"
+        ),
+    }
+}
+
+impl Alarms {
+    fn knowing(counts: Counts) -> Self {
+        Self { told: counts.into_iter().map(|(what, n)| (what, (None, n))).collect() }
+    }
+
+    /// What is to be told of now, with how much is new. A count that fell (partitions went to another agent) begins there.
+    fn due(&mut self, counts: &Counts, now: Instant) -> Vec<((Kind, String), u64)> {
+        let mut due = Vec::new();
+        for (what, n) in counts {
+            let (at, known) = self.told.entry(what.clone()).or_default();
+            *known = (*known).min(*n);
+            let has_rested = at.is_none_or(|at| now.duration_since(at) >= PAUSE);
+            if *n > *known && has_rested {
+                due.push((what.clone(), *n - *known));
+                (*at, *known) = (Some(now), *n);
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sink_is_told_of_once_a_minute_with_what_came_since() {
+        let of = |n: u64| Counts::from([((Kind::Refused, "search".to_owned()), n)]);
+        let told = |due: Vec<((Kind, String), u64)>| due.into_iter().map(|(_, more)| more).collect::<Vec<_>>();
+        let (mut alarms, begin) = (Alarms::knowing(of(3)), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert!(told(alarms.due(&of(3), at(0))).is_empty(), "what was there before");
+        assert_eq!(told(alarms.due(&of(5), at(5))), [2]);
+        assert!(told(alarms.due(&of(9), at(10))).is_empty(), "it was told of just now");
+        assert_eq!(told(alarms.due(&of(10), at(65))), [5]);
+        assert!(told(alarms.due(&of(4), at(130))).is_empty(), "partitions went away");
+        assert_eq!(told(alarms.due(&of(6), at(200))), [2]);
+        let lost = Counts::from([((Kind::Lost, "search".to_owned()), 1)]);
+        assert_eq!(told(alarms.due(&lost, at(201))), [1], "another kind has its own");
+    }
+}
