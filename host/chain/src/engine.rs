@@ -7,6 +7,7 @@ use crate::cache::{CacheError, CodeCache};
 use crate::host::{self, Guest};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     /// Writes to the cache that failed, for the caller's log.
     pub cache_failures: Mutex<Vec<String>>,
     pub limits: EngineLimits,
+    /// What saves and restores large states beside the workers, at once.
+    pub beside: Semaphore,
 }
 
 impl Engine {
@@ -70,7 +73,8 @@ impl Engine {
         let mut linker = Linker::new(&engine);
         host::define(&mut linker).map_err(reserve)?;
         let cache_failures = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { engine, linker, cache, cache_failures, limits }) })
+        let beside = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
+        Ok(Self { shared: Arc::new(Shared { engine, linker, cache, cache_failures, limits, beside }) })
     }
 
     /// Failed writes of compiled code since this was last asked: nothing is wrong but the time of the next start.

@@ -10,6 +10,7 @@ use crate::host::{Guest, LogLine, Telemetry};
 use crate::registration::Registration;
 use crate::wit::exports::sawlog::plugin as exports;
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 use wasmtime::component::InstancePre;
 
 /// Digest of a plugin's component: BLAKE3 of its bytes, which the config and the epoch name it by.
@@ -149,6 +150,11 @@ impl Plugin {
     /// Adds what an instance said of itself to the figures.
     pub(crate) fn heard(&self, said: Telemetry) {
         self.inner.counters.said(said);
+    }
+
+    /// A place among those that work beside the workers, as soon as there is one.
+    pub(crate) async fn beside_the_workers(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.program.shared.beside.acquire().await.ok()
     }
 
     /// The log lines of all its instances since this was last asked.

@@ -21,6 +21,11 @@ use std::sync::Arc;
 /// Successful calls of the present size before a larger one is tried again.
 const GROW_AFTER_CALLS: u32 = 32;
 
+/// From this size of state on, what saves or restores it may take longer than others on the same worker should wait, bytes.
+const HEAVY_BYTES: usize = 1 << 20;
+/// The memory of an instance that holds so much, bytes: its own code and stack take some too.
+const HEAVY_MEMORY_BYTES: usize = 4 << 20;
+
 /// Why a runner can't go on. The partition stops, nothing is lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
@@ -66,6 +71,8 @@ pub struct Runner {
     instance: Option<Instance>,
     /// What becomes the instance once it has the state that follows.
     rising: Option<Rising>,
+    /// Whether a new base is due, and if so, whether the instance has swollen.
+    due: Option<bool>,
     /// Whether the instance has answered a call since it was made or restored.
     used: bool,
     replay: Replay,
@@ -123,6 +130,7 @@ impl Runner {
             leniency,
             instance: None,
             rising: None,
+            due: None,
             used: false,
             replay: Replay::default(),
             rows_per_call_max: u32::MAX,
@@ -230,7 +238,8 @@ impl Runner {
             Ok(edits) => {
                 self.wake_at = edits.wake_at();
                 hunt.outcome.parts.push(Part { start, end, edits });
-                self.succeeded(end - start, view)
+                self.succeeded(end - start, view);
+                Ok(())
             }
             Err(failure) => {
                 self.discard_failed();
@@ -240,7 +249,7 @@ impl Runner {
         }
     }
 
-    fn succeeded(&mut self, rows: u32, view: Arc<BatchView>) -> Result<(), RunError> {
+    fn succeeded(&mut self, rows: u32, view: Arc<BatchView>) {
         self.used = true;
         if rows == self.rows_per_call_max {
             self.calls_of_this_size += 1;
@@ -249,7 +258,7 @@ impl Runner {
                 self.rows_per_call_max = self.rows_per_call_max.saturating_mul(2);
             }
         }
-        self.remember(Event::Batch(view))
+        self.remember(Event::Batch(view));
     }
 
     fn failed(&mut self, hunt: &mut Hunt, (start, end): (u32, u32), failure: CallFailure) {
@@ -289,7 +298,7 @@ impl Runner {
                 self.watermark = self.watermark.max(now);
                 self.wake_at = None;
                 self.used = true;
-                self.remember(Event::Flush(now))?;
+                self.remember(Event::Flush(now));
                 Ok(Ok(emitted))
             }
             Err(failure) => {
@@ -302,6 +311,7 @@ impl Runner {
     /// At most one call towards an instance with the state that follows; whether there is one. Where nothing is to be run again
     /// there is one at once.
     pub fn rise(&mut self) -> Result<bool, RunError> {
+        self.settle();
         if self.instance.is_some() {
             return Ok(true);
         }
@@ -347,20 +357,48 @@ impl Runner {
         (self.instance, self.used) = (other.instance, other.used);
     }
 
+    /// Whether saving or restoring state may take long.
+    pub(crate) fn is_heavy(&self) -> bool {
+        match &self.instance {
+            Some(instance) => self.plugin.stateful() && instance.memory_bytes() >= HEAVY_MEMORY_BYTES,
+            None => Self::is_heavy_state(self.replay.base_bytes()),
+        }
+    }
+
+    /// Whether restoring a state of so many bytes may take long.
+    pub(crate) fn is_heavy_state(bytes: usize) -> bool {
+        bytes >= HEAVY_BYTES
+    }
+
+    /// Whether a new base is due.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Whether state is to be saved or restored before the next call.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.due.is_some() || self.instance.is_none()
+    }
+
     /// Keeps what a later restore must run again, and bounds it: memory never shrinks and neither does a list of batches.
-    fn remember(&mut self, event: Event) -> Result<(), RunError> {
+    fn remember(&mut self, event: Event) {
         let memory_bytes_max = self.plugin.limits().memory_bytes_max;
         let swollen = self.instance.as_ref().is_some_and(|i| i.memory_bytes() > memory_bytes_max / 2);
         if self.plugin.stateful() {
             self.replay.push(event);
-            if self.replay.is_long() || swollen {
-                self.rebase();
-            }
+            self.due = (self.replay.is_long() || swollen).then_some(swollen);
+        } else if swollen {
+            self.discard();
         }
+    }
+
+    /// Makes the new base that is due, if one is.
+    pub(crate) fn settle(&mut self) {
+        let Some(swollen) = self.due.take() else { return };
+        self.rebase();
         if swollen {
             self.discard();
         }
-        Ok(())
     }
 
     /// Makes the present state the base. A snapshot that fails leaves the older base, from which the same state follows.

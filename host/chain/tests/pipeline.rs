@@ -7,7 +7,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use sawlog_chain::apply::Columns;
 use sawlog_chain::pipeline::{From, Node, Parts, Pipeline, PipelineChain, Stage, Tap};
@@ -228,4 +230,55 @@ fn many_hunts_at_once_need_few_instances() {
     }
     let rows = |applied: &Applied| applied.outputs[&SinkId::new("out")].output.rows.len();
     assert_eq!(done.iter().map(rows).collect::<Vec<_>>(), [20; 12]);
+}
+
+/// A large state is saved and restored while all others go on, also where there is one worker alone.
+#[test]
+fn saving_and_restoring_a_large_state_keeps_no_other_waiting() {
+    let plugin = load("dedupe", r#"{"fields":["key"],"window_seconds":3600,"keys_max":1000000}"#, 1 << 40);
+    let chain = chain(&plugin);
+    let mut instance = chain.instance(partition());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (saved, restored) = runtime.block_on(async {
+        for from in (0..KEYS).step_by(4_000) {
+            let lines: Vec<String> = (from..from + 4_000).map(|n| format!(r#"{{"key":"{n}"}}"#)).collect();
+            let (input, context) = batch(from, &lines, Vec::new(), true);
+            instance.apply(input, &context).await.unwrap();
+        }
+        let (saved, states) = beside_another(instance.snapshot()).await;
+        let states = states.unwrap();
+        assert!(states[&1].len() > 2 << 20, "{} bytes", states[&1].len());
+        let mut other = chain.instance(partition());
+        let (restored, done) = beside_another(other.restore(states.clone())).await;
+        done.unwrap();
+        assert!(other.snapshot().await.unwrap() == states, "the state is the same");
+        (saved, restored)
+    });
+    println!("the longest wait of another and the time of the work: saved {saved:?}, restored {restored:?}");
+    for (waited, took) in [saved, restored] {
+        assert!(waited < took / 2, "{waited:?} of {took:?}");
+    }
+}
+
+const KEYS: u64 = 60_000;
+
+/// Does `work` beside another task that wants its turn all the time: the longest that this one waited, and how long the work took.
+async fn beside_another<T>(work: impl Future<Output = T>) -> ((Duration, Duration), T) {
+    let ended = Arc::new(AtomicBool::new(false));
+    let until = ended.clone();
+    let another = tokio::spawn(async move {
+        let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+        while !until.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        longest
+    });
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let done = work.await;
+    let took = began.elapsed();
+    ended.store(true, Ordering::Relaxed);
+    ((another.await.unwrap(), took), done)
 }

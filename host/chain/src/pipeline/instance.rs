@@ -15,7 +15,8 @@ use sawlog_record::batch::{Batch, Field, Input, Output, Row, ValueKind};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
-use tokio::task::yield_now;
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, yield_now};
 
 /// What a verdict of an earlier life says in the dead letter: the journal keeps the decision, not how the plugin failed.
 const JUDGED_BEFORE: &str = "the plugin failed on this record when it was run before";
@@ -226,8 +227,12 @@ impl PipelineInstance {
     ) -> Result<Outcome, ChainFailure> {
         let mut place = None;
         loop {
+            if runner.is_behind() && runner.is_heavy() {
+                risen(runner).await?;
+            }
             runner.step(&mut hunt).map_err(stopped)?;
             if hunt.is_done() {
+                settled(runner).await;
                 return Ok(runner.finish(hunt));
             }
             if place.is_none() && !runner.plugin().stateful() {
@@ -306,15 +311,57 @@ impl PipelineInstance {
     }
 }
 
-/// Sees to it that the runner has its instance, with a turn for all others before each call that this takes, and before the one
-/// that comes next: it may cost much more than a batch.
+/// Sees to it that the runner has its instance, with a turn for all others before each call that this takes.
 async fn risen(runner: &mut Runner) -> Result<(), ChainFailure> {
-    loop {
-        yield_now().await;
-        if runner.rise().map_err(stopped)? {
-            return Ok(());
-        }
+    while !turn(runner, Runner::rise).await.map_err(stopped)? {}
+    Ok(())
+}
+
+/// Saves the state of a runner that is due for it.
+async fn settled(runner: &mut Runner) {
+    if runner.is_due() {
+        turn(runner, Runner::settle).await;
     }
+}
+
+/// A call other than that with a batch: it may cost much more than one, so all others have their turn before it, and go on beside it
+/// where the state is large.
+async fn turn<T: Send + 'static>(runner: &mut Runner, work: impl FnOnce(&mut Runner) -> T + Send + 'static) -> T {
+    if !runner.is_heavy() {
+        yield_now().await;
+        return work(runner);
+    }
+    let plugin = runner.plugin().clone();
+    let mut taken = std::mem::replace(runner, Runner::new(plugin.clone(), Leniency::Usual));
+    let done = aside(&plugin, true, move || {
+        let done = work(&mut taken);
+        (taken, done)
+    });
+    let (taken, done) = done.await;
+    *runner = taken;
+    done
+}
+
+/// Does what may take long on a thread beside the workers, where there are such; so much at once as the machine has processors.
+async fn aside<T: Send + 'static>(plugin: &Plugin, is_long: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let Some(runtime) = Handle::try_current().ok().filter(|_| is_long) else {
+        yield_now().await;
+        return work();
+    };
+    let _place = plugin.beside_the_workers().await;
+    match runtime.spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The process ends, and who waits here with it: nobody may go on with a state that is not there.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+/// Saved state as the checkpoint keeps it: the version of the plugin's own state, then the state.
+fn blob_of(plugin: &Plugin, state: &ComponentState) -> Vec<u8> {
+    let mut blob = plugin.registration().state_version.to_le_bytes().to_vec();
+    blob.extend(state.to_bytes());
+    blob
 }
 
 fn stopped(error: RunError) -> ChainFailure {
@@ -432,9 +479,10 @@ impl ChainInstance for PipelineInstance {
         let (Some(index), false) = (node, judged) else { return Ok(self.finish(run)) };
         let mut runner = self.runner(index, context)?;
         let emitted = match risen(&mut runner).await {
-            Ok(()) => runner.flush(now).map_err(stopped),
+            Ok(()) => turn(&mut runner, move |runner| runner.flush(now)).await.map_err(stopped),
             Err(failure) => Err(failure),
         };
+        settled(&mut runner).await;
         self.give_back(&mut run, index, runner);
         let emitted = match emitted? {
             Ok(emitted) => emitted,
@@ -463,22 +511,25 @@ impl ChainInstance for PipelineInstance {
         for (at, runner) in &mut self.stateful {
             let node = &self.pipeline.parts.nodes[*at];
             risen(runner).await?;
-            let state = runner.snapshot().map_err(stopped)?;
-            let state =
-                state.map_err(|failure| ChainFailure::Stopped(format!("{}: snapshot: {failure}", node.name)))?;
-            let mut blob = runner.plugin().registration().state_version.to_le_bytes().to_vec();
-            blob.extend(state.to_bytes());
+            let saved = turn(runner, |runner| Ok(runner.snapshot()?.map(|state| blob_of(runner.plugin(), &state))));
+            let blob = saved.await.map_err(stopped)?;
+            let blob = blob.map_err(|failure| ChainFailure::Stopped(format!("{}: snapshot: {failure}", node.name)))?;
             states.insert(node.component, blob);
         }
         Ok(states)
     }
 
-    async fn restore(&mut self, states: BTreeMap<ComponentId, Vec<u8>>) -> Result<(), ChainFailure> {
+    async fn restore(&mut self, mut states: BTreeMap<ComponentId, Vec<u8>>) -> Result<(), ChainFailure> {
         for (at, runner) in &mut self.stateful {
-            let Some(blob) = states.get(&self.pipeline.parts.nodes[*at].component) else { continue };
-            let (_, state) = parse(blob)?;
-            yield_now().await;
-            *runner = Runner::restored(runner.plugin().clone(), Leniency::Usual, state).map_err(stopped)?;
+            let Some(blob) = states.remove(&self.pipeline.parts.nodes[*at].component) else { continue };
+            let plugin = runner.plugin().clone();
+            let is_long = Runner::is_heavy_state(blob.len());
+            let restored = aside(runner.plugin(), is_long, move || {
+                let (_, state) = parse(&blob)?;
+                Runner::restored(plugin, Leniency::Usual, state).map_err(stopped)
+            });
+            let restored = restored.await?;
+            *runner = restored;
         }
         Ok(())
     }
@@ -486,9 +537,12 @@ impl ChainInstance for PipelineInstance {
     async fn upgrade(&mut self, component: ComponentId, old: Vec<u8>) -> Result<UpgradeOutcome, ChainFailure> {
         let at = self.pipeline.parts.nodes.iter().position(|n| n.component == component);
         let Some(runner) = at.and_then(|at| self.stateful.get_mut(&at)) else { return Ok(UpgradeOutcome::Fresh) };
-        let (version, state) = parse(&old)?;
-        yield_now().await;
-        match Runner::upgraded(runner.plugin().clone(), Leniency::Usual, version, state) {
+        let (plugin, is_long) = (runner.plugin().clone(), Runner::is_heavy_state(old.len()));
+        let upgraded = aside(runner.plugin(), is_long, move || {
+            let (version, state) = parse(&old)?;
+            Ok::<_, ChainFailure>(Runner::upgraded(plugin, Leniency::Usual, version, state))
+        });
+        match upgraded.await? {
             Ok(upgraded) => {
                 *runner = upgraded;
                 Ok(UpgradeOutcome::Carried)

@@ -60,11 +60,15 @@ impl Replay {
 
     /// Whether a new base would save more than it costs.
     pub fn is_long(&self) -> bool {
-        let snapshot = match &self.base {
+        self.kept_bytes > KEPT_BYTES_MIN.max(KEPT_PER_SNAPSHOT * self.base_bytes())
+    }
+
+    /// Size of the snapshot that the state begins with.
+    pub fn base_bytes(&self) -> usize {
+        match &self.base {
             Base::Fresh => 0,
             Base::Snapshot(bytes) | Base::Older(_, bytes) => bytes.len(),
-        };
-        self.kept_bytes > KEPT_BYTES_MIN.max(KEPT_PER_SNAPSHOT * snapshot)
+        }
     }
 
     /// Everything up to now is in `snapshot`.

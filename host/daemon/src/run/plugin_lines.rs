@@ -50,7 +50,7 @@ fn alarm(name: &str, figures: &PluginFigures, alarmed: &mut Alarmed) {
     let longest_ms = u64::try_from(figures.longest_call.as_millis()).unwrap_or(u64::MAX);
     tracing::warn!(
         target: "sawlog_plugin", plugin = %name, calls, longest_ms,
-        "calls of the plugin took {} ms or longer each, and what shares their worker waited for them; make it cheaper, lower its \
+        "calls of the plugin took {} ms or longer each, and their partitions waited; make it cheaper, lower its \
          `limits.fuel`, or give the agent more of the machine",
         LONG_CALL.as_millis()
     );

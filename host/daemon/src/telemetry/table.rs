@@ -301,7 +301,7 @@ pub const ROWS: &[Row] = &[
         "{call}",
         Counter,
         "plugin",
-        "Calls of a plugin of any kind that took 250 ms or longer by the clock: whatever shares their worker waited. The log warns of them.",
+        "Calls of a plugin of any kind that took 250 ms or longer by the clock: their partition waited, and where it was a batch, whatever shares its worker. The log warns of them.",
         |s| plugins(s, |figures| figures.long_calls as f64)
     ),
     row!("sawlog.plugin.fuel", "{fuel}", Counter, "plugin", "Fuel that calls of a plugin used.", |s| plugins(
