@@ -73,8 +73,9 @@ fn metrics_and_traces_are_pushed_and_say_what_the_ledger_says() {
              otlp: {{ endpoint: \"http://{to}\", traces: 1.0, metrics_interval: 1s }} }}\n"
         )
     });
-    node.write_lines(LINES);
+    // What is delivered while it still starts is in no trace.
     let mut agent = node.start();
+    node.write_lines(LINES);
     agent.wait_until(|| delivered(&node) == LINES);
     // What was not pushed yet is pushed at the end.
     agent.terminate();
