@@ -3,23 +3,19 @@
 
 mod support;
 
-use sawlog_chain::{Allow, Engine, EngineLimits, PluginConfig, conformance, trial};
+use sawlog_chain::{Allow, Engine, PluginConfig, conformance, trial};
 use std::path::Path;
 
 const GO: &str = "Go 1.24 or newer";
 
 /// The component `name` of an SDK's example and an engine for it; says that there is none where it was not built.
-fn built(name: &str, needs: &str) -> Option<(Vec<u8>, Engine, tempfile::TempDir)> {
+fn built(name: &str, needs: &str) -> Option<(Vec<u8>, Engine)> {
     let path = support::repository().join("plugins/target/components/tidy").join(format!("{name}.wasm"));
     let Ok(bytes) = std::fs::read(&path) else {
         println!("NOT RUN: the example {name} was not built; it needs {needs}");
         return None;
     };
-    // Compiling a language's runtime takes seconds, so it is done once.
-    let cache = tempfile::tempdir().unwrap();
-    let limits = EngineLimits { instances_max: 64, ..EngineLimits::default() };
-    let engine = Engine::new(limits, Some(cache.path().join("code"))).unwrap();
-    Some((bytes, engine, cache))
+    Some((bytes, support::engine()))
 }
 
 /// Runs the component over the golden files in `folder`.
@@ -45,7 +41,7 @@ fn golden(name: &str, (bytes, engine): (&[u8], &Engine), folder: &Path, allow: A
 
 /// The example of `language` over the golden files that all share, and a configuration that it refuses.
 fn tidy(language: &str, needs: &str) {
-    let Some((bytes, engine, _cache)) = built(language, needs) else { return };
+    let Some((bytes, engine)) = built(language, needs) else { return };
     golden(language, (&bytes, &engine), Path::new("sdk/example/golden"), Allow::default());
     let wrong = PluginConfig {
         config_json: r#"{"at_least":"loud","fields":["body"],"add":{"name":"a","text":"b"}}"#.into(),
@@ -74,7 +70,7 @@ fn go() {
 #[test]
 fn windows_in_go() {
     let name = "count-window-go";
-    let Some((bytes, engine, _cache)) = built(name, GO) else { return };
+    let Some((bytes, engine)) = built(name, GO) else { return };
     let allow = Allow { state: true, timers: true, ..Allow::default() };
     golden(name, (&bytes, &engine), Path::new("plugins/count-window/golden"), allow);
 }

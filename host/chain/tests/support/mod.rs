@@ -18,7 +18,14 @@ pub fn component(name: &str) -> Vec<u8> {
     })
 }
 
+/// Compiled code is kept from run to run, by digest: compiling takes most of the time, a language's runtime seconds.
 pub fn engine() -> Engine {
+    let limits = EngineLimits { instances_max: 64, ..EngineLimits::default() };
+    Engine::new(limits, Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"))).expect("an engine")
+}
+
+/// An engine that compiles whatever it is given, and keeps nothing.
+pub fn engine_that_keeps_nothing() -> Engine {
     let limits = EngineLimits { instances_max: 64, ..EngineLimits::default() };
     Engine::new(limits, None).expect("an engine")
 }
