@@ -25,8 +25,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     println!("building the agent and the bench with optimisation, and the plugins …");
     plugins::build(false)?;
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string());
-    let mut build = Command::new(cargo);
+    let mut build = workspace::cargo();
     build.args(["build", "--quiet", "--release", "-p", "sawlog", "-p", "sawlog-bench"]);
     let built = build.current_dir(workspace::root()).status().context("cannot run cargo")?;
     ensure!(built.success(), "the agent or the bench does not compile");

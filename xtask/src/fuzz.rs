@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: the targets of bad input for as long as one likes. The usual run of the tests gives each a taste.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 
@@ -39,11 +39,10 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let targets: Vec<&str> = TARGETS.into_iter().filter(|target| target.contains(&options.target)).collect();
     ensure!(!targets.is_empty(), "no target's name holds `{}`; there are {}", options.target, TARGETS.join(", "));
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string());
     // The whole workspace is selected, as everywhere: another selection has other features of what is shared.
     let command =
         ["test", "--quiet", "--workspace", "--lib", "--bin", "sawlog", "--test", "json", "--test", "fuzz", "--"];
-    let status = Command::new(cargo)
+    let status = workspace::cargo()
         .args(command)
         .args(["--nocapture", "--test-threads", "1"])
         .args(targets.iter().map(|target| format!("fuzz_{target}")))

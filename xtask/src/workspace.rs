@@ -3,6 +3,7 @@
 //! Knows folders only; what lies in them belongs to the modules that put it there.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -39,10 +40,26 @@ pub fn binaries() -> Result<PathBuf> {
     this.parent().map(Path::to_path_buf).context("this program lies in no folder")
 }
 
+/// A call of `program` without what `cargo run` says of this package: some build scripts look at that, and would run again, with
+/// all that depends on them, whenever somebody builds without `cargo xtask` in between.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let is_ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_ours)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A call of cargo.
+pub fn cargo() -> Command {
+    command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// Compiles programs of this workspace. The whole workspace is selected, as everywhere: another selection has other features of
 /// what is shared, and cargo would compile the half of it again.
 pub fn build(programs: &[&str]) -> Result<()> {
-    let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()));
+    let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--workspace"]).current_dir(root());
     programs.iter().for_each(|program| {
         cargo.args(["--bin", program]);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -70,7 +70,7 @@ pub fn run(name: &str, arguments: &[&str], variables: &BTreeMap<String, String>)
 
 /// What cargo compiles goes to the terminal as it is; what it says of it in JSON is read.
 fn compile(arguments: &[&str], variables: &BTreeMap<String, String>) -> Result<VecDeque<Program>> {
-    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()))
+    let output = workspace::cargo()
         .args(["test", "--no-run", "--message-format", "json-render-diagnostics"])
         .args(arguments)
         .envs(variables)

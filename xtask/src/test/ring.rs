@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ impl Step {
 
     fn spawn(&self, folder: &Path, variables: &BTreeMap<String, String>) -> Result<Child> {
         let (program, arguments) = self.command.split_first().context("a step without a program")?;
-        Command::new(program)
+        workspace::command(program)
             .args(arguments)
             .envs(variables)
             .current_dir(folder)

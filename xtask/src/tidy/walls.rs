@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::Finding;
+use crate::workspace;
 
 /// Each room with the rooms that it may see. Everyone may be seen by the daemon only where it says so.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -67,7 +67,7 @@ const KNOWN_BY: [(&str, &[&str]); 3] = [
 
 /// Reads the manifests of the workspace and all packages it resolves to.
 pub fn check(root: &Path) -> Result<Vec<Finding>> {
-    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_string()))
+    let output = workspace::cargo()
         .args(["metadata", "--format-version", "1"])
         .current_dir(root)
         .output()
