@@ -7,7 +7,7 @@ use crate::chaos::{self, Blow, Blows, Reach};
 use crate::draw::Draw;
 use crate::feed::Sender;
 use crate::shown::{Shown, control};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -295,12 +295,16 @@ impl Pair {
 
     fn judge(&self, rows: &[u64], sent: u64) -> Result<()> {
         let (lost, duplicated, unknown) = compare(rows, &(0..sent).collect::<Vec<_>>());
+        if (lost, duplicated, unknown) == (0, 0, 0) {
+            return Ok(());
+        }
+        let said = |folder: &PathBuf| verb(folder, &["status"]).unwrap_or_else(|error| error.to_string());
+        let told: Vec<String> = self.folders.iter().map(said).collect();
         let logs: Vec<String> = self.agents.iter().flatten().map(Agent::log_tail).collect();
-        ensure!(
-            (lost, duplicated, unknown) == (0, 0, 0),
-            "lost {lost}, duplicated {duplicated}, unknown {unknown} of {sent}; the agents' logs:\n{}",
+        bail!(
+            "lost {lost}, duplicated {duplicated}, unknown {unknown} of {sent}; the agents say:\n{}\ntheir logs:\n{}",
+            told.join("\n--- the other:\n"),
             logs.join("\n--- the other's:\n")
-        );
-        Ok(())
+        )
     }
 }
