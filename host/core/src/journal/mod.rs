@@ -197,6 +197,11 @@ impl Journal {
         }
     }
 
+    /// How many records it has taken since it was opened: as long as this stays, the state does.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Whether the newest snapshot, which is durable, holds all of the state, which is locked: another one would be the same, and
     /// free nothing.
     pub fn is_written(&self, _locked: &JournalState) -> bool {

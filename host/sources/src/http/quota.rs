@@ -20,6 +20,8 @@ struct Inner {
     held: BTreeMap<Arc<str>, u64>,
     /// By shard.
     stored: BTreeMap<u32, Stored>,
+    /// Where each shard begins by now.
+    floors: BTreeMap<u32, u64>,
     next: u64,
 }
 
@@ -69,7 +71,14 @@ impl Quotas {
 
     /// Nothing of a shard below `floor` is in the queue any more.
     pub fn freed(&self, shard: u32, floor: u64) {
+        if self.bytes_max.is_none() {
+            return;
+        }
         let mut inner = self.lock();
+        // The highest stands for a shard that nobody needs just now, whatever comes into it.
+        if floor < u64::MAX {
+            inner.floors.insert(shard, floor);
+        }
         let Some(stored) = inner.stored.get_mut(&shard) else { return };
         let kept = stored.split_off(&(floor.saturating_add(1), 0));
         for (client, bytes) in std::mem::replace(stored, kept).into_values() {
@@ -86,6 +95,10 @@ impl Part {
             return;
         }
         let mut inner = self.quotas.lock();
+        // It may have been delivered, and let go of, since it was stored.
+        if inner.floors.get(&shard).is_some_and(|floor| end <= *floor) {
+            return inner.give_back(&self.client, bytes);
+        }
         inner.next += 1;
         let place = (end, inner.next);
         inner.stored.entry(shard).or_default().insert(place, (self.client.clone(), bytes));
@@ -117,8 +130,12 @@ mod tests {
         assert!(quotas.take("one", 20).is_none(), "a part of the request may still be read");
         quotas.freed(0, 1_000);
         assert!(quotas.take("one", 70).is_some());
-        quotas.freed(1, u64::MAX);
+        quotas.freed(1, 500);
         assert!(quotas.lock().held.is_empty());
+        let late = quotas.take("one", 100).unwrap();
+        quotas.freed(1, 900);
+        late.keep(1, 900);
+        assert!(quotas.lock().held.is_empty(), "it was let go of before it was noted as stored");
     }
 
     #[test]
