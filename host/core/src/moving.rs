@@ -5,7 +5,7 @@ use crate::claims::Claim;
 use crate::journal::Mark;
 use crate::mutation;
 use crate::ports::{
-    AppendFile, JournalError, ObjectStore, Offer, Ownership, PutOutcome, ReadLimits, RefusedRow, RescueQueue,
+    AppendFile, Hidden, JournalError, ObjectStore, Offer, Ownership, PutOutcome, ReadLimits, RefusedRow, RescueQueue,
     SinkError, SinkPort, Staging, TransactionLog,
 };
 use crate::sink::Letter;
@@ -54,6 +54,10 @@ impl TransactionLog for Owned<dyn TransactionLog> {
         let marks = self.port.recover().await?;
         self.confirm().await?;
         Ok(marks)
+    }
+
+    fn hidden(&self) -> Option<Hidden> {
+        self.port.hidden()
     }
 
     async fn commit(

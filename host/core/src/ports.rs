@@ -371,6 +371,15 @@ pub enum SinkError {
     Refused(String),
 }
 
+/// Rows that a sink has committed and that readers don't see.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hidden {
+    /// For how long the oldest of them have been committed.
+    pub age: Duration,
+    /// Where they lie, and what may hold them back, in a sentence for a person.
+    pub detail: String,
+}
+
 /// A log that commits rows and cursors in one transaction (Kafka).
 #[async_trait]
 pub trait TransactionLog: Send + Sync {
@@ -381,6 +390,10 @@ pub trait TransactionLog: Send + Sync {
     async fn recover(&self) -> Result<BTreeMap<Generation, Mark>, SinkError>;
     /// Another process that the newest recovery met under this sink's name, and this one, by their names; told once.
     fn twin(&self) -> Option<(String, String)> {
+        None
+    }
+    /// What was committed so long ago that readers should see it, and don't.
+    fn hidden(&self) -> Option<Hidden> {
         None
     }
     /// One transaction: the rows of all offers, then the cursors, then commit. `forget` names generations whose cursors go.

@@ -7,6 +7,7 @@ use crate::consumer::{Consumer, ConsumerOptions, LibrdkafkaConsumer, Positions};
 use crate::producer::{LibrdkafkaProducer, ProducerOptions, TransactionalProducer};
 use crate::topics::{NewTopic, TopicFacts, Topics};
 use crate::{ClientError, Entry, PartitionRef, reader};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,17 @@ pub trait Cluster: Send + Sync {
     /// # Errors
     /// No such topic, no right to ask, or no answer.
     fn topic_id(&self, topic: &str, timeout: Duration) -> Result<[u8; 16], ClientError>;
+
+    /// How far readers of committed messages see into these partitions of a topic: the last stable offset of each.
+    ///
+    /// # Errors
+    /// No such topic or partition, no right to ask, or no answer.
+    fn visible_ends(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> Result<BTreeMap<i32, u64>, ClientError>;
 
     /// Names of all topics that this user may see.
     ///
@@ -125,6 +137,15 @@ impl Cluster for LibrdkafkaCluster {
 
     fn topic_id(&self, topic: &str, timeout: Duration) -> Result<[u8; 16], ClientError> {
         self.topics()?.id(topic, timeout)
+    }
+
+    fn visible_ends(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> Result<BTreeMap<i32, u64>, ClientError> {
+        self.topics()?.visible_ends(topic, partitions, timeout)
     }
 
     fn topic_names(&self, timeout: Duration) -> Result<Vec<String>, ClientError> {

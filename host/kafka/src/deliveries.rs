@@ -1,13 +1,14 @@
-//! Counting of delivery reports, and the newest trouble that librdkafka reports on its own. Waiting here instead of in
-//! `flush` spares up to 100 ms a transaction.
+//! Counting of delivery reports, how far they say that messages lie, and the newest trouble that librdkafka reports on its own.
+//! Waiting here instead of in `flush` spares up to 100 ms a transaction.
 
 use crate::endings::Endings;
-use crate::{ClientError, Failure, Trouble};
+use crate::{ClientError, Failure, PartitionRef, Trouble};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,38 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(300);
 struct State {
     open: usize,
     failures: Vec<Failure>,
+    reached: Reached,
+}
+
+/// The newest offset that messages took, by topic and partition.
+#[derive(Default)]
+struct Reached(BTreeMap<String, Vec<Option<u64>>>);
+
+impl Reached {
+    /// A message without an offset (one that the broker had already) says nothing.
+    fn note(&mut self, topic: &str, partition: i32, offset: i64) {
+        let (Ok(partition), Ok(offset)) = (usize::try_from(partition), u64::try_from(offset)) else { return };
+        // Every message comes here: no name is copied but for the first of its topic.
+        if !self.0.contains_key(topic) {
+            self.0.insert(topic.to_owned(), Vec::new());
+        }
+        let Some(partitions) = self.0.get_mut(topic) else { return };
+        if partitions.len() <= partition {
+            partitions.resize(partition + 1, None);
+        }
+        partitions[partition] = partitions[partition].max(Some(offset));
+    }
+
+    fn take(&mut self) -> Vec<(PartitionRef, u64)> {
+        let mut taken = Vec::new();
+        for (topic, partitions) in &mut self.0 {
+            for (partition, offset) in (0..).zip(partitions) {
+                let place = || PartitionRef { topic: topic.clone(), partition };
+                taken.extend(offset.take().map(|offset| (place(), offset)));
+            }
+        }
+        taken
+    }
 }
 
 /// Messages that are under way.
@@ -82,6 +115,11 @@ impl Deliveries {
         self.lock().open
     }
 
+    /// How far messages lie that were taken since this was asked last.
+    pub(crate) fn take_reached(&self) -> Vec<(PartitionRef, u64)> {
+        self.lock().reached.take()
+    }
+
     pub(crate) fn take_failures(&self) -> Vec<Failure> {
         std::mem::take(&mut self.lock().failures)
     }
@@ -103,9 +141,12 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let mut state = self.lock();
         state.open -= 1;
-        if let Err((error, message)) = result {
-            let call = format!("message to {}", message.topic());
-            state.failures.push(Failure { number, error: ClientError::of(call, error) });
+        match result {
+            Ok(message) => state.reached.note(message.topic(), message.partition(), message.offset()),
+            Err((error, message)) => {
+                let call = format!("message to {}", message.topic());
+                state.failures.push(Failure { number, error: ClientError::of(call, error) });
+            }
         }
         drop(state);
         self.changed.notify_all();
@@ -164,5 +205,25 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         }
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "kafka client"),
         _ => tracing::debug!(facility, message, "kafka client"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_offset_of_each_partition_is_told_once() {
+        let mut reached = Reached::default();
+        for (topic, partition, offset) in
+            [("b", 2, 7), ("a", 0, 3), ("b", 2, 9), ("b", 2, 8), ("b", 0, 0), ("a", 1, -1)]
+        {
+            reached.note(topic, partition, offset);
+        }
+        let at = |topic: &str, partition| PartitionRef { topic: topic.to_owned(), partition };
+        assert_eq!(reached.take(), [(at("a", 0), 3), (at("b", 0), 0), (at("b", 2), 9)]);
+        assert_eq!(reached.take(), []);
+        reached.note("a", 0, 4);
+        assert_eq!(reached.take(), [(at("a", 0), 4)]);
     }
 }

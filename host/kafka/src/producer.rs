@@ -3,7 +3,7 @@
 
 use crate::connection::{Compression, Connection};
 use crate::deliveries::Deliveries;
-use crate::{ClientError, Failure, Message, Trouble, endings};
+use crate::{ClientError, Failure, Message, PartitionRef, Trouble, endings};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -66,6 +66,12 @@ pub trait TransactionalProducer: Send {
     /// # Errors
     /// Reports are missing at the deadline.
     fn settle(&mut self, deadline: Instant) -> Result<Vec<Failure>, ClientError>;
+
+    /// Each partition in which messages were taken since this was asked last, with the newest offset of them; what the broker does
+    /// not tell is left out.
+    fn take_reached(&mut self) -> Vec<(PartitionRef, u64)> {
+        Vec::new()
+    }
 
     /// Commits the open transaction, and says whether the producer can go on.
     ///
@@ -192,6 +198,10 @@ impl TransactionalProducer for LibrdkafkaProducer {
             Some(error) if failures.is_empty() => Err(error),
             _ => Ok(failures),
         }
+    }
+
+    fn take_reached(&mut self) -> Vec<(PartitionRef, u64)> {
+        self.deliveries().take_reached()
     }
 
     fn commit(&mut self, timeout: Duration) -> Result<Committed, ClientError> {

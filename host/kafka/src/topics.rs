@@ -1,4 +1,4 @@
-//! Topics: what they are, and their creation.
+//! Topics: what they are, how far they can be seen, and their creation.
 
 use crate::connection::Connection;
 use crate::reader::Reading;
@@ -11,6 +11,7 @@ use rdkafka::client::Client;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,7 +54,10 @@ impl Topics {
     pub(crate) fn open(connection: &Connection) -> Result<Self, ClientError> {
         let settings = connection.settings()?;
         let mut asking = settings.clone();
-        asking.set("group.id", format!("{}-reader", connection.client_id));
+        asking
+            .set("group.id", format!("{}-reader", connection.client_id))
+            // Ends of partitions are those that readers of committed messages see.
+            .set("isolation.level", "read_committed");
         let asking = asking.create_with_context(Reading::default());
         asking.map(|asking| Self { settings, asking }).map_err(|error| ClientError::of("client", &error))
     }
@@ -105,6 +109,32 @@ impl Topics {
 
     pub(crate) fn id(&self, topic: &str, timeout: Duration) -> Result<[u8; 16], ClientError> {
         topic_id(self.client(), topic, timeout).map_err(|error| self.explain(error))
+    }
+
+    /// The last stable offset of each partition.
+    pub(crate) fn visible_ends(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> Result<BTreeMap<i32, u64>, ClientError> {
+        let call = format!("visible ends of topic {topic}");
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            // Where a time is asked for, the end stands for the latest one: one request to each broker, whatever it leads of these.
+            asked
+                .add_partition_offset(topic, *partition, Offset::End)
+                .map_err(|error| ClientError::of(&call, &error))?;
+        }
+        let told = self.asking.offsets_for_times(asked, timeout).map_err(|error| self.error(call.clone(), &error))?;
+        let mut ends = BTreeMap::new();
+        for element in told.elements() {
+            element.error().map_err(|error| self.error(call.clone(), &error))?;
+            if let Offset::Offset(end) = element.offset() {
+                ends.insert(element.partition(), end.max(0).cast_unsigned());
+            }
+        }
+        Ok(ends)
     }
 
     /// Names of all topics that this user may see.

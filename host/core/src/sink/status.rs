@@ -2,7 +2,7 @@
 
 use super::Sink;
 use crate::mutation;
-use crate::ports::SinkError;
+use crate::ports::{Hidden, SinkError, SinkPort};
 use crate::watch::Twin;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -48,6 +48,8 @@ pub struct SinkStatus {
     pub twin: Option<(String, String)>,
     /// The place that it leaves and the one that it goes to, while what is under way to the first is finished there.
     pub switching: Option<(String, String)>,
+    /// What it has committed and readers don't see.
+    pub hidden: Option<Hidden>,
 }
 
 impl SinkStatus {
@@ -72,6 +74,7 @@ impl SinkStatus {
         worse.last_error = worse.last_error.or(other.last_error);
         worse.last_kind = worse.last_kind.or(other.last_kind);
         worse.switching = worse.switching.or(other.switching);
+        worse.hidden = [worse.hidden, other.hidden].into_iter().flatten().max_by_key(|hidden| hidden.age);
         Self { recovered, waiting_for_letters, ..worse }
     }
 }
@@ -90,7 +93,11 @@ impl Sink {
     /// What an operator sees.
     pub fn status(&self) -> SinkStatus {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        SinkStatus { open_circuit_after: self.tuning.open_circuit_after, ..status }
+        let hidden = match &self.port {
+            SinkPort::Transaction(port) => port.hidden(),
+            _ => None,
+        };
+        SinkStatus { open_circuit_after: self.tuning.open_circuit_after, hidden, ..status }
     }
 
     pub(super) fn note<R>(&self, change: impl FnOnce(&mut SinkStatus) -> R) -> R {

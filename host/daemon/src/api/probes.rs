@@ -87,6 +87,7 @@ pub fn readiness(handle: &Handle) -> Readiness {
     }
     for engine in handle.engines() {
         degraded.extend(engine.sinks().values().filter_map(|sink| sink_trouble(sink)));
+        degraded.extend(engine.sinks().values().filter_map(|sink| hidden(sink)));
         degraded.extend(engine.stopped().into_iter().map(|(partition, detail)| Reason {
             component: format!("partition {partition}"),
             what: "partition_stopped",
@@ -143,6 +144,12 @@ fn twin(handle: &Handle, sink: &Sink) -> Option<Reason> {
         handle.agent, status.twins
     );
     Some(Reason { component: sink.id.to_string(), what: "twin", detail })
+}
+
+/// Rows that were delivered and that readers don't see: the sink itself takes what comes.
+fn hidden(sink: &Sink) -> Option<Reason> {
+    let hidden = sink.status().hidden?;
+    Some(Reason { component: sink.id.to_string(), what: "hidden", detail: hidden.detail })
 }
 
 fn source_trouble(name: &str, figures: &Figures) -> Option<Reason> {

@@ -1,11 +1,16 @@
-//! Alarms in the agent's own log: records that went to the dead letters, and input that was lost. Each sink is told of at most once
-//! a minute, with how much it was since it was told of last; the ledger has the rest.
+//! Alarms in the agent's own log: records that went to the dead letters, input that was lost, and rows that were delivered and that
+//! readers don't see. Each sink is told of at most once a minute, with how much it was since it was told of last; the ledger has the
+//! rest.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use super::handle::Handle;
+use sawlog_core::SinkId;
+use sawlog_core::ports::Hidden;
+use sawlog_core::sink::SinkStatus;
+
+use super::handle::{Fed, Handle};
 use crate::control::loss::{self, Line};
 
 /// How often the ledger is looked at.
@@ -37,9 +42,11 @@ pub async fn tell(handle: Weak<Handle>) {
     let mut looks = tokio::time::interval(LOOK);
     let mut alarms: Option<Alarms> = None;
     let (mut seen, mut known) = (None, Counts::new());
+    let mut veiled = Veiled::default();
     loop {
         looks.tick().await;
         let Some(handle) = handle.upgrade() else { return };
+        veiled.due(&hidden(&handle), Instant::now()).into_iter().for_each(Veil::say);
         // The ledger of ten thousand files is no small sum: where the journals took nothing it is what it was.
         let taken: Vec<u64> = handle.engines().iter().map(|engine| engine.journal().taken()).collect();
         if seen.as_ref() != Some(&taken) {
@@ -63,6 +70,54 @@ fn counts(lines: &[Line]) -> Counts {
         }
     }
     counts
+}
+
+/// What sinks have delivered and readers don't see, by sink.
+fn hidden(handle: &Handle) -> BTreeMap<String, Hidden> {
+    let status = |(id, engines): (SinkId, Vec<Fed>)| {
+        let status = engines.iter().map(|(_, sink)| sink.status()).reduce(SinkStatus::merged)?;
+        Some((id.to_string(), status.hidden?))
+    };
+    handle.sinks().into_iter().filter_map(status).collect()
+}
+
+/// What is told of rows that readers don't see.
+#[derive(Debug, PartialEq)]
+enum Veil<'a> {
+    /// They don't.
+    Lies(&'a str, &'a Hidden),
+    /// They do again.
+    Lifted(String),
+}
+
+impl Veil<'_> {
+    fn say(self) {
+        match self {
+            Self::Lies(sink, hidden) => {
+                tracing::error!(sink, "rows were delivered and readers don't see them: {}", hidden.detail);
+            }
+            Self::Lifted(sink) => tracing::info!(sink, "readers see again what was delivered"),
+        }
+    }
+}
+
+/// When sinks were told of whose rows readers don't see.
+#[derive(Default)]
+struct Veiled(BTreeMap<String, Instant>);
+
+impl Veiled {
+    fn due<'a>(&mut self, hidden: &'a BTreeMap<String, Hidden>, now: Instant) -> Vec<Veil<'a>> {
+        let mut due = Vec::new();
+        for (sink, hidden) in hidden {
+            if self.0.get(sink).is_none_or(|at| now.duration_since(*at) >= PAUSE) {
+                self.0.insert(sink.clone(), now);
+                due.push(Veil::Lies(sink, hidden));
+            }
+        }
+        let lifted = self.0.extract_if(.., |sink, _| !hidden.contains_key(sink));
+        due.extend(lifted.map(|(sink, _)| Veil::Lifted(sink)));
+        due
+    }
 }
 
 fn say(kind: Kind, sink: &str, more: u64) {
@@ -120,5 +175,24 @@ mod tests {
         assert_eq!(told(alarms.due(&of(6), at(200))), [2]);
         let lost = Counts::from([((Kind::Lost, "search".to_owned()), 1)]);
         assert_eq!(told(alarms.due(&lost, at(201))), [1], "another kind has its own");
+    }
+
+    #[test]
+    fn hidden_rows_are_told_of_once_a_minute_and_that_they_are_seen_again_once() {
+        let one = Hidden { age: Duration::from_secs(80), detail: "topic logs".to_owned() };
+        let hidden = BTreeMap::from([("search".to_owned(), one.clone())]);
+        let (mut veiled, begin) = (Veiled::default(), Instant::now());
+        let mut due = |hidden, seconds| {
+            let due = veiled.due(hidden, begin + Duration::from_secs(seconds));
+            due.into_iter().map(|veil| matches!(veil, Veil::Lies(..))).collect::<Vec<_>>()
+        };
+        let none = BTreeMap::new();
+        assert!(due(&none, 0).is_empty());
+        assert_eq!(due(&hidden, 5), [true]);
+        assert!(due(&hidden, 64).is_empty());
+        assert_eq!(due(&hidden, 65), [true]);
+        assert_eq!(due(&none, 70), [false]);
+        assert!(due(&none, 75).is_empty());
+        assert_eq!(due(&hidden, 80), [true], "it is hidden anew");
     }
 }

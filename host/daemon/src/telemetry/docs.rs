@@ -17,7 +17,7 @@ partition, because a series that was exposed once can't be taken back.
 
 What to watch first: `sawlog_ledger_imbalance` (not 0 is a page), `sawlog_partitions_stopped` and `sawlog_sink_stopped` (a person
 is needed), `sawlog_sink_circuit_state` with `sawlog_sink_behind` (a sink is down and how much waits), `sawlog_checkpoint_age_seconds`,
-`sawlog_lost_bytes_total`. Traces: with `telemetry.otlp.traces` above 0, that part of the batches makes a span each,
+`sawlog_lost_bytes_total`, `sawlog_sink_hidden_seconds` (Kafka doesn't show what was delivered). Traces: with `telemetry.otlp.traces` above 0, that part of the batches makes a span each,
 `deliver batch`, from its plan to its being durable in the sink, with `sink`, `source` and `records`.
 
 | metric | type | labels | OTLP name, unit | what |

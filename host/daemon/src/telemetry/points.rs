@@ -202,6 +202,12 @@ pub(super) fn retries(sample: &Sample) -> Vec<Point> {
     sample.sinks.iter().flat_map(of_sink).collect()
 }
 
+pub(super) fn hidden(sample: &Sample) -> Vec<Point> {
+    let age = |sink: &SinkSample| sink.status.hidden.as_ref().map_or(0.0, |hidden| hidden.age.as_secs_f64());
+    let kafka = sample.sinks.iter().filter(|sink| sink.r#type == "kafka");
+    kafka.map(|sink| point(age(sink), [("sink", &sink.name)])).collect()
+}
+
 pub(super) fn plugin_traps(sample: &Sample) -> Vec<Point> {
     let of_plugin = |(name, _, figures): &(String, String, sawlog_chain::PluginFigures)| {
         let failures = figures.failures.iter();

@@ -5,9 +5,9 @@ use sawlog_settings::component::Layer;
 
 use super::metric::{Kind, Row};
 use super::points::{
-    backpressure, errors, file, files, http, http_requests, kafka_lag, lanes, ledger, ledger_records, lost_bytes,
-    memory, one, plugin_info, plugin_metrics, plugin_traps, plugins, point, queue, received_bytes, received_records,
-    reloads, retries, sent_records, sinks, sources,
+    backpressure, errors, file, files, hidden, http, http_requests, kafka_lag, lanes, ledger, ledger_records,
+    lost_bytes, memory, one, plugin_info, plugin_metrics, plugin_traps, plugins, point, queue, received_bytes,
+    received_records, reloads, retries, sent_records, sinks, sources,
 };
 use super::sample::SinkSample;
 
@@ -283,6 +283,14 @@ pub const ROWS: &[Row] = &[
         "sink",
         "1 where a sink stopped for good and a person is needed; `/readyz` says why.",
         |s| sinks(s, |sink| f64::from(u8::from(sink.stopped)))
+    ),
+    row!(
+        "sawlog.sink.hidden",
+        "s",
+        Gauge,
+        "sink",
+        "For how many seconds a `kafka` sink's oldest rows have been committed that readers of committed messages don't see, where that is longer than twice `transaction_timeout` and 10 s more; else 0. An open transaction, whoever's it is, hides what lies behind it; `/readyz` says where.",
+        hidden
     ),
     row!(
         "sawlog.plugin.calls",

@@ -7,6 +7,7 @@ mod encode;
 pub mod retire;
 mod session;
 pub mod setup;
+mod unseen;
 
 pub use session::{Activity, SinkSettings};
 
@@ -14,13 +15,14 @@ use crate::kafka::config::KafkaSink;
 use async_trait::async_trait;
 use sawlog_core::SinkId;
 use sawlog_core::journal::Mark;
-use sawlog_core::ports::{Offer, RefusedRow, SinkError, TransactionLog};
+use sawlog_core::ports::{Hidden, Offer, RefusedRow, SinkError, TransactionLog};
 use sawlog_kafka::{Cluster, Connection, LibrdkafkaCluster, Worker};
 use sawlog_record::id::Generation;
 use sawlog_settings::component;
 use session::Session;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::Duration;
 
 /// Whose sink this is: parts of the transactional id and of the cursors' keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +47,10 @@ pub enum OpenError {
 pub struct KafkaTransactions {
     worker: Worker<Session>,
     activity: Arc<Activity>,
+    /// When rows that readers don't see are told of.
+    patience: Duration,
+    /// What looks at what readers see ends with it.
+    _watch: mpsc::Sender<()>,
 }
 
 impl KafkaTransactions {
@@ -63,10 +69,13 @@ impl KafkaTransactions {
     /// No thread, or no random bits.
     pub fn over(cluster: Arc<dyn Cluster>, settings: SinkSettings) -> Result<Self, OpenError> {
         let activity = Arc::new(Activity::default());
+        let system = |error: std::io::Error| OpenError::System(error.to_string());
+        let patience = unseen::patience(&settings);
+        let watch = unseen::watch(cluster.clone(), &settings, activity.clone()).map_err(system)?;
         let name = format!("kafka-{}", settings.owner.sink);
         let session = Session::new(cluster, settings, activity.clone()).map_err(OpenError::System)?;
-        let worker = Worker::start(&name, session).map_err(|error| OpenError::System(error.to_string()))?;
-        Ok(Self { worker, activity })
+        let worker = Worker::start(&name, session).map_err(system)?;
+        Ok(Self { worker, activity, patience, _watch: watch })
     }
 
     /// Counters for metrics.
@@ -97,6 +106,10 @@ impl TransactionLog for KafkaTransactions {
 
     fn twin(&self) -> Option<(String, String)> {
         self.activity.twin.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn hidden(&self) -> Option<Hidden> {
+        self.activity.hidden(self.patience)
     }
 
     async fn commit(

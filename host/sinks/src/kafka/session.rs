@@ -6,6 +6,7 @@ use super::Owner;
 use super::config::{self, KafkaSink};
 use super::cursors::{self, Keys, LifeId, Replay};
 use super::encode::{Encoded, Encoder};
+use super::unseen::Unseen;
 use crate::names::Names;
 use sawlog_core::journal::Mark;
 use sawlog_core::ports::{Offer, RefusedRow, SinkError};
@@ -46,7 +47,7 @@ pub struct SinkSettings {
     cursor_topic: String,
     message_bytes_max: usize,
     compression: Compression,
-    transaction_timeout: Duration,
+    pub(super) transaction_timeout: Duration,
 }
 
 impl SinkSettings {
@@ -71,7 +72,7 @@ impl SinkSettings {
     }
 
     /// One transaction, from its first message to the answer to its commit, stays below the broker's limit by this.
-    fn third(&self) -> Duration {
+    pub(super) fn third(&self) -> Duration {
         self.transaction_timeout / 3
     }
 
@@ -103,6 +104,8 @@ pub struct Activity {
     pub twin: Mutex<Option<(String, String)>>,
     /// Rows that went to the topic of `other` because `topics_max` was met.
     pub over_topics_max: AtomicU64,
+    /// What it has written and readers were not found to see.
+    pub(super) unseen: Mutex<Unseen>,
 }
 
 /// How messages are put together.
@@ -381,6 +384,8 @@ impl Session {
             producer.send(&self.cursor_message(key, value.as_deref()), deadline)?;
         }
         refuse_failed(producer.settle(deadline)?)?;
+        // Before its outcome, which nobody may hear of: however it ends, readers see what lies there or pass over it.
+        self.activity.note_written(producer.take_reached());
         let committed = producer.commit(self.settings.third())?;
         self.producer = Some(producer).filter(|_| usual && committed == Committed::Fit);
         Ok(())
