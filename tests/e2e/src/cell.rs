@@ -21,6 +21,8 @@ const READ_MAX: Duration = Duration::from_secs(60);
 const KILL_WITHIN: Duration = Duration::from_millis(500);
 /// The same for every other kill: a local file owes nothing for long.
 const KILL_SOON: Duration = Duration::from_millis(60);
+/// Time in which a broker ends a commit that it was asked for.
+const COMMITTED_WITHIN: Duration = Duration::from_millis(400);
 /// What the agent says of a reload.
 const TAKEN: &str = "the configuration was reloaded";
 
@@ -128,7 +130,7 @@ fn planned(
                 blows.hangups += 1;
             }
             if let Some(service) = service {
-                restart(service)?;
+                strike(service, &[agent])?;
                 blows.services += 1;
             }
             sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
@@ -169,6 +171,22 @@ pub fn reload(agent: &mut Agent, folder: &Path) -> Result<()> {
 /// Kills a service and starts it again on the same data and port; only what the services' own state file names is ended.
 pub fn restart(service: &str) -> Result<()> {
     services("restart", service)
+}
+
+/// Kills a service under `agents` and starts it again. Kafka is killed while transactions are open and no commit is under way: a lone
+/// broker that dies between a commit and its markers may find no leader for these when it comes back; it takes the partitions for
+/// deleted, and calls the transaction complete. What was committed then stays hidden from readers for good, and no client can mend that.
+pub(crate) fn strike(service: &str, agents: &[&Agent]) -> Result<()> {
+    if service != "kafka" {
+        return restart(service);
+    }
+    let all = |signal| agents.iter().try_for_each(|agent| agent.signal(signal));
+    all(Signal::STOP)?;
+    std::thread::sleep(COMMITTED_WITHIN);
+    let killed = services("kill", service);
+    all(Signal::CONT)?;
+    killed?;
+    restart(service)
 }
 
 /// Asks the services' own tool for `restart` or `kill` of a service.

@@ -106,10 +106,10 @@ pub struct Reach<'a> {
 }
 
 impl Reach<'_> {
-    /// Kills the service and starts it again; false where there is none.
-    pub(crate) fn kill_service(&self, blows: &mut Blows) -> Result<bool> {
+    /// Kills the service under `agents` and starts it again; false where there is none.
+    pub(crate) fn kill_service(&self, agents: &[&Agent], blows: &mut Blows) -> Result<bool> {
         let Some(service) = self.service else { return Ok(false) };
-        cell::restart(service)?;
+        cell::strike(service, agents)?;
         blows.services += 1;
         Ok(true)
     }
@@ -165,7 +165,7 @@ pub fn strike(seed: u64, ground: &Ground<'_, impl Shown>, agent: &mut Agent, fee
                 freeze(agent, &mut draw, &mut blows)?;
                 true
             }
-            Blow::Service => ground.plan.reach.kill_service(&mut blows)?,
+            Blow::Service => ground.plan.reach.kill_service(&[agent], &mut blows)?,
             Blow::Spoil if ground.disk.is_some() => ground.fill(&mut draw, &mut blows, agent, feed)?,
             Blow::Spoil => ground.plan.reach.spoil(&mut draw, &mut blows, |draw, blows| {
                 feed.send(20 + draw.below(600))?;

@@ -2,7 +2,7 @@
 //! over while rows are owed, and the one that wakes up finds its partitions gone.
 
 use crate::agent::{Agent, verb};
-use crate::cell::{compare, readable, reload, restart, services};
+use crate::cell::{self, compare, readable, reload};
 use crate::chaos::{self, Blow, Blows, Reach};
 use crate::draw::Draw;
 use crate::feed::Sender;
@@ -21,8 +21,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(120);
 const LINES: u64 = 1_200;
 /// Kills at most until each was killed while rows were owed.
 const KILLS_MAX: u32 = 10;
-/// Time in which a broker ends a commit that it was asked for.
-const COMMITTED_WITHIN: Duration = Duration::from_millis(400);
 /// Latest blow behind the last line before it.
 const STRUCK_WITHIN: Duration = Duration::from_millis(300);
 
@@ -182,7 +180,7 @@ impl Pair {
                     self.agents[victim].as_ref().map_or(Ok(()), |agent| chaos::freeze(agent, draw, &mut blows))?;
                     true
                 }
-                Blow::Service => reach.kill_service(&mut blows)?,
+                Blow::Service => reach.kill_service(&self.running(), &mut blows)?,
                 Blow::Spoil => reach.spoil(draw, &mut blows, |draw, blows| {
                     feed.send(20 + draw.below(600))?;
                     if draw.below(3) == 0 { self.kill_owing(victim, blows, draw, feed, shown) } else { Ok(()) }
@@ -266,21 +264,13 @@ impl Pair {
             for (agent, folder) in self.agents.iter_mut().zip(&self.folders) {
                 agent.as_mut().map_or(Ok(()), |agent| reload(agent, folder))?;
             }
-            self.kill_between_commits(service)?;
-            restart(service)?;
+            cell::strike(service, &self.running())?;
             sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
         })
     }
 
-    /// Kills the service while transactions are open and no commit is under way. A lone broker that dies between a commit and its
-    /// markers may find no leader for these when it comes back: it takes the partitions for deleted, and calls the transaction
-    /// complete. What was committed then stays hidden from readers for good, and no client can mend that.
-    fn kill_between_commits(&self, service: &str) -> Result<()> {
-        (0..2).try_for_each(|agent| self.signal(agent, Signal::STOP))?;
-        std::thread::sleep(COMMITTED_WITHIN);
-        let killed = services("kill", service);
-        (0..2).try_for_each(|agent| self.signal(agent, Signal::CONT))?;
-        killed
+    fn running(&self) -> Vec<&Agent> {
+        self.agents.iter().flatten().collect()
     }
 
     /// How many times each agent has been given partitions, by its own log.
