@@ -328,6 +328,43 @@ fn a_hostile_plugin_costs_its_own_records_and_disturbs_no_other_source() {
     assert_eq!(ledger.count("undisturbed", "calm", "delivered"), sent);
 }
 
+/// Where a reload changes nothing that output depends on, lanes keep their instances: what those say and count is told, and not what
+/// was loaded beside them to find out that nothing changed.
+#[test]
+fn a_plugin_is_heard_behind_a_reload_that_changes_nothing_of_it() {
+    let Some(hostile) = component("hostile") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("logs")).unwrap();
+    let write = |age: &str| {
+        let config = format!(
+            "version: 1\nagent: {{ id: heard }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
+             plugins:\n  hostile: {{ source: \"file:{hostile}\", allow: [state, timers], config: {{}} }}\n\
+             sources:\n  app: {{ type: file, include: [./logs/app.log], rotated: [./logs/app.log.*] }}\n\
+             transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json] }}\n  loud: {{ type: wasm, inputs: [parsed], chain: [hostile] }}\n\
+             sinks:\n  out: {{ type: file, inputs: [loud], path: ./out/out.jsonl, batch: {{ age: {age} }} }}\n"
+        );
+        std::fs::write(path.join("sawlog.yaml"), config).unwrap();
+    };
+    let mut feed = Feed::of(&path.join("logs/app.log"), |number| format!("{{\"seq\":{number},\"do\":\"log-flood\"}}"));
+    write("100ms");
+    let mut agent = Agent::start_answering(path).unwrap();
+    let log = agent.log_path();
+    let heard = |times| Ok(std::fs::read_to_string(&log)?.matches("sawlog_plugin: line 0").count() == times);
+    feed.send(1).unwrap();
+    agent.wait_until("it is heard", WAIT_MAX, || heard(1)).unwrap();
+    let calls = |agent: &Agent| {
+        told::metric(&agent.metrics().unwrap(), "sawlog_plugin_calls_total{plugin=\"hostile\"}").unwrap()
+    };
+    let before = calls(&agent);
+    write("200ms");
+    reload(&mut agent, path).unwrap();
+    feed.send(1).unwrap();
+    agent.wait_until("it is heard behind the reload", WAIT_MAX, || heard(2)).unwrap();
+    assert!(calls(&agent) > before, "its calls are counted on");
+    agent.terminate().unwrap();
+}
+
 /// Only the plugin itself knows which outputs it has: where an input names one, `validate` asks it.
 #[test]
 fn an_output_that_no_plugin_has_is_refused_before_anything_starts() {

@@ -234,6 +234,9 @@ async fn rebuild(
     let loaded = config::understand(manifest.files(), &Machine);
     let config = loaded.config.ok_or_else(|| missing("configuration"))?;
     let known = (manifest.build != this_build()).then_some(id);
+    if known.is_some() {
+        tracing::info!(build = manifest.build, epoch = ?id, "input that another build has planned is run by this one");
+    }
     Ok((Epoch::build_aside(&config, &bytes, engine, fields, known).await?, config))
 }
 
@@ -250,6 +253,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::run::SystemClock;
+    use sawlog_chain::EngineLimits;
+    use sawlog_checkpoint::{DataDir, DiskJournal, JournalOptions};
+    use sawlog_core::journal::Record;
+    use sawlog_log::Drive;
 
     fn id(component: &[u8], files: &[(&str, &[u8])]) -> EpochId {
         let text = "version: 1\nplugins: { p: { source: file:./p.wasm, files: { table: ./t.csv } } }\n\
@@ -274,6 +282,40 @@ mod tests {
             id(b"component", &[("table", b""), ("a,b", b"")]),
         ];
         assert!(others.iter().all(|other| *other != before), "{others:?}");
+    }
+
+    /// Whether a start has the chains of a configuration at hand that `build` journalled, and what it complains of. `id` makes the
+    /// journalled id of the one that this build gives.
+    async fn restored(build: &str, id: impl FnOnce(EpochId) -> EpochId) -> (bool, Vec<String>) {
+        let text = "version: 1\nsources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
+        let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.to_owned());
+        let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
+        let (config, files) = (loaded.config.unwrap(), loaded.files);
+        let folder = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(folder.path()).unwrap();
+        let store = DiskJournal::open(directory.disk(), JournalOptions::new([7; 16]), Drive::Thread).unwrap();
+        let journal = Journal::open(Arc::new(store), Arc::new(SystemClock)).await.unwrap();
+        let (engine, fields) = (Engine::new(EngineLimits::default(), None).unwrap(), Slots::default());
+        let epoch = Epoch::build_aside(&config, &PluginBytes::new(), &engine, &fields, None).await.unwrap();
+        let manifest = Manifest { build: build.to_owned(), ..Manifest::of(&files) };
+        let blob = journal.store().put_blob(serde_json::to_vec(&manifest).unwrap()).await.unwrap();
+        let (id, stateful, sinks) = (id(epoch.id), BTreeMap::new(), BTreeMap::new());
+        let named = sawlog_core::journal::Epoch { id, stateful, blobs: vec![blob], sinks };
+        journal.commit(vec![Record::Epoch(named)]).await.unwrap();
+        let epochs = Epochs::default();
+        let (former, failures) = epochs.restore(&journal, &engine, &fields).await;
+        let is_there = epochs.chain(id, &SourceId::new("app")).is_some();
+        assert_eq!(is_there, former.iter().any(|(known, _)| *known == id));
+        (is_there, failures)
+    }
+
+    #[tokio::test]
+    async fn a_configuration_of_another_build_keeps_its_id_and_one_of_this_build_must_come_out_the_same() {
+        let other = EpochId::derive(&[b"as another build names it"]);
+        assert_eq!(restored(&this_build(), |id| id).await, (true, Vec::new()));
+        assert_eq!(restored("0.0.1", |_| other).await, (true, Vec::new()), "what it planned is run by this one");
+        let (is_there, failures) = restored(&this_build(), |_| other).await;
+        assert!(!is_there && failures[0].contains("does not come out the same"), "{failures:?}");
     }
 
     #[test]

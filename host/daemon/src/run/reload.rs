@@ -300,14 +300,32 @@ mod tests {
 
     use super::*;
     use crate::config::files::SourceFile;
+    use crate::run::slots::Slots;
     use std::path::PathBuf;
 
     fn config(parts: &str) -> Config {
         let group = "type: kafka, brokers: [\"k:9092\"], topics: [t], group_id: g, start: earliest, journal_topic: j";
-        let text = format!("version: 1\nagent: {{ id: a }}\nsources:\n  orders: {{ {group} }}\n{parts}");
+        of_sources(&format!("  orders: {{ {group} }}\n{parts}"))
+    }
+
+    fn of_sources(sources: &str) -> Config {
+        let text = format!("version: 1\nagent: {{ id: a }}\nsources:\n{sources}");
         let file = SourceFile::of_config(PathBuf::from("c.yaml"), text);
         let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
         loaded.config.unwrap_or_else(|| panic!("{}", diagnostics::text(&loaded.complaints, &loaded.files)))
+    }
+
+    /// Partitions that are named by hand don't move, and are as silent as those of a group about what they keep.
+    #[tokio::test]
+    async fn a_source_of_topics_is_one_that_cannot_tell_what_it_keeps_and_a_source_of_files_is_none() {
+        let by_hand = "type: kafka, brokers: [\"k:9092\"], topics: [t], partitions: [0], group_id: g, start: earliest";
+        let config = of_sources(&format!(
+            "  orders: {{ {by_hand} }}\n  app: {{ type: file, include: [/logs/*.log] }}\n\
+             sinks:\n  out: {{ type: blackhole, inputs: [orders, app] }}\n"
+        ));
+        let engine = sawlog_chain::Engine::new(sawlog_chain::EngineLimits::default(), None).unwrap();
+        let epoch = Epoch::build_aside(&config, &PluginBytes::new(), &engine, &Slots::default(), None).await.unwrap();
+        assert_eq!(wanted(&config, &epoch).untold, BTreeSet::from([SourceId::new("orders")]));
     }
 
     #[test]
