@@ -224,6 +224,10 @@ pub trait RescueQueue: Send + Sync {
     ) -> Result<Option<Input>, JournalError>;
     /// Forgets a generation.
     async fn release(&self, generation: Generation);
+    /// Resolves when there may be more room than there was at this call; never, where nobody can tell.
+    fn freed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 // ---------------------------------------------------------------- chain

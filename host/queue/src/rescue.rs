@@ -7,6 +7,7 @@ use crate::quota::Quota;
 use crate::stored::{Stored, StoredRecords};
 use async_trait::async_trait;
 use bytes::Bytes;
+use event_listener::Event;
 use sawlog_core::ports::{JournalError, ReadLimits, RescueQueue};
 use sawlog_log::{
     Damage, Disk, DiskThread, Drive, FRAME_HEADER_BYTES, Gather, Log, LogOptions, Lsn, OnDamage, OnFull, Reader,
@@ -15,6 +16,7 @@ use sawlog_log::{
 use sawlog_record::batch::Input;
 use sawlog_record::id::Generation;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Text bytes of one frame; larger rescues become several frames.
@@ -48,6 +50,7 @@ pub struct Rescue {
     files: DiskThread,
     quota: Quota,
     index: Mutex<BTreeMap<Generation, Ranges>>,
+    freed: Event,
     damage: Vec<Damage>,
 }
 
@@ -79,6 +82,7 @@ impl Rescue {
             files: DiskThread::start(drive, "sawlog-rescue-r").map_err(thread)?,
             quota: Quota::new(limit),
             index: Mutex::new(index),
+            freed: Event::new(),
             damage: [opening.damage, unread].concat(),
         })
     }
@@ -166,6 +170,7 @@ impl Rescue {
     async fn trim(&self) -> Result<(), QueueError> {
         let lowest = self.index().values().flat_map(BTreeMap::values).map(|(_, lsn)| *lsn).min();
         self.log.trim(lowest.unwrap_or_else(|| self.reader.durable())).await?;
+        self.freed.notify(usize::MAX);
         Ok(())
     }
 
@@ -215,5 +220,9 @@ impl RescueQueue for Rescue {
             // It only takes room until the next start, which forgets it by `retain`. The log itself says why to whoever
             // appends next.
         }
+    }
+
+    fn freed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.freed.listen())
     }
 }

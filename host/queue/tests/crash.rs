@@ -351,6 +351,24 @@ async fn rescued_records_survive_crashes_until_released_and_then_free_their_room
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_full_rescue_queue_tells_when_a_release_has_made_room() {
+    let mut options = RescueOptions::new([6; 16]);
+    (options.segment_bytes, options.quota_bytes) = (4096, 64 << 10);
+    let rescue = Rescue::open(Arc::new(SimDisk::new(1)), "rescue", options, Drive::Inline).unwrap();
+    let (old, new) = (Generation([1; 16]), Generation([2; 16]));
+    let (mut end, part) = (0, 100 * 9);
+    while rescue.put(lines(old, end, 100), end, end + part).await.is_ok() {
+        end += part;
+    }
+    let freed = rescue.freed();
+    assert!(rescue.put(lines(new, 0, 100), 0, part).await.is_err());
+    assert!(rescue.freed().now_or_never().is_none(), "it is as full as before");
+    rescue.release(old).await;
+    assert_eq!(freed.now_or_never(), Some(()), "also to whoever began to listen before it asked");
+    rescue.put(lines(new, 0, 100), 0, part).await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn after_a_failed_sync_the_same_key_is_a_new_request() {
     let disk = SimDisk::new(1);
     let (queue, _) = Queue::open(Arc::new(disk.clone()), "q", options(), Drive::Inline).unwrap();

@@ -4,9 +4,10 @@
 use super::Inputs;
 use crate::journal::{Record, Whereabouts};
 use crate::mutation;
-use crate::ports::{JournalError, ReadError, ReadLimits};
+use crate::ports::{Clock, JournalError, ReadError, ReadLimits};
 use crate::tasks::Tasks;
 use event_listener::Event;
+use futures_util::future::{BoxFuture, select};
 use sawlog_record::id::Generation;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,10 @@ use std::time::Duration;
 
 /// How long the end of a source waits for input that is to be rescued and can't be read, or is not taken.
 pub const RESCUE_AT_END_MAX: Duration = Duration::from_secs(10);
-/// Between two attempts to read what is to be rescued.
-const RESCUE_RETRY: Duration = Duration::from_millis(100);
+/// Between two attempts to rescue the same; twice as long each time, for each reads the same bytes again and syncs the journal.
+const RESCUE_RETRY_MIN: Duration = Duration::from_millis(100);
+/// The longest: nobody tells what a sink has read meanwhile, so that nothing is to be rescued any more.
+const RESCUE_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Input that was to be rescued, and could not be read until its source had to end. Whoever takes the source's place counts it
 /// as lost, unless it can be read there again.
@@ -85,6 +88,16 @@ impl<'a> Leaving<'a> {
         }
     }
 
+    /// Waits until the same is tried again: for `pause`, or until there is room, or the source ends. Gives the pause after this one.
+    async fn pause(&self, clock: &dyn Clock, pause: Duration, freed: BoxFuture<'static, ()>) -> Duration {
+        if self.tasks.is_ending() {
+            clock.sleep(RESCUE_RETRY_MIN).await;
+        } else {
+            self.tasks.until_ending(select(clock.sleep(pause), freed)).await;
+        }
+        (pause * 2).min(RESCUE_RETRY_MAX)
+    }
+
     /// Whether the source ends, and what could not be rescued was waited for long enough.
     fn has_waited(&self, now: Duration) -> bool {
         let mut inner = self.inner();
@@ -118,8 +131,9 @@ impl Inputs {
         if mutation::on("never_let_go") {
             return Ok(());
         }
+        let mut pause = RESCUE_RETRY_MIN;
         loop {
-            let letting_go = self.letting_go.lock().await;
+            let (letting_go, freed) = (self.letting_go.lock().await, self.rescue.freed());
             let floor = self.floor_on_disk(generation).await?;
             let part = self.part_to_rescue(generation, floor, end).filter(|_| !mutation::on("rescue_skipped"));
             let Some((lo, hi)) = part else {
@@ -134,7 +148,10 @@ impl Inputs {
                 return Ok(());
             }
             match self.rescue(generation, lo, hi).await {
-                Ok(hi) => self.journal.commit(vec![Record::Rescue { generation, lo, hi }]).await?,
+                Ok(hi) => {
+                    self.journal.commit(vec![Record::Rescue { generation, lo, hi }]).await?;
+                    pause = RESCUE_RETRY_MIN;
+                }
                 // Sinks came to need less of it meanwhile, and the source let go of that: what lies behind is still to be had.
                 Err(ReadError::Gone) if self.journal.state().replay_floor(generation) > lo => {}
                 Err(ReadError::Gone) => end = lo,
@@ -143,7 +160,7 @@ impl Inputs {
                     self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
                     return Ok(());
                 }
-                Err(ReadError::Unavailable(_)) => self.clock.sleep(RESCUE_RETRY).await,
+                Err(ReadError::Unavailable(_)) => pause = leaving.pause(self.clock.as_ref(), pause, freed).await,
             }
         }
     }
@@ -235,7 +252,7 @@ mod tests {
     use crate::identity::Held;
     use crate::journal::{Epoch, Journal, Mark, Registration, Snap};
     use crate::plan::{Entry, Planned};
-    use crate::ports::{Clock as _, RescueQueue, Source, SourceEvent};
+    use crate::ports::{RescueQueue, Source, SourceEvent};
     use crate::{EpochId, SinkId, SourceId};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
@@ -352,6 +369,7 @@ mod tests {
     #[derive(Default)]
     struct Needed {
         told: AtomicUsize,
+        reads: AtomicUsize,
         is_released: AtomicBool,
     }
 
@@ -368,6 +386,7 @@ mod tests {
             }
         }
         async fn read(&self, generation: Generation, pos: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
             let text = Span { start: 0, len: 0 };
             let record = InputRecord { pos, end: pos + 5, text, received: 0, flags: 0 };
             Ok(Input { generation, arena: Vec::new(), records: vec![record], open: Vec::new() })
@@ -384,15 +403,16 @@ mod tests {
     /// A queue that takes every third offer, where it has room.
     #[derive(Default)]
     struct Failing {
-        is_full: bool,
+        is_full: AtomicBool,
         offers: AtomicUsize,
         taken: Mutex<Vec<(u64, u64)>>,
+        freed: Event,
     }
 
     #[async_trait]
     impl RescueQueue for Failing {
         async fn put(&self, _: Input, lo: u64, hi: u64) -> Result<(), JournalError> {
-            if self.is_full || self.offers.fetch_add(1, Ordering::Relaxed) % 3 < 2 {
+            if self.is_full.load(Ordering::Relaxed) || self.offers.fetch_add(1, Ordering::Relaxed) % 3 < 2 {
                 return Err(JournalError("its fsync failed".to_owned()));
             }
             self.taken.lock().unwrap().push((lo, hi));
@@ -402,6 +422,9 @@ mod tests {
             Ok(None)
         }
         async fn release(&self, _: Generation) {}
+        fn freed(&self) -> BoxFuture<'static, ()> {
+            Box::pin(self.freed.listen())
+        }
     }
 
     #[test]
@@ -424,7 +447,7 @@ mod tests {
     fn a_rescue_that_waits_for_room_keeps_its_file_and_nothing_else() {
         let (clock, source) = (Arc::new(Waiting::default()), SourceId::new("app"));
         let journal = needed_by_one(&source, &clock);
-        let (leaving, full) = (Arc::new(Needed::default()), Failing { is_full: true, ..Failing::default() });
+        let (leaving, full) = (Arc::new(Needed::default()), Failing { is_full: true.into(), ..Failing::default() });
         let inputs = Inputs::new(source, leaving.clone(), Arc::new(full), journal.clone(), clock);
         let tasks = Tasks::default();
         let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
@@ -441,6 +464,60 @@ mod tests {
             assert!(run.as_mut().now_or_never().is_none());
         }
         assert!(leaving.is_released.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_full_queue_is_offered_the_same_less_and_less_often() {
+        let (clock, source) = (Arc::new(Waiting::default()), SourceId::new("app"));
+        let journal = needed_by_one(&source, &clock);
+        let (leaving, full) = (Arc::new(Needed::default()), Failing { is_full: true.into(), ..Failing::default() });
+        let inputs = Inputs::new(source, leaving.clone(), Arc::new(full), journal, clock.clone());
+        let tasks = Tasks::default();
+        let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
+        while clock.elapsed() < Duration::from_secs(600) {
+            assert!(run.as_mut().now_or_never().is_none());
+        }
+        let reads = leaving.reads.load(Ordering::Relaxed);
+        assert!((120..=130).contains(&reads), "{reads} in ten minutes, and one every five seconds is enough");
+    }
+
+    /// Time stands still.
+    struct Still;
+
+    #[async_trait]
+    impl Clock for Still {
+        fn now(&self) -> i64 {
+            0
+        }
+        fn elapsed(&self) -> Duration {
+            Duration::ZERO
+        }
+        async fn sleep(&self, _: Duration) {
+            std::future::pending().await
+        }
+        fn nonce(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_rescue_goes_on_as_soon_as_the_queue_has_room() {
+        let source = SourceId::new("app");
+        let journal = needed_by_one(&source, &Arc::new(Waiting::default()));
+        let full = Arc::new(Failing { is_full: true.into(), offers: 2.into(), ..Failing::default() });
+        let leaving = Arc::new(Needed::default());
+        let inputs = Inputs::new(source, leaving.clone(), full.clone(), journal.clone(), Arc::new(Still));
+        let tasks = Tasks::default();
+        let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
+        let mut goes_on = || (0..10).for_each(|_| assert!(run.as_mut().now_or_never().is_none()));
+        goes_on();
+        assert_eq!(leaving.reads.load(Ordering::Relaxed), 1, "it waits");
+        full.is_full.store(false, Ordering::Relaxed);
+        goes_on();
+        assert_eq!(leaving.reads.load(Ordering::Relaxed), 1, "nobody told");
+        full.freed.notify(usize::MAX);
+        goes_on();
+        assert_eq!(journal.state().generations[&GONE].rescued, [(0, 5)]);
     }
 
     #[test]
