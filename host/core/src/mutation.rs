@@ -42,6 +42,7 @@ pub const NAMES: &[&str] = &[
     "journal_read_unfenced",
     "late_letter_dropped",
     "leave_keeps_buffer",
+    "let_go_by_hints",
     "letters_posted_twice",
     "loss_not_durable",
     "never_let_go",

@@ -181,7 +181,9 @@ impl Inputs {
     /// hint that is not durable yet.
     pub(super) async fn floor_on_disk(&self, generation: Generation) -> Result<u64, JournalError> {
         let floor = self.journal.state().replay_floor(generation);
-        self.journal.settle().await?;
+        if !mutation::on("let_go_by_hints") {
+            self.journal.settle().await?;
+        }
         // A sink that was added meanwhile may begin below it.
         Ok(floor.min(self.journal.state().replay_floor(generation)))
     }
