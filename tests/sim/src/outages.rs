@@ -26,6 +26,9 @@ pub fn toggle_crowded(world: &World) {
 pub fn toggle_rescue(world: &World) {
     let mut outside = world.get();
     outside.rescue_is_full = !outside.rescue_is_full;
+    if !outside.rescue_is_full {
+        outside.rescue_freed.notify(usize::MAX);
+    }
 }
 
 /// In one seed of four some sinks give up what is beyond their budgets.

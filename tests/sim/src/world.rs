@@ -3,6 +3,7 @@
 
 use crate::plugin::SimRow;
 use crate::rng::Rng;
+use event_listener::Event;
 use sawlog_core::budget::Budget;
 use sawlog_core::claims::Claim;
 use sawlog_core::journal::{Mark, Record};
@@ -196,6 +197,8 @@ pub struct Outside {
     pub crowded: bool,
     /// The rescue queue has no room for more.
     pub rescue_is_full: bool,
+    /// It has room again.
+    pub rescue_freed: Event,
     /// Syncs of the journal's and the queues' files fail now and then.
     pub syncs_fail: bool,
     /// Memory, workers and the journal's room are short, so that lanes wait for them too.
@@ -282,6 +285,7 @@ impl World {
             keeps_all: false,
             crowded: false,
             rescue_is_full: false,
+            rescue_freed: Event::new(),
             syncs_fail: crate::syncs::fail(seed),
             narrow: crate::narrow::is_narrow(seed),
             budgets: BTreeMap::new(),

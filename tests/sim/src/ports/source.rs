@@ -4,6 +4,7 @@
 use crate::syncs;
 use crate::world::{Outside, RECORD_BYTES, SimFile, World};
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sawlog_core::identity::{Anchor, Disambs, FileId, FirstLine, Held, Name, Newcomer, Recognised, file_hash};
 use sawlog_core::journal::Whereabouts;
 use sawlog_core::ports::{JournalError, ReadError, ReadLimits, RescueQueue, Source, SourceEvent};
@@ -312,5 +313,9 @@ impl RescueQueue for SimRescue {
     async fn release(&self, generation: Generation) {
         self.0.gate().await;
         self.0.get().rescued.retain(|(g, ..)| *g != generation);
+    }
+
+    fn freed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.0.get().rescue_freed.listen())
     }
 }
