@@ -3,6 +3,7 @@
 
 use super::carry;
 use super::frame::line_end;
+use super::moment::Moment;
 use super::scanner::Scanner;
 use super::source::Shared;
 use super::tracked::Tracked;
@@ -10,7 +11,7 @@ use sawlog_core::identity::Name;
 use sawlog_core::ports::SourceEvent;
 use sawlog_record::id::Generation;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes consumed after which the journal hears of a file again, though it is not quiet.
 const JOURNAL_BYTES: u64 = 16 << 20;
@@ -32,6 +33,9 @@ impl Scanner {
             let mut table = self.shared.lock();
             if !table.get_mut(generation).is_some_and(|tracked| self.shared.attend(tracked)) {
                 table.awake.remove(&generation);
+                if table.awake.is_empty() {
+                    table.pack();
+                }
             }
         }
     }
@@ -57,7 +61,7 @@ impl Shared {
         let size = tracked.content.as_ref().and_then(|content| content.size().ok()).unwrap_or(tracked.size);
         let grew = size > tracked.size;
         if grew {
-            (tracked.size, tracked.grown_at) = (size, Instant::now());
+            (tracked.size, tracked.grown_at) = (size, Moment::now());
         }
         grew
     }

@@ -15,6 +15,7 @@ pub mod frame;
 #[cfg(test)]
 mod frame_tests;
 mod house;
+mod moment;
 pub mod open;
 pub mod options;
 pub mod outbox;

@@ -4,6 +4,7 @@
 use super::carry::Carried;
 use super::content::{Content, Opened, Slot};
 use super::frame::line_end;
+use super::moment::Moment;
 use super::passing::Beginning;
 use super::pattern::pod_fields;
 use super::poll::{Due, Looked};
@@ -399,11 +400,11 @@ impl Scanner {
         let cri = !pod_fields(partition, &options.pods).is_empty();
         let newcomer = Newcomer::of(first_line, &candidate.seen);
         let Recognised { generation, disamb, start } = self.shared.recognise(&mut table, &newcomer, content)?;
-        let mut tracked = Tracked::new(generation, partition.into(), id, cri, tracker);
+        let mut tracked = Tracked::new(generation, partition.into(), cri, tracker);
         (tracked.disamb, tracked.file, tracked.size) = (disamb, Some(candidate.seen.file), candidate.seen.size);
         tracked.content = Some(content.clone());
         let goes_on = carried.as_ref().map(|carried| (Generation(carried.from), carried.rest));
-        tracked.passage = Arc::new(Passage { carried, gone_on: None });
+        tracked.set_passage(Passage { carried, gone_on: None });
         if let Some(found) = &candidate.found {
             meet(&mut tracked, found);
         }
@@ -422,7 +423,7 @@ impl Scanner {
         let (pos, identity) = (identity.evidence.pos(), Arc::<[u8]>::from(identity.encode()));
         tracked.journalled = Some(Kept { identity: Arc::clone(&identity), pos });
         table.aliases.remove(&candidate.seen.file);
-        table.insert(tracked);
+        table.insert(id, tracked);
         drop(table);
         self.shared.outbox.send(SourceEvent::Opened { generation, partition: id, identity, start });
         if let Some((older, rest)) = goes_on {
@@ -468,7 +469,7 @@ fn stamp(found: &Found) -> (u64, i64) {
 fn meet(tracked: &mut Tracked, found: &Found) {
     let size = if found.role.packed { tracked.size } else { found.stored_bytes };
     if size > tracked.size || tracked.stamp != stamp(found) {
-        tracked.grown_at = Instant::now();
+        tracked.grown_at = Moment::now();
     }
     tracked.size = size;
     tracked.stamp = stamp(found);

@@ -4,6 +4,7 @@
 use super::carry;
 use super::content::Content;
 use super::frame::Framing;
+use super::moment::Moment;
 use super::open::{Refusal, Roots};
 use super::options::FileOptions;
 use super::outbox::Outbox;
@@ -26,7 +27,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// What the thread that looks and the callers share.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Shared {
         let identity = tracked.identity(self.boot_id);
         let (pos, seen, identity) = (identity.evidence.pos(), identity.seen, Arc::from(identity.encode()));
         tracked.journalled = Some(Kept { identity: Arc::clone(&identity), pos });
-        (tracked.journalled_at, tracked.seen) = (Instant::now(), seen);
+        (tracked.journalled_at, tracked.seen) = (Moment::now(), seen);
         let generation = tracked.generation;
         self.outbox.send(SourceEvent::Identity { generation, identity });
     }
@@ -234,7 +234,7 @@ impl FileSource {
             let table = self.shared.lock();
             let Some(tracked) = table.get(generation) else { return Ok(None) };
             let from = from + tracked.base;
-            let open = tracked.open_at.as_ref().filter(|(at, _)| *at == from).map(|(_, open)| open.clone());
+            let open = tracked.open_at.as_ref().filter(|(at, _)| *at == from).map(|(_, open)| open.to_vec());
             let framing = self.shared.framing(tracked.cri);
             (tracked.base, tracked.splits.clone(), open, framing, tracked.passage.clone())
         };
@@ -274,8 +274,9 @@ impl FileSource {
             ));
         }
         if let Some(tracked) = table.get_mut(generation) {
-            tracked.read_at = Instant::now();
-            tracked.open_at = records.framed.records.last().map(|last| (last.end, records.framed.open.clone()));
+            tracked.read_at = Moment::now();
+            let open = || records.framed.open.as_slice().into();
+            tracked.open_at = records.framed.records.last().map(|last| (last.end, open()));
             table.awake.insert(generation);
         }
         Ok(())

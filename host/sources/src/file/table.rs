@@ -6,10 +6,12 @@ use super::record::Identity;
 use super::tracked::Tracked;
 use super::unpack::Unpackable;
 use sawlog_core::identity::{Disambs, FileId, Held, Known};
+use sawlog_core::memory::pack;
 use sawlog_record::id::{Generation, PartitionId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use thin_vec::ThinVec;
 
 /// Generations of a partition that are remembered after they are gone.
 const GONE_MAX: usize = 16;
@@ -18,9 +20,9 @@ const GONE_MAX: usize = 16;
 #[derive(Debug, Default)]
 struct Partition {
     /// In the order in which they were opened.
-    generations: Vec<Generation>,
+    generations: ThinVec<Generation>,
     /// What is gone, the latest: copies of it turn up late.
-    gone: VecDeque<Known>,
+    gone: ThinVec<Known>,
 }
 
 /// Everything known of the files.
@@ -46,16 +48,19 @@ pub(super) struct Table {
     pub doubt: bool,
     /// Whether the journal knew nothing, and nothing has been looked at yet.
     pub first_start: bool,
+    /// Something was added since it was packed.
+    grown: bool,
 }
 
 impl Table {
-    /// Adds a generation.
-    pub fn insert(&mut self, tracked: Tracked) {
+    /// Adds a generation of the partition `id`.
+    pub fn insert(&mut self, id: PartitionId, tracked: Tracked) {
         let generation = tracked.generation;
         let partition = self.partitions.entry(tracked.partition_name.clone()).or_default();
         partition.generations.reserve_exact(1);
         partition.generations.push(generation);
-        self.names.insert(tracked.partition, tracked.partition_name.clone());
+        self.grown = true;
+        self.names.insert(id, tracked.partition_name.clone());
         self.awake.insert(generation);
         self.index(&tracked);
         self.generations.insert(generation, Box::new(tracked));
@@ -82,9 +87,9 @@ impl Table {
     ) {
         self.disambs.note(identity.evidence.first_line().hash, identity.disamb);
         let booted = identity.boot_id != boot;
-        let mut tracked = Tracked::restored(generation, id, cri, floor, (identity, encoded));
+        let mut tracked = Tracked::restored(generation, cri, floor, (identity, encoded));
         tracked.booted = booted;
-        self.insert(tracked);
+        self.insert(id, tracked);
     }
 
     /// Generations were restored in the order of their ids; what is known of their births puts them in order. What was carried
@@ -111,9 +116,9 @@ impl Table {
         }
         let partition = self.partitions.entry(tracked.partition_name.clone()).or_default();
         partition.generations.retain(|g| *g != generation);
-        partition.gone.push_back(Known { file: None, ..tracked.known() });
+        partition.gone.push(Known { file: None, ..tracked.known() });
         if partition.gone.len() > GONE_MAX {
-            partition.gone.pop_front();
+            partition.gone.remove(0);
         }
         Some(tracked)
     }
@@ -147,7 +152,7 @@ impl Table {
 
     /// Generations of a partition, in order.
     pub fn own(&self, partition: &Path) -> Vec<Generation> {
-        self.partitions.get(partition).map(|p| p.generations.clone()).unwrap_or_default()
+        self.partitions.get(partition).map(|p| p.generations.to_vec()).unwrap_or_default()
     }
 
     /// What the judgement of a partition's files is held against.
@@ -172,6 +177,18 @@ impl Table {
         self.folders.get(folder).into_iter().flatten()
     }
 
+    /// What was added since the last time takes no more room than it needs.
+    pub fn pack(&mut self) {
+        if !std::mem::take(&mut self.grown) {
+            return;
+        }
+        pack(&mut self.generations);
+        pack(&mut self.partitions);
+        pack(&mut self.names);
+        pack(&mut self.owners);
+        self.disambs.pack();
+    }
+
     /// All generations.
     pub fn all(&self) -> impl Iterator<Item = &Tracked> {
         self.generations.values().map(Box::as_ref)
@@ -183,7 +200,7 @@ impl Table {
         let mut open: Vec<&mut Tracked> = open.collect();
         let surplus = open.len().saturating_sub(max);
         open.retain(|t| t.may_close());
-        open.sort_by_key(|t| t.grown_at);
+        open.sort_by_key(|t| std::cmp::Reverse(t.grown_at.elapsed()));
         open.into_iter().take(surplus).for_each(|t| t.content = None);
     }
 }

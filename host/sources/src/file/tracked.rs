@@ -2,18 +2,24 @@
 //! the file, positions of the port are `offset − base`.
 
 use super::content::Content;
+use super::moment::Moment;
 use super::reader::Records;
 use super::record::{Identity, Passage, Seen};
 use sawlog_core::identity::{Evidence, FileId, Known, Name, Tracker};
-use sawlog_record::id::{Generation, PartitionId};
+use sawlog_record::id::Generation;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use thin_vec::ThinVec;
 
 /// How much is read at once to catch up with what was consumed in an earlier life, bytes.
 const CATCH_UP_BYTES: u64 = 1 << 20;
+
+/// What nearly every file has: records that pass to no other.
+static NO_PASSAGE: LazyLock<Arc<Passage>> = LazyLock::new(Arc::default);
+/// What nearly every file has: no decided ends.
+static NO_SPLITS: LazyLock<Arc<BTreeSet<u64>>> = LazyLock::new(Arc::default);
 
 /// What the journal keeps of a generation, shared with it.
 #[derive(Debug, Clone)]
@@ -124,9 +130,7 @@ pub struct Tracked {
     pub generation: Generation,
     /// Whether its lines carry the envelope of a container runtime.
     pub cri: bool,
-    /// What it belongs to.
-    pub partition: PartitionId,
-    /// What the partition is called.
+    /// What the partition is called that it belongs to.
     pub partition_name: Arc<Path>,
     /// The name that it had last.
     pub path: Arc<Path>,
@@ -159,15 +163,15 @@ pub struct Tracked {
     /// Nothing below it is read again.
     pub floor: u64,
     /// What is open at an offset, from the last read.
-    pub open_at: Option<(u64, Vec<u64>)>,
+    pub open_at: Option<(u64, ThinVec<u64>)>,
     /// When it last grew.
-    pub grown_at: Instant,
+    pub grown_at: Moment,
     /// When it was last read.
-    pub read_at: Instant,
+    pub read_at: Moment,
     /// What the journal keeps of it; `None` when more than the evidence changed.
     pub journalled: Option<Kept>,
     /// When the journal last heard of it.
-    pub journalled_at: Instant,
+    pub journalled_at: Moment,
     /// What the journal has of its length.
     pub seen: Seen,
     /// Its last byte was announced.
@@ -184,19 +188,12 @@ pub struct Tracked {
 
 impl Tracked {
     /// A generation that begins now.
-    pub fn new(
-        generation: Generation,
-        partition_name: Arc<Path>,
-        partition: PartitionId,
-        cri: bool,
-        tracker: Tracker,
-    ) -> Self {
-        let now = Instant::now();
+    pub fn new(generation: Generation, partition_name: Arc<Path>, cri: bool, tracker: Tracker) -> Self {
+        let now = Moment::now();
         let base = tracker.pos();
         Self {
             generation,
             cri,
-            partition,
             path: partition_name.clone(),
             partition_name,
             file: None,
@@ -204,8 +201,8 @@ impl Tracked {
             disamb: 0,
             base,
             start: 0,
-            passage: Arc::default(),
-            splits: Arc::default(),
+            passage: NO_PASSAGE.clone(),
+            splits: NO_SPLITS.clone(),
             consumed: Arc::new(Mutex::new(Consumed::Reading(Box::new(tracker)))),
             content: None,
             stamp: (0, 0),
@@ -228,15 +225,9 @@ impl Tracked {
     }
 
     /// A generation that the journal knows; `floor` is a position.
-    pub fn restored(
-        generation: Generation,
-        partition: PartitionId,
-        cri: bool,
-        floor: u64,
-        (identity, encoded): (Identity, Arc<[u8]>),
-    ) -> Self {
+    pub fn restored(generation: Generation, cri: bool, floor: u64, (identity, encoded): (Identity, Arc<[u8]>)) -> Self {
         let tracker = Tracker::new(sawlog_core::identity::Grain::DEFAULT, identity.evidence.first_line());
-        let mut tracked = Self::new(generation, identity.partition.into(), partition, cri, tracker);
+        let mut tracked = Self::new(generation, identity.partition.into(), cri, tracker);
         if identity.path != *tracked.path {
             tracked.path = identity.path.into();
         }
@@ -248,13 +239,20 @@ impl Tracked {
         tracked.floor = identity.base.saturating_add(floor);
         tracked.announced = identity.base;
         tracked.searched = identity.base;
-        tracked.splits = Arc::new(identity.splits);
-        tracked.passage = Arc::new(identity.passage);
+        if !identity.splits.is_empty() {
+            tracked.splits = Arc::new(identity.splits);
+        }
+        tracked.set_passage(identity.passage);
         let kept = Kept { identity: encoded, pos: identity.evidence.pos() };
         tracked.journalled = Some(kept.clone());
         tracked.consumed = Arc::new(Mutex::new(Consumed::AtRest(kept)));
         tracked.met = false;
         tracked
+    }
+
+    /// Its records pass to other files like this.
+    pub fn set_passage(&mut self, passage: Passage) {
+        self.passage = if passage == Passage::default() { NO_PASSAGE.clone() } else { Arc::new(passage) };
     }
 
     /// What was consumed.
