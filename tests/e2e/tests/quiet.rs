@@ -1,10 +1,12 @@
-//! Ten thousand quiet files behind the whole agent: at most 60 MB resident and 1 % of a core, by the kernel's own figures.
+//! Ten thousand quiet files behind the whole agent: at most 60 MB resident and 1 % of a core, by the kernel's own figures. A build
+//! without optimisation maps twice as much of itself: of that one, what is the agent's own is held.
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::service;
 use sawlog_e2e::told::Ledger;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const FILES: u64 = 10_000;
@@ -12,6 +14,11 @@ const LINES: u64 = 20;
 /// How long it is left alone before it is measured, and how long it is measured.
 const REST: Duration = Duration::from_secs(40);
 const MEASURED: Duration = Duration::from_secs(30);
+
+/// Of the agent's own, KiB, in a build without optimisation.
+const OWN_KIB_MAX: u64 = 42_000;
+/// All that is resident, bytes, in one with it.
+const RESIDENT_BYTES_MAX: u64 = 60_000_000;
 
 /// Memory that is the agent's own, and all that is resident, in KiB.
 fn memory_kib(pid: u32) -> (u64, u64) {
@@ -32,9 +39,7 @@ fn cpu_ticks(pid: u32) -> u64 {
 
 #[test]
 fn ten_thousand_quiet_files_cost_little() {
-    if service("ten thousand quiet files", "SAWLOG_TEST_BINARY").is_none() {
-        return;
-    }
+    let Some(binary) = service("ten thousand quiet files", "SAWLOG_TEST_BINARY") else { return };
     if std::env::var_os("SAWLOG_TEST_FULL").is_none() {
         println!("NOT RUN: ten thousand quiet files: it takes three minutes; `cargo xtask test --full` runs it");
         return;
@@ -69,6 +74,9 @@ fn ten_thousand_quiet_files_cost_little() {
         "{FILES} files: read in {read:?}, {own} KiB of its own, {resident} KiB resident, {percent:.2} % of a core"
     );
     assert!(percent <= 1.0, "{percent:.2} % of a core for {FILES} quiet files");
-    assert!(own <= 60_000, "{own} KiB for {FILES} quiet files");
+    assert!(own <= OWN_KIB_MAX, "{own} KiB of its own for {FILES} quiet files");
+    if Path::new(&binary).parent().is_some_and(|folder| folder.ends_with("release")) {
+        assert!(resident * 1024 <= RESIDENT_BYTES_MAX, "{resident} KiB resident for {FILES} quiet files");
+    }
     agent.terminate().unwrap();
 }
