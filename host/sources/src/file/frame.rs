@@ -64,6 +64,8 @@ pub struct Framed {
     pub records: Vec<InputRecord>,
     /// Starts before the last record's end of what is open after it.
     pub open: Vec<u64>,
+    /// Fragments that wait for their last at the end of what was looked at.
+    pub chains: Vec<OpenChain>,
     /// Where the line begins that has no end in the block; the block's end if there is none.
     pub rest: u64,
     /// Whether the first whole line, asked by the pattern, goes on with the record that lines of an older file begin; `None`
@@ -101,10 +103,19 @@ struct Line {
     flags: u8,
 }
 
+/// Where the fragments of one stream lie that wait for their last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenChain {
+    /// Where the first begins.
+    pub start: u64,
+    /// Where the last one so far ends.
+    pub end: u64,
+}
+
 /// Fragments of one stream that wait for their last.
 #[derive(Debug)]
 struct Chain {
-    start: u64,
+    at: OpenChain,
     head: Span,
     messages: Vec<Span>,
 }
@@ -150,7 +161,7 @@ pub fn waiting(block: &Block<'_>, arena: &mut Vec<u8>) -> Option<Waiting> {
         let bytes = &arena[start + byte_order_mark(block, arena, start, end)..end];
         waiting.all.extend_from_slice(bytes);
         let chain = line.stderr.and_then(|stderr| chains[usize::from(stderr)].as_ref());
-        if chain.is_some_and(|chain| chain.start <= line.start) {
+        if chain.is_some_and(|chain| chain.at.start <= line.start) {
             waiting.fragments.extend_from_slice(bytes);
         }
     }
@@ -269,6 +280,7 @@ impl<'a, 'b> Framer<'a, 'b> {
             self.framed.rest = end;
         }
         self.framed.open = self.open();
+        self.framed.chains = self.chains.iter().flatten().map(|chain| chain.at).collect();
     }
 
     /// Where the line that begins at `start` ends: at a line end, or at a split.
@@ -304,7 +316,7 @@ impl<'a, 'b> Framer<'a, 'b> {
             Span { start: line.text.start + envelope.message as u32, len: line.text.len - envelope.message as u32 };
         let flags = line.flags | if envelope.stderr { flag::STDERR } else { 0 };
         let chain = self.chains[stream].take();
-        let start = chain.as_ref().map_or(line.start, |c| c.start);
+        let start = chain.as_ref().map_or(line.start, |c| c.at.start);
         let too_long = line.end - start > CHAIN_SPAN_BYTES_MAX;
         let closes =
             !envelope.partial || too_long || self.is_decided_end(line.end) || self.block.long == Some(line.end);
@@ -312,7 +324,9 @@ impl<'a, 'b> Framer<'a, 'b> {
             return self.whole(Line { message, flags, ..line });
         }
         let head = Span { start: line.text.start, len: envelope.flag as u32 };
-        let mut chain = chain.unwrap_or(Chain { start, head, messages: Vec::new() });
+        let at = OpenChain { start, end: line.end };
+        let mut chain = chain.unwrap_or(Chain { at, head, messages: Vec::new() });
+        chain.at = at;
         chain.messages.push(message);
         if !closes {
             self.chains[stream] = Some(chain);
@@ -320,7 +334,7 @@ impl<'a, 'b> Framer<'a, 'b> {
         }
         let (text, message, cut) = self.joined(&chain);
         let flags = flags | if cut || (too_long && envelope.partial) { flag::TRUNCATED } else { 0 };
-        self.whole(Line { start: chain.start, text, message, flags, ..line });
+        self.whole(Line { start, text, message, flags, ..line });
     }
 
     /// The fragments' messages behind the first one's time and stream.
@@ -435,7 +449,7 @@ impl<'a, 'b> Framer<'a, 'b> {
     fn open(&self) -> Vec<u64> {
         let end = self.framed.records.last().map_or(self.block.from, |r| r.end);
         let lines = self.pending.lines.first().map(|l| l.start);
-        let chains = self.chains.iter().flatten().map(|c| c.start);
+        let chains = self.chains.iter().flatten().map(|c| c.at.start);
         let mut open: Vec<u64> = lines.into_iter().chain(chains).filter(|start| *start < end).collect();
         open.sort_unstable();
         open
@@ -474,21 +488,21 @@ fn envelope(line: &[u8]) -> Option<Envelope> {
     Some(Envelope { stderr, partial, flag, message })
 }
 
-/// Starts of the fragments that are open at the end of `bytes`, which lie at `at` (a line start). `splits` as in [`Block`].
-pub fn open_chains(bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<u64> {
-    let mut starts: [Option<u64>; 2] = [None, None];
+/// The fragments that are open at the end of `bytes`, which lie at `at` (a line start). `splits` as in [`Block`].
+pub fn open_chains(bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<OpenChain> {
+    let mut chains: [Option<OpenChain>; 2] = [None, None];
     let mut from = 0;
     for end in memchr::memchr_iter(b'\n', bytes).map(|i| i + 1) {
         if let Some(envelope) = envelope(&bytes[from..end - 1]) {
-            let slot = &mut starts[usize::from(envelope.stderr)];
-            let start = slot.take().unwrap_or(at + from as u64);
+            let slot = &mut chains[usize::from(envelope.stderr)];
+            let start = slot.take().map_or(at + from as u64, |chain| chain.start);
             let end = at + end as u64;
             let closes = !envelope.partial || end - start > CHAIN_SPAN_BYTES_MAX || splits.contains(&end);
-            *slot = (!closes).then_some(start);
+            *slot = (!closes).then_some(OpenChain { start, end });
         }
         from = end;
     }
-    let mut open: Vec<u64> = starts.into_iter().flatten().collect();
-    open.sort_unstable();
+    let mut open: Vec<OpenChain> = chains.into_iter().flatten().collect();
+    open.sort_unstable_by_key(|chain| chain.start);
     open
 }

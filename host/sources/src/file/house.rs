@@ -2,14 +2,17 @@
 //! looks at no folder.
 
 use super::carry;
+use super::content::Content;
 use super::frame::line_end;
 use super::moment::Moment;
+use super::reader::{self, Wanted};
 use super::scanner::Scanner;
 use super::source::Shared;
 use super::tracked::Tracked;
 use sawlog_core::identity::Name;
 use sawlog_core::ports::SourceEvent;
 use sawlog_record::id::Generation;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +75,8 @@ impl Shared {
         let (idle, framing) = (tracked.grown_at.elapsed(), self.framing(tracked.cri));
         let over = (tracked.name != Name::Primary && idle >= options.rotate_wait) || options.until_eof;
         let joins = framing.multiline.is_some() || framing.cri;
-        if tracked.met && !tracked.is_told() && (over || (joins && idle >= options.idle_timeout)) {
+        let is_searched = !joins || tracked.searched >= tracked.size;
+        if tracked.met && !tracked.is_told() && is_searched && (over || (joins && idle >= options.idle_timeout)) {
             self.split(tracked, over);
         }
         if over && tracked.met && tracked.is_told() {
@@ -131,7 +135,9 @@ impl Shared {
             return;
         }
         let mut splits = (*tracked.splits).clone();
-        if last > from && (framing.cri || framing.multiline.is_some()) {
+        if last > from && carry::applies(framing) {
+            let Ok(fragments) = self.fragments(tracked, &content, last) else { return };
+            splits.extend(fragments);
             splits.insert(last);
         }
         splits.insert(at);
@@ -140,5 +146,18 @@ impl Shared {
         (tracked.announced, tracked.searched) = (at, at);
         let (generation, end) = (tracked.generation, tracked.position(at));
         self.outbox.send(SourceEvent::Available { generation, end });
+    }
+    /// Ends of fragments whose rest has not come before `last`, of which nothing was announced.
+    fn fragments(&self, tracked: &Tracked, content: &Content, last: u64) -> io::Result<Vec<u64>> {
+        let framing = self.framing(tracked.cri);
+        if !framing.cri {
+            return Ok(Vec::new());
+        }
+        let lead = tracked.passage.carried.as_ref().map_or(&[][..], |carried| &carried.lines);
+        let low = tracked.passage.gone_on.map_or(0, |(_, end)| if last >= end { end } else { 0 });
+        let (splits, to, bytes_max, records_max) = (&tracked.splits, last, 0, 0);
+        let wanted = Wanted { framing, splits, from: last, to, bytes_max, records_max, open: None, lead, low };
+        let open = reader::open_before(content, &wanted)?;
+        Ok(open.into_iter().map(|chain| chain.end).filter(|end| *end >= tracked.announced).collect())
     }
 }

@@ -14,6 +14,9 @@ mod follower;
 pub mod frame;
 #[cfg(test)]
 mod frame_tests;
+mod hold;
+#[cfg(test)]
+mod hold_tests;
 mod house;
 mod moment;
 pub mod open;

@@ -33,13 +33,18 @@ impl Scanner {
         let Some(content) = self.shared.content(older)? else { return Ok(Beginning::Own) };
         while self.announce_piece(older)? {}
         let size = content.size()?;
-        let (end, passage, splits, is_whole, is_fresh) = {
+        let (mut end, passage, splits, is_whole, is_fresh) = {
             let table = self.shared.lock();
             let Some(tracked) = table.get(older) else { return Ok(Beginning::Own) };
             let is_whole = tracked.base == 0 && tracked.passage.gone_on.is_none() && tracked.size == size;
             let is_fresh = tracked.grown_at.elapsed() < self.shared.options.idle_timeout;
             (tracked.announced, tracked.passage.clone(), tracked.splits.clone(), is_whole, is_fresh)
         };
+        // What fragments hold back is whole all the same.
+        let view = self.shared.view(older);
+        while let Some(records) = view.as_ref().map_or(Ok(None), |view| view.records(&content, end))? {
+            end = records.framed.records.last().map_or(end, |record| record.end);
+        }
         if !is_whole || content.last_line_end(0..size, line_end(framing.encoding))? != size {
             return Ok(Beginning::Own);
         }

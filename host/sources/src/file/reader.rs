@@ -2,7 +2,7 @@
 //! fragments from where they began. It knows no generation; positions are offsets in the file.
 
 use super::content::Content;
-use super::frame::{self, Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, Waiting, frame, line_end, open_chains};
+use super::frame::{self, Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, OpenChain, Waiting, frame, line_end, open_chains};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
@@ -63,7 +63,7 @@ impl<'a> Start<'a> {
         let at = match &wanted.open {
             _ if !wanted.framing.cri => wanted.from,
             Some(open) => open.first().copied().unwrap_or(wanted.from),
-            None => open_before(content, wanted)?.first().copied().unwrap_or(wanted.from),
+            None => open_before(content, wanted)?.first().map_or(wanted.from, |chain| chain.start),
         };
         let lead = if at == 0 { wanted.lead } else { &[] };
         Ok(Self { at, lead, splits: behind(lead, wanted.splits) })
@@ -101,6 +101,7 @@ impl<'a> Start<'a> {
         let file = |at: u64| at.saturating_sub(self.lead());
         framed.records.iter_mut().for_each(|r| (r.pos, r.end) = (file(r.pos), file(r.end)));
         framed.open.iter_mut().for_each(|start| *start = file(*start));
+        framed.chains.iter_mut().for_each(|chain| *chain = within(*chain, self.lead()));
         framed.rest = file(framed.rest);
         let raw = self.at..self.at + whole as u64 - self.lead();
         Records { arena, raw, lead: self.lead.len(), framed }
@@ -170,18 +171,22 @@ fn long_line_end(content: &Content, wanted: &Wanted<'_>, start: u64) -> io::Resu
     Ok(written.or(split.filter(|split| *split <= wanted.to)))
 }
 
-/// Starts of fragments that are open at the place that is wanted; 0 also for what an older file began. A chain that began
-/// further back than the limit is not looked for.
-fn open_before(content: &Content, wanted: &Wanted<'_>) -> io::Result<Vec<u64>> {
+/// Fragments that are open at the place that is wanted; those of an older file lie at 0. A chain that began further back than
+/// the limit is not looked for.
+pub fn open_before(content: &Content, wanted: &Wanted<'_>) -> io::Result<Vec<OpenChain>> {
     let pos = wanted.from;
     let from = pos.saturating_sub(CHAIN_SPAN_BYTES_MAX).max(wanted.low);
     let Some(bytes) = content.exactly(from..pos)? else { return Ok(Vec::new()) };
     if from == 0 && !wanted.lead.is_empty() {
-        let lead = wanted.lead.len() as u64;
         let open = open_chains(&[wanted.lead, &bytes].concat(), 0, &behind(wanted.lead, wanted.splits));
-        return Ok(open.into_iter().map(|start| start.saturating_sub(lead)).collect());
+        return Ok(open.into_iter().map(|chain| within(chain, wanted.lead.len() as u64)).collect());
     }
     let is_start = from == 0 || from == wanted.low;
     let first = if is_start { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |i| i + 1) };
     Ok(open_chains(&bytes[first..], from + first as u64, wanted.splits))
+}
+
+/// Where a chain lies in its file, of one that is counted from `lead` bytes before it.
+fn within(chain: OpenChain, lead: u64) -> OpenChain {
+    OpenChain { start: chain.start.saturating_sub(lead), end: chain.end.saturating_sub(lead) }
 }

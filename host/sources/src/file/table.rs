@@ -1,6 +1,7 @@
 //! Everything that the source knows of its files, found by generation, by file, by partition and by folder. It decides
 //! nothing and opens nothing.
 
+use super::hold::Hold;
 use super::open::Refusal;
 use super::record::Identity;
 use super::tracked::Tracked;
@@ -44,6 +45,8 @@ pub(super) struct Table {
     pub refused: BTreeMap<PathBuf, Refusal>,
     /// Generations for which the passing of time matters.
     pub awake: BTreeSet<Generation>,
+    /// Fragments whose rest is waited for: nothing behind them is announced meanwhile.
+    pub holds: BTreeMap<Generation, Vec<Hold>>,
     /// A read found other bytes than were consumed.
     pub doubt: bool,
     /// Whether the journal knew nothing, and nothing has been looked at yet.
@@ -111,6 +114,7 @@ impl Table {
     pub fn release(&mut self, generation: Generation) -> Option<Box<Tracked>> {
         let tracked = self.generations.remove(&generation)?;
         self.awake.remove(&generation);
+        self.holds.remove(&generation);
         if let Some(file) = tracked.file.filter(|file| self.owners.get(file) == Some(&generation)) {
             self.owners.remove(&file);
         }

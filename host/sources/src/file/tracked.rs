@@ -2,6 +2,7 @@
 //! the file, positions of the port are `offset − base`.
 
 use super::content::Content;
+use super::frame::CHAIN_SPAN_BYTES_MAX;
 use super::moment::Moment;
 use super::reader::Records;
 use super::record::{Identity, Passage, Seen};
@@ -269,12 +270,17 @@ impl Tracked {
             disamb: self.disamb,
             base: self.base,
             start: self.start,
-            splits: self.splits.range(self.floor.min(self.announced)..).copied().collect(),
+            splits: self.splits.range(self.splits_kept_from()..).copied().collect(),
             boot_id,
             evidence: self.consumed().evidence(),
             passage: self.passage_kept(),
             seen: self.seen(),
         }
+    }
+
+    /// Fragments that were ended are known for ended as long as a reader looks back for them.
+    fn splits_kept_from(&self) -> u64 {
+        self.floor.min(self.announced).saturating_sub(if self.cri { CHAIN_SPAN_BYTES_MAX } else { 0 })
     }
 
     /// Its length as it was looked at last, by this process or the one before.
