@@ -26,7 +26,7 @@ pub struct Delivered {
 }
 
 /// Hears of every batch that is durable in a sink; must return at once.
-pub trait Observer: Send + Sync {
+pub trait Observer: std::fmt::Debug + Send + Sync {
     /// `now` in unix nanoseconds.
     fn delivered(&self, sink: &SinkId, batch: &Delivered, now: i64);
 }
@@ -154,15 +154,10 @@ impl Audit {
 }
 
 impl Sink {
-    /// Has `observer` hear of every delivered batch, from now on; the first one stays.
-    pub fn observe(&self, observer: Arc<dyn Observer>) {
-        self.observer.get_or_init(|| observer);
-    }
-
     /// The commit of `marks`, which are cumulative, is durable.
     pub(super) fn settled(&self, marks: &[(Generation, Mark)]) {
         let done = self.intake.settle(marks);
-        let Some(observer) = self.observer.get() else { return };
+        let Some(observer) = &self.facts.observer else { return };
         let now = self.clock.now();
         done.iter().for_each(|batch| observer.delivered(&self.id, batch, now));
     }

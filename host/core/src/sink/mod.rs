@@ -31,7 +31,7 @@ use futures_util::future::select;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Calls until it succeeds, with pauses between.
@@ -127,7 +127,6 @@ pub struct Sink {
     /// The sources that feed it.
     feeders: Mutex<BTreeMap<SourceId, Feeder>>,
     status: Mutex<SinkStatus>,
-    observer: OnceLock<Arc<dyn Observer>>,
     /// Cursors that it holds of generations that the journal does not know, once it has said so.
     held: Mutex<Option<Marks>>,
     flush: Event,
@@ -161,6 +160,8 @@ pub struct SinkIdentity {
     pub moves: bool,
     /// What ends the process.
     pub watch: Arc<Watch>,
+    /// Who hears of every batch that it has delivered.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Sink {
@@ -192,7 +193,6 @@ impl Sink {
             former,
             feeders: Mutex::default(),
             status: Mutex::default(),
-            observer: OnceLock::new(),
             held: Mutex::default(),
             flush: Event::new(),
             taken_at: Mutex::default(),

@@ -141,7 +141,6 @@ async fn forget(State(handle): State<Arc<Handle>>, Path(name): Path<String>) -> 
     let sink = name.clone();
     let outcome = handle.ask(move |running| Box::pin(async move { running.forget(&sink).await }));
     let positions = outcome.await?.map_err(|reason| Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason))?;
-    handle.observe_again();
     Ok(Json(json!({ "sink": name, "positions": positions })))
 }
 

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use sawlog_core::SinkId;
 use sawlog_core::shared::Common;
-use sawlog_core::sink::{Flow, Observer};
+use sawlog_core::sink::Flow;
 use sawlog_core::status::HeldUp;
 use sawlog_kafka::PartitionRef;
 use sawlog_kafka::journal::TopicJournal;
@@ -30,6 +30,7 @@ use super::slots::Slots;
 use super::{LOOK, Options, RunError};
 use crate::config::Config;
 use crate::config::files::Files;
+use crate::telemetry::hearer::Hearer;
 
 /// Pause before a partition that failed is opened again: long enough for the group to say that it is another's now, or the one
 /// who was fenced would fence the new owner in turn.
@@ -70,7 +71,7 @@ pub struct Base {
     /// What `run` was asked for.
     pub options: Options,
     /// Who hears of delivered batches.
-    pub observer: OnceLock<Arc<dyn Observer>>,
+    pub hearer: Arc<Hearer>,
     /// Whether the agent is on its way out: what is opened from then on plans nothing.
     pub ending: AtomicBool,
 }
@@ -325,14 +326,6 @@ impl Groups {
     /// What keeps partitions from being read.
     pub fn troubles(&self) -> Vec<Trouble> {
         self.groups().iter().flat_map(|group| group.troubles()).collect()
-    }
-
-    /// Has `observer` hear of every batch that sinks of partitions deliver.
-    pub fn observe(&self, observer: Arc<dyn Observer>) {
-        let observer = self.base.observer.get_or_init(|| observer);
-        for (_, _, partition) in self.running() {
-            partition.engine.sinks().values().for_each(|sink| sink.observe(observer.clone()));
-        }
     }
 
     /// From here on, partitions that are opened plan nothing.

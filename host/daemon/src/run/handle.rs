@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
@@ -12,7 +12,7 @@ use sawlog_checkpoint::DiskJournal;
 use sawlog_core::SinkId;
 use sawlog_core::engine::Engine;
 use sawlog_core::shared::Shared;
-use sawlog_core::sink::{Observer, Sink};
+use sawlog_core::sink::Sink;
 use sawlog_core::status::Checkpoints;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -85,7 +85,6 @@ pub struct Handle {
     ending: AtomicBool,
     jobs: mpsc::Sender<Job>,
     reloads: Mutex<Reloads>,
-    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 #[derive(Clone)]
@@ -126,7 +125,6 @@ impl Handle {
             ending: AtomicBool::new(false),
             jobs,
             reloads: Mutex::new(Reloads { last_taken: Some(SystemTime::now()), ..Reloads::default() }),
-            observer: OnceLock::new(),
         };
         (Arc::new(handle), received)
     }
@@ -193,20 +191,6 @@ impl Handle {
         self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has `observer` hear of every batch that a sink delivers, those of later reloads too.
-    pub fn observe(&self, observer: Arc<dyn Observer>) {
-        let observer = self.observer.get_or_init(|| observer);
-        self.engine.sinks().values().for_each(|sink| sink.observe(observer.clone()));
-        self.groups.observe(observer.clone());
-    }
-
-    /// Has whoever hears of batches hear of those of sinks that began anew.
-    pub fn observe_again(&self) {
-        if let Some(observer) = self.observer.get() {
-            self.observe(observer.clone());
-        }
-    }
-
     /// Notes how a reload went; called by the loop.
     pub fn reloaded(&self, outcome: &Result<Taken, String>, running: &Running) {
         let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,7 +200,6 @@ impl Handle {
                 reloads.waiting.clone_from(&taken.waiting);
                 (reloads.last_taken, reloads.trouble) = (Some(SystemTime::now()), None);
                 *self.present.write().unwrap_or_else(PoisonError::into_inner) = Present::of(running);
-                self.observe_again();
             }
             Err(reason) => {
                 reloads.refused += 1;

@@ -82,7 +82,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         };
         let (handle, mut jobs) = Handle::new(&running, path.clone());
         let telemetry = Telemetry::start(&handle)?;
-        handle.observe(telemetry.batches());
+        running.hearer.tell(telemetry.batches());
         tokio::spawn(plugin_lines::tell(Arc::downgrade(&handle)));
         tokio::spawn(alarms::tell(Arc::downgrade(&handle)));
         let api = api::start(handle.clone(), telemetry.clone()).await?;

@@ -115,9 +115,6 @@ impl Running {
         if base.ending.load(Ordering::Relaxed) {
             engine.wind_down();
         }
-        if let Some(observer) = base.observer.get() {
-            engine.sinks().values().for_each(|sink| sink.observe(observer.clone()));
-        }
         Ok((Self { engine, source }, store, tasks))
     }
 
@@ -180,6 +177,7 @@ fn open_sinks(
             config: packed.clone(),
             moves: true,
             watch: group.base.common.watch.clone(),
+            observer: Some(group.base.hearer.clone()),
         };
         let one = Sink::new(
             id.clone(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
@@ -47,6 +47,7 @@ use crate::config::plugins::PluginFileError;
 use crate::config::references::Machine;
 use crate::config::sections::Sections;
 use crate::config::{self, Config};
+use crate::telemetry::hearer::Hearer;
 
 /// Why the agent does not run, or can't go on.
 #[derive(Debug, Error)]
@@ -126,6 +127,7 @@ pub(super) struct Ground {
     memory: Arc<Memory>,
     reseated: Arc<Event>,
     watch: Arc<Watch>,
+    hearer: Arc<Hearer>,
     /// The configuration that runs, packed for its sinks.
     packed: Mutex<Arc<Vec<u8>>>,
     /// The ways to the sinks that take dead letters.
@@ -181,6 +183,7 @@ impl Ground {
             config: packed,
             moves: false,
             watch: self.watch.clone(),
+            observer: Some(self.hearer.clone()),
         };
         let to = sink.dead_letter.as_ref().map(|to| self.letters(to));
         let letters = config.is_dead_letter_sink(name).then(|| self.letters(name));
@@ -230,6 +233,8 @@ pub struct Running {
     pub anew: Anew,
     /// What of it is not a component's, and reaches out of the process.
     pub outward: Outward,
+    /// Who hears of delivered batches.
+    pub hearer: Arc<Hearer>,
     pub(super) config: Config,
     /// What the process was started with.
     pub(super) started: Sections,
@@ -280,8 +285,19 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let common = common(&config, &memory, clock.clone());
     let owner = owner(&config, (&agent, &directory), &memory, options);
     let (reseated, packed, letters) = (Arc::new(Event::new()), packed(&files)?, Mutex::default());
-    let watch = common.watch.clone();
-    let ground = Ground { agent, directory, journal, clock, memory: memory.clone(), reseated, watch, packed, letters };
+    let (watch, hearer) = (common.watch.clone(), Arc::<Hearer>::default());
+    let ground = Ground {
+        agent,
+        directory,
+        journal,
+        clock,
+        memory: memory.clone(),
+        reseated,
+        watch,
+        hearer: hearer.clone(),
+        packed,
+        letters,
+    };
     let sinks = ground.sinks(&former, &config)?;
     let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;
@@ -313,6 +329,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         common,
         anew,
         outward,
+        hearer,
         started: config.sections.clone(),
         certificates: changes::certificates(&config),
         config,
@@ -409,7 +426,7 @@ fn base(
         memory: ground.memory.clone(),
         common,
         options,
-        observer: OnceLock::new(),
+        hearer: ground.hearer.clone(),
         ending: AtomicBool::new(false),
     }
 }

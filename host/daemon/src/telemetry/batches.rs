@@ -22,6 +22,7 @@ pub const LATENCY_ABOUT: &str =
 const BOUNDS: [f64; 15] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0, 3600.0];
 
 /// Hears of delivered batches.
+#[derive(Debug)]
 pub struct Batches {
     latency: Histogram<f64>,
     tracer: Option<SdkTracer>,

@@ -4,6 +4,7 @@
 mod batches;
 #[cfg(test)]
 mod docs;
+pub mod hearer;
 mod metric;
 mod otlp;
 mod points;
