@@ -1,5 +1,6 @@
 //! The core's chain port: the part of a configuration that lies between one source and its sinks, as a graph of stages that a
-//! batch passes in one go, unless a plugin needs several calls for it: others have their turn between them. It knows what rows become, and nothing of configuration files, sinks or journals.
+//! batch passes in one go, unless a plugin needs several calls for it: others have their turn between them. It knows what rows
+//! become, and nothing of configuration files, sinks or journals.
 //!
 //! ```text
 //!   input ─► decode ─► plugin ─► route ─┬─► rows of sink a

@@ -132,6 +132,7 @@ pub struct ComponentState {
     /// When it wants to be flushed, unix nanoseconds.
     pub wake_at: Option<i64>,
     /// What the plugin's `snapshot` returned.
+    #[serde(with = "serde_bytes")]
     pub snapshot: Vec<u8>,
 }
 
@@ -165,5 +166,22 @@ impl ComponentState {
             Some((version, _)) => Err(fail(format!("encoding {version}, this build reads {ENCODING}"))),
             None => Err(fail("it is empty".into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_blob_is_as_builds_before_wrote_it() {
+        let state = ComponentState { watermark: 3, wake_at: Some(-1), snapshot: vec![7; 200] };
+        let mut bytes = vec![ENCODING, 6, 1, 1, 200, 1];
+        bytes.extend([7; 200]);
+        assert_eq!(state.to_bytes(), bytes);
+        assert_eq!(ComponentState::from_bytes(&bytes).unwrap(), state);
+        assert!(ComponentState::from_bytes(&bytes[..100]).is_err());
     }
 }
