@@ -269,6 +269,28 @@ fn whatever_is_sent_shows_the_certificate_that_lies_in_the_same_files_at_a_reloa
 }
 
 #[test]
+fn a_registry_is_shown_the_certificate_that_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, clients) = (Authority::new(folder.path(), "servers"), Authority::new(folder.path(), "clients"));
+    servers.sign("server");
+    let own = clients.sign("client");
+    let door = Doorkeeper::start(folder.path());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let reference = format!("{}/plugin:1", door.url.trim_start_matches("https://"));
+    let node = node(|_| String::new());
+    let pull = |cert: &str, key: &str| {
+        let to = at("plugin.wasm");
+        let ca = at("servers.pem");
+        let asked = ["plugin", "pull", &reference, "-o", &to, "--allow-tag", "--ca", &ca, "--cert", &at(cert), "--key", &at(key)];
+        node.verb(&asked).unwrap_err()
+    };
+    let hung_up = pull("client.pem", "client.key");
+    assert!(door.knows(&own), "{hung_up}");
+    let refused = pull("client.pem", "absent.key");
+    assert!(refused.contains("absent.key") && refused.contains("give PEM files"), "{refused}");
+}
+
+#[test]
 fn a_reload_moves_backups_and_names_what_takes_a_restart() {
     let node = node(|here| {
         format!(

@@ -28,8 +28,14 @@ pub struct Access {
     /// PEM file of the authorities to trust, in place of the system's.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// PEM file of the certificate to show, where the registry asks for one.
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "insecure")]
+    pub cert: Option<PathBuf>,
+    /// PEM file of the key that belongs to it.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
     /// Speak plain HTTP with a registry on another machine: whoever is on the way reads passwords and components. One on this
-    /// machine is spoken to so unless `--ca` is given.
+    /// machine is spoken to so unless `--ca` or `--cert` is given.
     #[arg(long, conflicts_with = "ca")]
     pub insecure: bool,
 }
@@ -83,7 +89,7 @@ impl Registry {
         reference: Reference,
         access: &Access,
     ) -> Result<Self, RegistryError> {
-        let is_plain = access.insecure || (reference.is_local() && access.ca.is_none());
+        let is_plain = access.insecure || (reference.is_local() && access.ca.is_none() && access.cert.is_none());
         let scheme = if is_plain { "http" } else { "https" };
         let text = format!("{scheme}://{}/v2/{}/", reference.host, reference.name);
         let base: Url = text.parse().map_err(|_| RegistryError::Nothing(reference.clone()))?;
@@ -95,6 +101,9 @@ impl Registry {
             .user_agent(concat!("sawlog/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &access.ca {
             builder = builder.tls_certs_only(authorities(path)?);
+        }
+        if let (Some(cert), Some(key)) = (&access.cert, &access.key) {
+            builder = builder.identity(identity(cert, key)?);
         }
         let http = builder.build().map_err(RegistryError::Client)?;
         Ok(Self { reference, http, base, credentials, authorization: None })
@@ -263,6 +272,13 @@ fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, RegistryError> 
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
     if found.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(found) }
+}
+
+fn identity(cert: &Path, key: &Path) -> Result<reqwest::Identity, RegistryError> {
+    let wrong = |path: &Path, why: String| RegistryError::Certificate { path: path.to_owned(), why };
+    let read = |path: &Path| std::fs::read(path).map_err(|error| wrong(path, error.to_string()));
+    let pem = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
+    reqwest::Identity::from_pem(&pem).map_err(|error| wrong(cert, error.to_string()))
 }
 
 /// The whole body; `None` where it is longer.

@@ -130,6 +130,14 @@ pub enum RegistryError {
         /// Why.
         why: String,
     },
+    /// The certificate to show, or its key.
+    #[error("the certificate to show, {}: {why}; give PEM files of a certificate and its key", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The file of authorities.
     #[error("the authorities in {}: {why}; give a PEM file of certificates", path.display())]
     Authorities {
