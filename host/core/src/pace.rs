@@ -1,6 +1,7 @@
 //! How fast lanes may go where going faster would cost somebody else: planning while the journal is short of room, and catching up
 //! beside lanes at the frontier. Pure decisions over numbers, and the account of who worked when.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -45,6 +46,15 @@ pub fn free_again(free_at: Duration, now: Duration, work: Duration, percent: u8,
     let rate = f64::from(percent.clamp(1, 100)) / 100.0 * f64::from(workers.max(1));
     let began = now.saturating_sub(work);
     free_at.max(began.saturating_sub(SAVED_MAX)) + work.div_f64(rate)
+}
+
+/// Letters of this long may be handed over at once.
+const LETTERS_SAVED_MAX: Duration = Duration::from_secs(1);
+
+/// When `letters` handed over at `now` are paid for, at `per_second`; they go out then. `paid_at` is what this told the last time.
+pub fn letters_paid_at(paid_at: Duration, now: Duration, letters: usize, per_second: NonZeroU32) -> Duration {
+    let cost = Duration::from_secs_f64(letters as f64 / f64::from(per_second.get()));
+    paid_at.max(now.saturating_sub(LETTERS_SAVED_MAX)) + cost
 }
 
 /// The account of all lanes behind the frontier, of all engines of a process.
@@ -117,6 +127,16 @@ mod tests {
         let (hour, day) = (kept_after(3_600, 1), kept_after(86_400, 1));
         assert!(hour < 170_000 && day < 500_000, "{hour} {day}");
         assert!(kept_after(3_600, 100) < 900_000);
+    }
+
+    #[test]
+    fn letters_beyond_a_seconds_worth_wait_for_their_time() {
+        let (rate, now) = (NonZeroU32::new(100).unwrap_or(NonZeroU32::MIN), 3_600 * 1_000 * MS);
+        assert_eq!(letters_paid_at(Duration::ZERO, now, 100, rate), now, "a second's worth goes at once");
+        let paid_at = letters_paid_at(Duration::ZERO, now, 150, rate);
+        assert_eq!(paid_at, now + 500 * MS);
+        assert_eq!(letters_paid_at(paid_at, now + 500 * MS, 1, rate), now + 510 * MS, "and then one after the other");
+        assert_eq!(letters_paid_at(paid_at, 2 * now, 1, rate), 2 * now - 990 * MS, "what was paid long ago is forgotten");
     }
 
     /// How long lanes behind the frontier worked in ten seconds, in steps of `step`, of which the frontier plans all the while.

@@ -1,6 +1,8 @@
 //! What every source and every sink has in common for an operator: shared options, findings about them, and the promise
 //! that a route from a source to a sink can keep. It knows no single source or sink.
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +180,10 @@ pub struct SinkCommon {
     pub on_error: Option<OnError>,
     /// The sink that takes this sink's dead letters. The config's `dead_letter` where none is given.
     pub dead_letter: Option<String>,
+    /// Dead letters that this sink hands over in a second, in the long run; a second's worth may go at once. Where it refuses more
+    /// than that it waits, and says so: a mapping gone wrong then shows as lag, and not as a second stream of everything. 1000 where
+    /// none is given.
+    pub dead_letters_per_second: Option<NonZeroU32>,
     /// When a batch is sent.
     pub batch: Batch,
     /// How a failed request is repeated.

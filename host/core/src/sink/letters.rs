@@ -8,12 +8,14 @@
 use super::{Sink, Stop};
 use crate::SinkId;
 use crate::journal::{JournalState, Judge, Record, Verdict};
+use crate::pace;
 use crate::ports::Offer;
 use event_listener::Event;
 use sawlog_record::batch::{Output, Row};
 use sawlog_record::id::{Cursor, Generation, RowId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// One refused row on its way to the dead letters.
 #[derive(Clone, Debug)]
@@ -258,12 +260,23 @@ impl Sink {
         }
         self.note(|s| s.waiting_for_letters = true);
         let began = self.clock.elapsed();
+        if let Some(pause) = self.pause_before_letters(new.len(), began) {
+            self.clock.sleep(pause).await;
+        }
         dead_letters.deliver(self.id.clone(), new, upto).await;
         let waited = self.clock.elapsed().saturating_sub(began);
         self.note(|s| {
             s.waiting_for_letters = false;
             s.waited_for_letters += waited;
         });
+    }
+
+    /// How long `letters` wait at `now`: a sink that refuses everything must not pour it all into the dead letters.
+    fn pause_before_letters(&self, letters: usize, now: Duration) -> Option<Duration> {
+        let rate = self.tuning.letters_per_second?;
+        let mut paid_at = self.letters_paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *paid_at = pace::letters_paid_at(*paid_at, now, letters, rate);
+        paid_at.checked_sub(now).filter(|pause| !pause.is_zero())
     }
 }
 

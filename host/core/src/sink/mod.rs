@@ -30,6 +30,7 @@ use event_listener::Event;
 use futures_util::future::select;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,6 +81,8 @@ pub struct SinkTuning {
     pub open_circuit_after: u32,
     /// Rows that it refuses are dropped and counted; else they go to the dead letters.
     pub drop_refused: bool,
+    /// Letters that it hands over in a second, in the long run; one second's worth at once. `None` = no limit.
+    pub letters_per_second: Option<NonZeroU32>,
     /// How far it may fall behind before it gives up the oldest; `None` = it waits, and never gives anything up.
     pub drop_oldest: Option<Budget>,
 }
@@ -102,6 +105,7 @@ impl Default for SinkTuning {
             backoff_max: Duration::from_secs(10),
             open_circuit_after: 5,
             drop_refused: false,
+            letters_per_second: None,
             drop_oldest: None,
         }
     }
@@ -130,6 +134,8 @@ pub struct Sink {
     /// Cursors that it holds of generations that the journal does not know, once it has said so.
     held: Mutex<Option<Marks>>,
     flush: Event,
+    /// When letters that were handed over so far are paid for.
+    letters_paid_at: Mutex<Duration>,
     /// When it took the batch before.
     taken_at: Mutex<Option<Duration>>,
     tasks: Tasks,
@@ -195,6 +201,7 @@ impl Sink {
             status: Mutex::default(),
             held: Mutex::default(),
             flush: Event::new(),
+            letters_paid_at: Mutex::default(),
             taken_at: Mutex::default(),
             tasks: Tasks::default(),
             flushing: std::sync::atomic::AtomicBool::new(false),

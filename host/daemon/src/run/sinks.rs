@@ -1,5 +1,6 @@
 //! From a sink's options to its port, and to when it sends.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::config::validated::Sink;
 
 /// Batches that a sink may have taken and not sealed: small ones cost more than their bytes.
 const INTAKE_BATCHES_MAX: usize = 1_024;
+
+/// Dead letters that a sink hands over in a second where the configuration says nothing.
+const LETTERS_PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 
 /// How long claims live at least on HDFS.
 const HDFS_CLAIM_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -128,6 +132,7 @@ pub fn tuning(sink: &Sink) -> SinkTuning {
         backoff_max: sink.common.retry.max.as_duration(),
         open_circuit_after: sink.common.retry.open_circuit_after,
         drop_refused: sink.on_error == OnError::Drop,
+        letters_per_second: Some(sink.common.dead_letters_per_second.unwrap_or(LETTERS_PER_SECOND)),
         drop_oldest: (sink.common.on_budget == OnBudget::DropOldest).then(|| Budget {
             bytes_max: sink.common.budget.bytes.as_bytes(),
             age_max: sink.common.budget.age.map(|age| age.as_duration()),
