@@ -136,7 +136,11 @@ mod tests {
         let paid_at = letters_paid_at(Duration::ZERO, now, 150, rate);
         assert_eq!(paid_at, now + 500 * MS);
         assert_eq!(letters_paid_at(paid_at, now + 500 * MS, 1, rate), now + 510 * MS, "and then one after the other");
-        assert_eq!(letters_paid_at(paid_at, 2 * now, 1, rate), 2 * now - 990 * MS, "what was paid long ago is forgotten");
+        assert_eq!(
+            letters_paid_at(paid_at, 2 * now, 1, rate),
+            2 * now - 990 * MS,
+            "what was paid long ago is forgotten"
+        );
     }
 
     /// How long lanes behind the frontier worked in ten seconds, in steps of `step`, of which the frontier plans all the while.

@@ -281,7 +281,20 @@ fn a_registry_is_shown_the_certificate_that_is_given() {
     let pull = |cert: &str, key: &str| {
         let to = at("plugin.wasm");
         let ca = at("servers.pem");
-        let asked = ["plugin", "pull", &reference, "-o", &to, "--allow-tag", "--ca", &ca, "--cert", &at(cert), "--key", &at(key)];
+        let asked = [
+            "plugin",
+            "pull",
+            &reference,
+            "-o",
+            &to,
+            "--allow-tag",
+            "--ca",
+            &ca,
+            "--cert",
+            &at(cert),
+            "--key",
+            &at(key),
+        ];
         node.verb(&asked).unwrap_err()
     };
     let hung_up = pull("client.pem", "client.key");

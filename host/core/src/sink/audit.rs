@@ -10,7 +10,6 @@ use crate::ports::Offer;
 use crate::{SinkId, SourceId};
 use sawlog_record::id::{Cursor, Generation};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// A batch that a sink has made visible.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -171,6 +170,7 @@ mod tests {
     use crate::ledger::Counts;
     use sawlog_record::batch::{Batch, Output};
     use sawlog_record::id::PartitionId;
+    use std::sync::Arc;
 
     const G: Generation = Generation([7; 16]);
 

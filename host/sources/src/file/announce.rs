@@ -113,8 +113,7 @@ impl Scanner {
         }
         let mut table = self.shared.lock();
         let mut holds = table.holds.remove(&generation).unwrap_or_default();
-        let reach =
-            hold::reach(&mut holds, &records, view.range.start..view.size, self.shared.options.idle_timeout);
+        let reach = hold::reach(&mut holds, &records, view.range.start..view.size, self.shared.options.idle_timeout);
         if !holds.is_empty() {
             table.holds.insert(generation, holds);
         }

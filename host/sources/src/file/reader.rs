@@ -2,7 +2,9 @@
 //! fragments from where they began. It knows no generation; positions are offsets in the file.
 
 use super::content::Content;
-use super::frame::{self, Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, OpenChain, Waiting, frame, line_end, open_chains};
+use super::frame::{
+    self, Block, CHAIN_SPAN_BYTES_MAX, Framed, Framing, OpenChain, Waiting, frame, line_end, open_chains,
+};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;

@@ -234,9 +234,9 @@ fn a_containers_lines_are_joined_and_named_through_a_rotation() {
     let mut follower = Follower::new(options(folder.path(), "pods/*/*/*.log*"));
     let live = container.join("0.log");
     std::fs::write(&live, "T1 stdout P a\nT2 stderr F e\nT3 stdout P b\n").unwrap();
+    follower.options.idle_timeout = Duration::from_secs(20);
     follower.start();
-    follower.until_lines(1);
-    follower.rest(Duration::from_millis(20));
+    follower.rest(Duration::from_millis(300));
     let mut file = std::fs::OpenOptions::new().append(true).open(&live).unwrap();
     file.write_all(b"T4 stdout F c\n").unwrap();
     follower.until_lines(2);
