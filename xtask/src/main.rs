@@ -45,6 +45,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = test::in_place_of_the_compiler() {
+        return code;
+    }
     let outcome = match Arguments::parse().verb {
         Verb::Demo(options) => demo::run(&options),
         Verb::Test(options) => test::run(&options),

@@ -5,6 +5,7 @@
 
 mod beside;
 mod chaos;
+mod lints;
 mod ring;
 mod tally;
 pub mod tools;
@@ -20,6 +21,8 @@ use crate::services::{self, Run, Service};
 use crate::{plugins, tidy, workspace};
 use ring::Step;
 use tally::Tally;
+
+pub use lints::in_place_of_the_compiler;
 
 /// Seeds of the simulator in the default run.
 const SEEDS: u64 = 2000;
@@ -128,9 +131,11 @@ fn run_rings(options: &Options, services: &Run) -> Result<Tally> {
             if ring == Ring::Targets && options.wants(Ring::Services) {
                 scope.spawn(|| fetch_ahead(options));
             }
-            if ring == Ring::Simulation && options.simulates_beside_services() {
-                beside = Some(scope.spawn(|| timed(Ring::Simulation)));
+            if ring == Ring::Simulation && options.simulates_beside() {
                 continue;
+            }
+            if options.simulates_beside() && ring == options.waits_most() {
+                beside = Some(scope.spawn(|| timed(Ring::Simulation)));
             }
             let (tally, time) = timed(ring);
             sum += tally;
@@ -186,9 +191,14 @@ impl Options {
         }
     }
 
-    /// The tests with services wait most of the time; the simulator only computes. Where latency is measured, nothing else runs.
-    fn simulates_beside_services(&self) -> bool {
-        self.wants(Ring::Simulation) && self.wants(Ring::Services) && !self.full
+    /// Tests wait much of the time; the simulator only computes. Where latency is measured, nothing else runs.
+    fn simulates_beside(&self) -> bool {
+        self.wants(Ring::Simulation) && self.wants(self.waits_most()) && !self.full
+    }
+
+    /// The ring beside which the simulator runs.
+    fn waits_most(&self) -> Ring {
+        if self.wants(Ring::Services) { Ring::Services } else { Ring::Unit }
     }
 
     fn seeds(&self) -> u64 {
@@ -218,7 +228,9 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
         Ring::Tools => Ok(check_tools(options)),
         Ring::Targets => targets().run(variables),
         Ring::Tidy => tidy::check().map(|problems| Tally::of_check(problems == 0)),
-        Ring::Format => each_workspace("format", &["fmt", "--all", "--check"], &["--color", "never"], variables),
+        Ring::Format => {
+            each_workspace("format", &WORKSPACES, &["fmt", "--all", "--check"], &["--color", "never"], variables)
+        }
         Ring::Lints => lints(variables),
         Ring::Plugins => plugins_and_sdks(options, variables),
         Ring::Unit => unit(variables),
@@ -285,7 +297,12 @@ fn targets() -> Step {
 }
 
 fn lints(variables: &BTreeMap<String, String>) -> Result<Tally> {
-    each_workspace("lints", &["clippy", "--workspace", "--all-targets"], &["-D", "warnings"], variables)
+    let (workspace, manifest) = WORKSPACES[0];
+    let mut sum = lints::run(&format!("lints-{workspace}"), manifest, variables)?;
+    // Guests have few dependencies, and crates of kinds that need their code.
+    let verb = ["clippy", "--workspace", "--all-targets"];
+    sum += each_workspace("lints", &WORKSPACES[1..], &verb, &["-D", "warnings"], variables)?;
+    Ok(sum)
 }
 
 /// The end-to-end tests have a ring of their own. Output of tests that pass is asked for too: a test that could not run says so
@@ -301,10 +318,16 @@ fn unit(variables: &BTreeMap<String, String>) -> Result<Tally> {
     Ok(sum)
 }
 
-/// Runs the same verb of cargo in every workspace.
-fn each_workspace(ring: &str, verb: &[&str], last: &[&str], variables: &BTreeMap<String, String>) -> Result<Tally> {
+/// Runs the same verb of cargo in each of these workspaces.
+fn each_workspace(
+    ring: &str,
+    workspaces: &[(&str, &str)],
+    verb: &[&str],
+    last: &[&str],
+    variables: &BTreeMap<String, String>,
+) -> Result<Tally> {
     let mut sum = Tally::default();
-    for (workspace, manifest) in WORKSPACES {
+    for (workspace, manifest) in workspaces {
         if !workspace::root().join(manifest).is_file() {
             println!("{manifest} is not there");
             sum += Tally::of_check(false);
@@ -338,10 +361,10 @@ fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result
     workspace::build(&["sawlog-sim"])?;
     let simulator = |name: &str, arguments: &[&str], minutes_max: u64| {
         let mut command = built("sawlog-sim", arguments)?;
-        if options.simulates_beside_services() {
+        if options.simulates_beside() {
             command.splice(0..0, ["nice", "-n", "19"].map(String::from));
         }
-        let minutes_max = if options.simulates_beside_services() { 2 * minutes_max } else { minutes_max };
+        let minutes_max = if options.simulates_beside() { 2 * minutes_max } else { minutes_max };
         Step { name: name.into(), command, minutes_max }.run(variables)
     };
     let mut tally = simulator("simulation", &["run", "--seeds", &seeds, "--from", &from], 30)?;
