@@ -47,6 +47,9 @@ pub struct HttpLimits {
     pub header_time: Period,
     /// Time until the body is there.
     pub body_time: Period,
+    /// Time that a request waits for sinks, with `ack: after_sinks`; then the client gets 504: it is stored and will be delivered, but
+    /// when is not known.
+    pub ack_time: Period,
     /// Time that a connection may be quiet.
     pub idle_time: Period,
     /// Connections at once.
@@ -70,6 +73,7 @@ impl Default for HttpLimits {
             headers: 100,
             header_time: Period::from_secs(10),
             body_time: Period::from_secs(30),
+            ack_time: Period::from_secs(60),
             idle_time: Period::from_secs(60),
             connections: 1_024,
             connections_per_address: 256,
@@ -95,6 +99,18 @@ impl Default for Idempotency {
     }
 }
 
+/// When a request is answered 2xx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// When it is on this node's disk.
+    #[default]
+    Stored,
+    /// When every sink has it, so that not even the loss of the node loses it. Told with the checkpoint that follows, see
+    /// `checkpoint.interval`.
+    AfterSinks,
+}
+
 /// Takes records that clients push, and answers 2xx when they are in the write-ahead queue on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +126,9 @@ pub struct HttpSource {
     /// Who may send.
     #[serde(default)]
     pub auth: HttpAuth,
+    /// When a request is answered 2xx.
+    #[serde(default)]
+    pub ack: Ack,
     /// TLS, and mTLS by `client_ca`.
     #[serde(default)]
     pub tls: Option<TlsServer>,
@@ -142,6 +161,7 @@ impl HttpSource {
             path: path(),
             decode: HttpDecode::default(),
             auth: HttpAuth::default(),
+            ack: Ack::default(),
             tls: None,
             limits: HttpLimits::default(),
             idempotency: Idempotency::default(),

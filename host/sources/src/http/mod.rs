@@ -26,6 +26,7 @@ mod shard;
 mod tests;
 mod tls;
 mod unpack;
+mod waits;
 
 pub use figures::Counts;
 pub use tls::{TlsError, acceptor};
@@ -50,6 +51,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use waits::Waits;
 
 /// Why the source can't begin.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +106,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl HttpIntake {
-    /// The source `name` of `agent`, behind `queue`; requests that are being taken hold their part of `memory`. It listens at once; requests are served from [`Source::restore`] on, which is
-    /// called on the tokio runtime that is to serve them.
+    /// The source `name` of `agent`, behind `queue`; requests that are being taken hold their part of `memory`. It listens at
+    /// once; requests are served from [`Source::restore`] on, which is called on the tokio runtime that is to serve them.
     ///
     /// # Errors
     /// The address is taken, certificates can't be read, or the queue does not tell what its shards are.
@@ -158,6 +160,7 @@ impl HttpIntake {
             memory,
             grown: tokio::sync::Notify::new(),
             figures: Figures::default(),
+            waits: Waits::default(),
         };
         Ok(Self {
             desk: Arc::new(desk),
@@ -207,6 +210,7 @@ impl HttpIntake {
     /// Takes no more connections, lets requests under way end for `grace`, then cuts them. The queue may be closed after it.
     pub async fn stop(&self, grace: Duration) {
         self.stop.send_replace(Some(grace));
+        self.desk.waits.close();
         drop(lock(&self.closed).take());
         let server = lock(&self.server).take();
         if let Some(server) = server
@@ -319,6 +323,7 @@ impl Source for HttpIntake {
     async fn trim(&self, generation: Generation, floor: u64) {
         let Some(number) = self.index(generation) else { return };
         let shard = self.shards[number].identity.shard;
+        self.desk.waits.delivered(shard, floor);
         self.desk.arrivals.trim(shard, floor);
         self.desk.quotas.freed(shard, floor);
         if let Err(error) = self.desk.queue.trim(shard, floor).await {

@@ -14,7 +14,7 @@ const RETRY_AFTER_MAX_S: u32 = 10;
 /// An answer.
 pub type Reply = Response<Full<Bytes>>;
 
-/// Why a request is refused. Nothing of it was taken, but where a 503 says that this is not known.
+/// Why a request is refused. Nothing of it was taken, but where a 503 says that this is not known, or a 504 that it is stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     /// The status.
@@ -43,7 +43,7 @@ impl Refusal {
             StatusCode::UNAUTHORIZED => header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             StatusCode::METHOD_NOT_ALLOWED => header(ALLOW, HeaderValue::from_static("POST")),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => header(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd")),
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::GATEWAY_TIMEOUT => {
                 header(RETRY_AFTER, HeaderValue::from(retry_after_s()));
             }
             _ => {}

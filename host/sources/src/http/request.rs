@@ -4,7 +4,7 @@
 use super::access::Access;
 use super::arrivals::Arrivals;
 use super::body::{Payload, payload};
-use super::config::HttpSource as HttpOptions;
+use super::config::{Ack, HttpSource as HttpOptions};
 use super::figures::Figures;
 use super::head::{Head, is_ours, too_large};
 use super::queue::{Accepted, RequestQueue, Room, Submission, Trouble};
@@ -12,6 +12,7 @@ use super::quota::{Part, Quotas};
 use super::reply::{Refusal, Reply, taken};
 use super::shard::FORM_LINES;
 use super::unpack::{UnpackError, unpack};
+use super::waits::Waits;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, EXPECT};
@@ -50,6 +51,8 @@ pub struct Desk {
     pub grown: Notify,
     /// What was taken and refused.
     pub figures: Figures,
+    /// Those that wait for sinks.
+    pub waits: Waits,
 }
 
 /// Now, unix nanoseconds.
@@ -100,8 +103,13 @@ impl Desk {
             let submission = Submission { accepted: 0, principal, key, form: FORM_LINES, body: payload.lines };
             let stored = self.store(room, submission, part).await.map_err(refusal)?;
             self.figures.taken(payload.records, stored.repeated);
+            drop(held);
+            if self.options.ack == Ack::AfterSinks {
+                // One that came before lies below the end of its shard too.
+                let end = self.queue.extent(stored.shard).map_or(u64::MAX, |(_, end)| end);
+                self.waits.until(self.options.limits.ack_time, stored.shard, end).await?;
+            }
         }
-        drop(held);
         Ok(payload.records)
     }
 

@@ -1,5 +1,7 @@
 //! What was answered 2xx comes out exactly once, at positions that stay.
 
+use super::super::config::Ack;
+use super::super::queue::RequestQueue as _;
 use super::*;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -38,6 +40,39 @@ async fn every_form_and_coding_is_taken() {
     assert_eq!(texts(&source).await, expected);
     assert_eq!(queue.reserved_bytes(), 0, "room comes back");
     assert_eq!((source.counts().requests, source.counts().records), (6, 9));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_can_wait_is_answered_when_every_sink_has_its_request() {
+    let queue = StandIn::empty(1, QUOTA_BYTES);
+    let source = begun(&HttpOptions { ack: Ack::AfterSinks, ..options() }, &queue).await;
+    let generation = events(&source).into_iter().find_map(|event| match event {
+        SourceEvent::Opened { generation, .. } => Some(generation),
+        _ => None,
+    });
+    let poster = source.clone();
+    let key = [NDJSON, ("idempotency-key", "one")];
+    let posted = tokio::spawn(async move { post(&poster, &key, "{\"n\":1}\n").await });
+    while texts(&source).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (_, end) = queue.extent(0).unwrap();
+    source.trim(generation.unwrap(), end - 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!posted.is_finished(), "a part of it is on this node alone");
+    source.trim(generation.unwrap(), end).await;
+    assert_eq!(posted.await.unwrap().status, 200);
+    assert_eq!(post(&source, &key, "{\"n\":1}\n").await.status, 200, "sent again, it was delivered before");
+    // The agent ends while another waits.
+    let poster = source.clone();
+    let posted = tokio::spawn(async move { post(&poster, &[NDJSON], "{\"n\":2}\n").await });
+    while queue.extent(0).unwrap().1 == end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    source.stop(Duration::from_secs(5)).await;
+    let told = posted.await.unwrap();
+    assert!(told.status == 504 && told.head.contains_key("retry-after"), "{told:?}");
+    assert!(told.body["error"].as_str().unwrap().contains("stored on this node and will be delivered"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
