@@ -23,6 +23,8 @@ const ANNOUNCE_TURNS: usize = 4;
 /// A generation as its records are looked for.
 pub(super) struct View<'a> {
     size: u64,
+    /// More was delivered in an earlier life than was announced in this one.
+    is_known: bool,
     /// Behind what was announced; where its end was carried into the next file, only to there.
     range: Range<u64>,
     searched: u64,
@@ -48,10 +50,11 @@ impl Shared {
         let table = self.lock();
         let t = table.get(generation)?;
         let (splits, passage) = (t.splits.clone(), t.passage.clone());
-        // Nothing below the floor is read again.
+        // Nothing below the floor is read again, so nothing is looked for there after a restart.
         let range = carry::around(passage.gone_on, t.announced.max(t.floor)..u64::MAX)?;
+        let is_known = t.floor > t.announced && passage.gone_on.is_none_or(|(begin, _)| t.floor <= begin);
         let searched = t.searched.max(t.announced);
-        Some(View { size: t.size, range, searched, splits, framing: self.framing(t.cri), passage })
+        Some(View { size: t.size, is_known, range, searched, splits, framing: self.framing(t.cri), passage })
     }
 }
 
@@ -73,7 +76,7 @@ impl Scanner {
     pub(super) fn announce_piece(&mut self, generation: Generation) -> io::Result<bool> {
         let Some(view) = self.shared.view(generation) else { return Ok(false) };
         let (size, from) = (view.size, view.range.start);
-        if size <= view.searched || size < from {
+        if size <= view.searched || size < from || (size == from && !view.is_known) {
             return Ok(false);
         }
         let Some(content) = self.shared.content(generation)? else { return Ok(false) };
