@@ -10,6 +10,7 @@ pub mod epochs;
 pub mod figures;
 mod forget;
 mod former;
+mod ground;
 pub mod groups;
 pub mod handle;
 pub mod memory;

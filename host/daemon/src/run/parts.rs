@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use event_listener::Event;
 use sawlog_chain::EngineLimits;
 use sawlog_checkpoint::{CheckpointError, DataDir, DiskJournal, JournalOptions};
 use sawlog_core::engine::{self, Engine, Route, StartError};
@@ -15,10 +14,9 @@ use sawlog_core::journal::{Journal, OpenError};
 use sawlog_core::memory::Pool;
 use sawlog_core::operator;
 use sawlog_core::pace::CatchUp;
-use sawlog_core::ports::{Clock, FormerSinks, JournalError};
+use sawlog_core::ports::{Clock, JournalError};
 use sawlog_core::reload::{Oldest, Removal, Wanted};
 use sawlog_core::shared::{Common, Tuning};
-use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity};
 use sawlog_core::watch::{Ending, Watch};
 use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_log::{Drive, random_incarnation};
@@ -31,15 +29,16 @@ use thiserror::Error;
 
 use super::anew::Anew;
 use super::changes::{self, Certificates};
-use super::epochs::{self, Epoch, Epochs};
+use super::epochs::{Epoch, Epochs};
 use super::figures::Figures;
 use super::former;
+use super::ground::Ground;
 use super::memory::Memory;
 use super::outward::Outward;
 use super::pipelines::{PluginBytes, PluginParts, Unloaded};
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
-use super::{LOOK, Options, groups, replay, runtime, sinks, sources};
+use super::{LOOK, Options, groups, replay, runtime, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::backup::{self, Keeper, RestoreError};
 use crate::config::files::Files;
@@ -118,96 +117,6 @@ pub enum RunError {
 /// How long a verb may look at a data directory whose agent starts.
 const LOOKED_AT_MAX: Duration = Duration::from_secs(3);
 
-/// What sinks are made on.
-pub(super) struct Ground {
-    pub(super) agent: String,
-    directory: DataDir,
-    pub(super) journal: Arc<Journal>,
-    clock: Arc<dyn Clock>,
-    memory: Arc<Memory>,
-    reseated: Arc<Event>,
-    watch: Arc<Watch>,
-    hearer: Arc<Hearer>,
-    /// The configuration that runs, packed for its sinks.
-    packed: Mutex<Arc<Vec<u8>>>,
-    /// The ways to the sinks that take dead letters.
-    letters: Mutex<BTreeMap<String, Arc<DeadLetters>>>,
-}
-
-impl Ground {
-    /// The way to a sink that takes dead letters, the same for all who feed it and all who are it in turn.
-    fn letters(&self, name: &str) -> Arc<DeadLetters> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
-    }
-
-    /// From now on this configuration runs.
-    pub(super) fn take(&self, packed: Arc<Vec<u8>>) {
-        *self.packed.lock().unwrap_or_else(PoisonError::into_inner) = packed;
-    }
-
-    /// The configuration that runs, as its sinks keep it.
-    pub(super) fn packed(&self) -> Arc<Vec<u8>> {
-        self.packed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Opens the places that sinks leave.
-    fn former(&self, data_dir: &Path) -> Arc<dyn FormerSinks> {
-        let (agent, data_dir, memory) = (self.agent.clone(), data_dir.to_owned(), self.memory.clone());
-        let open = move |name: &str, sink: &config::validated::Sink| {
-            sinks::open(name, sink, &agent, &data_dir, &memory.sink(name))
-        };
-        Arc::new(sinks::Former { open })
-    }
-
-    /// All sinks of a configuration, and those of former ones that still owe.
-    fn sinks(&self, former: &former::Former, config: &Config) -> Result<BTreeMap<SinkId, Arc<Sink>>, RunError> {
-        let named = config.sinks.keys().map(|name| (name.clone(), config, self.packed()));
-        // What drains stays where it is: the configuration that led there is kept already.
-        let draining = former::sinks(&self.journal, former, config).into_iter();
-        let draining = draining.map(|(name, config)| (name, config, Arc::default()));
-        let made = named.chain(draining).map(|(name, config, packed)| {
-            let sink = self.sink(config, &name, packed)?;
-            Ok((SinkId::new(&name), sink))
-        });
-        made.collect()
-    }
-
-    /// The sink `name` of `config`, which has not begun; `packed` is what leads to its place again, see [`epochs::pack`].
-    pub(super) fn sink(&self, config: &Config, name: &str, packed: Arc<Vec<u8>>) -> Result<Arc<Sink>, RunError> {
-        let sink = &config.sinks[name];
-        let shares = self.memory.sink(name);
-        let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir, &shares)?;
-        let identity = SinkIdentity {
-            directory: hex(&self.directory.uuid()),
-            sink_epoch: sink_epoch(sink)?,
-            config: packed,
-            moves: false,
-            watch: self.watch.clone(),
-            observer: Some(self.hearer.clone()),
-        };
-        let to = sink.dead_letter.as_ref().map(|to| self.letters(to));
-        let letters = config.is_dead_letter_sink(name).then(|| self.letters(name));
-        Ok(Arc::new(Sink::new(
-            SinkId::new(name),
-            port,
-            sinks::limits(&shares),
-            sinks::tuning(sink),
-            identity,
-            self.former(&config.sections.data_dir),
-            self.journal.clone(),
-            self.clock.clone(),
-            to,
-            letters,
-            self.reseated.clone(),
-        )))
-    }
-}
-
-/// The configuration of these files, as its sinks keep it.
-fn packed(files: &Files) -> Result<Mutex<Arc<Vec<u8>>>, RunError> {
-    Ok(Mutex::new(Arc::new(epochs::pack(files)?)))
-}
-
 /// What of a sink's options its claims depend on.
 pub(super) fn sink_epoch(sink: &crate::config::validated::Sink) -> Result<String, RunError> {
     Ok(hex(&sawlog_record::id::hash("sawlog.sink", &[&serde_json::to_vec(&sink.options)?])[..8]))
@@ -284,20 +193,8 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let memory = Memory::new(&config);
     let common = common(&config, &memory, clock.clone());
     let owner = owner(&config, (&agent, &directory), &memory, options);
-    let (reseated, packed, letters) = (Arc::new(Event::new()), packed(&files)?, Mutex::default());
-    let (watch, hearer) = (common.watch.clone(), Arc::<Hearer>::default());
-    let ground = Ground {
-        agent,
-        directory,
-        journal,
-        clock,
-        memory: memory.clone(),
-        reseated,
-        watch,
-        hearer: hearer.clone(),
-        packed,
-        letters,
-    };
+    let ground = Ground::new((agent, directory), (journal, clock), memory.clone(), &common, &files)?;
+    let hearer = ground.hearer.clone();
     let sinks = ground.sinks(&former, &config)?;
     let (figures, mut routes) = open_sources(&config, &former, &ground.journal, &owner, &fields)?;
     let replay = replay::reopen(&owner).await?;
