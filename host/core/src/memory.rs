@@ -7,6 +7,7 @@
 //! from the others.
 
 use event_listener::{Event, EventListener};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -171,6 +172,12 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.0.members.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// Lays a map that has grown entry by entry out anew: its nodes, of which a third was empty, are full then. Takes as long as to read
+/// all of it once.
+pub fn pack<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
 }
 
 #[cfg(test)]

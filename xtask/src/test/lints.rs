@@ -45,6 +45,9 @@ pub fn in_place_of_the_compiler() -> Option<ExitCode> {
 
 fn look(arguments: &[OsString]) -> Result<ExitCode> {
     let mut clippy = Command::new("clippy-driver");
+    if runs_while_building(arguments) {
+        return Err(clippy.args(arguments).exec()).context("cannot run clippy-driver: rustup component add clippy");
+    }
     let product = Product::of(arguments);
     clippy.args(only_looked_at(arguments, |path| fs::metadata(path).is_ok_and(|file| file.len() > 0)));
     let Some(Product(product)) = product else {
@@ -56,6 +59,12 @@ fn look(arguments: &[OsString]) -> Result<ExitCode> {
         fs::write(&product, b"").with_context(|| format!("cannot write {}", product.display()))?;
     }
     Ok(u8::try_from(status.code().unwrap_or(1)).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Whether cargo needs the code of a crate in order to build others.
+fn runs_while_building(arguments: &[OsString]) -> bool {
+    let is = |what: &[&str; 2]| arguments.windows(2).any(|two| two[0] == what[0] && two[1] == what[1]);
+    is(&["--crate-name", "build_script_build"]) || is(&["--crate-type", "proc-macro"])
 }
 
 /// The library, or the tests' program, that cargo expects of this call of the compiler. Other programs are not stood in for: cargo
@@ -121,6 +130,13 @@ mod tests {
              --extern serde=deps/libserde-2.rlib --extern sawlog_record=deps/libsawlog_record-3.rmeta",
         );
         assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn code_that_runs_while_others_are_built_is_made() {
+        assert!(runs_while_building(&words("rustc --crate-name build_script_build --crate-type bin")));
+        assert!(runs_while_building(&words("rustc --crate-name names --crate-type proc-macro")));
+        assert!(!runs_while_building(&words("rustc --crate-name sawlog --crate-type bin")));
     }
 
     #[test]

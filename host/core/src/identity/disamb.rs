@@ -1,5 +1,6 @@
 //! Numbers that keep generations with equal first lines apart. It counts and knows nothing of files.
 
+use crate::memory::pack;
 use sawlog_record::id::Generation;
 use std::collections::BTreeMap;
 
@@ -25,6 +26,11 @@ impl Disambs {
             let oldest = self.next.iter().min_by_key(|(_, (_, used))| *used).map(|(line, _)| *line);
             oldest.map(|line| self.next.remove(&line));
         }
+    }
+
+    /// What is kept takes no more room than it needs.
+    pub fn pack(&mut self) {
+        pack(&mut self.next);
     }
 
     /// The number of the next generation with this first line, not below `lowest`; generations found together are numbered by
