@@ -203,7 +203,7 @@ mod tests {
         }
         let hidden = unseen.hidden(PATIENCE, at(100)).unwrap();
         assert_eq!(hidden.age, Duration::from_secs(100));
-        for words in ["topic logs, partition 3", "from offset 30 on", "at offset 40", "100 s ago; a transaction"] {
+        for words in ["topic logs, partition 3", "from offset 30 on", "wrote offset 40", "100 s ago; a transaction"] {
             assert!(hidden.detail.contains(words), "{words}: {}", hidden.detail);
         }
         unseen.see(&place(3), 200, at(101));
