@@ -6,7 +6,6 @@ use crate::world::World;
 use sawlog_core::ports::ReadLimits;
 use sawlog_core::shared::Tuning;
 use sawlog_core::sink::{IntakeLimits, SinkTuning};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Limits of the main path.
@@ -44,7 +43,7 @@ pub fn sink_tuning() -> SinkTuning {
         backoff_max: Duration::from_millis(100),
         open_circuit_after: 5,
         drop_refused: false,
-        letters_per_second: NonZeroU32::new(20),
+        letters_per_second: None,
         drop_oldest: None,
     }
 }
