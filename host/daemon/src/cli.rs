@@ -39,7 +39,7 @@ pub enum Verb {
     Schema,
     /// Draw who feeds whom.
     Graph(Graph),
-    /// Make the topics that Kafka sinks need, where they are missing.
+    /// Make the topics that Kafka sinks need and the index templates that Elasticsearch sinks want, where they are missing.
     Setup(Setup),
     /// Say whether an hour is closed in the stores of object sinks: exit code 0 if it is, 1 if not yet.
     Complete(Complete),

@@ -78,6 +78,11 @@ impl Client {
         self.send(Method::Get, path, &self.json, query, None).await
     }
 
+    /// Puts something.
+    pub async fn put(&self, path: &str, query: &[(&str, &str)], body: Bytes) -> Result<Answer, SinkError> {
+        self.send(Method::Put, path, &self.json, query, Some(body)).await
+    }
+
     /// Tries each endpoint once, beginning with the one that answered last. A repeat is harmless: ids are deterministic, and where
     /// they are not a repeat was agreed to.
     async fn send(

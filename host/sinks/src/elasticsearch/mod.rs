@@ -6,6 +6,7 @@ mod client;
 pub mod config;
 mod documents;
 mod index;
+pub mod setup;
 
 use crate::elasticsearch::config::{DocumentId, ElasticsearchSink};
 use async_trait::async_trait;
