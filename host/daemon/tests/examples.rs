@@ -122,5 +122,5 @@ fn setup_says_what_it_would_make_and_makes_nothing() {
     assert!(cursors.ends_with("would be made if it is missing"), "{text}");
     assert!(text.contains("logs.{service.name}: its names come from records"), "{text}");
     let none = sawlog(&["setup", "-c", "file-to-lake.yaml"]);
-    assert_eq!(String::from_utf8(none.stdout).unwrap(), "no sink of this config needs a topic\n");
+    assert_eq!(String::from_utf8(none.stdout).unwrap(), "no sink of this config needs a topic or an index template\n");
 }
