@@ -87,10 +87,7 @@ impl Scanner {
         } else {
             match self.reach(generation, &view, view.records(&content, from)?) {
                 Reach::Upto(end) => end,
-                Reach::Ended(ends) => {
-                    self.end_fragments(generation, &ends);
-                    return Ok(true);
-                }
+                Reach::Ended(ends) => return Ok(self.end_fragments(generation, &ends)),
             }
         };
         let mut table = self.shared.lock();
@@ -123,12 +120,15 @@ impl Scanner {
         reach
     }
 
-    /// Journals ends of fragments whose rest never came.
-    fn end_fragments(&self, generation: Generation, ends: &[u64]) {
+    /// Journals ends of fragments whose rest never came; whether that is news.
+    fn end_fragments(&self, generation: Generation, ends: &[u64]) -> bool {
         let mut table = self.shared.lock();
-        if let Some(tracked) = table.get_mut(generation) {
+        let Some(tracked) = table.get_mut(generation) else { return false };
+        let is_news = ends.iter().any(|end| !tracked.splits.contains(end));
+        if is_news {
             Arc::make_mut(&mut tracked.splits).extend(ends);
             self.shared.send_identity(tracked);
         }
+        is_news
     }
 }

@@ -298,6 +298,9 @@ impl<'a, 'b> Framer<'a, 'b> {
         let newline = line_end(framing.encoding);
         let text_end = if self.arena[start..there].ends_with(newline) { there - newline.len() } else { there };
         let pos = self.block.at + start as u64;
+        if pos == self.block.first && pos > 0 && self.block.splits.contains(&pos) {
+            self.end_what_was_carried();
+        }
         let (text, flags) = text_of(self.block, self.arena, start, text_end);
         let line = Line { start: pos, pos, end, text, message: text, flags };
         let envelope = framing.cri.then(|| envelope(text.of(self.arena))).flatten();
@@ -335,6 +338,19 @@ impl<'a, 'b> Framer<'a, 'b> {
         let (text, message, cut) = self.joined(&chain);
         let flags = flags | if cut || (too_long && envelope.partial) { flag::TRUNCATED } else { 0 };
         self.whole(Line { start, text, message, flags, ..line });
+    }
+
+    /// It was decided that fragments of an older file wait for no more: they belong to the first record of this one.
+    fn end_what_was_carried(&mut self) {
+        let mut chains: Vec<(usize, Chain)> =
+            self.chains.iter_mut().enumerate().filter_map(|(stream, chain)| Some((stream, chain.take()?))).collect();
+        chains.sort_by_key(|(_, chain)| chain.at.start);
+        for (stream, chain) in chains {
+            let (text, message, cut) = self.joined(&chain);
+            let flags = if stream == 1 { flag::STDERR } else { 0 } | if cut { flag::TRUNCATED } else { 0 };
+            let OpenChain { start, end } = chain.at;
+            self.whole(Line { start, pos: start, end, text, message, flags });
+        }
     }
 
     /// The fragments' messages behind the first one's time and stream.
@@ -488,11 +504,14 @@ fn envelope(line: &[u8]) -> Option<Envelope> {
     Some(Envelope { stderr, partial, flag, message })
 }
 
-/// The fragments that are open at the end of `bytes`, which lie at `at` (a line start). `splits` as in [`Block`].
-pub fn open_chains(bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<OpenChain> {
+/// The fragments that are open at the end of `bytes`, which lie at `at` (a line start). `first` and `splits` as in [`Block`].
+pub fn open_chains(bytes: &[u8], at: u64, first: u64, splits: &BTreeSet<u64>) -> Vec<OpenChain> {
     let mut chains: [Option<OpenChain>; 2] = [None, None];
     let mut from = 0;
     for end in memchr::memchr_iter(b'\n', bytes).map(|i| i + 1) {
+        if first > 0 && at + from as u64 == first && splits.contains(&first) {
+            chains = [None, None];
+        }
         if let Some(envelope) = envelope(&bytes[from..end - 1]) {
             let slot = &mut chains[usize::from(envelope.stderr)];
             let start = slot.take().map_or(at + from as u64, |chain| chain.start);
@@ -501,6 +520,9 @@ pub fn open_chains(bytes: &[u8], at: u64, splits: &BTreeSet<u64>) -> Vec<OpenCha
             *slot = (!closes).then_some(OpenChain { start, end });
         }
         from = end;
+    }
+    if first > 0 && at + from as u64 == first && splits.contains(&first) {
+        chains = [None, None];
     }
     let mut open: Vec<OpenChain> = chains.into_iter().flatten().collect();
     open.sort_unstable_by_key(|chain| chain.start);

@@ -22,7 +22,7 @@ fn run(
     to: u64,
     max: usize,
 ) -> (Framed, Vec<String>) {
-    let at = open_chains(&bytes[..from as usize], 0, splits).first().map_or(from, |chain| chain.start);
+    let at = open_chains(&bytes[..from as usize], 0, 0, splits).first().map_or(from, |chain| chain.start);
     let at = if framing.cri { at } else { from };
     let mut arena = bytes[at as usize..to as usize].to_vec();
     let to = if to == bytes.len() as u64 { u64::MAX } else { to };

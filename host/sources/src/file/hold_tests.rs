@@ -144,3 +144,28 @@ fn a_fragment_that_was_carried_and_never_goes_on_is_not_lost() {
         assert_eq!(all.matches(&format!("F {digit}")).count() + all.matches(&format!("\n{digit}")).count(), 1, "{all}");
     }
 }
+
+/// Of both streams fragments were carried, and only one goes on: nothing is looked at without end, and nothing is lost.
+#[test]
+fn fragments_of_both_streams_that_were_carried_and_never_go_on_are_not_lost() {
+    for goes_on in ["T stderr F f\nT stderr F g\n", "T stdout F f\nT stdout F g\n", "no stream f\nno stream g\n"] {
+        let (_folder, live, mut follower) = container();
+        follower.options.rotate_wait = Duration::from_secs(20);
+        write(&live, "T stdout F z\nT stdout P a\nT stdout P b\nT stderr P c\n");
+        follower.start();
+        follower.until_lines(1);
+        std::fs::rename(&live, live.with_file_name("0.log.20261124-120000")).unwrap();
+        write(&live, goes_on);
+        follower.until("all", |follower| follower.lines.iter().any(|line| line.ends_with('g')));
+        follower.rest(Duration::from_millis(600));
+        follower.stop();
+        follower.start();
+        write(&live, "T stdout F h\nT stderr F i\n");
+        follower.until("the rest", |follower| follower.lines.iter().any(|line| line.ends_with('i')));
+        let messages = follower.lines.iter().flat_map(|line| line.split('\n').map(message));
+        let messages = messages.collect::<String>().replace("no stream ", "");
+        let mut found: Vec<char> = messages.chars().collect();
+        found.sort_unstable();
+        assert_eq!(found, "abcfghiz".chars().collect::<Vec<_>>(), "{goes_on}: {:?}", follower.lines);
+    }
+}

@@ -180,12 +180,17 @@ pub fn open_before(content: &Content, wanted: &Wanted<'_>) -> io::Result<Vec<Ope
     let from = pos.saturating_sub(CHAIN_SPAN_BYTES_MAX).max(wanted.low);
     let Some(bytes) = content.exactly(from..pos)? else { return Ok(Vec::new()) };
     if from == 0 && !wanted.lead.is_empty() {
-        let open = open_chains(&[wanted.lead, &bytes].concat(), 0, &behind(wanted.lead, wanted.splits));
+        let open = open_chains(
+            &[wanted.lead, &bytes].concat(),
+            0,
+            wanted.lead.len() as u64,
+            &behind(wanted.lead, wanted.splits),
+        );
         return Ok(open.into_iter().map(|chain| within(chain, wanted.lead.len() as u64)).collect());
     }
     let is_start = from == 0 || from == wanted.low;
     let first = if is_start { 0 } else { memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |i| i + 1) };
-    Ok(open_chains(&bytes[first..], from + first as u64, wanted.splits))
+    Ok(open_chains(&bytes[first..], from + first as u64, 0, wanted.splits))
 }
 
 /// Where a chain lies in its file, of one that is counted from `lead` bytes before it.
