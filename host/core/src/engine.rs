@@ -18,7 +18,7 @@ use event_listener::Event;
 pub use operating::Refused;
 pub use seeking::Ranges;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -222,20 +222,28 @@ impl Engine {
         shared.inputs.close().await;
         shared.tasks.end().await;
         shared.set_sinks(BTreeMap::new());
-        let (partitions, _) = shared.inputs.partitions();
+        let partitions = shared.inputs.partitions();
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).retain(|p, _| !partitions.contains(p));
         shared.inputs.unrescued()
     }
 
-    /// Starts a task for each partition of a source as it appears.
+    /// Starts a task for each partition of a source as it appears, and for one that rests when something may be there for it: input,
+    /// or a sink that stands elsewhere.
     async fn discover(self: Arc<Self>, shared: Arc<Shared>) {
-        let mut running = BTreeSet::new();
+        let mut reseated = shared.reseated.listen();
         loop {
-            let (partitions, more) = shared.inputs.partitions();
-            for id in partitions.into_iter().filter(|p| running.insert(*p)).collect::<Vec<_>>() {
-                self.run_partition(id, shared.clone());
+            let (due, more) = shared.inputs.due();
+            due.into_iter().for_each(|id| self.run_partition(id, shared.clone()));
+            match select(more, reseated).await {
+                Either::Left(((), still)) => reseated = still,
+                Either::Right(_) => {
+                    // Listen first, wake then: who comes to rest meanwhile has heard of it itself, or is woken.
+                    reseated = shared.reseated.listen();
+                    if !mutation::on("dormant_deaf") {
+                        shared.inputs.wake_all();
+                    }
+                }
             }
-            more.await;
         }
     }
 
@@ -332,6 +340,11 @@ impl Engine {
     /// The newest checkpoint holds everything: does what follows one, also what failed after it.
     async fn stand_by_checkpoint(&self, floors: Vec<(Arc<Inputs>, Floors)>) -> Result<(), JournalError> {
         let now = self.ground.clock.elapsed();
+        // What has just come to rest is packed once.
+        if !floors.is_empty() {
+            self.sinks().values().for_each(|sink| sink.intake.pack());
+            self.inputs().iter().for_each(|inputs| inputs.pack());
+        }
         trim(floors).await?;
         self.follow_checkpoint().await?;
         self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).at = Some(now);
@@ -484,7 +497,7 @@ impl Engine {
     pub fn is_drained(&self) -> bool {
         let state = self.ground.journal.state();
         let planned = |shared: &Arc<Shared>| {
-            let (partitions, _) = shared.inputs.partitions();
+            let partitions = shared.inputs.partitions();
             let readable = partitions.into_iter().flat_map(|p| shared.inputs.readable(p));
             readable.into_iter().all(|(g, end)| state.generations.get(&g).is_none_or(|s| s.planned.pos >= end))
         };

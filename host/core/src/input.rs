@@ -10,12 +10,14 @@ pub use leaving::{RESCUE_AT_END_MAX, Unrescued};
 
 use crate::SourceId;
 use crate::journal::{GenerationState, Journal, JournalState, Record, Repeat};
+use crate::memory::pack;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source};
 use event_listener::{Event, EventListener};
 use sawlog_record::batch::Input;
 use sawlog_record::id::{Generation, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thin_vec::ThinVec;
 
 /// How far a generation can be read.
 #[derive(Clone, Copy, Debug)]
@@ -44,19 +46,71 @@ fn rescued_from(known: &GenerationState) -> Option<u64> {
 /// One partition's view of its input.
 #[derive(Default)]
 struct PartitionInput {
-    generations: Vec<Generation>,
-    changed: Arc<Event>,
+    generations: ThinVec<Generation>,
+    changed: Event,
+    task: Task,
+}
+
+impl PartitionInput {
+    fn push(&mut self, generation: Generation) {
+        self.generations.reserve_exact(1); // most have one for good
+        self.generations.push(generation);
+    }
+}
+
+/// Whether a partition has a task.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Task {
+    /// None yet.
+    #[default]
+    None,
+    /// It is to get one.
+    Due,
+    /// It has one.
+    Runs,
+    /// It has none, for there is nothing to do; it gets one as soon as that may have changed.
+    Rests,
 }
 
 #[derive(Default)]
 struct Known {
     extents: BTreeMap<Generation, Extent>,
     partitions: BTreeMap<PartitionId, PartitionInput>,
+    /// Those that are to get a task.
+    due: Vec<PartitionId>,
     finished: bool,
     /// Whether the source has what the journal knew of it.
     begun: bool,
     /// Partitions that are read for an added sink alone.
     histories: BTreeSet<PartitionId>,
+}
+
+impl Known {
+    /// A partition, which gets a task where it has none yet.
+    fn partition(&mut self, id: PartitionId) -> &mut PartitionInput {
+        let input = self.partitions.entry(id).or_default();
+        if input.task == Task::None {
+            input.task = Task::Due;
+            self.due.push(id);
+        }
+        input
+    }
+
+    /// Tells a partition that its input may have changed.
+    fn tell(&mut self, id: PartitionId) {
+        let Some(input) = self.partitions.get_mut(&id) else { return };
+        input.changed.notify(usize::MAX);
+        if input.task == Task::Rests {
+            input.task = Task::Due;
+            self.due.push(id);
+        }
+    }
+
+    /// Tells all of them.
+    fn tell_all(&mut self) {
+        let all: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        all.into_iter().for_each(|id| self.tell(id));
+    }
 }
 
 /// What no sink will read again: by generation its position, whether it is gone, whether it was rescued.
@@ -126,12 +180,14 @@ impl Inputs {
         extents.sort_by_key(|(age, ..)| *age);
         let mut known = self.lock();
         for (_, generation, extent) in extents {
-            known.partitions.entry(extent.partition).or_default().generations.push(generation);
+            known.partition(extent.partition).push(generation);
             known.extents.insert(generation, extent);
         }
+        pack(&mut known.extents);
+        pack(&mut known.partitions);
         known.begun = true;
         known.histories.extend(histories);
-        known.partitions.values().for_each(|p| _ = p.changed.notify(usize::MAX));
+        known.tell_all();
         drop(known);
         let since: Vec<_> = {
             let state = self.journal.state();
@@ -146,15 +202,55 @@ impl Inputs {
         self.opened.notify(usize::MAX);
     }
 
-    /// Partitions that have generations, and a listener for more.
-    pub fn partitions(&self) -> (Vec<PartitionId>, EventListener) {
-        let more = self.opened.listen();
-        (self.lock().partitions.keys().copied().collect(), more)
+    /// Partitions that have generations.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        self.lock().partitions.keys().copied().collect()
     }
 
-    /// Resolves when input of the partition may have come; listen first, look then.
+    /// Partitions that are to run from now on, and a listener for more.
+    pub(crate) fn due(&self) -> (Vec<PartitionId>, EventListener) {
+        let more = self.opened.listen();
+        let mut known = self.lock();
+        let due = std::mem::take(&mut known.due);
+        for id in &due {
+            known.partitions.get_mut(id).into_iter().for_each(|input| input.task = Task::Runs);
+        }
+        (due, more)
+    }
+
+    /// A partition that runs has nothing to do, and its task ends: it is due again when its input changes, or all are woken. Not so
+    /// where it has been told of something since it looked.
+    pub(crate) fn rest(&self, partition: PartitionId, is_told: impl FnOnce() -> bool) -> bool {
+        let mut known = self.lock();
+        let Some(input) = known.partitions.get_mut(&partition) else { return false };
+        // Under the lock: who tells it of input behind this look finds it at rest.
+        if is_told() {
+            return false;
+        }
+        (input.task, input.changed) = (Task::Rests, Event::new());
+        true
+    }
+
+    /// All that rest are due: something changed that may concern any of them.
+    pub(crate) fn wake_all(&self) {
+        let mut known = self.lock();
+        let resting = known.partitions.iter().filter(|(_, input)| input.task == Task::Rests);
+        let resting: Vec<PartitionId> = resting.map(|(id, _)| *id).collect();
+        resting.into_iter().for_each(|id| known.tell(id));
+    }
+
+    /// Tells a partition that its input may have changed.
+    fn tell(&self, known: &mut Known, partition: PartitionId) {
+        known.tell(partition);
+        if !known.due.is_empty() {
+            self.opened.notify(usize::MAX);
+        }
+    }
+
+    /// Resolves when input of a partition that runs may have come; listen first, look then.
     pub fn changed(&self, partition: PartitionId) -> EventListener {
-        self.lock().partitions.entry(partition).or_default().changed.listen()
+        let runs = || PartitionInput { task: Task::Runs, ..PartitionInput::default() };
+        self.lock().partitions.entry(partition).or_insert_with(runs).changed.listen()
     }
 
     /// Generations of the partition, oldest first, each with how far it can be read.
@@ -204,12 +300,19 @@ impl Inputs {
             return;
         }
         known.extents.insert(generation, extent_of(repeat, partition));
-        let input = known.partitions.entry(partition).or_default();
+        let input = known.partition(partition);
         let before = input.generations.iter().position(|g| *g == repeat.of).unwrap_or(input.generations.len());
         input.generations.insert(before, generation);
-        input.changed.notify(usize::MAX);
+        known.tell(partition);
         drop(known);
         self.opened.notify(usize::MAX);
+    }
+
+    /// What is kept of it takes no more room than it needs.
+    pub(crate) fn pack(&self) {
+        let mut known = self.lock();
+        pack(&mut known.extents);
+        pack(&mut known.partitions);
     }
 
     /// Nothing is let go of while this is held.
@@ -417,9 +520,37 @@ mod tests {
         let tasks = Tasks::default();
         let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
         assert!(run.as_mut().now_or_never().is_none());
-        assert!(!inputs.has_begun() && !inputs.knows(GONE) && inputs.partitions().0.is_empty());
+        assert!(!inputs.has_begun() && !inputs.knows(GONE) && inputs.partitions().is_empty());
         source.0.store(true, Ordering::Relaxed);
         assert!(run.as_mut().now_or_never().is_none());
-        assert!(inputs.has_begun() && inputs.knows(GONE) && inputs.partitions().0 == [partition]);
+        assert!(inputs.has_begun() && inputs.knows(GONE) && inputs.partitions() == [partition]);
+    }
+
+    #[test]
+    fn a_partition_that_rests_is_due_when_its_input_changes_or_all_are_woken_and_rests_on_nothing_that_it_was_told() {
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
+        let (id, partition) = (SourceId::new("app"), PartitionId::derive("test", &[]));
+        let known =
+            Record::Generation { generation: GONE, partition, source: id.clone(), identity: [].into(), start: 0 };
+        journal.commit(vec![known]).now_or_never().unwrap().unwrap();
+        let inputs = fakes::inputs(&id, &journal, &clock);
+        inputs.restore().now_or_never().unwrap();
+        let due = || inputs.due().0;
+        assert_eq!((due(), due()), (vec![partition], vec![]), "once, until it rests");
+        let told = inputs.changed(partition);
+        inputs.extend(GONE, |extent| extent.end = 10);
+        assert!(!inputs.rest(partition, || told.now_or_never().is_some()) && due().is_empty(), "it goes on itself");
+        let told = inputs.changed(partition);
+        assert!(inputs.rest(partition, || told.now_or_never().is_some()) && due().is_empty());
+        let (_, more) = inputs.due();
+        inputs.extend(GONE, |extent| extent.end = 20);
+        assert!(more.now_or_never().is_some(), "who starts tasks is told");
+        assert_eq!((due(), due()), (vec![partition], vec![]));
+        assert!(inputs.rest(partition, || false));
+        inputs.wake_all();
+        assert_eq!((due(), due()), (vec![partition], vec![]));
+        inputs.wake_all();
+        assert!(due().is_empty(), "it runs");
     }
 }

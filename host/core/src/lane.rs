@@ -122,7 +122,25 @@ impl Lane {
         let Some((generation, lo)) = next_unplanned(shared, partition) else {
             return self.plan_idle(shared, partition, present, false).await;
         };
+        if !self.is_ready(shared, partition, present).await? {
+            return Ok(Step::Spent);
+        }
         self.plan_range(shared, partition, (generation, lo), (present, present)).await
+    }
+
+    /// Where plugins with state are new, the state that is here is that of a partition without: behind the next entry, which runs with
+    /// them, it could not be had any more.
+    async fn is_ready(
+        &mut self,
+        shared: &Shared,
+        partition: PartitionId,
+        present: EpochId,
+    ) -> Result<bool, PartitionStop> {
+        let begins = {
+            let state = shared.journal.state();
+            state.epoch().is_some_and(|epoch| !epoch.stateful.is_empty()) && !state.partition_is_stateful(partition)
+        };
+        if begins { self.ensure_instance(shared, partition, present).await } else { Ok(true) }
     }
 
     /// Nothing is left to plan, for good.
@@ -489,6 +507,16 @@ impl Lane {
             instance.upgrade(component, state).await?;
         }
         Ok(true)
+    }
+
+    /// When it last planned input, or began.
+    pub(crate) fn planned_at(&self) -> Duration {
+        self.planned_at
+    }
+
+    /// Whether it has nothing in hand but state.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.ahead.is_empty() && self.pending.is_empty()
     }
 
     /// Whether plugins hold rows back that time may release.

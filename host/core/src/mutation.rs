@@ -24,6 +24,7 @@ pub const NAMES: &[&str] = &[
     "cursors_left_behind",
     "dead_letter_after_cursor",
     "documents_left_under_way",
+    "dormant_deaf",
     "end_written_over",
     "failed_fsync_trusted",
     "file_left_uncut",

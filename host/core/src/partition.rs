@@ -13,6 +13,7 @@ use crate::sink::Seat;
 use crate::status::{HeldUp, Lanes};
 use crate::stream::Place;
 use event_listener::EventListener;
+use futures_util::FutureExt as _;
 use futures_util::future::{select, select_all};
 use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,19 +68,26 @@ impl Partition {
         }
     }
 
-    /// Steps lanes until the partition stops, or is over (`None`): what an added sink gets of what was read before. The frontier lane
-    /// and the furthest lane behind it that can go take turns.
+    /// Steps lanes until the partition stops, rests, or is over (`None`): what an added sink gets of what was read before. The frontier
+    /// lane and the furthest lane behind it that can go take turns.
     pub async fn run(&mut self) -> Option<PartitionStop> {
         loop {
             if self.is_history && self.shared.journal.state().history(self.id).is_none() {
                 self.shared.set_holding(self.id, false);
-                self.shared.figures().set_lanes(self.id, Lanes::default());
+                self.tell(Lanes::default());
                 return None;
             }
             // What a turn does is boxed, so that a partition that waits keeps no room for it: ten thousand quiet files are as many
             // of these.
             match Box::pin(self.turn()).await {
                 Ok(None) => {}
+                Ok(Some(Wait { events, rests: true, .. })) => {
+                    let is_told = || select_all(events).now_or_never().is_some();
+                    if self.shared.inputs.rest(self.id, is_told) {
+                        self.tell(Lanes::default());
+                        return None;
+                    }
+                }
                 Ok(Some(wait)) => wait.over(&self.shared).await,
                 Err(stop) => match &stop {
                     PartitionStop::MissingEpoch { epoch, .. } if self.shared.tuning.accept_skew => {
@@ -174,7 +182,35 @@ impl Partition {
         events.extend([input, reseated]);
         let (now, retry) = (self.shared.clock.elapsed(), self.shared.tuning.retry);
         let pauses = [timed.then_some(retry), free_at.map(|at| at.saturating_sub(now).min(retry))];
-        Ok(Some(Wait { events, pause: pauses.into_iter().flatten().min() }))
+        Ok(Some(self.wait(events, pauses.into_iter().flatten().min(), now)))
+    }
+
+    /// What is waited for: these events, at most for the pause where there is one; where there is none, until the partition rests.
+    fn wait(&self, events: Vec<EventListener>, pause: Option<Duration>, now: Duration) -> Wait {
+        if pause.is_some() || self.starved || self.is_history {
+            return Wait { events, pause, rests: false };
+        }
+        let rests_at = self.rests_at(now);
+        let pause = rests_at.map(|at| at.saturating_sub(now)).filter(|pause| !pause.is_zero());
+        Wait { events, pause, rests: rests_at.is_some() && pause.is_none() }
+    }
+
+    /// From when on the partition rests, should nothing happen: its lanes go, and others begin where they stood. `None` while they
+    /// could not.
+    fn rests_at(&self, now: Duration) -> Option<Duration> {
+        let state = self.shared.journal.state();
+        let Some(known) = state.partitions.get(&self.id) else { return Some(now) };
+        let frontier = known.stream.frontier();
+        if !self.lanes.iter().all(|lane| lane.place == frontier && lane.is_bare()) {
+            return None;
+        }
+        if !state.partition_is_stateful(self.id) {
+            return Some(now);
+        }
+        // Saved state is dear to restore where more comes soon.
+        let is_saved = known.snaps.contains_key(&frontier);
+        let planned_at = self.lanes.iter().map(Lane::planned_at).max().unwrap_or(now);
+        is_saved.then(|| planned_at + self.shared.tuning.rest_after)
     }
 
     /// State is restored by beginning again where it was saved; sinks keep their seats. Tells whether to go on at once, and whether
@@ -198,10 +234,12 @@ impl Partition {
     fn tell_lanes(&mut self) {
         let frontier = self.shared.stream(self.id, crate::stream::Stream::frontier);
         let at_frontier = self.lanes.iter().filter(|lane| lane.place >= frontier).count();
-        let lanes = Lanes { at_frontier, behind: self.lanes.len() - at_frontier };
+        self.tell(Lanes { at_frontier, behind: self.lanes.len() - at_frontier });
+    }
+
+    fn tell(&mut self, lanes: Lanes) {
         if lanes != self.told {
-            self.told = lanes;
-            self.shared.figures().set_lanes(self.id, lanes);
+            self.shared.figures().change_lanes(std::mem::replace(&mut self.told, lanes), lanes);
         }
     }
 
@@ -410,11 +448,13 @@ impl Partition {
 struct Wait {
     events: Vec<EventListener>,
     pause: Option<Duration>,
+    /// Nothing is left to do that would not begin as well from nothing.
+    rests: bool,
 }
 
 impl Wait {
     async fn over(self, shared: &Shared) {
-        let Self { events, pause } = self;
+        let Self { events, pause, .. } = self;
         let events = select_all(events);
         match pause {
             Some(pause) => drop(select(events, shared.clock.sleep(pause)).await),

@@ -37,6 +37,8 @@ pub struct Tuning {
     pub patience: Duration,
     /// Between two attempts to read what can't be read just now.
     pub retry: Duration,
+    /// How long a partition without input keeps the state of its plugins at hand that is saved as well.
+    pub rest_after: Duration,
     /// Whether what was planned under a configuration that is gone runs under the present one, without asking.
     pub accept_skew: bool,
     /// Between two looks at how far sinks are behind, and at the journal's room.
@@ -58,6 +60,7 @@ impl Default for Tuning {
             stride_bytes_max: 4 << 20,
             patience: Duration::from_millis(250),
             retry: Duration::from_millis(200),
+            rest_after: Duration::from_secs(10),
             accept_skew: false,
             budget_look: Duration::from_secs(1),
             entries_calm: 65_536,
@@ -269,7 +272,7 @@ impl Shared {
     pub(crate) fn is_settled(&self) -> bool {
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         let is_settled = |partition| settled.contains(partition);
-        self.inputs.has_begun() && self.inputs.partitions().0.iter().all(is_settled) && !self.is_holding()
+        self.inputs.has_begun() && self.inputs.partitions().iter().all(is_settled) && !self.is_holding()
     }
 
     pub(crate) fn set_holding(&self, partition: PartitionId, holds: bool) {

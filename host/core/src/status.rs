@@ -5,7 +5,6 @@ use crate::input::Inputs;
 use crate::journal::JournalState;
 use crate::ledger::Counts;
 use crate::{SinkId, SourceId};
-use sawlog_record::id::PartitionId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -74,7 +73,7 @@ impl Progress {
 
 /// How far `inputs` have been planned.
 pub fn progress(state: &JournalState, inputs: &Inputs) -> Progress {
-    let (partitions, _) = inputs.partitions();
+    let partitions = inputs.partitions();
     let mut progress = Progress { partitions: partitions.len(), ..Progress::default() };
     for (generation, end) in partitions.into_iter().flat_map(|partition| inputs.readable(partition)) {
         let begins = state.repeat(generation).map_or(0, |repeat| repeat.from);
@@ -116,7 +115,7 @@ pub struct Figures {
     bytes: AtomicU64,
     waited: Mutex<BTreeMap<SinkId, Duration>>,
     held_up: Mutex<BTreeMap<HeldUp, Duration>>,
-    lanes: Mutex<BTreeMap<PartitionId, Lanes>>,
+    lanes: Mutex<Lanes>,
 }
 
 /// What keeps lanes from going on, other than a sink.
@@ -181,16 +180,17 @@ impl Figures {
         self.held_up.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A partition has these lanes now.
-    pub fn set_lanes(&self, partition: PartitionId, lanes: Lanes) {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, lanes);
+    /// A partition that had `before` has `lanes` now; one that rests, or is over, has none.
+    pub fn change_lanes(&self, before: Lanes, lanes: Lanes) {
+        let mut all = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        all.add(lanes);
+        all.at_frontier = all.at_frontier.saturating_sub(before.at_frontier);
+        all.behind = all.behind.saturating_sub(before.behind);
     }
 
-    /// Lanes of all partitions.
+    /// Lanes of all partitions that run.
     pub fn lanes(&self) -> Lanes {
-        let mut all = Lanes::default();
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|lanes| all.add(*lanes));
-        all
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records and bytes that were planned.

@@ -16,6 +16,7 @@ pub fn tuning(world: &World) -> Tuning {
         stride_bytes_max: stride,
         patience: Duration::from_millis(30),
         retry: Duration::from_millis(20),
+        rest_after: Duration::from_millis(stride / 4),
         accept_skew: false,
         budget_look: Duration::from_millis(60),
         entries_calm: narrow::entries_calm(world),

@@ -61,6 +61,6 @@ impl Engine {
     }
 
     fn shared_of(&self, partition: PartitionId) -> Option<Arc<Shared>> {
-        self.shared().into_values().find(|shared| shared.inputs.partitions().0.contains(&partition))
+        self.shared().into_values().find(|shared| shared.inputs.partitions().contains(&partition))
     }
 }

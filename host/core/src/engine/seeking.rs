@@ -76,7 +76,7 @@ impl Engine {
         };
         let partitions = match partition {
             Some(partition) => vec![partition],
-            None => shared.inputs.partitions().0,
+            None => shared.inputs.partitions(),
         };
         Ok((shared, partitions))
     }
@@ -391,7 +391,7 @@ mod tests {
         let tasks = Tasks::default();
         let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
         assert!(run.as_mut().now_or_never().is_none());
-        let (partition, repeat) = (inputs.partitions().0[0], Repeat { of: G, from: 40, to: 100 });
+        let (partition, repeat) = (inputs.partitions()[0], Repeat { of: G, from: 40, to: 100 });
         journal.commit(records[4..].to_vec()).now_or_never().unwrap().unwrap();
         inputs.come_again(partition, AGAIN, repeat).now_or_never().unwrap().unwrap();
         assert_eq!(inputs.readable(partition), [(AGAIN, 100), (G, 0)], "before what its history has still to come");

@@ -80,7 +80,7 @@ impl Inputs {
             SourceEvent::Opened { generation, partition, .. } => {
                 let mut known = self.lock();
                 known.extents.insert(generation, Extent { partition, end: 0, ended: false, vanished: false });
-                known.partitions.entry(partition).or_default().generations.push(generation);
+                known.partition(partition).push(generation);
                 drop(known);
                 self.opened.notify(usize::MAX);
             }
@@ -101,7 +101,9 @@ impl Inputs {
             SourceEvent::Finished => {
                 let mut known = self.lock();
                 known.finished = true;
-                known.partitions.values().for_each(|p| _ = p.changed.notify(usize::MAX));
+                known.tell_all();
+                drop(known);
+                self.opened.notify(usize::MAX);
             }
         }
         Ok(())
@@ -112,8 +114,6 @@ impl Inputs {
         let Some(extent) = known.extents.get_mut(&generation) else { return };
         change(extent);
         let partition = extent.partition;
-        if let Some(input) = known.partitions.get(&partition) {
-            input.changed.notify(usize::MAX);
-        }
+        self.tell(&mut known, partition);
     }
 }

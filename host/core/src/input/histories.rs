@@ -57,7 +57,10 @@ impl Inputs {
     async fn beginning(&self, part: &Part) -> Option<u64> {
         let mut rescued: Vec<u64> = {
             let state = self.journal.state();
-            state.generations.get(&part.of)?.rescued.iter().map(|(lo, _)| *lo).collect()
+            let known = state.generations.get(&part.of)?;
+            // What lies before a gap leads nowhere: a rescue stops where no sink needs more, as after a word that gives a range up.
+            let leads_on = super::rescued_from(known).unwrap_or(part.to);
+            known.rescued.iter().map(|(lo, _)| *lo).filter(|lo| *lo >= leads_on).collect()
         };
         rescued.sort_unstable();
         let is_here = self.lock().extents.get(&part.of).is_some_and(|extent| !extent.vanished);
@@ -91,8 +94,7 @@ impl Inputs {
             }
         }
         // Where nothing of it is left, whoever waited for it goes on.
-        let known = self.lock();
-        known.partitions.get(&history.of).iter().for_each(|input| _ = input.changed.notify(usize::MAX));
+        self.tell(&mut self.lock(), history.of);
         Ok(())
     }
 

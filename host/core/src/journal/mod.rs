@@ -78,6 +78,7 @@ impl Journal {
         for bytes in &loaded.records {
             state.apply(&record::decode(bytes)?);
         }
+        state.pack();
         let kept_entries = AtomicU64::new(entries(&state));
         let is_written = loaded.snapshot.is_some() && loaded.records.is_empty();
         let written = AtomicU64::new(if is_written { 0 } else { NOTHING_WRITTEN });
@@ -214,6 +215,7 @@ impl Journal {
         let (durable, blobs, taken) = {
             let mut state = self.state();
             state.trim();
+            state.pack();
             self.kept_entries.store(entries(&state), Ordering::Relaxed);
             (self.store.snapshot(state.encode()), state.blobs(), self.taken.load(Ordering::Relaxed))
         };

@@ -8,6 +8,7 @@ use super::missing::MissingInput;
 use super::record::{Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Stateful, Verdict};
 use super::repeats::Repeats;
 use crate::ledger::Counts;
+use crate::memory::pack;
 use crate::operator::Operator;
 use crate::plan::{ComponentId, Planned};
 use crate::sink::DeadLetters;
@@ -487,6 +488,13 @@ impl JournalState {
         }
         self.trim_verdicts();
         self.trim_epochs();
+    }
+
+    /// What is kept takes no more room than it needs.
+    pub(super) fn pack(&mut self) {
+        pack(&mut self.generations);
+        pack(&mut self.partitions);
+        self.cursors.values_mut().for_each(pack);
     }
 
     fn trim_verdicts(&mut self) {

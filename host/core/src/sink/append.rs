@@ -12,16 +12,15 @@ use sawlog_record::id::Generation;
 use std::pin::pin;
 
 pub(super) async fn run(sink: &Sink, port: &dyn AppendFile) -> Result<(), Stop> {
-    let mut truth = sink.journalled();
     recover(sink, port).await?;
-    sink.intake.reset(truth.clone(), None);
+    sink.intake.reset(sink.journalled(), None);
     loop {
         if port.due() {
             roll(sink, port).await?;
         }
         let (offers, posts) = next_or_due(sink, port).await;
         if !offers.is_empty() || !posts.is_empty() {
-            commit(sink, port, &mut truth, offers, posts).await?;
+            commit(sink, port, offers, posts).await?;
         }
     }
 }
@@ -90,13 +89,7 @@ async fn next(sink: &Sink) -> (Vec<Offer>, Vec<Post>) {
     }
 }
 
-async fn commit(
-    sink: &Sink,
-    port: &dyn AppendFile,
-    truth: &mut Marks,
-    offers: Vec<Offer>,
-    posts: Vec<Post>,
-) -> Result<(), Stop> {
+async fn commit(sink: &Sink, port: &dyn AppendFile, offers: Vec<Offer>, posts: Vec<Post>) -> Result<(), Stop> {
     let letters: Vec<Letter> = posts.iter().flat_map(|p| &p.letters).cloned().collect();
     let file = loop {
         match port.append(&offers, &letters).await {
@@ -107,7 +100,7 @@ async fn commit(
             }
         }
     };
-    let marks = Sink::moved(truth, &offers);
+    let marks = sink.moved_on(&offers);
     let facts = SinkFacts { file: Some(file), ..SinkFacts::default() };
     let mut records = vec![sink.cursor_record(&marks, Some(facts))];
     records.extend(posts.iter().map(feeder_cursor));
@@ -115,7 +108,6 @@ async fn commit(
     // One record: letters without their feeder's cursor would come again.
     sink.journal.commit(vec![Record::Together(records)]).await?;
     sink.settled(&marks);
-    truth.extend(marks);
     if let Some(letters) = &sink.letters {
         letters.done(&posts);
     }

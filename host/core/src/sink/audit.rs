@@ -5,6 +5,7 @@
 use super::Sink;
 use crate::claims::Marks;
 use crate::journal::{JournalState, Mark};
+use crate::memory::pack;
 use crate::ports::Offer;
 use crate::{SinkId, SourceId};
 use sawlog_record::id::{Cursor, Generation};
@@ -78,6 +79,11 @@ impl Audit {
     pub(super) fn close(&mut self) {
         self.open = false;
         self.booked.clear();
+    }
+
+    /// What is kept takes no more room than it needs.
+    pub(super) fn pack(&mut self) {
+        pack(&mut self.settled);
     }
 
     pub(super) fn book(&mut self, offer: &Offer) {

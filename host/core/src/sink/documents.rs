@@ -10,32 +10,30 @@ use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) async fn run(sink: &Sink, port: &dyn DocumentStore) -> Result<(), Stop> {
-    let mut truth = sink.journalled();
-    sink.intake.reset(truth.clone(), None);
+    sink.intake.reset(sink.journalled(), None);
     loop {
         let offers = sink.next_offers().await;
-        commit(sink, port, &mut truth, offers).await?;
+        commit(sink, port, offers).await?;
     }
 }
 
 /// Delivers everything that is planned so far to a place that the sink leaves: nobody knows what of it was sent there and not
 /// answered, and nothing was sent that was not planned.
 pub(super) async fn finish(sink: &Sink, port: &dyn DocumentStore) -> Result<Marks, Stop> {
-    let mut truth = sink.journalled();
     if mutation::on("documents_left_under_way") {
-        return Ok(truth);
+        return Ok(sink.journalled());
     }
     let ends = planned(sink);
-    sink.intake.reset(truth.clone(), Some(Limits { ends: ends.clone(), lost: None }));
+    sink.intake.reset(sink.journalled(), Some(Limits { ends: ends.clone(), lost: None }));
     while !sink.has_reached(&ends)? || sink.intake.backlog().0 > 0 {
         let offered = sink.intake.offered();
         let offers = sink.intake.take(&sink.tuning);
         if offers.is_empty() && !sink.has_reached(&ends)? {
             offered.await;
         }
-        commit(sink, port, &mut truth, offers).await?;
+        commit(sink, port, offers).await?;
     }
-    Ok(truth)
+    Ok(sink.journalled())
 }
 
 /// Up to where each partition is planned for the sink.
@@ -54,12 +52,13 @@ fn planned(sink: &Sink) -> BTreeMap<PartitionId, Place> {
     mine.map(|(partition, known)| (*partition, end(partition, known.stream.frontier()))).collect()
 }
 
-async fn commit(sink: &Sink, port: &dyn DocumentStore, truth: &mut Marks, mut offers: Vec<Offer>) -> Result<(), Stop> {
+async fn commit(sink: &Sink, port: &dyn DocumentStore, mut offers: Vec<Offer>) -> Result<(), Stop> {
     if offers.is_empty() {
         return Ok(());
     }
     let known = sink.split_refused(&mut offers, &BTreeMap::new());
-    if mutation::on("cursor_before_ack") {
+    let early = mutation::on("cursor_before_ack").then(|| sink.journalled());
+    if let Some(truth) = &early {
         let marks = Sink::moved(truth, &offers);
         sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
     }
@@ -67,10 +66,9 @@ async fn commit(sink: &Sink, port: &dyn DocumentStore, truth: &mut Marks, mut of
     letters.extend(deliver(sink, port, &mut offers).await?);
     letters.sort_by_key(|l| (l.offer.from, l.offer.output.batch.rows[l.row as usize].id));
     sink.post(letters, &offers).await;
-    let marks = Sink::moved(truth, &offers);
+    let marks = early.map_or_else(|| sink.moved_on(&offers), |truth| Sink::moved(&truth, &offers));
     sink.journal.commit(vec![sink.cursor_record(&marks, None)]).await?;
     sink.settled(&marks);
-    truth.extend(marks);
     sink.succeeded();
     Ok(())
 }

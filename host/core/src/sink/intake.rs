@@ -5,7 +5,7 @@ use super::SinkTuning;
 use super::audit::{Audit, Books, Delivered};
 use crate::claims::Marks;
 use crate::journal::{JournalState, LostRange, Mark, end_of};
-use crate::memory::{Member, Share};
+use crate::memory::{Member, Share, pack};
 use crate::ports::Offer;
 use crate::stream::{NotAPrefix, Place};
 use crate::{SinkId, SourceId, mutation};
@@ -276,6 +276,15 @@ impl Intake {
         self.freed.notify(usize::MAX);
         self.reseated.notify(usize::MAX);
         self.offered.notify(usize::MAX);
+    }
+
+    /// What is kept of seats and cursors takes no more room than it needs.
+    pub(crate) fn pack(&self) {
+        let inner = &mut *self.lock();
+        inner.truth.iter_mut().for_each(pack);
+        pack(&mut inner.taken);
+        pack(&mut inner.next);
+        inner.audit.pack();
     }
 
     /// Why the sink stopped, if it did.

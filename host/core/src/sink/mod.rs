@@ -367,6 +367,12 @@ impl Sink {
         moved.into_iter().collect()
     }
 
+    /// The same of a sink whose cursors the journal holds, and nobody but the sink moves.
+    fn moved_on(&self, offers: &[Offer]) -> Vec<(Generation, Mark)> {
+        let state = self.journal.state();
+        Self::moved(state.cursors.get(&self.id).unwrap_or(&Marks::new()), offers)
+    }
+
     /// Generations that the journal has dropped and `truth` still holds.
     fn dropped(&self, truth: &Marks) -> Vec<Generation> {
         let state = self.journal.state();

@@ -183,7 +183,7 @@ async fn seek_all(handle: Arc<Handle>, name: String, asked: Seek) -> Result<Json
     let partition = asked.partition.as_deref().map(|text| named(&engines, text)).transpose()?;
     if let (To::Position(_), None) = (to, partition) {
         let inputs = engines.iter().flat_map(|engine| engine.inputs()).filter(|inputs| inputs.id == source);
-        one_partition(&source, inputs.flat_map(|inputs| inputs.partitions().0))?;
+        one_partition(&source, inputs.flat_map(|inputs| inputs.partitions()))?;
     }
     let mut ranges = Vec::new();
     for engine in engines.iter().filter(|engine| partition.is_none_or(|id| has(engine, id))) {
@@ -247,12 +247,12 @@ async fn resume(
 }
 
 fn has(engine: &Engine, partition: PartitionId) -> bool {
-    engine.inputs().iter().any(|inputs| inputs.partitions().0.contains(&partition))
+    engine.inputs().iter().any(|inputs| inputs.partitions().contains(&partition))
 }
 
 /// The partition whose name begins with `text`.
 fn named(engines: &[Arc<Engine>], text: &str) -> Result<PartitionId, Refusal> {
-    let known = engines.iter().flat_map(|engine| engine.inputs()).flat_map(|inputs| inputs.partitions().0);
+    let known = engines.iter().flat_map(|engine| engine.inputs()).flat_map(|inputs| inputs.partitions());
     let found: Vec<PartitionId> = known.filter(|id| !text.is_empty() && id.to_string().starts_with(text)).collect();
     match found.as_slice() {
         [one] => Ok(*one),

@@ -124,7 +124,7 @@ pub const ROWS: &[Row] = &[
         "{lane}",
         Gauge,
         "source, state",
-        "Lanes by state: `frontier`, where what comes is planned, and `behind`, each of which reads again for sinks that were full or down.",
+        "Lanes by state: `frontier`, where what comes is planned, and `behind`, each of which reads again for sinks that were full or down; a partition without input has none.",
         lanes
     ),
     row!("sawlog.partitions.stopped", "{partition}", Gauge, "", "Partitions that stopped; `/readyz` says why.", |s| {
