@@ -91,6 +91,8 @@ pub struct Parts {
 pub struct Engine {
     ground: Ground,
     shared: Mutex<BTreeMap<SourceId, Arc<Shared>>>,
+    /// Sources that end, and are not waited for by whoever takes their place alone.
+    ending: Mutex<BTreeMap<SourceId, Arc<Shared>>>,
     sinks: Mutex<BTreeMap<SinkId, Arc<Sink>>>,
     checkpoint_interval: Mutex<Duration>,
     spawner: Arc<dyn Spawner>,
@@ -155,6 +157,7 @@ impl Engine {
                 blobs: Arc::default(),
             },
             shared: Mutex::default(),
+            ending: Mutex::default(),
             sinks: Mutex::new(parts.sinks),
             checkpoint_interval: Mutex::new(parts.checkpoint_interval),
             spawner: parts.spawner,
@@ -213,18 +216,33 @@ impl Engine {
         self.sinks().into_iter().filter(|(sink, _)| state.feeds(source, sink)).collect()
     }
 
-    /// Ends the tasks of a source: when this returns, nothing of it runs any more and its sinks keep what they took. Whoever
-    /// takes its place goes on where the journal says. What is being rescued is waited for, at most
+    /// Ends the tasks of a source: when this returns, nothing of it runs any more, whoever ended it, and its sinks keep what they
+    /// took. Whoever takes its place goes on where the journal says. What is being rescued is waited for, at most
     /// [`crate::input::RESCUE_AT_END_MAX`] while it can't be read; what was given up then is told.
     pub async fn end_source(&self, id: &SourceId) -> Vec<Unrescued> {
-        let removed = self.shared.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        let Some(shared) = removed else { return Vec::new() };
+        let Some(shared) = self.begin_to_end(id) else { return Vec::new() };
         shared.inputs.close().await;
         shared.tasks.end().await;
         shared.set_sinks(BTreeMap::new());
         let partitions = shared.inputs.partitions();
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).retain(|p, _| !partitions.contains(p));
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if ending.get(id).is_some_and(|ended| Arc::ptr_eq(ended, &shared)) {
+            ending.remove(id);
+        }
         shared.inputs.unrescued()
+    }
+
+    /// The source of this name that is to end from now on, or ends already.
+    fn begin_to_end(&self, id: &SourceId) -> Option<Arc<Shared>> {
+        let mut running = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = running.remove(id) {
+            ending.insert(id.clone(), shared.clone());
+            return Some(shared);
+        }
+        // One that ends by itself is still rescuing, perhaps, what its successor would take for lost.
+        if mutation::on("source_beside") { None } else { ending.get(id).cloned() }
     }
 
     /// Starts a task for each partition of a source as it appears, and for one that rests when something may be there for it: input,

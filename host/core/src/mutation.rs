@@ -56,6 +56,7 @@ pub const NAMES: &[&str] = &[
     "rescue_skipped",
     "rescued_unsynced",
     "sent_after_sleep",
+    "source_beside",
     "stale_vector_taken",
     "state_kept_after_trap",
     "stateful_by_number",

@@ -159,8 +159,9 @@ const SEEDS_AT_ONCE: u64 = 16;
 /// goes, and the process dies before the next one is written, with its hint lost; a process freezes in the middle of a recovery
 /// while another takes its partition; what a sink said as it ended is not durable when the process dies, and was acted on;
 /// a sink begins anew, to make what a claim says, between two looks at it, and its limit lies where the lane stands; the process
-/// dies between the two records of an added sink's histories.
-const RARE: [(&str, u64); 10] = [
+/// dies between the two records of an added sink's histories; a removed source ends by itself, and rescues what its successor, by a
+/// reload in that moment, finds in no queue.
+const RARE: [(&str, u64); 11] = [
     ("letters_posted_twice", 5),
     ("claim_names_what_follows", 5),
     ("loss_not_durable", 10),
@@ -171,6 +172,7 @@ const RARE: [(&str, u64); 10] = [
     ("adopted_unconfirmed", 5),
     ("arrived_by_hints", 5),
     ("history_apart", 5),
+    ("source_beside", 5),
 ];
 
 /// Seeds that a mistake gets with `--short`, where one that none of them notices is left to a longer run.
