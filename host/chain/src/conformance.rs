@@ -1,9 +1,9 @@
 //! Is a plugin deterministic, wherever batches are cut and instances reset? Every plugin must be: a replay after a crash cuts
 //! and resets elsewhere. Knows seeds; the plugin knows nothing of being checked.
 
-use crate::instance::CallFailure;
+use crate::instance::{CallFailure, Instance};
 use crate::plugin::{Leniency, Plugin};
-use crate::runner::{Outcome, Part, RunError, Runner};
+use crate::runner::{Outcome, RunError, Runner};
 use crate::trial::Trial;
 use crate::view::BatchView;
 use sawlog_record::batch::Batch;
@@ -61,15 +61,10 @@ pub fn check(plugin: &Plugin, batch: &Batch) -> Result<[u8; 32], Divergence> {
     Ok(*hasher.finalize().as_bytes())
 }
 
-/// Runs `view` once more on a fresh instance and holds the answer against `outcome`, for a share of the batches of a running
-/// agent. `None` for stateful plugins, whose answer depends on what came before.
-pub fn agrees(plugin: &Plugin, view: &Arc<BatchView>, outcome: &Outcome) -> Result<Option<bool>, RunError> {
-    if plugin.stateful() {
-        return Ok(None);
-    }
-    let mut again = plugin.instance()?;
-    let same = |part: &Part| again.process(&Arc::new(view.part(part.start, part.end))).as_ref() == Ok(&part.edits);
-    Ok(Some(outcome.parts.iter().all(same)))
+/// Runs `view` once more on `twin`, an instance beside the one that gave `outcome`, with the same state: whether it gives the same.
+/// For a share of the batches of a running agent.
+pub fn agrees(twin: &mut Instance, view: &BatchView, outcome: &Outcome) -> bool {
+    outcome.parts.iter().all(|part| twin.process(&Arc::new(view.part(part.start, part.end))).as_ref() == Ok(&part.edits))
 }
 
 /// One run in random pieces, each with an even chance to be followed by a restart from a snapshot.

@@ -26,6 +26,10 @@ pub struct PluginFigures {
     pub failures: BTreeMap<&'static str, u64>,
     /// The largest memory of an instance, in bytes.
     pub memory_bytes_max: u64,
+    /// Batches that were run again on a fresh instance with the same state, to compare.
+    pub rechecked: u64,
+    /// Those of them that gave something else: the plugin is not deterministic.
+    pub disagreed: u64,
     /// Sums of its own counters.
     pub counters: BTreeMap<String, u64>,
     /// Last values of its own gauges.
@@ -42,6 +46,8 @@ pub(crate) struct Counters {
     long_calls: AtomicU64,
     longest_nanoseconds: AtomicU64,
     memory_bytes_max: AtomicU64,
+    rechecked: AtomicU64,
+    disagreed: AtomicU64,
     failures: Mutex<BTreeMap<&'static str, u64>>,
     said: Mutex<Telemetry>,
 }
@@ -61,6 +67,12 @@ impl Counters {
     pub(crate) fn took(&self, time: Duration) {
         self.long_calls.fetch_add(u64::from(time >= LONG_CALL), Ordering::Relaxed);
         self.longest_nanoseconds.fetch_max(nanoseconds(time), Ordering::Relaxed);
+    }
+
+    /// A batch was run again on a fresh instance.
+    pub(crate) fn rechecked(&self, agrees: bool) {
+        self.rechecked.fetch_add(1, Ordering::Relaxed);
+        self.disagreed.fetch_add(u64::from(!agrees), Ordering::Relaxed);
     }
 
     /// Adds what an instance said of itself.
@@ -83,6 +95,8 @@ impl Counters {
             longest_call: Duration::from_nanos(self.longest_nanoseconds.load(Ordering::Relaxed)),
             failures: self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             memory_bytes_max: self.memory_bytes_max.load(Ordering::Relaxed),
+            rechecked: self.rechecked.load(Ordering::Relaxed),
+            disagreed: self.disagreed.load(Ordering::Relaxed),
             counters: said.counters.clone(),
             gauges: said.gauges.clone(),
             suppressed: said.suppressed,

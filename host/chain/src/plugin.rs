@@ -152,6 +152,11 @@ impl Plugin {
         self.inner.counters.said(said);
     }
 
+    /// A batch was run again on a fresh instance with the same state.
+    pub(crate) fn rechecked(&self, agrees: bool) {
+        self.inner.counters.rechecked(agrees);
+    }
+
     /// A place among those that work beside the workers, as soon as there is one.
     pub(crate) async fn beside_the_workers(&self) -> Option<SemaphorePermit<'_>> {
         self.inner.program.shared.beside.acquire().await.ok()

@@ -352,6 +352,15 @@ impl Runner {
         }
     }
 
+    /// A fresh instance with the state of this one, which must answer the next batch as this one does; `None` where making it would
+    /// cost more than a call or two.
+    pub fn twin(&self) -> Result<Option<Instance>, RunError> {
+        if self.instance.is_none() || self.is_heavy() || !self.replay.is_at_base() {
+            return Ok(None);
+        }
+        Ok(Some(self.replay.begin(&self.plugin, self.leniency)?.risen(self.leniency)))
+    }
+
     /// Takes over the instance of a runner of the same stateless plugin.
     pub(crate) fn take_over(&mut self, other: Self) {
         (self.instance, self.used) = (other.instance, other.used);

@@ -61,10 +61,14 @@ fn run_from(
     first_run: bool,
 ) -> Result<Applied, ChainFailure> {
     let (input, context) = batch(from, lines, poison, first_run);
-    let mut applied = pin!(instance.apply(input, &context));
+    finished(instance.apply(input, &context))
+}
+
+fn finished<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
     loop {
-        if let Poll::Ready(applied) = applied.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
-            return applied;
+        if let Poll::Ready(done) = future.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
+            return done;
         }
     }
 }
@@ -113,6 +117,30 @@ fn budgets_of_a_replay_are_not_found_by_a_first_run() {
                 "{name}: the limit of the config decides at the frontier"
             );
         }
+    }
+}
+
+#[test]
+fn a_plugin_that_answers_otherwise_on_a_fresh_instance_is_found_out() {
+    let cases = [
+        ("level-filter", r#"{"at_least":"info"}"#, r#"{"level":"error"}"#, true, (1, 0)),
+        ("level-filter", r#"{"at_least":"info"}"#, r#"{"level":"error"}"#, false, (0, 0)),
+        // It keeps state: a fresh instance has that of the newest snapshot.
+        ("hostile", "{}", r#"{"do":"good"}"#, true, (1, 0)),
+        ("hostile", "{}", r#"{"do":"tally"}"#, true, (1, 1)),
+    ];
+    for (name, config_json, record, first_run, expected) in cases {
+        let plugin = load(name, config_json, PluginLimits::default().fuel_per_record);
+        let chain = chain(&plugin);
+        let mut instance = chain.instance(partition());
+        for pos in 0..100 {
+            run(&mut *instance, pos, record, first_run).unwrap();
+            if pos % 10 == 9 {
+                finished(instance.snapshot()).unwrap();
+            }
+        }
+        let figures = plugin.figures();
+        assert_eq!((figures.rechecked, figures.disagreed), expected, "{name} with {record}, first run: {first_run}");
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::config::files::Files;
+use crate::config::transforms::TransformOptions;
 use crate::config::validated::{Route, Sink};
 use crate::control::switches::Found;
 use crate::footprint::{self, Touched};
@@ -95,6 +96,23 @@ impl Report {
         self.reload =
             found.reload.map(|reload| Reload { taken: reload.is_ok(), said: reload.unwrap_or_else(|refused| refused) });
         self.capacity = capacity(config, found.received_bytes_per_s);
+        self.routes.iter_mut().for_each(|route| weaken(config, route, &found.nondeterministic));
+    }
+}
+
+/// A repeat overwrites a document where it is the same again, which takes plugins that are deterministic.
+fn weaken(config: &Config, route: &mut Route, nondeterministic: &[String]) {
+    let is_by_id = config.sinks.get(&route.sink).is_some_and(|sink| sink.r#type == "elasticsearch");
+    let chains = route.ways.iter().flatten().filter_map(|name| match &config.transforms.get(name)?.options {
+        TransformOptions::Wasm(wasm) => Some(&wasm.chain),
+        _ => None,
+    });
+    let Some(plugin) = chains.flatten().find(|plugin| nondeterministic.contains(plugin)).cloned() else { return };
+    if is_by_id && route.promise.delivery == Delivery::ExactlyOnce {
+        route.promise.delivery = Delivery::AtLeastOnce;
+        route.promise.weaker_because = Some(format!(
+            "the plugin {plugin} gave something else when the running agent ran a batch again; `sawlog plugin test` shows where"
+        ));
     }
 }
 
@@ -230,6 +248,7 @@ fn route_lines(config: &Config, route: &Route) -> Vec<String> {
     if let Some(source) = config.sources.get(&route.source) {
         provided.extend(source.options.describe().provided());
     }
+    lines.extend(route.promise.weaker_because.iter().map(|because| format!("    because {because}")));
     if route.promise.delivery != Delivery::BestEffort {
         lines.extend(provided.iter().map(|condition| format!("    provided that {condition}")));
     }

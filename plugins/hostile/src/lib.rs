@@ -59,6 +59,8 @@ impl Hostile {
             "collect" if self.calls > 1 => loop {
                 std::hint::black_box(());
             },
+            // What it answers depends on how long its instance has lived.
+            "tally" => edits.add(row.index(), 0, record(&[("calls", FieldValue::Number(self.calls as f64))])),
             "overflow" => drop(std::hint::black_box(recurse(1))),
             "grow" => loop {
                 self.hoard.push(std::hint::black_box(Vec::with_capacity(1 << 20)));

@@ -383,3 +383,41 @@ fn an_output_that_no_plugin_has_is_refused_before_anything_starts() {
         assert!(said.complaints.contains(part), "`{part}` is not in {}", said.complaints);
     }
 }
+
+#[test]
+fn a_plugin_that_is_not_deterministic_is_found_out_and_its_documents_are_promised_at_least_once() {
+    let Some(plugin) = component("hostile") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("logs")).unwrap();
+    let config = format!(
+        "version: 1\nagent: {{ id: twice }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
+         plugins:\n  hostile: {{ source: \"file:{plugin}\", allow: [state, timers], config: {{}} }}\n\
+         sources:\n  app: {{ type: file, include: [./logs/app.log] }}\n\
+         transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json] }}\n  tallied: {{ type: wasm, inputs: [parsed], chain: [hostile] }}\n\
+         sinks:\n  out: {{ type: file, inputs: [tallied], path: ./out/out.jsonl }}\n  \
+         search: {{ type: elasticsearch, inputs: [tallied], endpoints: [\"http://127.0.0.1:9\"], index: logs, all: true }}\n"
+    );
+    std::fs::write(path.join("sawlog.yaml"), config).unwrap();
+    let promise = || {
+        let said = verb(path, &["validate"]).unwrap();
+        let route = said.lines().skip_while(|line| !line.ends_with("\u{2192} search")).nth(1).map(str::trim);
+        route.map(str::to_owned).unwrap_or_default()
+    };
+    // What it answers depends on how long its instance has lived.
+    let mut feed = Feed::of(&path.join("logs/app.log"), |number| format!("{{\"seq\":{number},\"do\":\"tally\"}}"));
+    let mut agent = Agent::start_answering(path).unwrap();
+    assert!(promise().starts_with("exactly_once"), "{}", promise());
+    let is_found = || {
+        feed.send(1)?;
+        Ok(troubles(path)?.contains("nondeterministic"))
+    };
+    agent.wait_until("the plugin is found out", WAIT_MAX, is_found).unwrap();
+    assert!(promise().starts_with("at_least_once"), "{}", promise());
+    let metrics = agent.metrics().unwrap();
+    assert!(told::metric(&metrics, "sawlog_plugin_disagreements_total{plugin=\"hostile\"}") >= Some(1.0), "{metrics}");
+    let log = agent.log_path();
+    let says_so = || Ok(std::fs::read_to_string(&log)?.contains("is not deterministic"));
+    agent.wait_until("its log says so", WAIT_MAX, says_so).unwrap();
+    agent.kill().unwrap();
+}

@@ -2,6 +2,7 @@
 //! plugins, and hands poison back for a verdict before anything of the batch is used.
 
 use super::flow::{Flow, From, append, merge};
+use super::online::compare;
 use super::stages::{Node, Stage, filter, route};
 use super::{Fates, Pipeline};
 use crate::apply::{Applied, BatchOrigin, Columns, Death, FlushPlace, apply, apply_flush};
@@ -201,7 +202,11 @@ impl PipelineInstance {
             poison.any(|(pos, slot, component)| (*pos, *slot, *component) == (row.id.pos, row.id.slot, node.component))
         };
         let judged: Vec<u32> = (0..batch.rows.len() as u32).filter(|i| known(&batch.rows[*i as usize])).collect();
-        let mut outcome = self.hunt(run.context, at, runner, Hunt::new(Arc::new(view), &judged)).await?;
+        let (view, twin) = (Arc::new(view), self.pipeline.online.twin(at, runner, run.context));
+        let mut outcome = self.hunt(run.context, at, runner, Hunt::new(view.clone(), &judged)).await?;
+        if let Some(twin) = twin {
+            compare(runner, twin, &view, &outcome);
+        }
         for (row, failure) in &outcome.poison {
             let id = batch.rows[*row as usize].id;
             let place = (id.pos, id.slot, node.component);

@@ -11,6 +11,7 @@
 mod fates;
 mod flow;
 mod instance;
+mod online;
 mod stages;
 
 pub use flow::From;
@@ -19,6 +20,7 @@ pub use stages::{Node, Stage};
 use crate::{CallFailure, Plugin};
 use fates::Fates;
 use instance::PipelineInstance;
+use online::Online;
 use sawlog_core::plan::ComponentId;
 use sawlog_core::ports::{Chain, ChainInstance, Context};
 use sawlog_core::{SinkId, SourceId};
@@ -74,6 +76,8 @@ pub struct Pipeline {
     failures: Mutex<BTreeMap<Judged, CallFailure>>,
     /// Batches that may take several calls of a stateless plugin at once: whoever waits between two holds an instance.
     hunts: Semaphore,
+    /// Which batches are run twice.
+    online: Online,
 }
 
 /// Hunts of one pipeline that go on at once; the others wait for their turn with no instance in hand.
@@ -89,7 +93,8 @@ impl Pipeline {
     /// A chain that is ready to run.
     pub fn chain(parts: Parts) -> Arc<PipelineChain> {
         let (idle, failures, hunts) = (Mutex::default(), Mutex::default(), Semaphore::new(HUNTS_MAX));
-        Arc::new(PipelineChain(Arc::new(Self { parts, idle, failures, hunts })))
+        let online = Online::of(parts.nodes.len());
+        Arc::new(PipelineChain(Arc::new(Self { parts, idle, failures, hunts, online })))
     }
 
     fn remember(&self, judged: Judged, failure: CallFailure) {

@@ -58,6 +58,11 @@ impl Replay {
         self.since.push(event);
     }
 
+    /// Whether nothing came after the base.
+    pub fn is_at_base(&self) -> bool {
+        self.since.is_empty()
+    }
+
     /// Whether a new base would save more than it costs.
     pub fn is_long(&self) -> bool {
         self.kept_bytes > KEPT_BYTES_MIN.max(KEPT_PER_SNAPSHOT * self.base_bytes())

@@ -101,6 +101,7 @@ pub fn readiness(handle: &Handle) -> Readiness {
     let troubles = handle.groups.troubles().into_iter();
     degraded.extend(troubles.map(|t| Reason { component: t.source, what: t.what, detail: t.detail }));
     degraded.extend(handle.figures().iter().filter_map(|(name, figures)| source_trouble(name, figures)));
+    degraded.extend(handle.plugins().iter().filter_map(|(name, plugin)| nondeterministic(name, plugin)));
     if let Some(detail) = handle.reloads().trouble {
         degraded.push(Reason { component: "agent".to_owned(), what: "reload_refused", detail });
     }
@@ -150,6 +151,16 @@ fn twin(handle: &Handle, sink: &Sink) -> Option<Reason> {
 fn hidden(sink: &Sink) -> Option<Reason> {
     let hidden = sink.status().hidden?;
     Some(Reason { component: sink.id.to_string(), what: "hidden", detail: hidden.detail })
+}
+
+/// A plugin that gave something else when it was run again: sinks that write at once and with their cursor lose nothing by it.
+fn nondeterministic(name: &str, plugin: &sawlog_chain::Plugin) -> Option<Reason> {
+    let (rechecked, disagreed) = (plugin.figures().rechecked, plugin.figures().disagreed);
+    let detail = format!(
+        "{disagreed} of {rechecked} batches gave something else when they were run again: rows behind it that a crash repeats to \
+         Elasticsearch may differ or come twice, and sinks may disagree record by record; `sawlog plugin test` shows where"
+    );
+    (disagreed > 0).then(|| Reason { component: name.to_owned(), what: "nondeterministic", detail })
 }
 
 fn source_trouble(name: &str, figures: &Figures) -> Option<Reason> {

@@ -82,6 +82,7 @@ async fn plugins(State(handle): State<Arc<Handle>>) -> Json<Value> {
             "figures": {
                 "calls": figures.calls, "seconds": figures.time.as_secs_f64(), "fuel": figures.fuel,
                 "failures": figures.failures, "memory_bytes_max": figures.memory_bytes_max,
+                "rechecked": figures.rechecked, "disagreed": figures.disagreed,
             },
         })
     };

@@ -45,6 +45,8 @@ pub struct Found {
     pub switches: Vec<String>,
     /// What its sources have received since it started, bytes a second; where an agent runs and something came.
     pub received_bytes_per_s: Option<u64>,
+    /// Plugins of the running agent that turned out not to be deterministic.
+    pub nondeterministic: Vec<String>,
     /// Where an agent runs there and says so: what a reload of it would do, or why it would refuse the config.
     pub reload: Option<Result<String, String>>,
 }
@@ -63,10 +65,10 @@ pub fn of(config: &Config, files: &Files) -> Found {
     let untold =
         running.and_then(Result::err).map(|error| format!("whether a reload takes this can't be told: {error}"));
     let mut found = match at(data_dir) {
-        Ok((at, received_bytes_per_s)) => Found { switches: lines(config, &at), received_bytes_per_s, reload },
+        Ok((at, of_running)) => Found { switches: lines(config, &at), reload, ..of_running },
         Err(error) => {
             let switches = vec![format!("whether a sink switches can't be told: {error}")];
-            Found { switches, received_bytes_per_s: None, reload }
+            Found { switches, reload, ..Found::default() }
         }
     };
     found.switches.extend(untold);
@@ -97,19 +99,29 @@ fn lines(config: &Config, at: &Known) -> Vec<String> {
     config.sinks.iter().filter_map(one).collect()
 }
 
-fn at(data_dir: &Path) -> Result<(Known, Option<u64>), ControlError> {
+/// Where each sink delivers, and what a running agent has measured.
+fn at(data_dir: &Path) -> Result<(Known, Found), ControlError> {
     match Reach::of(data_dir) {
         Ok(Reach::Running(client)) => {
             let told: Destinations = serde_json::from_value(client.get("/v1/destinations")?)?;
             let known = told.into_iter().map(|(name, destination)| (name, Ok(destination))).collect();
             let rate = client.get("/v1/status")?["received_bytes_per_second"].as_f64();
-            Ok((known, rate.map(|rate| rate as u64).filter(|rate| *rate > 0)))
+            let received_bytes_per_s = rate.map(|rate| rate as u64).filter(|rate| *rate > 0);
+            let nondeterministic = disagreeing(&client.get("/v1/plugins")?);
+            Ok((known, Found { received_bytes_per_s, nondeterministic, ..Found::default() }))
         }
-        Ok(Reach::Down(down)) => Ok((down_at(&down)?, None)),
+        Ok(Reach::Down(down)) => Ok((down_at(&down)?, Found::default())),
         // Nobody ever ran there.
-        Err(ControlError::NoDirectory { .. }) => Ok((Known::new(), None)),
+        Err(ControlError::NoDirectory { .. }) => Ok((Known::new(), Found::default())),
         Err(error) => Err(error),
     }
+}
+
+/// Names of the plugins of which a batch gave something else when it was run again.
+fn disagreeing(plugins: &Value) -> Vec<String> {
+    let disagrees = |plugin: &&Value| plugin["figures"]["disagreed"].as_u64().is_some_and(|batches| batches > 0);
+    let named = plugins.as_array().into_iter().flatten().filter(disagrees);
+    named.filter_map(|plugin| plugin["name"].as_str()).map(str::to_owned).collect()
 }
 
 /// By the configurations that the journal keeps of the sinks' places.

@@ -1,5 +1,5 @@
 //! Log lines of plugins, told in the agent's own log under the plugin's name, so many a second; and of plugins whose calls take
-//! long, so often.
+//! long, or that turned out not to be deterministic, so often.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -16,19 +16,21 @@ const LINES_MAX: usize = 10;
 /// Between two alarms of the same plugin.
 const ALARM_PAUSE: Duration = Duration::from_secs(60);
 
-/// By plugin: when its last alarm was, and how many long calls it had then.
+/// By plugin: when its last alarm was, and how many there had been by then of what it was about.
 type Alarmed = BTreeMap<String, (Instant, u64)>;
 
 /// Tells them until the agent has gone.
 pub async fn tell(handle: Weak<Handle>) {
     let mut asked = tokio::time::interval(ASKED);
-    let mut alarmed = Alarmed::new();
+    let (mut long, mut disagreed) = (Alarmed::new(), Alarmed::new());
     loop {
         asked.tick().await;
         let Some(handle) = handle.upgrade() else { return };
         tell_once(&handle);
         for (name, plugin) in handle.plugins().iter() {
-            alarm(name, &plugin.figures(), &mut alarmed);
+            let figures = plugin.figures();
+            tell_of_long_calls(name, &figures, &mut long);
+            tell_of_disagreement(name, &figures, &mut disagreed);
         }
     }
 }
@@ -45,7 +47,7 @@ fn tell_once(handle: &Arc<Handle>) {
 }
 
 /// Says that calls take long, where some did since this was last said.
-fn alarm(name: &str, figures: &PluginFigures, alarmed: &mut Alarmed) {
+fn tell_of_long_calls(name: &str, figures: &PluginFigures, alarmed: &mut Alarmed) {
     let Some(calls) = is_due(name, figures.long_calls, alarmed, Instant::now()) else { return };
     let longest_ms = u64::try_from(figures.longest_call.as_millis()).unwrap_or(u64::MAX);
     tracing::warn!(
@@ -56,15 +58,25 @@ fn alarm(name: &str, figures: &PluginFigures, alarmed: &mut Alarmed) {
     );
 }
 
-/// How many long calls are to be told of now; `long_calls` is how many there were since the plugin was loaded.
-fn is_due(name: &str, long_calls: u64, alarmed: &mut Alarmed, now: Instant) -> Option<u64> {
-    let (last, known) = alarmed.get(name).map_or((None, 0), |(at, calls)| (Some(*at), *calls));
+/// Says that a plugin is not deterministic, where another batch has shown it since this was last said.
+fn tell_of_disagreement(name: &str, figures: &PluginFigures, alarmed: &mut Alarmed) {
+    let Some(batches) = is_due(name, figures.disagreed, alarmed, Instant::now()) else { return };
+    tracing::error!(
+        target: "sawlog_plugin", plugin = %name, batches,
+        "the plugin is not deterministic: batches gave something else when they were run again; rows behind it that a crash \
+         repeats may differ; `sawlog plugin test` shows where"
+    );
+}
+
+/// How much is to be told of now; `count` is how much there was since the plugin was loaded.
+fn is_due(name: &str, count: u64, alarmed: &mut Alarmed, now: Instant) -> Option<u64> {
+    let (last, known) = alarmed.get(name).map_or((None, 0), |(at, known)| (Some(*at), *known));
     // A plugin that was loaded anew counts from nothing.
-    let new = long_calls.checked_sub(known).unwrap_or(long_calls);
+    let new = count.checked_sub(known).unwrap_or(count);
     if new == 0 || last.is_some_and(|last| now.duration_since(last) < ALARM_PAUSE) {
         return None;
     }
-    alarmed.insert(name.to_owned(), (now, long_calls));
+    alarmed.insert(name.to_owned(), (now, count));
     Some(new)
 }
 

@@ -325,6 +325,22 @@ pub const ROWS: &[Row] = &[
         plugin_traps
     ),
     row!(
+        "sawlog.plugin.rechecks",
+        "",
+        Counter,
+        "plugin",
+        "Batches of a plugin that were run again on a fresh instance with the same state, one of a thousand: is it deterministic?",
+        |s| plugins(s, |figures| figures.rechecked as f64)
+    ),
+    row!(
+        "sawlog.plugin.disagreements",
+        "",
+        Counter,
+        "plugin",
+        "Of these, those that gave something else: a repeat of its rows may differ from what was delivered. `sawlog plugin test` shows where.",
+        |s| plugins(s, |figures| figures.disagreed as f64)
+    ),
+    row!(
         "sawlog.plugin.memory",
         "By",
         Gauge,
