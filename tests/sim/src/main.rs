@@ -160,8 +160,9 @@ const SEEDS_AT_ONCE: u64 = 16;
 /// while another takes its partition; what a sink said as it ended is not durable when the process dies, and was acted on;
 /// a sink begins anew, to make what a claim says, between two looks at it, and its limit lies where the lane stands; the process
 /// dies between the two records of an added sink's histories; a removed source ends by itself, and rescues what its successor, by a
-/// reload in that moment, finds in no queue.
-const RARE: [(&str, u64); 11] = [
+/// reload in that moment, finds in no queue; a file goes
+/// by a hint that is not durable when the process dies, and what it had is needed again.
+const RARE: [(&str, u64); 12] = [
     ("letters_posted_twice", 5),
     ("claim_names_what_follows", 5),
     ("loss_not_durable", 10),
@@ -173,6 +174,7 @@ const RARE: [(&str, u64); 11] = [
     ("arrived_by_hints", 5),
     ("history_apart", 5),
     ("source_beside", 5),
+    ("let_go_by_hints", 5),
 ];
 
 /// Seeds that a mistake gets with `--short`, where one that none of them notices is left to a longer run.
