@@ -4,13 +4,15 @@
 use crate::apply::{Applied, BatchOrigin, Columns, FlushPlace, apply, apply_flush, write_record};
 use crate::plugin::{Leniency, Plugin};
 use crate::runner::{RunError, Runner};
-use sawlog_record::batch::{Batch, InputRecord, Row, Span, Spill, ValueKind};
+use sawlog_record::batch::{Batch, Field, InputRecord, Row, Span, Spill, ValueKind};
 use sawlog_record::id::{Generation, RowId};
-use sawlog_record::json::{JsonError, Reader};
+use sawlog_record::json::{JsonError, Member, Members, Reader};
 use std::sync::Arc;
 
 /// The member of a record that gives its event time, unix nanoseconds; it is no field of the record.
 pub const TIME_MEMBER: &str = "$time";
+/// The member of a record that gives fields as hexadecimal bytes, by their names: JSON has no words for a text that is not UTF-8.
+pub const BYTES_MEMBER: &str = "$bytes";
 /// Component number of the plugin under trial.
 const COMPONENT: u8 = 1;
 
@@ -45,7 +47,7 @@ fn push(batch: &mut Batch, index: usize, input: InputRecord) -> Result<(), JsonE
     let first = batch.fields.len();
     let parsed = Reader::new(&batch.arena, input.text).object(&mut batch.fields, &mut spill)?;
     let mut text = parsed.literal.then_some(input.text);
-    let is_time = |f: &sawlog_record::batch::Field| f.key.of(&batch.arena) == TIME_MEMBER.as_bytes();
+    let is_time = |f: &Field| f.key.of(&batch.arena) == TIME_MEMBER.as_bytes();
     let found = batch.fields[first..].iter().position(|f| f.kind == ValueKind::Json && is_time(f));
     let mut time = index as i64;
     if let Some(i) = found {
@@ -54,6 +56,9 @@ fn push(batch: &mut Batch, index: usize, input: InputRecord) -> Result<(), JsonE
         text = None;
     }
     batch.arena.extend_from_slice(spill.as_bytes());
+    if bytes_of(batch, first) {
+        text = None;
+    }
     batch.rows.push(Row {
         id: RowId { pos: input.pos, slot: 0, k: 0 },
         parent: index as u32,
@@ -66,6 +71,30 @@ fn push(batch: &mut Batch, index: usize, input: InputRecord) -> Result<(), JsonE
         flags: 0,
     });
     Ok(())
+}
+
+/// Puts the fields of [`BYTES_MEMBER`] in its place, the last of the fields from `first` on; false if there is no such member, or
+/// one that holds anything but hexadecimal digits: it stays a field then.
+fn bytes_of(batch: &mut Batch, first: usize) -> bool {
+    let is_bytes = |f: &Field| f.kind == ValueKind::Json && f.key.of(&batch.arena) == BYTES_MEMBER.as_bytes();
+    let Some(i) = batch.fields[first..].iter().position(is_bytes) else { return false };
+    let members: Vec<Member> = Members::of(&batch.arena, batch.fields[first + i].value).collect();
+    let decoded: Option<Vec<_>> = members.iter().map(|m| Some((m.key, bytes(m.value.of(&batch.arena))?))).collect();
+    let Some(decoded) = decoded else { return false };
+    batch.fields.remove(first + i);
+    for (key, bytes) in decoded {
+        let value = Span { start: batch.arena.len() as u32, len: bytes.len() as u32 };
+        batch.arena.extend_from_slice(&bytes);
+        batch.fields.push(Field { key, value, kind: ValueKind::Text });
+    }
+    true
+}
+
+/// What `hexadecimal` says.
+fn bytes(hexadecimal: &[u8]) -> Option<Vec<u8>> {
+    let digit = |b: &u8| char::from(*b).to_digit(16).map(|digit| digit as u8);
+    let pairs = hexadecimal.chunks(2);
+    pairs.map(|pair| Some(digit(&pair[0])? << 4 | digit(pair.get(1)?)?)).collect()
 }
 
 /// Runs `plugin` over `batch` and to its end; one line of JSON per outcome, in the order in which it would be delivered.
@@ -161,4 +190,26 @@ fn quoted(text: &str) -> String {
     let mut out = Vec::new();
     sawlog_record::json::quote(text.as_bytes(), &mut out);
     String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_fields_and_anything_else_stays_what_it_is() {
+        let batch =
+            read("{\"$bytes\":{\"body\":\"61ff\",\"b\":\"\"},\"a\":1}\n{\"$bytes\":{\"a\":\"6\"}}\n{\"$bytes\":1}")
+                .unwrap();
+        let shown = |row: usize| -> Vec<_> {
+            let fields = batch.fields_of(&batch.rows[row]).iter();
+            fields.map(|f| (f.key.of(&batch.arena), f.value.of(&batch.arena), f.kind)).collect()
+        };
+        let expected: [(&[u8], &[u8], _); 3] =
+            [(b"a", b"1", ValueKind::Json), (b"body", b"a\xff", ValueKind::Text), (b"b", b"", ValueKind::Text)];
+        assert_eq!(shown(0), expected);
+        assert!(batch.rows[0].text.is_none() && batch.rows[2].text.is_some());
+        assert_eq!(shown(1)[0].0, b"$bytes");
+    }
 }

@@ -75,7 +75,10 @@ plugins! {
     mask_ip: "mask-ip",
     normalise_level: "normalise-level",
     parse_csv: "parse-csv",
+    parse_json: "parse-json",
     parse_key_value: "parse-key-value",
+    parse_logfmt: "parse-logfmt",
+    parse_nginx: "parse-nginx",
     parse_pattern: "parse-pattern",
     parse_syslog: "parse-syslog",
     parse_time: "parse-time",
@@ -88,6 +91,52 @@ plugins! {
     sample_tail: "sample-tail",
     sessionize: "sessionize",
     throttle: "throttle",
+}
+
+/// A text of about `bytes` bytes, of as many pieces as that takes.
+fn long(bytes: usize, piece: impl Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    for i in 0.. {
+        if text.len() >= bytes {
+            break;
+        }
+        text.push_str(&piece(i));
+    }
+    text
+}
+
+/// Whatever a text is made of, reading the longest one that these plugins take costs less than the fuel of one record: `on_failure`
+/// decides what becomes of a text, not the limit of a call.
+#[test]
+fn parsers_read_their_longest_texts_within_the_fuel_of_a_record() {
+    let size = (32 << 10) - 64;
+    let error = "2026/01/31 05:06:07 [error] 1#1: ";
+    // Which plugin, a text, and whether it is refused: too many members, or too large a record.
+    let texts = [
+        ("parse-json", format!("{{{}\"z\":0}}", long(size, |i| format!("\"{i:x}\":1,"))), true),
+        ("parse-json", format!("{{{}\"z\":0}}", long(size, |i| format!("\"\\u0061{i:x}\":1,"))), true),
+        (
+            "parse-json",
+            format!("{{{}\"z\":\"{}\"}}", long(6_500, |i| format!("\"\\u0061{i:x}\":1,")), "x".repeat(26_000)),
+            false,
+        ),
+        ("parse-json", format!("{{\"a\":[{}0]}}", long(size, |_| "{\"a\":[]},".into())), false),
+        ("parse-json", format!("{{\"a\":\"{}\"}}", long(size, |_| "\\u00e9".into())), false),
+        ("parse-logfmt", long(size, |i| format!("{i:x}= ")), true),
+        ("parse-logfmt", format!("a=\"{}\"", long(size, |_| "\\u00e9".into())), false),
+        ("parse-nginx", format!("{error}{}", long(size, |_| ", client: a, request: \"a".into())), false),
+        ("parse-nginx", format!("{error}{}", long(size, |_| "\u{1}".into())), true),
+    ];
+    for (name, text, is_too_large) in texts {
+        let config = PluginConfig { config_json: r#"{"error_field":"error"}"#.into(), ..Default::default() };
+        let plugin = support::engine().load(name, &support::component(name), config).unwrap();
+        let input = trial::read(&serde_json::json!({"body": text}).to_string()).unwrap();
+        let found = trial::run(&plugin, &input).unwrap();
+        let start: String = text.chars().take(60).collect();
+        println!("{name}: {} fuel for {} bytes, {start}", plugin.figures().fuel, text.len());
+        let is_refused = found[0].contains(r#""error":"#);
+        assert!(!found[0].contains(r#""dead":"#) && is_refused == is_too_large, "{name}: {start}: {:.200}", found[0]);
+    }
 }
 
 #[test]

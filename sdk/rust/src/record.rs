@@ -14,7 +14,13 @@ pub fn parse(record: &[u8], timestamp: i64) -> Result<LogRecord, String> {
 
 /// Quotes `text` as JSON behind `out`.
 pub fn quote(text: &str, out: &mut String) {
-    out.push_str(&serde_json::Value::from(text).to_string());
+    if text.bytes().all(|b| b >= b' ' && b != b'"' && b != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::to_string(text).expect("every text can be quoted"));
+    }
 }
 
 struct Fields;
@@ -57,5 +63,14 @@ mod tests {
         ];
         assert_eq!(record.fields, expected.map(|(name, value)| (name.to_owned(), value)));
         assert!(parse(b"[1]", 0).is_err());
+    }
+
+    #[test]
+    fn quoted_texts_say_what_they_said() {
+        for text in ["", "plain é", "q\"", "\\", "\0\u{1f}\n", "\u{7f}"] {
+            let mut out = String::new();
+            quote(text, &mut out);
+            assert_eq!(serde_json::from_str::<String>(&out).as_deref().ok(), Some(text));
+        }
     }
 }
