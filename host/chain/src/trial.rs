@@ -78,7 +78,11 @@ fn push(batch: &mut Batch, index: usize, input: InputRecord) -> Result<(), JsonE
 fn bytes_of(batch: &mut Batch, first: usize) -> bool {
     let is_bytes = |f: &Field| f.kind == ValueKind::Json && f.key.of(&batch.arena) == BYTES_MEMBER.as_bytes();
     let Some(i) = batch.fields[first..].iter().position(is_bytes) else { return false };
-    let members: Vec<Member> = Members::of(&batch.arena, batch.fields[first + i].value).collect();
+    let token = batch.fields[first + i].value;
+    if !token.of(&batch.arena).starts_with(b"{") {
+        return false;
+    }
+    let members: Vec<Member> = Members::of(&batch.arena, token).collect();
     let decoded: Option<Vec<_>> = members.iter().map(|m| Some((m.key, bytes(m.value.of(&batch.arena))?))).collect();
     let Some(decoded) = decoded else { return false };
     batch.fields.remove(first + i);
