@@ -5,6 +5,7 @@ mod build;
 mod create;
 mod inspect;
 mod load;
+mod native;
 mod pull;
 mod push;
 mod run;
@@ -26,7 +27,8 @@ pub enum Verb {
     New(create::Options),
     /// Make a component of a plugin's sources.
     Build(build::Options),
-    /// Build a plugin and hold it against its golden files, under several cuts of batches and resets of instances.
+    /// Run a plugin's own tests natively, build it, and hold it against its golden files, under several cuts of batches and resets of
+    /// instances.
     Test(test::Options),
     /// Run records, or one dead letter, through a plugin, one outcome a line; with `--watch` again after every change.
     Run(run::Options),

@@ -45,6 +45,7 @@ impl Language {
             Self::Go => &[
                 ("go.mod", include_str!("template/go/go.mod.txt")),
                 ("main.go", include_str!("template/go/main.go.txt")),
+                ("main_test.go", include_str!("template/go/main_test.go.txt")),
             ],
             Self::C => &[("plugin.c", include_str!("template/c/plugin.c.txt"))],
             Self::Python => &[("app.py", include_str!("template/python/app.py.txt"))],
@@ -155,6 +156,21 @@ mod tests {
             }
         }
         assert!(found > 0, "{folder} has no {ending}");
+    }
+
+    /// The first example of an SDK's page is short, and what a new plugin holds, which the tests of authors build and run.
+    #[test]
+    fn the_first_example_of_every_page_is_whole() {
+        for language in Language::value_variants() {
+            let name = language.to_possible_value().expect("a name").get_name().to_owned();
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk").join(&name).join("README.md");
+            let page = std::fs::read_to_string(path).expect("a page");
+            let block = page.split("```").nth(1).expect("an example");
+            let example = block.split_once('\n').expect("a language, and lines").1;
+            assert!(example.lines().count() < 20, "{name}: {} lines", example.lines().count());
+            let is_built = |(_, content): &File| content.replace("NAME", "no-debug").contains(example);
+            assert!(language.template().iter().any(is_built), "{name}: not what the template holds:\n{example}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `sawlog plugin test`: golden files, and the check that no cut of batches and no reset of an instance shows.
+//! `sawlog plugin test`: the plugin's own tests, golden files, and the check that no cut of batches and no reset of an instance
+//! shows.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use clap::Args;
 use sawlog_chain::{conformance, trial};
 
 use super::load::Loaded;
+use super::native::{self, Native};
 use super::{Loading, PluginError, say};
 
 /// Options of `test`.
@@ -22,10 +24,27 @@ pub struct Options {
     /// Write the outputs instead of comparing them; read the difference before you keep it.
     #[arg(long)]
     write: bool,
+    /// Leave the plugin's own tests out (`cargo test`, `go test`, …), which run natively, before the host has the component.
+    #[arg(long)]
+    no_native: bool,
 }
 
 /// Runs every case; exit code 1 if one fails.
 pub fn run(options: &Options) -> Result<ExitCode, PluginError> {
+    let (mut passed, mut failed) = (0, 0);
+    if options.loading.plugin.is_dir() && !options.no_native {
+        match native::test(&options.loading.plugin)? {
+            Native::Passed(tool) => {
+                passed += 1;
+                say(&format!("native: ok, {tool}"))?;
+            }
+            Native::Failed(tool, output) => {
+                failed += 1;
+                say(&format!("{output}native: FAILED: {tool}"))?;
+            }
+            Native::NotRun(reason) => say(&format!("native: not run: {reason}"))?,
+        }
+    }
     let loaded = Loaded::new(&options.loading)?;
     let golden = options.golden.clone().unwrap_or_else(|| options.loading.plugin.join("golden"));
     let mut cases: Vec<PathBuf> = Vec::new();
@@ -34,11 +53,12 @@ pub fn run(options: &Options) -> Result<ExitCode, PluginError> {
     }
     cases.retain(|path| path.is_dir());
     cases.sort();
-    let (mut passed, mut failed) = (0, 0);
+    let mut is_tested = false;
     for case in &cases {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match self::case(&loaded, case, options.write)? {
             Ok(hash) => {
+                is_tested = true;
                 passed += 1;
                 say(&format!("{name}: ok, {hash} under every cut"))?;
             }
@@ -50,7 +70,7 @@ pub fn run(options: &Options) -> Result<ExitCode, PluginError> {
     }
     say(&format!("{passed} passed, {failed} failed"))?;
     // A test that tested nothing has not passed.
-    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 && is_tested { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs one case: the digest of its outcomes, or what is wrong.
