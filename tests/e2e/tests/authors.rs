@@ -42,7 +42,14 @@ fn a_new_plugin_works(language: &str) {
     let folder = folder.path();
     assert!(done(folder, &["new", "mine", "--lang", language]).contains("sawlog plugin test mine"));
     let said = done(folder, &["test", "mine"]);
-    assert!(said.trim_end().ends_with("1 passed, 0 failed"), "{language}: {said}");
+    let native = match language {
+        "rust" => "native: ok, cargo test\n",
+        "go" => "native: ok, go test\n",
+        _ => "native: not run: ",
+    };
+    let passed = 1 + usize::from(native.contains("ok"));
+    assert!(said.contains(native) && said.contains(" under every cut\n"), "{language}: {said}");
+    assert!(said.trim_end().ends_with(&format!("{passed} passed, 0 failed")), "{language}: {said}");
     let case = golden(&folder.join("mine"));
     let (input, output) = (case.join("input.ndjson"), case.join("output.ndjson"));
     let input = input.to_str().unwrap();
@@ -59,14 +66,55 @@ fn a_new_plugin_works(language: &str) {
     assert!(told.contains("MB/s") && told.contains("fuel") && told.contains("memory"), "{language}: {told}");
 
     std::fs::write(&output, expected.replacen("\"row\":", "\"rows\":", 1)).unwrap();
-    let (is_done, said) = plugin(folder, &["test", "mine"]);
+    let (is_done, said) = plugin(folder, &["test", "mine", "--no-native"]);
     assert!(!is_done && said.contains("line 1 is") && said.contains("0 passed, 1 failed"), "{language}: {said}");
+    std::fs::write(&output, expected).unwrap();
+}
+
+/// What a plugin's own tests refuse fails the test even where the golden files hold.
+fn a_failing_native_test_fails(language: &str, file: &str, from: &str, to: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    done(folder, &["new", "mine", "--lang", language]);
+    let path = folder.join("mine").join(file);
+    let source = std::fs::read_to_string(&path).unwrap();
+    assert!(source.contains(from));
+    std::fs::write(&path, source.replacen(from, to, 1)).unwrap();
+    let (is_done, said) = plugin(folder, &["test", "mine"]);
+    assert!(!is_done && said.contains("native: FAILED: "), "{language}: {said}");
+    assert!(said.trim_end().ends_with("1 passed, 1 failed"), "{language}: {said}");
+}
+
+/// A plugin that counts over a batch passes its golden file, which is one batch, and is caught by the other cuts.
+#[test]
+fn an_output_that_depends_on_the_cut_is_caught() {
+    if service("an output that depends on the cut", "SAWLOG_TEST_BINARY").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    done(folder, &["new", "mine", "--lang", "go"]);
+    let path = folder.join("mine/main.go");
+    let source = std::fs::read_to_string(&path).unwrap();
+    let counting = source.replacen(
+        "func keep(r sawlog.Row) bool {",
+        "var seen = 0\n\nfunc keep(r sawlog.Row) bool {\n\tif seen++; seen > 3 {\n\t\treturn true\n\t}",
+        1,
+    );
+    assert_ne!(counting, source);
+    std::fs::write(&path, counting).unwrap();
+    let case = golden(&folder.join("mine"));
+    std::fs::write(case.join("input.ndjson"), "{\"level\":\"debug\"}\n".repeat(40)).unwrap();
+    done(folder, &["build", "mine"]);
+    let (_, said) = plugin(folder, &["test", "mine", "--no-native", "--write"]);
+    assert!(said.contains("FAILED: the output depends on where batches are cut"), "{said}");
 }
 
 #[test]
 fn a_new_plugin_in_rust_works() {
     if service("a new plugin in Rust", "SAWLOG_TEST_BINARY").is_some() {
         a_new_plugin_works("rust");
+        a_failing_native_test_fails("rust", "src/lib.rs", "[0b110]", "[0b111]");
     }
 }
 
@@ -74,6 +122,7 @@ fn a_new_plugin_in_rust_works() {
 fn a_new_plugin_in_go_works() {
     if service("a new plugin in Go", "SAWLOG_TEST_BINARY").is_some() {
         a_new_plugin_works("go");
+        a_failing_native_test_fails("go", "main_test.go", "{\"debug\", false}", "{\"debug\", true}");
     }
 }
 
@@ -96,6 +145,31 @@ fn a_new_plugin_in_javascript_works() {
     if service("a new plugin in JavaScript, with `--full`", "SAWLOG_COMPONENTIZE_JS").is_some() {
         a_new_plugin_works("javascript");
     }
+}
+
+/// The table of a folder of plugins, and what it says of one that was not built.
+#[test]
+fn a_folder_of_plugins_is_measured() {
+    let Some(components) = service("a table of plugins", "SAWLOG_TEST_PLUGINS") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = folder.path();
+    for name in ["level-filter", "not-built"] {
+        let case = plugins.join(name).join("golden/usual");
+        std::fs::create_dir_all(&case).unwrap();
+        std::fs::write(plugins.join(name).join("schema.json"), "{}").unwrap();
+        std::fs::write(case.join("config.json"), r#"{"at_least":"warn"}"#).unwrap();
+        std::fs::write(case.join("input.ndjson"), "{\"level\":\"info\"}\n{\"level\":\"warn\"}\n").unwrap();
+    }
+    let built = plugins.join("target/components");
+    std::fs::create_dir_all(&built).unwrap();
+    std::fs::copy(Path::new(&components).join("level-filter.wasm"), built.join("level-filter.wasm")).unwrap();
+    let (is_done, said) = plugin(plugins, &["bench", "--all", ".", "--seconds", "1"]);
+    assert!(!is_done && said.contains("| not-built | not measured: "), "{said}");
+    let row: Vec<&str> =
+        said.lines().find(|line| line.starts_with("| level-filter | usual | 17 |")).unwrap().split('|').collect();
+    assert!(row[4..8].iter().all(|figure| figure.trim().parse::<f64>().unwrap() > 0.0), "{said}");
+    std::fs::remove_dir_all(plugins.join("not-built")).unwrap();
+    done(plugins, &["bench", "--all", ".", "--seconds", "1"]);
 }
 
 #[test]
