@@ -28,6 +28,7 @@ use crate::ports::{Clock, JournalError, JournalStore};
 use event_listener::Event;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,6 +59,8 @@ pub struct Journal {
     failure: Event,
     /// Held from a blob's storing until a record names it, and while blobs that none names are dropped.
     naming: futures_util::lock::Mutex<()>,
+    /// Blobs that stay though no record names them yet.
+    held: Mutex<BTreeSet<[u8; 32]>>,
 }
 
 const NOTHING_WRITTEN: u64 = u64::MAX;
@@ -92,6 +95,7 @@ impl Journal {
             failed: Mutex::new(None),
             failure: Event::new(),
             naming: futures_util::lock::Mutex::new(()),
+            held: Mutex::default(),
         })
     }
 
@@ -161,6 +165,23 @@ impl Journal {
         self.checked(durable.await)
     }
 
+    /// Stores a blob that no checkpoint drops until [`Self::release_blobs`], though no record may name it by then.
+    pub async fn hold_blob(&self, blob: Vec<u8>) -> Result<[u8; 32], JournalError> {
+        let _naming = self.naming.lock().await;
+        let digest = self.store.put_blob(blob).await?;
+        self.held().insert(digest);
+        Ok(digest)
+    }
+
+    /// Blobs stay from here on only where a record names them.
+    pub fn release_blobs(&self) {
+        self.held().clear();
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeSet<[u8; 32]>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until everything that was appended is durable, also what nobody waits for any more.
     pub async fn settle(&self) -> Result<(), JournalError> {
         self.commit(vec![Record::Together(Vec::new())]).await
@@ -221,6 +242,7 @@ impl Journal {
         };
         self.checked(durable.await)?;
         self.written.store(taken, Ordering::Relaxed);
-        self.store.retain_blobs(blobs.into_iter().collect()).await
+        let held = self.held().clone();
+        self.store.retain_blobs(blobs.union(&held).copied().collect()).await
     }
 }

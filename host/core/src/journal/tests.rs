@@ -1,4 +1,4 @@
-//! When a checkpoint would say nothing new.
+//! When a checkpoint would say nothing new, and which blobs it leaves.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -17,6 +17,7 @@ struct Store {
     loaded: Mutex<Journalled>,
     lacks_room: AtomicBool,
     fails: AtomicBool,
+    blobs: Mutex<BTreeSet<[u8; 32]>>,
 }
 
 #[async_trait]
@@ -34,13 +35,16 @@ impl JournalStore for Store {
     fn is_whole(&self) -> bool {
         !self.lacks_room.load(Ordering::Relaxed)
     }
-    async fn put_blob(&self, _: Vec<u8>) -> Result<[u8; 32], JournalError> {
-        Ok([0; 32])
+    async fn put_blob(&self, bytes: Vec<u8>) -> Result<[u8; 32], JournalError> {
+        let digest = *blake3::hash(&bytes).as_bytes();
+        self.blobs.lock().unwrap().insert(digest);
+        Ok(digest)
     }
     async fn get_blob(&self, _: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
         Ok(None)
     }
-    async fn retain_blobs(&self, _: Vec<[u8; 32]>) -> Result<(), JournalError> {
+    async fn retain_blobs(&self, keep: Vec<[u8; 32]>) -> Result<(), JournalError> {
+        self.blobs.lock().unwrap().retain(|digest| keep.contains(digest));
         Ok(())
     }
 }
@@ -85,4 +89,18 @@ fn a_snapshot_that_was_loaded_with_nothing_behind_it_need_not_be_written_again()
         (Some(JournalState::default().encode()), vec![record::encode(&Record::Gone { generation: G })]);
     *store.loaded.lock().unwrap() = Journalled { snapshot, records };
     assert!(!is_written(&open(&store)), "the records behind it are in none");
+}
+
+/// A blob's record comes later than the blob, and a checkpoint between them must leave it: where it comes from may be gone.
+#[test]
+fn a_blob_that_is_held_outlives_checkpoints_until_it_is_released() {
+    let store = Arc::new(Store::default());
+    let journal = open(&store);
+    let held = journal.hold_blob(b"held".to_vec()).now_or_never().unwrap().unwrap();
+    store.put_blob(b"of nobody".to_vec()).now_or_never().unwrap().unwrap();
+    checkpoint(&journal).unwrap();
+    assert_eq!(*store.blobs.lock().unwrap(), BTreeSet::from([held]));
+    journal.release_blobs();
+    checkpoint(&journal).unwrap();
+    assert!(store.blobs.lock().unwrap().is_empty(), "no record names it");
 }
