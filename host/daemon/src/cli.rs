@@ -102,6 +102,9 @@ pub struct Run {
     /// End when everything that is there has been delivered.
     #[arg(long, conflicts_with = "dry_run")]
     pub until_eof: bool,
+    /// Begin with the components that the config names, whatever was put in their places by `sawlog plugin swap`.
+    #[arg(long)]
+    pub discard_overrides: bool,
 }
 
 /// How a report is written.

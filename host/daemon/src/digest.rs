@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// What a digest begins with.
@@ -10,7 +11,7 @@ const PREFIX: &str = "sha256:";
 const HEX_DIGITS: usize = 64;
 
 /// `sha256:` and 64 small hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentDigest(String);
 
 impl ContentDigest {

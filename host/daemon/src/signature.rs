@@ -63,6 +63,22 @@ pub enum SignatureError {
         /// The keys that may sign.
         key: PathBuf,
     },
+    /// A component without a file came without a signature.
+    #[error("the component {digest} came without a signature, and a key of {} must have signed it; sign it with `sawlog plugin sign`, and send its signature along", key.display())]
+    NotGiven {
+        /// The component's digest.
+        digest: crate::digest::ContentDigest,
+        /// The keys that may sign.
+        key: PathBuf,
+    },
+    /// What came as the signature of a component without a file is none, or is of other bytes or by another key.
+    #[error("the signature that came with the component {digest} does not hold: it is 64 bytes in base64 by a key of {}; have exactly this component signed with `sawlog plugin sign`", key.display())]
+    GivenWrong {
+        /// The component's digest.
+        digest: crate::digest::ContentDigest,
+        /// The keys that may sign.
+        key: PathBuf,
+    },
     /// The library refuses.
     #[error("{0} failed in the cryptographic library")]
     Library(&'static str),
@@ -135,13 +151,33 @@ pub fn verify(component: &Path, bytes: &[u8], key: &Path) -> Result<(), Signatur
     let text = std::fs::read(&path);
     let text =
         text.map_err(|source| SignatureError::Missing { component: component.to_owned(), path: path.clone(), source })?;
-    let signature = STANDARD.decode(text.trim_ascii()).ok().filter(|bytes| bytes.len() == 64);
-    let signature = signature.ok_or_else(|| SignatureError::Malformed(path.clone()))?;
-    if keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(bytes, &signature).is_ok()) {
+    let signature = decode(&text).ok_or_else(|| SignatureError::Malformed(path.clone()))?;
+    if is_signed(bytes, &signature, &keys) {
         return Ok(());
     }
     let digest = crate::digest::ContentDigest::of(bytes);
     Err(SignatureError::Wrong { component: component.to_owned(), digest, path, key: key.to_owned() })
+}
+
+/// Holds a signature that came along with a component, whose bytes these are, against the public keys in `key`: one of them must
+/// have signed.
+pub fn verify_given(bytes: &[u8], signature: Option<&str>, key: &Path) -> Result<(), SignatureError> {
+    let keys = public_keys(key)?;
+    let digest = || crate::digest::ContentDigest::of(bytes);
+    let signature = signature.ok_or_else(|| SignatureError::NotGiven { digest: digest(), key: key.to_owned() })?;
+    match decode(signature.as_bytes()).is_some_and(|signature| is_signed(bytes, &signature, &keys)) {
+        true => Ok(()),
+        false => Err(SignatureError::GivenWrong { digest: digest(), key: key.to_owned() }),
+    }
+}
+
+/// The bytes of a signature as it is written.
+fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(text.trim_ascii()).ok().filter(|bytes| bytes.len() == 64)
+}
+
+fn is_signed(bytes: &[u8], signature: &[u8], keys: &[[u8; PUBLIC_KEY_BYTES]]) -> bool {
+    keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).is_ok())
 }
 
 /// The public keys of a PEM file, at least one.
@@ -192,6 +228,20 @@ mod tests {
                 && told.contains(&crate::digest::ContentDigest::of(b"Component").to_string()),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_signature_that_comes_along_is_held_against_the_keys_too() {
+        let (_folder, component, public) = signed();
+        let text = std::fs::read_to_string(path_of(&component)).expect("read");
+        verify_given(b"component", Some(&text), &public).expect("it holds");
+        let told = |bytes: &[u8], signature: Option<&str>| {
+            verify_given(bytes, signature, &public).expect_err("it does not hold").to_string()
+        };
+        assert!(told(b"component", None).contains("without a signature"));
+        for (bytes, signature) in [(&b"Component"[..], text.as_str()), (b"component", ""), (b"component", "nothing")] {
+            assert!(told(bytes, Some(signature)).contains("does not hold"), "{signature}");
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Report {
     pub lost_directory: String,
     /// Sinks that the agent of the data directory has elsewhere: from where to where they would go, and what that costs.
     pub switches: Vec<String>,
+    /// Plugins of that agent whose components others stand in the place of, until they are discarded.
+    pub overrides: Vec<String>,
     /// What a reload of the agent that runs there would do; none where none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reload: Option<Reload>,
@@ -85,6 +87,7 @@ pub fn report(config: &Config, files: &Files) -> Report {
         capacity: capacity(config, None),
         lost_directory: lost_directory(config),
         switches: Vec::new(),
+        overrides: Vec::new(),
         reload: None,
     }
 }
@@ -92,7 +95,7 @@ pub fn report(config: &Config, files: &Files) -> Report {
 impl Report {
     /// Takes in what the agent of the data directory says.
     pub fn take(&mut self, config: &Config, found: Found) {
-        self.switches = found.switches;
+        (self.switches, self.overrides) = (found.switches, found.overrides);
         self.reload =
             found.reload.map(|reload| Reload { taken: reload.is_ok(), said: reload.unwrap_or_else(|refused| refused) });
         self.capacity = capacity(config, found.received_bytes_per_s);
@@ -225,6 +228,10 @@ pub fn text(config: &Config, report: &Report) -> String {
         line("switches");
     }
     report.switches.iter().for_each(|text| line(&format!("  {text}")));
+    if !report.overrides.is_empty() {
+        line("overrides, until `sawlog reload --discard-overrides`");
+    }
+    report.overrides.iter().for_each(|text| line(&format!("  {text}")));
     if let Some(reload) = report.reload.as_ref().filter(|reload| reload.taken) {
         line("reload");
         line(&format!("  the running agent would take this: {}", reload.said));

@@ -123,7 +123,9 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     // Standard output belongs to the console sink.
     eprintln!("{summary}");
     own_log::start(&config.sections.telemetry.log);
-    Ok(crate::run::run(&options.config.path, config, files, crate::run::Options { until_eof: options.until_eof })?)
+    let (until_eof, discard_overrides) = (options.until_eof, options.discard_overrides);
+    let run = crate::run::Options { until_eof, discard_overrides };
+    Ok(crate::run::run(&options.config.path, config, files, run)?)
 }
 
 /// `sawlog validate`

@@ -17,8 +17,12 @@ pub struct Call {
     pub about: &'static str,
     /// Parameters of the query, each with its JSON type and what it means.
     pub query: &'static [(&'static str, &'static str, &'static str)],
+    /// Headers, each with what it means.
+    pub headers: &'static [(&'static str, &'static str)],
     /// The body that it takes, as a JSON Schema.
     pub body: Option<&'static str>,
+    /// What the body is where it is no JSON.
+    pub bytes: Option<&'static str>,
     /// The type of what it answers with.
     pub answer: &'static str,
 }
@@ -27,11 +31,11 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
 const fn get(path: &'static str, about: &'static str) -> Call {
-    Call { path, method: "get", about, query: &[], body: None, answer: JSON }
+    Call { path, method: "get", about, query: &[], headers: &[], body: None, bytes: None, answer: JSON }
 }
 
 const fn post(path: &'static str, about: &'static str) -> Call {
-    Call { path, method: "post", about, query: &[], body: None, answer: JSON }
+    Call { method: "post", ..get(path, about) }
 }
 
 /// Every call.
@@ -47,6 +51,19 @@ pub const CALLS: &[Call] = &[
     get("/v1/topology", "Components, who feeds whom, and what each route promises."),
     get("/v1/config", "The configuration that runs, without secrets."),
     get("/v1/plugins", "The plugins that run: digest, what they registered, what they cost."),
+    Call {
+        method: "put",
+        query: &[("digest", "string", "`sha256:` and 64 hexadecimal digits that the component must have.")],
+        headers: &[(
+            "sawlog-signature",
+            "The component's signature in base64, as `sawlog plugin sign` writes it; where the plugin has `signed_by`.",
+        )],
+        bytes: Some("The component, at most 64 MiB."),
+        ..get(
+            "/v1/plugins/{name}",
+            "Puts another component in the place of a plugin's, until a reload discards it; 422 with the reason where the old one goes on.",
+        )
+    },
     get("/v1/files", "The files of each file source, and how far they are read."),
     get("/v1/sources", "Every source: how far it is planned, and its own figures."),
     get("/v1/sinks", "Every sink: its circuit, what it holds, how far behind it is."),
@@ -60,7 +77,14 @@ pub const CALLS: &[Call] = &[
     get("/v1/checkpoints", "The checkpoints on the disk."),
     post("/v1/checkpoints", "Writes a checkpoint now."),
     get("/v1/checkpoints/{number}", "What is in a checkpoint."),
-    post("/v1/reload", "Takes the configuration anew; 422 with the reason where the old one goes on."),
+    Call {
+        query: &[(
+            "discard_overrides",
+            "boolean",
+            "Take the components that the configuration names again where others were put in their places.",
+        )],
+        ..post("/v1/reload", "Takes the configuration anew; 422 with the reason where the old one goes on.")
+    },
     Call {
         body: Some(
             r#"{"type": "object", "required": ["folder", "files", "plugins"], "properties": {
@@ -159,7 +183,10 @@ fn operation(call: &Call) -> Value {
     let in_query = call.query.iter().map(
         |(name, kind, about)| json!({ "name": name, "in": "query", "description": about, "schema": { "type": kind } }),
     );
-    let parameters: Vec<Value> = in_path.chain(in_query).collect();
+    let in_header = call.headers.iter().map(
+        |(name, about)| json!({ "name": name, "in": "header", "description": about, "schema": { "type": "string" } }),
+    );
+    let parameters: Vec<Value> = in_path.chain(in_query).chain(in_header).collect();
     let mut operation = json!({
         "summary": call.about,
         "responses": {
@@ -176,6 +203,10 @@ fn operation(call: &Call) -> Value {
     if let Some(schema) = call.body {
         let schema: Value = serde_json::from_str(schema).unwrap_or_default();
         operation["requestBody"] = json!({ "required": true, "content": { JSON: { "schema": schema } } });
+    }
+    if let Some(about) = call.bytes {
+        operation["requestBody"] =
+            json!({ "required": true, "description": about, "content": { "application/octet-stream": {} } });
     }
     operation
 }

@@ -18,6 +18,7 @@ use crate::run::Handle;
 use crate::run::figures::Figures;
 use crate::run::handle::Reading;
 use crate::run::hex;
+use crate::run::overrides::Override;
 
 /// All views; what a verb shows is beside the verb.
 pub fn routes() -> Router<Arc<Handle>> {
@@ -70,10 +71,12 @@ async fn config(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusa
 }
 
 async fn plugins(State(handle): State<Arc<Handle>>) -> Json<Value> {
+    let overrides = handle.overrides();
     let one = |(name, plugin): (&String, &sawlog_chain::Plugin)| {
         let (registration, figures) = (plugin.registration(), plugin.figures());
         json!({
             "name": name, "digest": format!("blake3:{}", hex(&plugin.digest().0)), "stateful": plugin.stateful(),
+            "override": overrides.get(name).map(Override::view),
             "registered": {
                 "name": registration.name, "version": registration.version, "columns": registration.columns,
                 "routes": registration.routes, "drop_reasons": registration.drop_reasons,

@@ -110,26 +110,44 @@ fn held(
         complain(at, error.to_string());
         return false;
     }
-    let mut is_good = true;
-    if let Err(error) = is_plugin(&plugin.name, bytes, options) {
-        let lacks_permission = matches!(error, LoadError::NotAllowed { .. });
-        complain(if lacks_permission { "allow" } else { "source" }, error.to_string());
-        if !lacks_permission {
-            return false;
+    let wrong = outside(&plugin.name, bytes, options);
+    wrong.iter().for_each(|Wrong { at, reason }| complain(at, reason.clone()));
+    wrong.is_empty()
+}
+
+/// What of a component's outside does not fit the agent or the config.
+#[derive(Debug)]
+pub struct Wrong {
+    /// The option of the plugin that it concerns, as a path.
+    pub at: String,
+    /// Why, and what mends it.
+    pub reason: String,
+}
+
+/// Everything that can be told of a component without running it: that it is a plugin of this agent's contract, that it gets what it
+/// needs, and that its own schema takes its config.
+pub fn outside(name: &str, bytes: &[u8], options: &Plugin) -> Vec<Wrong> {
+    let mut wrong = Vec::new();
+    let mut complain = |at: &str, reason: String| wrong.push(Wrong { at: at.to_owned(), reason });
+    match is_plugin(name, bytes, options) {
+        Ok(()) => {}
+        Err(error @ LoadError::NotAllowed { .. }) => complain("allow", error.to_string()),
+        Err(error) => {
+            complain("source", error.to_string());
+            return wrong;
         }
-        is_good = false;
     }
-    match check_config(&plugin.name, bytes, &options.config.to_string()) {
-        Ok(()) => return is_good,
+    match check_config(name, bytes, &options.config.to_string()) {
+        Ok(()) => {}
         Err(LoadError::Schema { source: SchemaError::Config(mistakes), .. }) => {
             for mistake in mistakes {
                 let at = format!("config.{}", mistake.path.join("."));
-                complain(&at, format!("the plugin `{}` refuses this: {}", plugin.name, mistake.text));
+                complain(&at, format!("the plugin `{name}` refuses this: {}", mistake.text));
             }
         }
         Err(error) => complain("source", error.to_string()),
     }
-    false
+    wrong
 }
 
 /// Whether it is a plugin of this agent's contract, as far as its outside shows that.

@@ -4,7 +4,7 @@
 
 mod check;
 mod columns;
-mod components;
+pub mod components;
 mod dead_letter;
 pub mod disk;
 pub mod files;

@@ -64,11 +64,12 @@ pub struct Plugin {
     /// Where the component is: `file:./redact.wasm`, from the folder of the config, or `file:/path`.
     pub source: String,
     /// Digest that the component must have, `sha256:` and 64 hexadecimal digits. Without one a changed file is another
-    /// plugin at the next reload.
+    /// plugin at the next reload. What `sawlog plugin swap` puts in the component's place has a digest of its own.
     #[serde(default)]
     pub digest: Option<String>,
     /// PEM file of public keys, one of which must have signed the component; the signature lies beside it, with `.sig` behind its
-    /// name, as `sawlog plugin sign` writes it. It is verified before the component is loaded, at each start and reload.
+    /// name, as `sawlog plugin sign` writes it. It is verified before the component is loaded, at each start and reload; what
+    /// `sawlog plugin swap` puts in its place must be signed alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<PathBuf>,
     /// What the plugin is configured with; its own schema decides what it may hold.

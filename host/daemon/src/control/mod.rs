@@ -13,6 +13,7 @@ mod place;
 mod reload;
 mod restore;
 pub mod status;
+pub mod swap;
 pub mod switches;
 mod table;
 mod unstick;
@@ -100,6 +101,7 @@ pub fn routes() -> Router<Arc<Handle>> {
         .merge(unstick::routes())
         .merge(agent::routes())
         .merge(reload::routes())
+        .merge(swap::routes())
         .merge(drain::routes())
         .merge(log_level::routes())
 }

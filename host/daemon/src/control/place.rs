@@ -197,8 +197,25 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ControlError> {
+        let body = body.map(ToString::to_string).unwrap_or_default().into_bytes();
+        self.send(patience, (method, path), &[("content-type", "application/json")], body)
+    }
+
+    /// Has it take these bytes, however long that takes.
+    pub fn put(&self, path: &str, headers: &[(&str, &str)], bytes: Vec<u8>) -> Result<Value, ControlError> {
+        let headers = [headers, &[("content-type", "application/octet-stream")]].concat();
+        self.send(None, (Method::PUT, path), &headers, bytes)
+    }
+
+    fn send(
+        &self,
+        patience: Option<Duration>,
+        what: (Method, &str),
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Value, ControlError> {
         let exchanged = self.runtime.block_on(async {
-            let exchange = exchange(&self.data_dir, method, path, body);
+            let exchange = exchange(&self.data_dir, what, headers, body);
             let Some(patience) = patience else { return exchange.await };
             let late = |_| format!("no answer within {patience:?}");
             tokio::time::timeout(patience, exchange).await.map_err(late)?
@@ -223,18 +240,17 @@ async fn open(data_dir: &Path) -> std::io::Result<UnixStream> {
 
 async fn exchange(
     data_dir: &Path,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
+    (method, path): (Method, &str),
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
 ) -> Result<(StatusCode, Bytes), String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let stream = open(data_dir).await.map_err(|e| told(&e))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| told(&e))?;
-    let body = body.map(ToString::to_string).unwrap_or_default();
     let request = Request::builder().method(method).uri(path).header("host", "sawlog");
-    let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)));
-    let request = request.map_err(|e| told(&e))?;
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|e| told(&e))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|e| told(&e))?;
         let status = response.status();

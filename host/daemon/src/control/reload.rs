@@ -4,17 +4,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::Args;
 use hyper::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::place::{ControlError, Place};
 use crate::api::Refusal;
-use crate::run::{Handle, epochs};
+use crate::run::{Handle, KeptOverrides, epochs};
 use crate::verbs::print;
 
 /// Options of `reload`.
@@ -23,6 +24,15 @@ pub struct Options {
     /// Which agent.
     #[command(flatten)]
     place: Place,
+    /// Take the components that the config names again where `sawlog plugin swap` has put others in their places.
+    #[arg(long)]
+    discard_overrides: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    #[serde(default)]
+    discard_overrides: bool,
 }
 
 /// Most bytes of a config that is to be weighed.
@@ -49,11 +59,12 @@ async fn check(State(handle): State<Arc<Handle>>, packed: Bytes) -> Result<Json<
     }
 }
 
-async fn reload(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusal> {
+async fn reload(State(handle): State<Arc<Handle>>, Query(asked): Query<Asked>) -> Result<Json<Value>, Refusal> {
+    let kept = if asked.discard_overrides { KeptOverrides::None } else { KeptOverrides::All };
     let noting = handle.clone();
     let outcome = handle.ask(move |running| {
         Box::pin(async move {
-            let outcome = running.reload(&noting.config_path).await;
+            let outcome = running.reload(&noting.config_path, kept).await;
             noting.reloaded(&outcome, running);
             outcome
         })
@@ -70,7 +81,8 @@ async fn reload(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusa
 /// `sawlog reload`: waits for the outcome.
 pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
     let client = place_running(&options.place)?;
-    let answer = client.ask(Method::POST, "/v1/reload", None)?;
+    let path = format!("/v1/reload?discard_overrides={}", options.discard_overrides);
+    let answer = client.ask(Method::POST, &path, None)?;
     print(&format!("the configuration was reloaded: {}", answer["done"].as_str().unwrap_or_default()))?;
     let waiting: Vec<&str> =
         answer["after_restart"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

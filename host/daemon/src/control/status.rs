@@ -18,6 +18,7 @@ use super::table::table;
 use crate::api::{probes, source_views};
 use crate::run::Handle;
 use crate::run::handle::Fed;
+use crate::run::{epochs, overrides};
 use crate::verbs::print;
 
 /// Options of `status`.
@@ -52,6 +53,7 @@ pub fn report(handle: &Handle) -> Value {
         "uptime_seconds": handle.started.elapsed().as_secs(),
         "received_bytes_per_second": received_bytes_per_s(handle),
         "readiness": readiness,
+        "overrides": overrides::views(&handle.overrides()),
         "sources": source_views(handle),
         "sinks": handle.sinks().values().map(|engines| sink_view(handle, engines)).collect::<Vec<_>>(),
         "checkpoint": super::checkpoint::newest(handle),
@@ -121,7 +123,10 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
                 json!({ "sink": sink.as_str(), "source": source.as_str(), "behind": line.behind,
                     "delivered": line.counts.delivered })
             };
-            json!({ "running": false, "behind": settled(&state).iter().map(line).collect::<Vec<_>>() })
+            let behind: Vec<Value> = settled(&state).iter().map(line).collect();
+            drop(state);
+            let overrides = down.runtime.block_on(epochs::present_overrides(&down.journal));
+            json!({ "running": false, "behind": behind, "overrides": overrides::views(&overrides) })
         }
     };
     match options.format {
@@ -145,9 +150,17 @@ fn rows(report: &Value, of: &str, keys: &[&str]) -> Vec<Vec<String>> {
     report[of].as_array().into_iter().flatten().map(|value| cells(value, keys)).collect()
 }
 
+/// Which plugins are overridden, a line for each.
+fn overridden(report: &Value) -> Option<String> {
+    let lines = overrides::lines(&report["overrides"]);
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
 fn text_down(report: &Value) -> String {
     let keys = ["sink", "source", "delivered", "behind"];
-    format!("no agent runs; where it stopped:\n{}", table(&keys, &rows(report, "behind", &keys)))
+    let stopped = table(&keys, &rows(report, "behind", &keys));
+    let overridden = overridden(report).map(|lines| format!("\n\n{lines}")).unwrap_or_default();
+    format!("no agent runs; where it stopped:\n{stopped}{overridden}")
 }
 
 fn text(report: &Value) -> String {
@@ -170,6 +183,7 @@ fn text(report: &Value) -> String {
         String::new(),
         table(&sinks.map(|key| if key == "name" { "sink" } else { key }), &rows(report, "sinks", &sinks)),
     ];
+    parts.extend(overridden(report).into_iter().flat_map(|lines| [String::new(), lines]));
     let reasons = ["reasons", "degraded"]
         .into_iter()
         .flat_map(|key| rows(&report["readiness"], key, &["component", "what", "detail"]));

@@ -16,7 +16,7 @@ use super::place::{Client, ControlError, Down, Reach};
 use crate::config::Config;
 use crate::config::files::Files;
 use crate::run::changes::{Destination, switch};
-use crate::run::{Handle, epochs};
+use crate::run::{Handle, epochs, overrides};
 
 /// Where each sink delivers.
 type Destinations = BTreeMap<String, Destination>;
@@ -49,6 +49,8 @@ pub struct Found {
     pub nondeterministic: Vec<String>,
     /// Where an agent runs there and says so: what a reload of it would do, or why it would refuse the config.
     pub reload: Option<Result<String, String>>,
+    /// A line for each plugin whose component another one stands in the place of.
+    pub overrides: Vec<String>,
 }
 
 /// Looks.
@@ -99,18 +101,24 @@ fn lines(config: &Config, at: &Known) -> Vec<String> {
     config.sinks.iter().filter_map(one).collect()
 }
 
-/// Where each sink delivers, and what a running agent has measured.
+/// Where each sink delivers, what a running agent has measured, and what is overridden.
 fn at(data_dir: &Path) -> Result<(Known, Found), ControlError> {
     match Reach::of(data_dir) {
         Ok(Reach::Running(client)) => {
             let told: Destinations = serde_json::from_value(client.get("/v1/destinations")?)?;
             let known = told.into_iter().map(|(name, destination)| (name, Ok(destination))).collect();
-            let rate = client.get("/v1/status")?["received_bytes_per_second"].as_f64();
+            let status = client.get("/v1/status")?;
+            let rate = status["received_bytes_per_second"].as_f64();
             let received_bytes_per_s = rate.map(|rate| rate as u64).filter(|rate| *rate > 0);
             let nondeterministic = disagreeing(&client.get("/v1/plugins")?);
-            Ok((known, Found { received_bytes_per_s, nondeterministic, ..Found::default() }))
+            let overrides = overrides::lines(&status["overrides"]);
+            Ok((known, Found { received_bytes_per_s, nondeterministic, overrides, ..Found::default() }))
         }
-        Ok(Reach::Down(down)) => Ok((down_at(&down)?, Found::default())),
+        Ok(Reach::Down(down)) => {
+            let overrides = down.runtime.block_on(epochs::present_overrides(&down.journal));
+            let overrides = overrides::lines(&overrides::views(&overrides));
+            Ok((down_at(&down)?, Found { overrides, ..Found::default() }))
+        }
         // Nobody ever ran there.
         Err(ControlError::NoDirectory { .. }) => Ok((Known::new(), Found::default())),
         Err(error) => Err(error),

@@ -1,4 +1,5 @@
-//! `sawlog plugin`: what authors of plugins need. A verb is a file; none of them knows a running agent or a configuration.
+//! `sawlog plugin`: what authors of plugins need. A verb is a file; none of them knows a running agent or a configuration, but for
+//! `swap`, which is one of [`crate::control`].
 
 mod bench;
 mod build;
@@ -46,6 +47,8 @@ pub enum Verb {
     Sign(sign::Options),
     /// Hold a component against its signature.
     Verify(sign::Options),
+    /// Put another component in the place of a plugin's in a running agent, without losing or repeating a record.
+    Swap(crate::control::swap::Options),
 }
 
 /// How a plugin is loaded for a trial.
@@ -147,6 +150,9 @@ pub enum PluginError {
     /// A signature can't be made, or does not hold.
     #[error(transparent)]
     Signature(#[from] crate::signature::SignatureError),
+    /// A running agent does not take it.
+    #[error(transparent)]
+    Control(#[from] crate::control::ControlError),
     /// No runtime to ask it in.
     #[error("nothing can be asked over the network here: {0}")]
     Runtime(std::io::Error),
@@ -178,6 +184,7 @@ impl Verb {
             Self::Keygen(options) => sign::generate(options),
             Self::Sign(options) => sign::sign(options),
             Self::Verify(options) => sign::verify(options),
+            Self::Swap(options) => Ok(crate::control::swap::run(options)?),
         }
     }
 }

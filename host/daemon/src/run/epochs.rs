@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use sawlog_chain::pipeline::PipelineChain;
 use sawlog_chain::{Engine, Plugin};
 use sawlog_core::journal::{Journal, Stateful};
-use sawlog_core::ports::{Chain, Chains};
+use sawlog_core::ports::{Chain, Chains, JournalError};
 use sawlog_core::{EpochId, SourceId};
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
 use super::former::Former;
+use super::overrides::{self, Overrides, Put, Puts, WAY_BACK};
 use super::pipelines::{self, PluginBytes, PluginParts};
 use super::replay;
 use super::runtime;
@@ -37,6 +40,9 @@ struct Manifest {
     /// The files of each plugin that has some, by their names.
     #[serde(default)]
     plugin_files: BTreeMap<String, Vec<(String, [u8; 32])>>,
+    /// Those of its plugins that the configuration does not name.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    overrides: Overrides,
 }
 
 impl Manifest {
@@ -53,6 +59,7 @@ impl Manifest {
             included: texts(true),
             plugins: BTreeMap::new(),
             plugin_files: BTreeMap::new(),
+            overrides: Overrides::new(),
         }
     }
 
@@ -134,20 +141,72 @@ impl Epoch {
 
     /// Stores them in any journal; they have the same names everywhere.
     pub async fn store_blobs(files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<Vec<[u8; 32]>, RunError> {
-        let store = journal.store();
+        Self::put_blobs(files, bytes, |blob| journal.store().put_blob(blob)).await
+    }
+
+    /// The same in a journal whose checkpoints go on meanwhile: the blobs stay until they are released.
+    pub async fn hold_blobs(files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<Vec<[u8; 32]>, RunError> {
+        Self::put_blobs(files, bytes, |blob| journal.hold_blob(blob).boxed()).await
+    }
+
+    async fn put_blobs<'a>(
+        files: &Files,
+        bytes: &PluginBytes,
+        put: impl Fn(Vec<u8>) -> BoxFuture<'a, Result<[u8; 32], JournalError>>,
+    ) -> Result<Vec<[u8; 32]>, RunError> {
         let (mut plugins, mut plugin_files) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
         for (name, parts) in bytes {
-            plugins.insert(name.clone(), store.put_blob(parts.component.clone()).await?);
+            plugins.insert(name.clone(), put(parts.component.clone()).await?);
             for (file, content) in &parts.files {
-                let digest = store.put_blob(content.clone()).await?;
+                let digest = put(content.clone()).await?;
                 plugin_files.entry(name.clone()).or_default().push((file.clone(), digest));
             }
         }
-        let manifest = Manifest { plugins, plugin_files, ..Manifest::of(files) };
-        let first = store.put_blob(serde_json::to_vec(&manifest)?).await?;
+        let manifest = Manifest { plugins, plugin_files, overrides: overrides::of(bytes), ..Manifest::of(files) };
+        let first = put(serde_json::to_vec(&manifest)?).await?;
         let of_files = manifest.plugin_files.values().flatten().map(|(_, digest)| *digest);
         Ok(std::iter::once(first).chain(manifest.plugins.values().copied()).chain(of_files).collect())
     }
+}
+
+/// The manifest of the present epoch; `None` where there is none, or it can't be read, which is told.
+async fn present(journal: &Journal) -> Option<Manifest> {
+    let first = *journal.state().epoch()?.blobs.first()?;
+    let manifest = match journal.store().get_blob(first).await {
+        Ok(Some(manifest)) => serde_json::from_slice(&manifest).map_err(|error| error.to_string()),
+        Ok(None) => Err("it is missing".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let told = |reason: &String| {
+        tracing::error!(reason, "what was kept of the last configuration can't be read; its overrides are not known");
+    };
+    manifest.inspect_err(told).ok()
+}
+
+/// What stands in the place of configured components under the present epoch.
+pub async fn present_overrides(journal: &Journal) -> Overrides {
+    present(journal).await.map(|manifest| manifest.overrides).unwrap_or_default()
+}
+
+/// The same with its bytes.
+pub async fn present_puts(journal: &Journal) -> Result<Puts, RunError> {
+    let mut puts = Puts::new();
+    let Some(manifest) = present(journal).await else { return Ok(puts) };
+    for (name, known) in manifest.overrides {
+        let component = match manifest.plugins.get(&name) {
+            Some(digest) => journal.store().get_blob(*digest).await?,
+            None => None,
+        };
+        let Some(component) = component else {
+            let reason = format!(
+                "{}, its override, is not in `blobs` of the data directory any more; restore it{WAY_BACK}",
+                known.digest
+            );
+            return Err(RunError::Component { name, reason });
+        };
+        puts.insert(name, Put { component, known });
+    }
+    Ok(puts)
 }
 
 /// A configuration without its plugins, as sinks keep it while they leave the place that it names.
@@ -177,7 +236,13 @@ fn id_of(config: &Config, bytes: &PluginBytes) -> Result<EpochId, RunError> {
         sawlog_record::id::hash("plugin", &std::iter::once(parts.component.as_slice()).chain(files).collect::<Vec<_>>())
     };
     let digests: Vec<u8> = bytes.values().flat_map(of_parts).collect();
-    Ok(EpochId::derive(&[&text, &digests, env!("CARGO_PKG_VERSION").as_bytes()]))
+    // The same component as an override is another configuration, and so is one that another key has signed: what is not another
+    // one is not journalled.
+    let signed = |(name, p): (&String, &PluginParts)| Some((name.clone(), p.overridden.as_ref()?.signature.clone()));
+    let overridden: Vec<(String, Option<String>)> = bytes.iter().filter_map(signed).collect();
+    let overridden = if overridden.is_empty() { Vec::new() } else { serde_json::to_vec(&overridden)? };
+    let parts = [&text, digests.as_slice(), env!("CARGO_PKG_VERSION").as_bytes(), &overridden];
+    Ok(EpochId::derive(if overridden.is_empty() { &parts[..3] } else { &parts }))
 }
 
 /// All configurations at hand.
@@ -229,7 +294,8 @@ async fn rebuild(
         for (file, digest) in manifest.plugin_files.get(name).into_iter().flatten() {
             files.push((file.clone(), journal.store().get_blob(*digest).await?.ok_or_else(|| missing(file))?));
         }
-        bytes.insert(name.clone(), PluginParts { component, files });
+        let overridden = manifest.overrides.get(name).cloned();
+        bytes.insert(name.clone(), PluginParts { component, files, overridden });
     }
     let loaded = config::understand(manifest.files(), &Machine);
     let config = loaded.config.ok_or_else(|| missing("configuration"))?;
@@ -252,22 +318,91 @@ impl Chains for Epochs {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::path::Path;
+
     use super::*;
+    use crate::digest::ContentDigest;
     use crate::run::SystemClock;
+    use crate::run::overrides::Override;
     use sawlog_chain::EngineLimits;
     use sawlog_checkpoint::{DataDir, DiskJournal, JournalOptions};
     use sawlog_core::journal::Record;
     use sawlog_log::Drive;
 
     fn id(component: &[u8], files: &[(&str, &[u8])]) -> EpochId {
+        let files = files.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect();
+        id_with(PluginParts { component: component.to_vec(), files, overridden: None })
+    }
+
+    fn id_with(parts: PluginParts) -> EpochId {
         let text = "version: 1\nplugins: { p: { source: file:./p.wasm, files: { table: ./t.csv } } }\n\
                     sources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
         let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.to_owned());
         let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
         let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.complaints));
-        let files = files.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect();
-        let bytes = PluginBytes::from([("p".to_owned(), PluginParts { component: component.to_vec(), files })]);
-        id_of(&config, &bytes).unwrap()
+        id_of(&config, &PluginBytes::from([("p".to_owned(), parts)])).unwrap()
+    }
+
+    fn overridden(component: &[u8], since: i64) -> PluginParts {
+        let known = Override { digest: ContentDigest::of(component), since, signature: None };
+        PluginParts { component: component.to_vec(), files: Vec::new(), overridden: Some(known) }
+    }
+
+    #[test]
+    fn an_override_is_a_configuration_of_its_own_be_it_by_the_same_component() {
+        let mut signed = overridden(b"component", 1);
+        signed.overridden.as_mut().unwrap().signature = Some("by a key".to_owned());
+        let ids = [
+            id(b"component", &[]),
+            id_with(overridden(b"component", 1)),
+            id_with(overridden(b"another", 1)),
+            id(b"another", &[]),
+            id_with(signed),
+        ];
+        assert_eq!(std::collections::BTreeSet::from(ids).len(), ids.len(), "{ids:?}");
+        assert_eq!(
+            id_with(overridden(b"component", 1)),
+            id_with(overridden(b"component", 2)),
+            "the time is for people"
+        );
+    }
+
+    async fn journal(folder: &Path) -> (DataDir, Journal) {
+        let directory = DataDir::open(folder).unwrap();
+        let store = DiskJournal::open(directory.disk(), JournalOptions::new([7; 16]), Drive::Thread).unwrap();
+        let journal = Journal::open(Arc::new(store), Arc::new(SystemClock)).await.unwrap();
+        (directory, journal)
+    }
+
+    #[tokio::test]
+    async fn the_present_epoch_says_what_is_overridden_and_has_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_directory, journal) = journal(folder.path()).await;
+        assert!(present_puts(&journal).await.unwrap().is_empty(), "there is no epoch yet");
+        let plain = PluginParts { overridden: None, ..overridden(b"plain", 0) };
+        let bytes = PluginBytes::from([("p".to_owned(), overridden(b"put", 7)), ("q".to_owned(), plain)]);
+        let files = Files { files: Vec::new(), folder: PathBuf::from("/nowhere") };
+        let begin = async |bytes: &PluginBytes, number: u8| {
+            let blobs = Epoch::hold_blobs(&files, bytes, &journal).await.unwrap();
+            // One comes before any record names them.
+            journal.checkpoint().await.unwrap();
+            let (stateful, sinks) = Default::default();
+            let epoch = sawlog_core::journal::Epoch { id: EpochId([number; 16]), stateful, blobs, sinks };
+            journal.commit(vec![Record::Epoch(epoch)]).await.unwrap();
+            journal.release_blobs();
+            journal.checkpoint().await.unwrap();
+        };
+        begin(&bytes, 1).await;
+        let puts = present_puts(&journal).await.unwrap();
+        assert_eq!(puts.keys().collect::<Vec<_>>(), ["p"]);
+        assert_eq!(
+            (puts["p"].component.as_slice(), Some(&puts["p"].known)),
+            (&b"put"[..], bytes["p"].overridden.as_ref())
+        );
+        assert_eq!(present_overrides(&journal).await, overrides::of(&bytes));
+        let plain = bytes.iter().map(|(name, parts)| (name.clone(), PluginParts { overridden: None, ..parts.clone() }));
+        begin(&plain.collect(), 2).await;
+        assert!(present_puts(&journal).await.unwrap().is_empty(), "the newest epoch counts");
     }
 
     #[test]
@@ -292,9 +427,7 @@ mod tests {
         let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
         let (config, files) = (loaded.config.unwrap(), loaded.files);
         let folder = tempfile::tempdir().unwrap();
-        let directory = DataDir::open(folder.path()).unwrap();
-        let store = DiskJournal::open(directory.disk(), JournalOptions::new([7; 16]), Drive::Thread).unwrap();
-        let journal = Journal::open(Arc::new(store), Arc::new(SystemClock)).await.unwrap();
+        let (_directory, journal) = journal(folder.path()).await;
         let (engine, fields) = (Engine::new(EngineLimits::default(), None).unwrap(), Slots::default());
         let epoch = Epoch::build_aside(&config, &PluginBytes::new(), &engine, &fields, None).await.unwrap();
         let manifest = Manifest { build: build.to_owned(), ..Manifest::of(&files) };

@@ -278,6 +278,11 @@ impl Groups {
         }
     }
 
+    /// The configuration that partitions run under, which is the agent's own.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.borrow().clone()
+    }
+
     /// Has every partition begin anew, as after a change of the configuration.
     pub fn open_anew(&self) {
         self.plan.send_modify(|_| {});

@@ -21,6 +21,7 @@ use super::figures::Figures;
 use super::groups::Groups;
 use super::memory::Memory;
 use super::outward::Outward;
+use super::overrides::Overrides;
 use super::parts::Running;
 use super::pulse::Pulse;
 use super::reload::Taken;
@@ -81,6 +82,8 @@ pub struct Handle {
     pub started: Instant,
     /// When its loop last turned.
     pub pulse: Pulse,
+    /// Held while a plugin's component is taken in the place of another.
+    pub swapping: tokio::sync::Mutex<()>,
     present: RwLock<Present>,
     ending: AtomicBool,
     jobs: mpsc::Sender<Job>,
@@ -92,6 +95,7 @@ struct Present {
     config: Arc<Config>,
     figures: Arc<BTreeMap<String, Figures>>,
     plugins: Arc<BTreeMap<String, sawlog_chain::Plugin>>,
+    overrides: Arc<Overrides>,
 }
 
 impl Present {
@@ -100,6 +104,7 @@ impl Present {
             config: Arc::new(running.config().clone()),
             figures: Arc::new(running.figures()),
             plugins: Arc::new(running.loaded()),
+            overrides: Arc::new(running.overrides()),
         }
     }
 }
@@ -121,6 +126,7 @@ impl Handle {
             config_path,
             started: Instant::now(),
             pulse: Pulse::default(),
+            swapping: tokio::sync::Mutex::new(()),
             present: RwLock::new(Present::of(running)),
             ending: AtomicBool::new(false),
             jobs,
@@ -186,6 +192,11 @@ impl Handle {
         self.present.read().unwrap_or_else(PoisonError::into_inner).plugins.clone()
     }
 
+    /// What stands in the place of components that the configuration names.
+    pub fn overrides(&self) -> Arc<Overrides> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).overrides.clone()
+    }
+
     /// How reloads went.
     pub fn reloads(&self) -> Reloads {
         self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -199,13 +210,18 @@ impl Handle {
                 reloads.taken += 1;
                 reloads.waiting.clone_from(&taken.waiting);
                 (reloads.last_taken, reloads.trouble) = (Some(SystemTime::now()), None);
-                *self.present.write().unwrap_or_else(PoisonError::into_inner) = Present::of(running);
+                self.show(running);
             }
             Err(reason) => {
                 reloads.refused += 1;
                 reloads.trouble = Some(reason.clone());
             }
         }
+    }
+
+    /// From here on this is what runs.
+    pub fn show(&self, running: &Running) {
+        *self.present.write().unwrap_or_else(PoisonError::into_inner) = Present::of(running);
     }
 
     /// From here on nothing that changes the agent is taken, no input is planned, and sinks send what they hold at once.

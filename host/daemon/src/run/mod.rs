@@ -15,6 +15,7 @@ pub mod groups;
 pub mod handle;
 pub mod memory;
 mod outward;
+pub mod overrides;
 mod partition;
 mod parts;
 mod pipelines;
@@ -27,6 +28,7 @@ mod runtime;
 mod sinks;
 mod slots;
 mod sources;
+pub mod swap;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ use parts::Running;
 
 pub use handle::Handle;
 pub use parts::{RunError, hex};
+pub use reload::KeptOverrides;
 pub use runtime::SystemClock;
 
 /// How long a look at the state of delivery waits for the next.
@@ -62,6 +65,8 @@ const LAST_PUSH_MIN: Duration = Duration::from_millis(500);
 pub struct Options {
     /// End when everything that is there has been delivered.
     pub until_eof: bool,
+    /// Begin with the components that the configuration names, whatever was put in their places.
+    pub discard_overrides: bool,
 }
 
 /// Runs until a signal, the end of the input, or a failure that only a new start can mend.
@@ -99,7 +104,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
                 _ = terminate.recv() => break wind_down(&handle, &running).await?,
                 _ = interrupt.recv() => break wind_down(&handle, &running).await?,
                 _ = hangup.recv() => tokio::select! {
-                    taken = handle.pulse.beat_beside(running.reload(&path)) => handle.reloaded(&taken, &running),
+                    taken = handle.pulse.beat_beside(running.reload(&path, KeptOverrides::All)) => handle.reloaded(&taken, &running),
                     // As after a crash: the next start finds either configuration in force, whole.
                     _ = terminate.recv() => return Ok(told_to_end("in the middle of a reload")),
                     _ = interrupt.recv() => return Ok(told_to_end("in the middle of a reload")),

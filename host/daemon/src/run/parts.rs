@@ -29,20 +29,20 @@ use thiserror::Error;
 
 use super::anew::Anew;
 use super::changes::{self, Certificates};
-use super::epochs::{Epoch, Epochs};
+use super::epochs::{self, Epoch, Epochs};
 use super::figures::Figures;
 use super::former;
 use super::ground::Ground;
 use super::memory::Memory;
 use super::outward::Outward;
-use super::pipelines::{PluginBytes, PluginParts, Unloaded};
+use super::overrides::{self, Puts};
+use super::pipelines::{PluginBytes, Unloaded};
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
 use super::{LOOK, Options, groups, replay, runtime, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::backup::{self, Keeper, RestoreError};
 use crate::config::files::Files;
-use crate::config::plugins::PluginFileError;
 use crate::config::references::Machine;
 use crate::config::sections::Sections;
 use crate::config::{self, Config};
@@ -161,18 +161,6 @@ pub struct Running {
     pub(super) replay: Option<Arc<HttpIntake>>,
 }
 
-/// Reads the components that the config names, and their files.
-pub(super) async fn plugin_bytes(config: &Config) -> Result<PluginBytes, RunError> {
-    let (plugins, folder) = (config.plugins.clone(), config.folder.clone());
-    let read_one = move |(name, plugin): (String, config::plugins::Plugin)| {
-        let refuse = |e: PluginFileError| RunError::Component { name: name.clone(), reason: e.to_string() };
-        let component = plugin.read(&folder).map_err(refuse)?;
-        let files = plugin.read_files().map_err(refuse)?;
-        Ok((name, PluginParts { component, files }))
-    };
-    runtime::aside(move || plugins.into_iter().map(read_one).collect()).await?
-}
-
 /// Opens and starts everything.
 pub async fn start(config: Config, files: Files, options: Options) -> Result<Running, RunError> {
     let agent = agent_id::resolve(&config.sections.agent.id, &Machine)?;
@@ -187,7 +175,8 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
 
     let fields = Slots::default();
     let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
-    let bytes = plugin_bytes(&config).await?;
+    let puts = if options.discard_overrides { Puts::new() } else { epochs::present_puts(&journal).await? };
+    let bytes = overrides::plugin_bytes(&config, puts).await?;
     let (epoch, epochs, former) = open_epochs(&config, (&files, &bytes), &journal, (&plugins, &fields)).await?;
 
     let memory = Memory::new(&config);

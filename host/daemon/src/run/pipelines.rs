@@ -2,7 +2,6 @@
 //! component number of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use sawlog_chain::apply::Columns;
@@ -14,6 +13,7 @@ use sawlog_record::expr::Expr;
 use sawlog_settings::component::OnError;
 use sawlog_sources::registry::SourceOptions;
 
+use super::overrides::{Override, WAY_BACK};
 use super::{RunError, replay};
 use crate::config::Config;
 use crate::config::graph::Input;
@@ -31,16 +31,26 @@ pub struct PluginParts {
     pub component: Vec<u8>,
     /// The files that the config names for it: name and content.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Where the component is not the one that the config names: what is known of it.
+    pub overridden: Option<Override>,
 }
 
 /// A plugin that can't be loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {error}", path = .path.display())]
+#[error("{component}: {error}{}", if *.is_override { WAY_BACK } else { "" })]
 pub struct Unloaded {
-    /// Its component.
-    path: PathBuf,
+    /// Its component: the file, or the digest of what stands in its place.
+    component: String,
     /// Why, with the name that it has in the configuration.
     error: LoadError,
+    is_override: bool,
+}
+
+impl Unloaded {
+    /// Why, in the words of those who load it.
+    pub fn reason(&self) -> String {
+        self.error.to_string()
+    }
 }
 
 /// Compiles and configures every plugin of the config.
@@ -55,7 +65,11 @@ pub fn load_plugins(
         let refuse = |reason: String| RunError::Component { name: name.clone(), reason };
         let parts = bytes.get(name).ok_or_else(|| refuse("its component is not at hand".into()))?;
         let granted = options.granted(parts.files.clone(), epoch);
-        let refuse = |error| Unloaded { path: options.file(&config.folder), error };
+        let component = match &parts.overridden {
+            Some(known) => known.digest.to_string(),
+            None => options.file(&config.folder).display().to_string(),
+        };
+        let refuse = |error| Unloaded { component, error, is_override: parts.overridden.is_some() };
         let plugin = engine.load(name, &parts.component, granted).map_err(refuse)?;
         plugins.insert(name.clone(), plugin);
     }

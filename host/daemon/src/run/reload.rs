@@ -15,7 +15,8 @@ use sawlog_sources::registry::SourceOptions;
 
 use super::changes::{self, Changes};
 use super::epochs::{self, Epoch};
-use super::parts::{Running, plugin_bytes, wanted};
+use super::overrides;
+use super::parts::{Running, wanted};
 use super::pipelines::PluginBytes;
 use super::{groups, replay, runtime, sources};
 use crate::config::files::Files;
@@ -32,20 +33,29 @@ pub struct Taken {
     pub waiting: Vec<&'static str>,
 }
 
+/// What becomes of components that stand in the place of configured ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptOverrides {
+    /// They stay.
+    All,
+    /// The configured ones come back.
+    None,
+}
+
 /// A configuration that nothing refuses yet.
-struct Judged {
-    files: Files,
-    config: Config,
-    certificates: changes::Certificates,
-    changes: Changes,
-    bytes: PluginBytes,
-    epoch: Epoch,
+pub(super) struct Judged {
+    pub(super) files: Files,
+    pub(super) config: Config,
+    pub(super) certificates: changes::Certificates,
+    pub(super) changes: Changes,
+    pub(super) bytes: PluginBytes,
+    pub(super) epoch: Epoch,
 }
 
 impl Running {
     /// Takes the configuration anew. Where anything is wrong with it, all of the old one goes on, and the error says why.
-    pub async fn reload(&mut self, path: &Path) -> Result<Taken, String> {
-        match self.try_reload(path).await {
+    pub async fn reload(&mut self, path: &Path, kept: KeptOverrides) -> Result<Taken, String> {
+        match self.try_reload(path, kept).await {
             Ok(taken) => {
                 tracing::info!(done = taken.done, "the configuration was reloaded");
                 if !taken.waiting.is_empty() {
@@ -63,31 +73,47 @@ impl Running {
     /// What a reload would make of these files, as far as that can be told without touching what runs; else why it would refuse them.
     pub async fn weigh(&self, files: Files) -> Result<Taken, String> {
         let loaded = runtime::aside(move || config::understand(files, &Machine)).await.map_err(|e| e.to_string())?;
-        let Judged { config, changes, epoch, .. } = self.judge(loaded).await?;
+        let Judged { config, changes, bytes, epoch, .. } = self.judge(loaded, KeptOverrides::All).await?;
         reload::decide(&self.ground.journal.state(), &wanted(&config, &epoch)).map_err(|e| e.to_string())?;
         check_certificates(&config, &changes)?;
         let waiting = changes::waiting(&self.started, &config.sections);
-        Ok(Taken { done: describe(&self.config, &config, &changes), waiting })
+        Ok(Taken { done: self.describe(&config, &changes, &bytes), waiting })
     }
 
     /// Everything about a configuration that is said before anything is touched.
-    async fn judge(&self, loaded: Loaded) -> Result<Judged, String> {
+    async fn judge(&self, loaded: Loaded, kept: KeptOverrides) -> Result<Judged, String> {
         let Some(config) = loaded.config else { return Err(diagnostics::text(&loaded.complaints, &loaded.files)) };
         let certificates = changes::certificates(&config);
         let changes = changes::between(&self.config, &config, (&self.certificates, &certificates))?;
         check_groups(&self.config, &config)?;
-        let bytes = plugin_bytes(&config).await.map_err(|e| e.to_string())?;
+        let puts = match kept {
+            KeptOverrides::All => overrides::puts(&self.groups.plan().bytes),
+            KeptOverrides::None => overrides::Puts::new(),
+        };
+        let bytes = overrides::plugin_bytes(&config, puts).await.map_err(|e| e.to_string())?;
         let epoch = Epoch::build_aside(&config, &bytes, &self.plugins, &self.fields, None).await;
         let epoch = epoch.map_err(|e| e.to_string())?;
         Ok(Judged { files: loaded.files, config, certificates, changes, bytes, epoch })
     }
 
-    async fn try_reload(&mut self, path: &Path) -> Result<Taken, String> {
+    async fn try_reload(&mut self, path: &Path, kept: KeptOverrides) -> Result<Taken, String> {
         let path = path.to_owned();
         let loaded = runtime::aside(move || config::load(&path, &Machine)).await.map_err(|e| e.to_string())?;
-        let judged = self.judge(loaded.map_err(|e| e.to_string())?).await?;
+        let judged = self.judge(loaded.map_err(|e| e.to_string())?, kept).await?;
+        self.take(judged).await
+    }
+
+    /// Takes a configuration as one transaction: its EPOCH is journalled, or nothing has changed.
+    pub(super) async fn take(&mut self, judged: Judged) -> Result<Taken, String> {
+        let taken = self.try_take(judged).await;
+        self.ground.journal.release_blobs();
+        taken
+    }
+
+    async fn try_take(&mut self, judged: Judged) -> Result<Taken, String> {
         let Judged { files, config, certificates, changes, bytes, mut epoch } = judged;
-        epoch.store(&files, &bytes, &self.ground.journal).await.map_err(|e| e.to_string())?;
+        let held = Epoch::hold_blobs(&files, &bytes, &self.ground.journal).await;
+        epoch.blobs = held.map_err(|e| e.to_string())?;
         let wanted = wanted(&config, &epoch);
         // Refused here, it is refused before anything is touched; asked again when it is journalled.
         reload::decide(&self.ground.journal.state(), &wanted).map_err(|e| e.to_string())?;
@@ -108,7 +134,7 @@ impl Running {
         }
         let named = config.sources.keys().map(String::as_str);
         let sources = named.chain([replay::SOURCE]).map(SourceId::new).collect();
-        let done = describe(&self.config, &config, &changes);
+        let done = self.describe(&config, &changes, &bytes);
         let ended = routes.iter().map(|route| route.id.to_string()).collect();
         match self.engine.reload(Change { wanted, sources, sinks, routes }).await {
             Ok(unrescued) => tell("a source", unrescued),
@@ -117,10 +143,6 @@ impl Running {
                 self.groups.begin_again(&drained);
                 return Err(refused.to_string());
             }
-        }
-        // A checkpoint that came between has dropped blobs that no epoch named yet. From here on one does.
-        if let Err(error) = Epoch::store_blobs(&files, &bytes, &self.ground.journal).await {
-            tracing::error!(%error, "the configuration could not be kept below `data_dir`; reload it again");
         }
         self.take_sections(&config);
         self.take_outward(renewed);
@@ -136,6 +158,15 @@ impl Running {
             tracing::error!(%error, "a group can't be joined; restart the agent: nothing is lost by it");
         }
         Ok(Taken { done, waiting })
+    }
+
+    /// What a reload does, for the own log.
+    fn describe(&self, new: &Config, changes: &Changes, bytes: &PluginBytes) -> String {
+        let (before, now) = (self.overrides(), overrides::of(bytes));
+        let ended = before.keys().filter(|name| !now.contains_key(*name));
+        let ended = ended.map(|name| format!("; the override of {name} ends"));
+        let stand = now.iter().map(|(name, known)| format!("; {name} is overridden by {}", known.digest));
+        std::iter::once(describe(&self.config, new, changes)).chain(ended).chain(stand).collect()
     }
 
     /// Sections that are no component's and take effect at once. A level that was changed by `sawlog log-level` stays until the
@@ -276,7 +307,7 @@ fn check_groups(old: &Config, new: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// What a reload did, for the own log.
+/// What a reload does to sources and sinks.
 fn describe(old: &Config, new: &Config, changes: &Changes) -> String {
     let missing = |from: Vec<&String>, there: &dyn Fn(&str) -> bool| -> Vec<String> {
         from.into_iter().filter(|name| !there(name)).cloned().collect()

@@ -1,0 +1,147 @@
+//! `sawlog plugin swap`: another component in the place of a plugin's, in a running agent, until it is discarded. Over the network it
+//! takes what every change takes; it reads no file of the agent's machine, the component is the body of the request.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::put;
+use axum::{Json, Router};
+use clap::Args;
+use sawlog_chain::EngineLimits;
+use sawlog_core::ports::Clock as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::place::{ControlError, Place};
+use crate::api::Refusal;
+use crate::digest::ContentDigest;
+use crate::run::swap::SwapError;
+use crate::run::{Handle, SystemClock};
+use crate::signature;
+use crate::verbs::print;
+
+/// The header with the component's signature, 64 bytes in base64.
+pub const SIGNATURE: &str = "sawlog-signature";
+/// How long the component may be on its way.
+const UPLOAD_TIME: Duration = Duration::from_secs(60);
+
+/// Options of `plugin swap`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Which agent.
+    #[command(flatten)]
+    place: Place,
+    /// The plugin, by its name in the config.
+    name: String,
+    /// The component. Where a signature lies beside it, with `.sig` behind its name, it goes along.
+    component: PathBuf,
+}
+
+/// What the running agent answers.
+pub fn routes() -> Router<Arc<Handle>> {
+    Router::new().route("/v1/plugins/{name}", put(swap))
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    /// What the component must have, against one that came damaged.
+    digest: Option<String>,
+}
+
+async fn swap(
+    State(handle): State<Arc<Handle>>,
+    Path(name): Path<String>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Refusal> {
+    // A component is large: one at a time.
+    let Ok(_alone) = handle.swapping.try_lock() else {
+        let busy = "another component is being taken; ask again when that is done";
+        return Err(Refusal(StatusCode::CONFLICT, busy.to_owned()));
+    };
+    let component = received(body, EngineLimits::default().component_bytes_max).await?;
+    if let Some(wanted) = asked.digest {
+        let found = ContentDigest::of(&component);
+        if ContentDigest::parse(&wanted).as_ref() != Some(&found) {
+            let other = format!(
+                "the component that came is {found}, not {wanted}; send the right one whole, or correct `digest`"
+            );
+            return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, other));
+        }
+    }
+    let signature = headers.get(SIGNATURE).map(|text| String::from_utf8_lossy(text.as_bytes()).trim().to_owned());
+    let (noting, plugin) = (handle.clone(), name.clone());
+    let outcome = handle.ask(move |running| {
+        Box::pin(async move {
+            let outcome = running.swap(&plugin, (component, signature), SystemClock.now()).await;
+            noting.show(running);
+            outcome
+        })
+    });
+    match outcome.await? {
+        Ok(swapped) => {
+            Ok(Json(json!({ "plugin": name, "changed": !swapped.is_same, "override": swapped.known.view() })))
+        }
+        Err(error @ SwapError::Unknown { .. }) => Err(Refusal(StatusCode::NOT_FOUND, error.to_string())),
+        Err(error @ SwapError::Refused(..)) => Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
+    }
+}
+
+/// All of a component, which has at most `bytes_max` bytes.
+async fn received(body: Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    let late = |_| Refusal(StatusCode::REQUEST_TIMEOUT, format!("the component was not here within {UPLOAD_TIME:?}"));
+    let bytes = tokio::time::timeout(UPLOAD_TIME, axum::body::to_bytes(body, bytes_max)).await.map_err(late)?;
+    let unread = |error: axum::Error| {
+        let reason = format!("the component can't be taken: {error}; one has at most {bytes_max} bytes");
+        Refusal(StatusCode::PAYLOAD_TOO_LARGE, reason)
+    };
+    Ok(bytes.map_err(unread)?.into())
+}
+
+/// `sawlog plugin swap`: waits for the outcome.
+pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
+    let unread = |path: &std::path::Path, error: std::io::Error| {
+        ControlError::Refused(format!("{}: {error}; correct the path, or let this user read it", path.display()))
+    };
+    let path = &options.component;
+    let component = std::fs::read(path).map_err(|error| unread(path, error))?;
+    let beside = signature::path_of(path);
+    let signature = match std::fs::read_to_string(&beside) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(unread(&beside, error)),
+    };
+    let client = options.place.running("; it takes the component that its config names then")?;
+    let name = &options.name;
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
+        return Err(ControlError::Refused(format!("`{name}` is no name of a plugin")));
+    }
+    let at = format!("/v1/plugins/{name}?digest={}", ContentDigest::of(&component));
+    let headers: Vec<(&str, &str)> = signature.iter().map(|text| (SIGNATURE, text.as_str())).collect();
+    let answer = client.put(&at, &headers, component)?;
+    let digest = answer["override"]["digest"].as_str().unwrap_or_default();
+    match answer["changed"] == true {
+        true => print(&format!("{name} is {digest} now, until `sawlog reload --discard-overrides`"))?,
+        false => print(&format!("{name} is {digest} already; nothing was changed"))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_component_that_is_too_large_is_not_taken_in() {
+        assert_eq!(received(Body::from("1234"), 4).await.unwrap(), b"1234");
+        let Refusal(status, reason) = received(Body::from("12345"), 4).await.unwrap_err();
+        assert!(status == StatusCode::PAYLOAD_TOO_LARGE && reason.contains("at most 4 bytes"), "{reason}");
+    }
+}
