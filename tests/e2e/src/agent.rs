@@ -157,11 +157,17 @@ impl Agent {
     }
 
     fn get(&self, path: &str, max: Duration) -> Result<String> {
+        let url = format!("{}/{path}", self.api()?);
+        Ok(minreq::get(url).with_timeout(max.as_secs()).send()?.as_str()?.to_owned())
+    }
+
+    /// Where its API is, as a URL without a path.
+    pub fn api(&self) -> Result<String> {
         let log = self.log();
         let line =
             log.lines().rfind(|line| line.contains("option=\"api.listen\"")).context("it says where its API is")?;
         let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next()).context("an address")?;
-        Ok(minreq::get(format!("http://{address}/{path}")).with_timeout(max.as_secs()).send()?.as_str()?.to_owned())
+        Ok(format!("http://{address}"))
     }
 
     /// Where its own log is; it outlives the agent.

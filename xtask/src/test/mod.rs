@@ -425,7 +425,7 @@ fn beside_another(first: &Step, second: &Step, variables: &BTreeMap<String, Stri
 }
 
 /// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 16] = [
+const LOCAL: [&str; 17] = [
     "authors",
     "directory",
     "disks",
@@ -440,6 +440,7 @@ const LOCAL: [&str; 16] = [
     "rotations",
     "routes",
     "signed",
+    "swap",
     "table",
     "vanished",
 ];
