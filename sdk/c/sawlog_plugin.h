@@ -1,4 +1,4 @@
-/* Write a Sawlog plugin in C without generated code: world `transformer` of contract 0.1.0, its memory layout by hand.
+/* Write a Sawlog plugin in C or C++ without generated code: world `transformer` of contract 0.1.0, its memory layout by hand.
  *
  * A plugin defines sawlog_configure and sawlog_process below. It needs no C library: compile for bare WASM and let
  * `sawlog plugin build` make the component. Memory that the host or sawlog_alloc hands out lives until the call returns;
@@ -9,6 +9,15 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wc99-extensions"
+#pragma clang diagnostic ignored "-Wc11-extensions"
+#pragma clang diagnostic ignored "-Wmissing-braces"
+#pragma clang diagnostic ignored "-Wmissing-field-initializers"
+#endif
 
 typedef struct { const char *data; uint32_t len; } sawlog_text;
 typedef struct { const uint64_t *words; uint32_t len; } sawlog_mask;
@@ -128,7 +137,7 @@ static inline int sawlog_is_json(const sawlog_batch *batch, uint32_t column, uin
 /* A mask of one bit per row, all clear. */
 static inline uint64_t *sawlog_new_mask(uint32_t count, sawlog_mask *mask) {
   uint32_t len = (count + 63) / 64;
-  uint64_t *words = sawlog_alloc(8 * len, 8);
+  uint64_t *words = (uint64_t *)sawlog_alloc(8 * len, 8);
   for (uint32_t i = 0; i < len; i++) words[i] = 0;
   *mask = (sawlog_mask){words, len};
   return words;
@@ -136,9 +145,9 @@ static inline uint64_t *sawlog_new_mask(uint32_t count, sawlog_mask *mask) {
 
 SAWLOG_EXPORT("cabi_realloc")
 void *sawlog_cabi_realloc(void *old, size_t old_size, size_t align, size_t size) {
-  char *new = sawlog_alloc((uint32_t)size, (uint32_t)align);
-  for (size_t i = 0; i < old_size && i < size; i++) new[i] = ((const char *)old)[i];
-  return new;
+  char *moved = (char *)sawlog_alloc((uint32_t)size, (uint32_t)align);
+  for (size_t i = 0; i < old_size && i < size; i++) moved[i] = ((const char *)old)[i];
+  return moved;
 }
 
 static sawlog_text sawlog_literal(const char *text) {
@@ -216,5 +225,10 @@ void *sawlog_export_process(uint32_t count, const char *input, uint32_t input_le
 
 SAWLOG_EXPORT("cabi_post_sawlog:plugin/transform@0.1.0#process")
 void sawlog_post_process(void *result) { (void)result; sawlog_rewind(); }
+
+#ifdef __cplusplus
+#pragma clang diagnostic pop
+}
+#endif
 
 #endif

@@ -122,7 +122,7 @@ fn main() {
 
     // The same plugin in every language of an SDK; those that were not built are left out.
     let config = r#"{"at_least":"warn","fields":["body"],"add":{"name":"cluster","text":"eu-1"}}"#;
-    for language in ["rust", "c", "go", "javascript", "python"] {
+    for language in ["rust", "c", "cpp", "go", "javascript", "python"] {
         let name = format!("tidy/{language}");
         if Path::new(COMPONENTS).join(format!("{name}.wasm")).exists() {
             measure(&name, load(&engine, &name, config, Allow::default()), &batch, f64::NAN);

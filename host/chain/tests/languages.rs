@@ -62,6 +62,11 @@ fn c() {
 }
 
 #[test]
+fn cpp() {
+    tidy("cpp", "clang with lld, or the Python package ziglang");
+}
+
+#[test]
 fn go() {
     tidy("go", GO);
 }

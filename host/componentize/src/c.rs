@@ -1,16 +1,20 @@
-//! A folder of C sources → a plugin file, by any compiler that knows the WASM target.
+//! A folder of C or C++ sources → a plugin file, by any compiler that knows the WASM target.
 
 use crate::rust::{BuildError, write_component};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// No C library, no start function: what a plugin needs is in `sawlog_plugin.h`.
-const FLAGS: [&str; 7] = ["-O2", "-std=c17", "-Wall", "-Wextra", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all"];
+const FLAGS: [&str; 6] = ["-O2", "-Wall", "-Wextra", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all"];
+/// Which C.
+const C_FLAGS: &[&str] = &["-std=c17"];
+/// Which C++; what needs a library of its own is left out.
+const CPP_FLAGS: &[&str] = &["-std=c++20", "-fno-exceptions", "-fno-rtti"];
 
 /// The variable that names a C compiler for WASM: a command and its first arguments.
 pub const C_COMPILER: &str = "SAWLOG_WASM_CC";
 
-/// Compiles every `.c` file of `folder` with `compiler` (a command and its first arguments: `clang --target=wasm32`, or
+/// Compiles every `.c` file of `folder`, or every `.cpp` file where there is one, with `compiler` (a command and its first arguments: `clang --target=wasm32`, or
 /// `python3 -m ziglang cc -target wasm32-freestanding`) and writes `<out>/<folder's name>.wasm`, with
 /// `<folder>/schema.json` inside if there is one. `include` is the folder of `sawlog_plugin.h`.
 pub fn build_c(folder: &Path, include: &Path, compiler: &[String], out: &Path) -> Result<PathBuf, BuildError> {
@@ -21,7 +25,9 @@ pub fn build_c(folder: &Path, include: &Path, compiler: &[String], out: &Path) -
     let mut sources: Vec<PathBuf> = std::fs::read_dir(folder)
         .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
         .map_err(io(folder))?;
-    sources.retain(|path| path.extension().is_some_and(|e| e == "c"));
+    let ends = |path: &Path, ending: &str| path.extension().is_some_and(|e| e == ending);
+    let is_cpp = sources.iter().any(|path| ends(path, "cpp"));
+    sources.retain(|path| ends(path, if is_cpp { "cpp" } else { "c" }));
     sources.sort(); // the order of a folder is not the same everywhere
     let Some((program, arguments)) = compiler.split_first() else {
         return Err(BuildError::NoModule { folder: folder.to_owned() });
@@ -32,6 +38,7 @@ pub fn build_c(folder: &Path, include: &Path, compiler: &[String], out: &Path) -
     let output = Command::new(program)
         .args(arguments)
         .args(FLAGS)
+        .args(if is_cpp { CPP_FLAGS } else { C_FLAGS })
         .arg("-I")
         .arg(include)
         .args(&sources)

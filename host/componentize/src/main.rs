@@ -55,9 +55,12 @@ fn build_examples(repository: &Path, out: &Path) -> Result<(), BuildError> {
     std::fs::rename(&rust, &renamed).map_err(|source| BuildError::Io { path: rust, source })?;
     println!("{}", renamed.display());
     if let Some(compiler) = c_compiler() {
-        println!("{}", build_c(&sdk.join("c/example"), &sdk.join("c"), &compiler, &out)?.display());
-        let path = out.join("example.wasm");
-        std::fs::rename(&path, out.join("c.wasm")).map_err(|source| BuildError::Io { path, source })?;
+        for (folder, name) in [("example", "c"), ("example-cpp", "cpp")] {
+            let path = build_c(&sdk.join("c").join(folder), &sdk.join("c"), &compiler, &out)?;
+            let renamed = out.join(format!("{name}.wasm"));
+            std::fs::rename(&path, &renamed).map_err(|source| BuildError::Io { path, source })?;
+            println!("{}", renamed.display());
+        }
     }
     if Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()) {
         println!("{}", build_go(&sdk.join("go/example"), "go", &schema, &out)?.display());

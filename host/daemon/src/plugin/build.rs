@@ -54,7 +54,7 @@ pub fn build(folder: &Path) -> Result<PathBuf, PluginError> {
         return Ok(build_javascript(&entry, &library, &name, &folder, &tool, &out)?);
     }
     let entries = std::fs::read_dir(&folder).map_err(PluginError::io(&folder))?;
-    if entries.flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "c")) {
+    if entries.flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "c" || e == "cpp")) {
         let missing = || {
             let remedy = "install clang and lld, or the Python package ziglang";
             PluginError::Tool(format!("no C compiler for WASM answers; {remedy}, or set {C_COMPILER}"))

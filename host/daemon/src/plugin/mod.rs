@@ -80,7 +80,7 @@ pub enum PluginError {
     #[error("{} is there already; choose another name, or remove it", .0.display())]
     Exists(PathBuf),
     /// No language was recognised.
-    #[error("{}: no sources of a plugin; expected Cargo.toml, go.mod, app.py, plugin.js, plugin.ts or a .c file", .0.display())]
+    #[error("{}: no sources of a plugin; expected Cargo.toml, go.mod, app.py, plugin.js, plugin.ts, or a .c or .cpp file", .0.display())]
     NoSources(PathBuf),
     /// A tool is missing.
     #[error("{0}")]
