@@ -171,7 +171,7 @@ const RARE: [(&str, u64); 12] = [
     ("rescue_holds_source", 5),
     ("newest_full_deleted", 3),
     ("adopted_unconfirmed", 5),
-    ("arrived_by_hints", 5),
+    ("arrived_by_hints", 10),
     ("history_apart", 5),
     ("source_beside", 5),
     ("let_go_by_hints", 5),
