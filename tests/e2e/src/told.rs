@@ -53,6 +53,12 @@ pub fn sink_trouble(folder: &Path, sink: &str) -> Result<Option<String>> {
     Ok((view["state"] != "ok").then(|| format!("{}: {}", view["state"], view["detail"])))
 }
 
+/// Whether the agent has a sink of that name; one that drains is there until that is done.
+pub fn has_sink(folder: &Path, sink: &str) -> Result<bool> {
+    let status = json(folder, &["status"])?;
+    Ok(status["sinks"].as_array().context("a status has sinks")?.iter().any(|view| view["name"] == sink))
+}
+
 /// Everything that the agent says is wrong, as one text.
 pub fn troubles(folder: &Path) -> Result<String> {
     Ok(json(folder, &["status"])?["readiness"].to_string())

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::shown::{Folder, control};
+use sawlog_e2e::told::has_sink;
 use sawlog_e2e::{read, service};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -185,6 +186,8 @@ fn sighup_under_load_changes_only_what_changed_and_loses_nothing() {
     hangup(&mut agent, TAKEN);
     stop.store(true, Ordering::Relaxed);
     let sent = feeding.join().unwrap();
+    let has_drained = || Ok(!has_sink(path, "second")?);
+    agent.wait_until("the removed sink has drained", Duration::from_secs(60), has_drained).unwrap();
 
     count(path, sent, first_of_second, &agent);
     agent.terminate().unwrap();
