@@ -91,7 +91,7 @@ pub struct Parts {
 pub struct Engine {
     ground: Ground,
     shared: Mutex<BTreeMap<SourceId, Arc<Shared>>>,
-    /// Sources that end, and are not waited for by whoever takes their place alone.
+    /// Sources that end: whoever takes the place of one waits for it, whoever began to end it.
     ending: Mutex<BTreeMap<SourceId, Arc<Shared>>>,
     sinks: Mutex<BTreeMap<SinkId, Arc<Sink>>>,
     checkpoint_interval: Mutex<Duration>,
@@ -289,7 +289,7 @@ impl Engine {
                 && shared.is_settled()
                 && reload::is_source_delivered(&self.ground.journal.state(), &id);
             if is_done {
-                // It owes nothing: nothing of it is being rescued.
+                // It owes no rows. What its plugins' state comes from may still be rescued; its successor waits for that.
                 drop(self.end_source(&id).await);
             }
         }
