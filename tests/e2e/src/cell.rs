@@ -7,6 +7,7 @@ use crate::draw::Draw;
 use crate::feed::{Feed, Sender};
 use crate::shown::{Differences, Shown, control};
 use crate::told::answers;
+use crate::turning::Turning;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::path::Path;
@@ -37,7 +38,7 @@ pub struct Plan<'a> {
     pub drain_max: Duration,
     /// Services that are killed and started again on the way, one a round.
     pub restarts: &'a [&'a str],
-    /// SIGHUP under load in every second round.
+    /// SIGHUP under load in every round, each with another configuration; see [`Turning`].
     pub hangups: bool,
     /// What a chaos run strikes at beside the agent.
     pub reach: Reach<'a>,
@@ -69,17 +70,21 @@ pub fn run_with(
     mut feed: impl Sender + Send,
     shown: &impl Shown,
 ) -> Result<()> {
-    std::fs::write(path.join("sawlog.yaml"), config)?;
+    let seed = chaos::seed()?;
+    let mut turning = match plan.hangups || seed.is_some() {
+        true => Some(Turning::begin(path, config)?),
+        false => std::fs::write(path.join("sawlog.yaml"), config).map(|()| None)?,
+    };
     let began = Instant::now();
-    let small = plan.disk.filter(|_| chaos::seed().is_ok_and(|seed| seed.is_some()));
+    let small = plan.disk.filter(|_| seed.is_some());
     let disk = small.map(|(folder, mebibytes)| Disk::mount(&path.join(folder), mebibytes)).transpose()?;
     let mut agent = Agent::start(path)?;
-    let blows = match chaos::seed()? {
-        Some(seed) => {
+    let blows = match (seed, turning.as_mut()) {
+        (Some(seed), Some(turning)) => {
             let ground = Ground { path, plan, disk: disk.as_ref(), shown };
-            chaos::strike(seed, &ground, &mut agent, &mut feed)?
+            chaos::strike(seed, &ground, turning, &mut agent, &mut feed)?
         }
-        None => planned(path, plan, &mut agent, &mut feed, shown)?,
+        (_, turning) => planned(path, plan, turning, &mut agent, &mut feed, shown)?,
     };
     feed.send(plan.lines)?;
     let deadline = Instant::now() + plan.drain_max;
@@ -87,6 +92,7 @@ pub fn run_with(
         agent.check()?;
         std::thread::sleep(Duration::from_millis(300));
     }
+    turning.as_ref().map_or(Ok(()), |turning| turning.settle(&mut agent))?;
     let log = agent.log_path();
     agent.terminate()?;
     // Only behind the agent's end nothing more can come, also nothing for the second time.
@@ -100,6 +106,7 @@ pub fn run_with(
         std::fs::read_to_string(&log).map(|text| tail(&text).to_owned()).unwrap_or_default()
     );
     control(shown)?;
+    turning.map_or(Ok(()), |turning| turning.judge(&std::fs::read_to_string(&log)?, feed.sent()))?;
     println!("{} records, {blows}, {} s: lost 0, duplicated 0", feed.sent(), began.elapsed().as_secs());
     ensure!(blows.owing > 0, "no kill found the agent owing rows: this run proves nothing");
     Ok(())
@@ -113,6 +120,7 @@ fn tail(text: &str) -> &str {
 fn planned(
     path: &Path,
     plan: Plan<'_>,
+    mut turning: Option<&mut Turning>,
     agent: &mut Agent,
     feed: &mut (impl Sender + Send),
     shown: &impl Shown,
@@ -122,11 +130,11 @@ fn planned(
     while blows.owing < plan.kills {
         ensure!(blows.kills < 4 * plan.kills + 4, "only {} of {} kills found rows owed", blows.owing, blows.kills);
         let before = draw.below(plan.lines);
-        let (hangup, service) = (plan.hangups && blows.kills % 2 == 0, restarts.next());
+        let service = restarts.next();
         std::thread::scope(|scope| -> Result<()> {
-            let sending = scope.spawn(|| feed.send(before));
-            if hangup {
-                reload(agent, path)?;
+            let sending = scope.spawn(|| feed.send(before / 2));
+            if let Some(turning) = &mut turning {
+                turning.turn(agent)?;
                 blows.hangups += 1;
             }
             if let Some(service) = service {
@@ -135,6 +143,8 @@ fn planned(
             }
             sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
         })?;
+        // Behind the new configuration, which took its time: what came with it is delivered.
+        feed.send(before - before / 2)?;
         std::thread::sleep(draw.time(if blows.kills % 2 == 0 { KILL_WITHIN } else { KILL_SOON }));
         agent.kill_now()?;
         // What is not there when the agent is dead was owed when it died.

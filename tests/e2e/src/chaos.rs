@@ -6,6 +6,7 @@ use crate::disk::{self, Disk};
 use crate::draw::Draw;
 use crate::feed::Sender;
 use crate::shown::Shown;
+use crate::turning::Turning;
 use crate::wire::{Fault, Wire};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -19,6 +20,9 @@ const DECK: [(Blow, usize); 5] =
     [(Blow::Kill, 12), (Blow::Hangup, 3), (Blow::Freeze, 3), (Blow::Service, 3), (Blow::Spoil, 4)];
 /// Longest time from a start to the first new row before the run gives up.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+
+/// Latest kill behind a SIGHUP that it is to meet; most configurations are taken by then.
+const RELOADED_WITHIN: Duration = Duration::from_millis(400);
 
 /// What may happen to the agent. Where a cell has no service, or nothing to spoil, the agent is killed instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,18 +153,20 @@ pub struct Ground<'a, S> {
 }
 
 /// Strikes until the blows of this seed are dealt; the agent that is left runs.
-pub fn strike(seed: u64, ground: &Ground<'_, impl Shown>, agent: &mut Agent, feed: &mut impl Sender) -> Result<Blows> {
+pub fn strike(
+    seed: u64,
+    ground: &Ground<'_, impl Shown>,
+    turning: &mut Turning,
+    agent: &mut Agent,
+    feed: &mut impl Sender,
+) -> Result<Blows> {
     let (mut draw, mut blows) = (Draw(seed), Blows::default());
     for blow in deck(&mut draw) {
         feed.send(20 + draw.below(600))?;
         std::thread::sleep(Duration::from_millis(draw.below(700)));
         let dealt = match blow {
             Blow::Kill => false,
-            Blow::Hangup => {
-                agent.hang_up()?;
-                blows.hangups += 1;
-                true
-            }
+            Blow::Hangup => hang_up(turning, agent, &mut draw, &mut blows)?,
             Blow::Freeze => {
                 freeze(agent, &mut draw, &mut blows)?;
                 true
@@ -182,6 +188,17 @@ pub fn strike(seed: u64, ground: &Ground<'_, impl Shown>, agent: &mut Agent, fee
         agent.check()?;
     }
     Ok(blows)
+}
+
+/// SIGHUP with another configuration. Every second time the agent is to be killed right behind it: false then.
+pub(crate) fn hang_up(turning: &mut Turning, agent: &mut Agent, draw: &mut Draw, blows: &mut Blows) -> Result<bool> {
+    blows.hangups += 1;
+    if blows.hangups.is_multiple_of(2) {
+        turning.turn_to_be_killed(agent)?;
+        std::thread::sleep(draw.time(RELOADED_WITHIN));
+        return Ok(false);
+    }
+    turning.turn(agent).map(|()| true)
 }
 
 /// Stops the agent for longer than a transaction may live.

@@ -22,6 +22,7 @@ pub mod stray;
 pub mod switching;
 pub mod told;
 pub mod trial;
+pub mod turning;
 pub mod wire;
 
 /// The value of an environment variable that the test command sets; `None` prints that the test is not run.

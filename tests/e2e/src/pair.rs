@@ -2,11 +2,12 @@
 //! over while rows are owed, and the one that wakes up finds its partitions gone.
 
 use crate::agent::{Agent, verb};
-use crate::cell::{self, compare, readable, reload};
+use crate::cell::{self, compare, readable};
 use crate::chaos::{self, Blow, Blows, Reach};
 use crate::draw::Draw;
 use crate::feed::Sender;
 use crate::shown::{Shown, control};
+use crate::turning::Turning;
 use anyhow::{Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -28,10 +29,11 @@ const STRUCK_WITHIN: Duration = Duration::from_millis(300);
 struct Pair {
     folders: [PathBuf; 2],
     agents: [Option<Agent>; 2],
+    turnings: [Turning; 2],
 }
 
 /// Runs two agents, each on the config that `config` gives for its id. The service in `reach` is killed and started again on the
-/// way, and both are told to load their configuration anew, under load. A chaos run strikes at all that is in reach.
+/// way, and both are told to load another configuration, under load. A chaos run strikes at all that is in reach.
 pub fn run(
     config: impl Fn(&str) -> String,
     mut feed: impl Sender + Send,
@@ -57,6 +59,9 @@ pub fn run(
     ensure!(blows.owing > 1, "not both kills found the agents owing rows: this run proves too little");
     // Partitions may still be changing hands: each is in one ledger once they don't.
     until(FORM_MAX, || Ok(pair.delivered()? == feed.sent()))?;
+    for (agent, turning) in pair.agents.iter_mut().zip(&pair.turnings) {
+        agent.as_mut().map_or(Ok(()), |agent| turning.settle(agent))?;
+    }
     pair.drain(feed, shown)
 }
 
@@ -83,13 +88,10 @@ fn line(ledger: &Value, key: &str) -> u64 {
 impl Pair {
     fn start(folder: &Path, config: impl Fn(&str) -> String) -> Result<Self> {
         let folders = ["one", "two"].map(|name| folder.join(name));
-        let mut agents = [None, None];
-        for (folder, (agent, id)) in folders.iter().zip(agents.iter_mut().zip(["one", "two"])) {
-            std::fs::create_dir(folder)?;
-            std::fs::write(folder.join("sawlog.yaml"), config(id))?;
-            *agent = Some(Agent::start(folder)?);
-        }
-        Ok(Self { folders, agents })
+        let [one, two] = ["one", "two"].map(config);
+        let turnings = [Turning::begin(&folders[0], &one)?, Turning::begin(&folders[1], &two)?];
+        let agents = [Some(Agent::start(&folders[0])?), Some(Agent::start(&folders[1])?)];
+        Ok(Self { folders, agents, turnings })
     }
 
     /// Each is killed while rows are owed, and each is frozen, until the other has its partitions.
@@ -139,7 +141,7 @@ impl Pair {
         Ok(owes)
     }
 
-    /// More comes after a blow; the service is struck too, and both are told to load their configuration, once both had a blow.
+    /// More comes after a blow; the service is struck too, and both are told to load another configuration, once both had a blow.
     fn go_on(
         &mut self,
         victim: usize,
@@ -171,11 +173,10 @@ impl Pair {
             let victim = usize::from(draw.below(2) == 1);
             let dealt = match blow {
                 Blow::Kill => false,
-                Blow::Hangup => {
-                    self.agents[victim].as_mut().map_or(Ok(()), Agent::hang_up)?;
-                    blows.hangups += 1;
-                    true
-                }
+                Blow::Hangup => match &mut self.agents[victim] {
+                    Some(agent) => chaos::hang_up(&mut self.turnings[victim], agent, draw, &mut blows)?,
+                    None => false,
+                },
                 Blow::Freeze => {
                     self.agents[victim].as_ref().map_or(Ok(()), |agent| chaos::freeze(agent, draw, &mut blows))?;
                     true
@@ -254,15 +255,18 @@ impl Pair {
         self.agents[0].take().map_or(Ok(()), Agent::terminate)?;
         // Only behind their end nothing more can come.
         self.judge(&readable(shown)?, feed.sent())?;
+        for (folder, turning) in self.folders.iter().zip(&self.turnings) {
+            turning.judge(&std::fs::read_to_string(folder.join("agent.log"))?, feed.sent())?;
+        }
         control(shown)
     }
 
-    /// Under load both load their configuration anew, and the service is killed and started again.
+    /// Under load both load another configuration, and the service is killed and started again.
     fn disturb(&mut self, feed: &mut (impl Sender + Send), service: &str) -> Result<()> {
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| feed.send(LINES));
-            for (agent, folder) in self.agents.iter_mut().zip(&self.folders) {
-                agent.as_mut().map_or(Ok(()), |agent| reload(agent, folder))?;
+            for (agent, turning) in self.agents.iter_mut().zip(&mut self.turnings) {
+                agent.as_mut().map_or(Ok(()), |agent| turning.turn(agent))?;
             }
             cell::strike(service, &self.running())?;
             sending.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?

@@ -25,7 +25,7 @@ use crate::letters::{Door, Doors, Stage};
 pub type PluginBytes = BTreeMap<String, PluginParts>;
 
 /// What a plugin is made of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginParts {
     /// The component.
     pub component: Vec<u8>,

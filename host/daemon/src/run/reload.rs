@@ -166,7 +166,9 @@ impl Running {
         let ended = before.keys().filter(|name| !now.contains_key(*name));
         let ended = ended.map(|name| format!("; the override of {name} ends"));
         let stand = now.iter().map(|(name, known)| format!("; {name} is overridden by {}", known.digest));
-        std::iter::once(describe(&self.config, new, changes)).chain(ended).chain(stand).collect()
+        let plan = self.groups.plan();
+        let done = describe((&self.config, new), (&plan.bytes, bytes), changes);
+        std::iter::once(done).chain(ended).chain(stand).collect()
     }
 
     /// Sections that are no component's and take effect at once. A level that was changed by `sawlog log-level` stays until the
@@ -307,8 +309,8 @@ fn check_groups(old: &Config, new: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// What a reload does to sources and sinks.
-fn describe(old: &Config, new: &Config, changes: &Changes) -> String {
+/// What a reload does to components.
+fn describe((old, new): (&Config, &Config), bytes: (&PluginBytes, &PluginBytes), changes: &Changes) -> String {
     let missing = |from: Vec<&String>, there: &dyn Fn(&str) -> bool| -> Vec<String> {
         from.into_iter().filter(|name| !there(name)).cloned().collect()
     };
@@ -319,10 +321,26 @@ fn describe(old: &Config, new: &Config, changes: &Changes) -> String {
         new.sources.contains_key(name) || new.sinks.contains_key(name)
     });
     let anew: Vec<String> = changes.sources.iter().chain(&changes.sinks).cloned().collect();
+    let changed = changed((old, new), bytes).into_iter().collect::<Vec<_>>();
+    let lists = [added, removed, anew, changed].map(|names| names.join(", "));
     let done =
-        format!("added [{}], removed [{}], begun anew [{}]", added.join(", "), removed.join(", "), anew.join(", "));
+        format!("added [{}], removed [{}], begun anew [{}], changed [{}]", lists[0], lists[1], lists[2], lists[3]);
     let switches = changes.switches.iter().map(|switch| format!("; {switch}"));
     std::iter::once(done).chain(switches).collect()
+}
+
+/// Transforms and plugins that come, go or change, and sinks with other inputs: what is planned from now on goes another way.
+fn changed((old, new): (&Config, &Config), bytes: (&PluginBytes, &PluginBytes)) -> BTreeSet<String> {
+    let transforms = old.transforms.keys().chain(new.transforms.keys());
+    let transforms = transforms.filter(|name| old.transforms.get(*name) != new.transforms.get(*name));
+    let plugins =
+        old.plugins.keys().chain(new.plugins.keys()).filter(|name| {
+            old.plugins.get(*name) != new.plugins.get(*name) || bytes.0.get(*name) != bytes.1.get(*name)
+        });
+    let has_other_inputs =
+        |name: &String| new.sinks.get(name).is_some_and(|sink| sink.inputs != old.sinks[name].inputs);
+    let sinks = old.sinks.keys().filter(|name| has_other_inputs(name));
+    transforms.chain(plugins).chain(sinks).cloned().collect()
 }
 
 #[cfg(test)]
