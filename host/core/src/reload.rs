@@ -181,7 +181,7 @@ pub fn is_source_delivered(state: &JournalState, source: &SourceId) -> bool {
 }
 
 /// Where `sink` is done with a generation: the frontier, or the end of its drain.
-fn end_for(state: &JournalState, sink: &SinkId, generation: Generation, planned: Cursor) -> Cursor {
+pub fn end_for(state: &JournalState, sink: &SinkId, generation: Generation, planned: Cursor) -> Cursor {
     match state.epoch().and_then(|e| e.sinks.get(sink)).and_then(|r| r.until.as_ref()) {
         Some(until) => until.get(&generation).copied().unwrap_or_default(),
         None => planned,

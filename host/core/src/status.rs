@@ -4,6 +4,7 @@
 use crate::input::Inputs;
 use crate::journal::JournalState;
 use crate::ledger::Counts;
+use crate::reload;
 use crate::{SinkId, SourceId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ pub struct Settled {
     /// Input records with an outcome, since the sink began, and what it has given up.
     pub counts: Counts,
     /// Positions (bytes of a file or queue, offsets of a Kafka partition) that are planned, or to be read for the sink because it was
-    /// added, and that it has not finished.
+    /// added, and that it has not finished. Of a sink that drains, those that it is still to deliver.
     pub behind: u64,
     /// Of the records with an outcome, those that came again because a person said so.
     pub repeated: u64,
@@ -32,10 +33,11 @@ pub fn settled(state: &JournalState) -> BTreeMap<(SinkId, SourceId), Settled> {
         ledger.entry(key.clone()).or_default().repeated += records;
     }
     for sink in state.sinks() {
-        for (generation, known) in &state.generations {
+        for (generation, known) in state.generations.iter().filter(|(_, known)| state.feeds(&known.source, sink)) {
             let line = ledger.entry((sink.clone(), known.source.clone())).or_default();
             let given_up = state.pending_losses(sink, *generation);
-            let end = state.end_of_part(*generation).unwrap_or(known.planned.pos);
+            let planned = || reload::end_for(state, sink, *generation, known.planned).pos;
+            let end = state.end_of_part(*generation).unwrap_or_else(planned);
             let behind = end.saturating_sub(state.cursor(sink, *generation).pos);
             line.behind += behind.saturating_sub(given_up.sum());
             line.counts.add(&Counts { lost_bytes: given_up, ..Counts::default() });
@@ -201,5 +203,76 @@ impl Figures {
     /// How long lanes waited, by the sink that was full; lanes of several partitions add up.
     pub fn backpressure(&self) -> BTreeMap<SinkId, Duration> {
         self.waited.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EpochId;
+    use crate::journal::{Epoch, Mark, Record, Registration, Standing};
+    use crate::plan::{Entry, Planned};
+    use sawlog_record::id::{Cursor, Generation, PartitionId};
+
+    const EPOCH: EpochId = EpochId([1; 16]);
+    /// Of the source `app`, and of the source `more`, of which the sink `out` takes nothing.
+    const APP: Generation = Generation([1; 16]);
+    const MORE: Generation = Generation([2; 16]);
+
+    fn of(source: &str, generation: Generation) -> Record {
+        let (source, partition) = (SourceId::new(source), PartitionId(generation.0));
+        Record::Generation { generation, partition, source, identity: [7].into(), start: 0 }
+    }
+
+    fn planned(generation: Generation, lo: u64, hi: u64) -> Record {
+        let planned = Planned { time: 1, epoch: EPOCH, entry: Entry::Range { generation, lo, hi } };
+        Record::Plan { entries: vec![(PartitionId(generation.0), planned)] }
+    }
+
+    fn delivered(sink: &str, upto: u64, records: u64) -> Record {
+        let counts = Counts { delivered: records, ..Counts::default() };
+        let mark = Mark::from(Standing { cursor: Cursor::at(upto), counts, ..Standing::default() });
+        Record::Cursor { sink: SinkId::new(sink), marks: vec![(APP, mark)], facts: None }
+    }
+
+    /// The sink `out`, fed by `app`, and `second`, fed by both; where `second` is to end, it drains.
+    fn epoch(until: Option<BTreeMap<Generation, Cursor>>) -> Record {
+        let sources = |names: &[&str]| names.iter().map(|name| SourceId::new(name)).collect();
+        let out = Registration { starts: BTreeMap::new(), until: None, sources: sources(&["app"]) };
+        let second = Registration { starts: BTreeMap::new(), until, sources: sources(&["app", "more"]) };
+        let sinks = BTreeMap::from([(SinkId::new("out"), out), (SinkId::new("second"), second)]);
+        Record::Epoch(Epoch { id: EPOCH, stateful: BTreeMap::new(), blobs: Vec::new(), sinks })
+    }
+
+    fn line(state: &JournalState, sink: &str, source: &str) -> Option<(u64, u64)> {
+        let line = settled(state).remove(&(SinkId::new(sink), SourceId::new(source)))?;
+        Some((line.counts.delivered, line.behind))
+    }
+
+    /// What comes after a removed sink's end is nothing that it owes, and its line stays when it is gone.
+    #[test]
+    fn a_sink_that_drains_is_behind_by_what_it_is_still_to_deliver_and_stays_in_the_ledger() {
+        let mut state = JournalState::default();
+        let begin = [epoch(None), of("app", APP), planned(APP, 0, 100), delivered("second", 40, 4)];
+        begin.iter().for_each(|record| state.apply(record));
+        assert_eq!(line(&state, "second", "app"), Some((4, 60)));
+        state.apply(&epoch(Some(BTreeMap::from([(APP, Cursor::at(100))]))));
+        for record in [planned(APP, 100, 500), of("more", MORE), planned(MORE, 0, 70)] {
+            state.apply(&record);
+        }
+        assert_eq!((line(&state, "second", "app"), line(&state, "out", "app")), (Some((4, 60)), Some((0, 500))));
+        assert_eq!(line(&state, "second", "more"), Some((0, 0)), "it began behind its end");
+        state.apply(&delivered("second", 100, 10));
+        assert_eq!(line(&state, "second", "app"), Some((10, 0)));
+        state.apply(&Record::Removed { sink: SinkId::new("second") });
+        assert_eq!(line(&state, "second", "app"), Some((10, 0)), "the ledger is for good");
+        assert_eq!(line(&state, "second", "more"), None, "nothing ever became of it");
+    }
+
+    #[test]
+    fn a_sink_has_no_line_of_a_source_that_does_not_feed_it() {
+        let mut state = JournalState::default();
+        [epoch(None), of("app", APP), of("more", MORE), planned(MORE, 0, 70)].iter().for_each(|r| state.apply(r));
+        assert_eq!((line(&state, "out", "more"), line(&state, "second", "more")), (None, Some((0, 70))));
     }
 }

@@ -115,16 +115,20 @@ impl Turning {
         agent.hang_up()
     }
 
-    /// Waits until every sink that came has what its own source had, and those that went are gone.
+    /// Waits until every sink that came has what its own source had, and those that went are gone; in the ledger they stay.
     pub fn settle(&self, agent: &mut Agent) -> Result<()> {
         for came in self.besides() {
             self.wait_for_more(agent, came)?;
         }
         let present = Parts::of(self.turn).beside;
-        let gone = |came: &u32| Ok(present == Some(*came) || !has_sink(&self.folder, &format!("beside{came}"))?);
-        agent.wait_until("sinks that were removed are gone", RELOAD_MAX, || {
-            self.besides().map(|came| gone(&came)).collect::<Result<Vec<_>>>().map(|all| all.into_iter().all(|is| is))
-        })?;
+        for went in self.besides().filter(|came| present != Some(*came)) {
+            let (sink, source) = (format!("beside{went}"), format!("more{went}"));
+            agent.wait_until("a sink that was removed is gone", RELOAD_MAX, || Ok(!has_sink(&self.folder, &sink)?))?;
+            let ledger = Ledger::of(&self.folder)?;
+            let told = ["delivered", "behind"].map(|count| ledger.count(&sink, &source, count));
+            ensure!(told == [MORE_ROWS, 0], "{sink} is gone, and the ledger says (delivered, behind) {told:?}");
+            ensure!(ledger.count("out", &source, "behind") == 0, "out is behind in {source}, which does not feed it");
+        }
         Ledger::of(&self.folder).map(drop)
     }
 
