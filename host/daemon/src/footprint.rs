@@ -203,7 +203,10 @@ mod tests {
                     out: { type: kafka, inputs: [kept], brokers: [\"k:9092\"], topic: t, key: \"{id}\", tls: { ca: /tls/ca.pem }, \
                     sasl: { mechanism: PLAIN, username: \"${file:/user}\", password: \"${secret:kafka}\" } }\n";
         let file = SourceFile::of_config(PathBuf::from("/etc/sawlog/c.yaml"), text.to_owned());
-        let loaded = understand(Files { files: vec![file], folder: PathBuf::from("/etc/sawlog") }, &Anything);
+        let loaded = understand(
+            Files { files: vec![file], folder: PathBuf::from("/etc/sawlog"), ..Files::default() },
+            &Anything,
+        );
         let config = loaded.config.expect("it holds together");
         let touched = paths(&config, &loaded.files);
         let lines: Vec<String> = touched.iter().map(|one| format!("{:?} {}", one.access, one.path.display())).collect();

@@ -6,6 +6,8 @@ use sawlog_settings::decode::Complaint;
 use sawlog_settings::node::Node;
 use thiserror::Error;
 
+use super::references::Kept;
+
 /// Largest file of a config.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Most files of a folder.
@@ -36,6 +38,8 @@ pub struct Files {
     pub files: Vec<SourceFile>,
     /// The folder that relative paths in the config start from.
     pub folder: PathBuf,
+    /// What references stood for when these files were first understood; none where they never were. Secrets are not among them.
+    pub kept: Kept,
 }
 
 /// Why a config can't even be read.
@@ -72,7 +76,7 @@ pub fn read(path: &Path) -> Result<Files, FilesError> {
         false => (vec![path.to_owned()], path.parent().unwrap_or(Path::new("")).to_owned()),
     };
     let files = paths.into_iter().map(read_one).collect::<Result<_, _>>()?;
-    Ok(Files { files, folder })
+    Ok(Files { files, folder, kept: Kept::new() })
 }
 
 /// Files of a folder in the order of their names; hidden ones (as editors and mounted secrets leave them) are passed over.

@@ -22,7 +22,7 @@ pub mod transforms;
 pub mod validated;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sawlog_settings::component::{OnError, Provenance, Severity};
@@ -32,7 +32,7 @@ use sawlog_settings::node::{Node, Place};
 use files::{Files, FilesError};
 use graph::Graph;
 use parsed::Parsed;
-use references::References;
+use references::{AsKept, Kept, References};
 use transforms::TransformOptions;
 pub use validated::Config;
 use validated::{DEAD_LETTER, Sink, Source, Transform, builtin_dead_letter};
@@ -53,13 +53,16 @@ pub fn load(path: &Path, from: &dyn References) -> Result<Loaded, FilesError> {
     Ok(understand(files::read(path)?, from))
 }
 
-/// What the files say, and everything that is wrong with it.
+/// What the files say, and everything that is wrong with it. Files that were understood before mean what they meant then.
 pub fn understand(mut files: Files, from: &dyn References) -> Loaded {
+    let before = std::mem::take(&mut files.kept);
+    let from = &AsKept { kept: &before, otherwise: from };
     let mut complaints = Vec::new();
     let mut tree = files.tree(&mut complaints);
     if complaints.iter().any(|complaint| complaint.reason.starts_with("this is not YAML")) {
         return Loaded { config: None, complaints, files };
     }
+    let written = tree.clone();
     let secrets = files.folder.join(secrets_dir(&tree));
     references::resolve(&mut tree, &secrets, from, &mut complaints);
     columns::include(&mut tree, &mut files, &mut complaints);
@@ -75,9 +78,31 @@ pub fn understand(mut files: Files, from: &dyn References) -> Loaded {
     };
     if let Some(config) = &config {
         complaints.extend(memory(config, memory_place));
+        files.kept = kept(&written, config, &secrets, from);
     }
     complaints.sort_by_key(|complaint| (complaint.place, complaint.severity));
     Loaded { config, complaints, files }
+}
+
+/// What references of components that make rows stand for, but secrets: rows that were planned under this configuration are made by
+/// these values, also after a start in another environment.
+fn kept(written: &Node, config: &Config, secrets_dir: &Path, from: &dyn References) -> Kept {
+    let mut secrets = BTreeSet::new();
+    // A secret is shown as it was written.
+    for shown in [serde_json::to_value(&config.sources), serde_json::to_value(&config.sinks)].into_iter().flatten() {
+        texts(&shown, &mut secrets);
+    }
+    let sections = ["sources", "transforms", "plugins"].into_iter().filter_map(|name| written.entry(name));
+    sections.flat_map(|section| references::kept(&section.value, &secrets, secrets_dir, from)).collect()
+}
+
+fn texts(value: &serde_json::Value, texts_of: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::String(text) if text.contains("${") => _ = texts_of.insert(text.clone()),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, texts_of)),
+        serde_json::Value::Object(members) => members.values().for_each(|member| texts(member, texts_of)),
+        _ => {}
+    }
 }
 
 /// `secrets.dir`, needed before anything else can be read.
@@ -165,7 +190,7 @@ mod tests {
 
     fn understood(text: &str) -> Loaded {
         let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.to_owned());
-        understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Anything)
+        understand(Files { files: vec![file], folder: PathBuf::from("/nowhere"), kept: Kept::new() }, &Anything)
     }
 
     /// Whatever a finger or a bad disk does to a config, it is taken or complained about, at places that exist.

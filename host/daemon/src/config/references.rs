@@ -1,6 +1,7 @@
 //! `${env:NAME}`, `${file:/path}` and `${secret:name}` in a tree become what they refer to. It knows where values come
 //! from, never what they are for, and never shows one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use sawlog_settings::decode::Complaint;
@@ -56,6 +57,33 @@ impl References for MachineWithComponents {
 
     fn component(&self, path: &Path) -> Option<std::io::Result<Vec<u8>>> {
         Some(std::fs::read(path))
+    }
+}
+
+/// What references stood for, by how they are written: `env:NAME`, `file:/path`.
+pub type Kept = BTreeMap<String, String>;
+
+/// Values of then first: a configuration that was kept means what it meant, whatever the environment is by now.
+#[derive(Debug)]
+pub struct AsKept<'a, R: ?Sized> {
+    /// Those that were kept.
+    pub kept: &'a Kept,
+    /// Where all others come from.
+    pub otherwise: &'a R,
+}
+
+impl<R: References + ?Sized> References for AsKept<'_, R> {
+    fn env(&self, name: &str) -> Option<String> {
+        self.kept.get(&format!("env:{name}")).cloned().or_else(|| self.otherwise.env(name))
+    }
+
+    fn file(&self, path: &Path) -> Result<String, String> {
+        let kept = self.kept.get(&format!("file:{}", path.display()));
+        kept.map_or_else(|| self.otherwise.file(path), |value| Ok(value.clone()))
+    }
+
+    fn component(&self, path: &Path) -> Option<std::io::Result<Vec<u8>>> {
+        self.otherwise.component(path)
     }
 }
 
@@ -124,6 +152,35 @@ fn expand(written: &str, secrets: &Path, from: &dyn References) -> Result<(Strin
     Ok((resolved, secret))
 }
 
+/// The references of a text.
+fn named(written: &str) -> impl Iterator<Item = &str> {
+    let mut parts = written.split("${");
+    let mut before = parts.next().unwrap_or_default();
+    parts.filter_map(move |part| {
+        let is_escaped = std::mem::replace(&mut before, part).ends_with('$');
+        part.split_once('}').filter(|_| !is_escaped).map(|(name, _)| name)
+    })
+}
+
+/// What the references below `node` stand for, as it is kept with a configuration. What one of the `secrets`, texts as they are written,
+/// refers to is left out, wherever else it stands.
+pub fn kept(node: &Node, secrets: &BTreeSet<String>, secrets_dir: &Path, from: &dyn References) -> Kept {
+    let secret: BTreeSet<&str> = secrets.iter().flat_map(|written| named(written)).collect();
+    let mut names = BTreeSet::new();
+    name_all(node, &mut names);
+    let open = names.into_iter().filter(|name| !name.starts_with("secret:") && !secret.contains(name));
+    open.filter_map(|name| Some((name.to_owned(), look_up(name, secrets_dir, from).ok()?))).collect()
+}
+
+fn name_all<'a>(node: &'a Node, names: &mut BTreeSet<&'a str>) {
+    match &node.value {
+        Value::Text(text) => names.extend(named(&text.written)),
+        Value::List(items) => items.iter().for_each(|item| name_all(item, names)),
+        Value::Map(entries) => entries.iter().for_each(|entry| name_all(&entry.value, names)),
+        _ => {}
+    }
+}
+
 fn look_up(reference: &str, secrets: &Path, from: &dyn References) -> Result<String, ReferenceError> {
     match reference.split_once(':') {
         Some(("env", name)) if !name.is_empty() => {
@@ -173,6 +230,23 @@ mod tests {
         assert_eq!(expanded("Bearer ${secret:es}"), Ok(("Bearer hunter2".into(), true)));
         assert_eq!(expanded("${file:/s/es}"), Ok(("hunter2".into(), false)));
         assert_eq!(expanded("costs $${5}"), Ok(("costs ${5}".into(), false)));
+    }
+
+    #[test]
+    fn the_references_of_a_text_are_named_but_those_that_are_escaped() {
+        let all: Vec<&str> = named("a ${env:A}/$${env:B}${file:/c}x${env:D").collect();
+        assert_eq!(all, ["env:A", "file:/c"]);
+    }
+
+    #[test]
+    fn what_was_kept_comes_before_what_is_there_now() {
+        let kept =
+            Kept::from([("env:NODE".to_owned(), "then".to_owned()), ("file:/s/es".to_owned(), "old".to_owned())]);
+        let from = AsKept { kept: &kept, otherwise: &Fake };
+        let (text, none) = ("${env:NODE} ${file:/s/es}", Kept::new());
+        assert_eq!(expand(text, Path::new("/s"), &from).unwrap().0, "then old");
+        let from = AsKept { kept: &none, otherwise: &Fake };
+        assert_eq!(expand(text, Path::new("/s"), &from).unwrap().0, "n1 hunter2");
     }
 
     #[test]

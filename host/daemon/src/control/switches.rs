@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::place::{Client, ControlError, Down, Reach};
 use crate::config::Config;
 use crate::config::files::Files;
+use crate::config::references::Kept;
 use crate::run::changes::{Destination, switch};
 use crate::run::{Handle, epochs, overrides};
 
@@ -82,8 +83,8 @@ const WEIGHED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Asks the running agent what a reload would make of the config.
 fn weigh(client: &Client, config: &Config, files: &Files) -> Result<Result<String, String>, ControlError> {
-    // The agent has another present folder.
-    let files = Files { folder: config.folder.clone(), files: files.files.clone() };
+    // The agent has another present folder, and an environment of its own.
+    let files = Files { folder: config.folder.clone(), files: files.files.clone(), kept: Kept::new() };
     let packed = epochs::pack(&files).map_err(|error| ControlError::Refused(error.to_string()))?;
     let packed: Value = serde_json::from_slice(&packed)?;
     let answer = client.ask_within(Some(WEIGHED_WITHIN), Method::POST, "/v1/reload/check", Some(&packed))?;

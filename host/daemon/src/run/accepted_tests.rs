@@ -119,7 +119,8 @@ fn what_the_config_s_own_rules_accept_is_built() {
     for _ in 0..3_000 {
         let text = drawn(&mut draw);
         let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.clone());
-        let loaded = understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Nothing);
+        let loaded =
+            understand(Files { files: vec![file], folder: PathBuf::from("/nowhere"), ..Files::default() }, &Nothing);
         match &loaded.config {
             None => refused += 1,
             Some(config) => {

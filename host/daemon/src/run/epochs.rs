@@ -22,7 +22,7 @@ use super::replay;
 use super::runtime;
 use super::slots::Slots;
 use crate::config::files::{Files, SourceFile};
-use crate::config::references::Machine;
+use crate::config::references::{Kept, Machine};
 use crate::config::{self, Config};
 
 /// What an epoch's first blob holds.
@@ -43,6 +43,9 @@ struct Manifest {
     /// Those of its plugins that the configuration does not name.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     overrides: Overrides,
+    /// What references stood for, but secrets. Earlier builds kept none: then it is what they stand for now.
+    #[serde(default, skip_serializing_if = "Kept::is_empty")]
+    kept: Kept,
 }
 
 impl Manifest {
@@ -60,6 +63,7 @@ impl Manifest {
             plugins: BTreeMap::new(),
             plugin_files: BTreeMap::new(),
             overrides: Overrides::new(),
+            kept: files.kept.clone(),
         }
     }
 
@@ -72,7 +76,7 @@ impl Manifest {
             text: text.clone(),
             is_included,
         };
-        Files { files: all.map(file).collect(), folder: self.folder.clone() }
+        Files { files: all.map(file).collect(), folder: self.folder.clone(), kept: self.kept.clone() }
     }
 }
 
@@ -274,7 +278,7 @@ impl Epochs {
     }
 }
 
-/// What this build makes of a configuration must come out the same: the environment that its text refers to may have changed. Of
+/// What this build makes of a configuration must come out the same. Of
 /// what another build made the id is taken as it was journalled: this build may read more options, and gives it another one.
 async fn rebuild(
     id: EpochId,
@@ -298,7 +302,10 @@ async fn rebuild(
         bytes.insert(name.clone(), PluginParts { component, files, overridden });
     }
     let loaded = config::understand(manifest.files(), &Machine);
-    let config = loaded.config.ok_or_else(|| missing("configuration"))?;
+    let config = loaded.config.ok_or_else(|| RunError::Component {
+        name: "configuration".to_owned(),
+        reason: crate::diagnostics::text(&loaded.complaints, &loaded.files).trim_end().to_owned(),
+    })?;
     let known = (manifest.build != this_build()).then_some(id);
     if known.is_some() {
         tracing::info!(build = manifest.build, epoch = ?id, "input that another build has planned is run by this one");
@@ -338,7 +345,10 @@ mod tests {
         let text = "version: 1\nplugins: { p: { source: file:./p.wasm, files: { table: ./t.csv } } }\n\
                     sources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
         let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.to_owned());
-        let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
+        let loaded = config::understand(
+            Files { files: vec![file], folder: PathBuf::from("/nowhere"), ..Files::default() },
+            &Machine,
+        );
         let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.complaints));
         id_of(&config, &PluginBytes::from([("p".to_owned(), parts)])).unwrap()
     }
@@ -381,7 +391,7 @@ mod tests {
         assert!(present_puts(&journal).await.unwrap().is_empty(), "there is no epoch yet");
         let plain = PluginParts { overridden: None, ..overridden(b"plain", 0) };
         let bytes = PluginBytes::from([("p".to_owned(), overridden(b"put", 7)), ("q".to_owned(), plain)]);
-        let files = Files { files: Vec::new(), folder: PathBuf::from("/nowhere") };
+        let files = Files { files: Vec::new(), folder: PathBuf::from("/nowhere"), ..Files::default() };
         let begin = async |bytes: &PluginBytes, number: u8| {
             let blobs = Epoch::hold_blobs(&files, bytes, &journal).await.unwrap();
             // One comes before any record names them.
@@ -424,7 +434,10 @@ mod tests {
     async fn restored(build: &str, id: impl FnOnce(EpochId) -> EpochId) -> (bool, Vec<String>) {
         let text = "version: 1\nsources: { app: { type: file, include: [/a] } }\nsinks: { out: { type: console, inputs: [app] } }\n";
         let file = SourceFile::of_config(PathBuf::from("c.yaml"), text.to_owned());
-        let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
+        let loaded = config::understand(
+            Files { files: vec![file], folder: PathBuf::from("/nowhere"), ..Files::default() },
+            &Machine,
+        );
         let (config, files) = (loaded.config.unwrap(), loaded.files);
         let folder = tempfile::tempdir().unwrap();
         let (_directory, journal) = journal(folder.path()).await;
@@ -451,6 +464,48 @@ mod tests {
         assert!(!is_there && failures[0].contains("does not come out the same"), "{failures:?}");
     }
 
+    /// A source whose path is `${file:…}` and whose token is another, a secret: what was planned under the one value of the path is run
+    /// under it, also when the file holds another value by now, and the secret is not in what was kept.
+    #[tokio::test]
+    async fn what_references_stood_for_is_kept_with_a_configuration_and_secrets_are_not() {
+        for build in [this_build(), "0.0.1".to_owned()] {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, token) = (folder.path().join("path"), folder.path().join("token"));
+            std::fs::write(&path, "/then/*.log").unwrap();
+            std::fs::write(&token, "hush").unwrap();
+            let text = format!(
+                "version: 1\nsources:\n  app: {{ type: file, include: [\"${{file:{}}}\"] }}\n  \
+                 web: {{ type: http, listen: \"127.0.0.1:1\", decode: ndjson, auth: {{ tokens: [\"${{file:{}}}\"] }} }}\n\
+                 sinks: {{ out: {{ type: console, inputs: [app, web] }} }}\n",
+                path.display(),
+                token.display()
+            );
+            let file = SourceFile::of_config(PathBuf::from("c.yaml"), text);
+            let files = Files { files: vec![file], folder: PathBuf::from("/nowhere"), ..Files::default() };
+            let loaded = config::understand(files, &Machine);
+            let (config, files) = (loaded.config.unwrap(), loaded.files);
+            let (_directory, journal) = journal(folder.path()).await;
+            let (engine, fields) = (Engine::new(EngineLimits::default(), None).unwrap(), Slots::default());
+            let epoch = Epoch::build_aside(&config, &PluginBytes::new(), &engine, &fields, None).await.unwrap();
+            let packed = serde_json::to_vec(&Manifest { build, ..Manifest::of(&files) }).unwrap();
+            assert!(!String::from_utf8_lossy(&packed).contains("hush"), "a secret was kept");
+            let blob = journal.store().put_blob(packed).await.unwrap();
+            let named = sawlog_core::journal::Epoch {
+                id: epoch.id,
+                stateful: BTreeMap::new(),
+                blobs: vec![blob],
+                sinks: BTreeMap::new(),
+            };
+            journal.commit(vec![Record::Epoch(named)]).await.unwrap();
+            std::fs::write(&path, "/now/*.log").unwrap();
+            std::fs::write(&token, "another").unwrap();
+            let (former, failures) = Epochs::default().restore(&journal, &engine, &fields).await;
+            assert_eq!(failures, Vec::<String>::new());
+            assert_eq!(former[0].1.sources["app"], config.sources["app"], "the values of then");
+            assert_ne!(former[0].1.sources["web"], config.sources["web"], "the secret of now");
+        }
+    }
+
     #[test]
     fn a_config_with_a_file_of_columns_is_understood_from_what_is_kept_of_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -459,7 +514,10 @@ mod tests {
         let text = "version: 1\nsources: { app: { type: file, include: [/a] } }\n\
                     sinks: { out: { type: file, inputs: [app], path: /out/part, format: parquet, columns: ./columns.yaml } }\n";
         let file = SourceFile::of_config(folder.path().join("c.yaml"), text.to_owned());
-        let loaded = config::understand(Files { files: vec![file], folder: folder.path().to_owned() }, &Machine);
+        let loaded = config::understand(
+            Files { files: vec![file], folder: folder.path().to_owned(), ..Files::default() },
+            &Machine,
+        );
         assert!(loaded.config.is_some(), "{:?}", loaded.complaints);
         let packed = pack(&loaded.files).unwrap();
         std::fs::remove_file(columns).unwrap();

@@ -360,7 +360,10 @@ mod tests {
     fn of_sources(sources: &str) -> Config {
         let text = format!("version: 1\nagent: {{ id: a }}\nsources:\n{sources}");
         let file = SourceFile::of_config(PathBuf::from("c.yaml"), text);
-        let loaded = config::understand(Files { files: vec![file], folder: PathBuf::from("/nowhere") }, &Machine);
+        let loaded = config::understand(
+            Files { files: vec![file], folder: PathBuf::from("/nowhere"), ..Files::default() },
+            &Machine,
+        );
         loaded.config.unwrap_or_else(|| panic!("{}", diagnostics::text(&loaded.complaints, &loaded.files)))
     }
 
