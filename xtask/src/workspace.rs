@@ -59,8 +59,18 @@ pub fn cargo() -> Command {
 /// Compiles programs of this workspace. The whole workspace is selected, as everywhere: another selection has other features of
 /// what is shared, and cargo would compile the half of it again.
 pub fn build(programs: &[&str]) -> Result<()> {
+    build_as(&[], programs)
+}
+
+/// The same with optimisation, which takes very long; returns where the program is.
+pub fn build_with_optimisation(program: &str) -> Result<PathBuf> {
+    build_as(&["--release"], &[program])?;
+    Ok(binaries()?.with_file_name("release").join(program))
+}
+
+fn build_as(profile: &[&str], programs: &[&str]) -> Result<()> {
     let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--workspace"]).current_dir(root());
+    cargo.args(["build", "--quiet", "--workspace"]).args(profile).current_dir(root());
     programs.iter().for_each(|program| {
         cargo.args(["--bin", program]);
     });

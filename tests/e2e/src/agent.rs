@@ -63,7 +63,12 @@ impl Agent {
         Self::start_with(folder, &[])
     }
 
-    /// The same, and waits until it answers: before that it takes no verb and knows no signal.
+    /// The same with another build of the binary.
+    pub fn start_build(binary: &str, folder: &Path) -> Result<Self> {
+        Self::spawn(Command::new(binary), folder, &[])
+    }
+
+    /// As [`Self::start`], and waits until it answers: before that it takes no verb and knows no signal.
     pub fn start_answering(folder: &Path) -> Result<Self> {
         let mut agent = Self::start(folder)?;
         agent.wait_until("it answers", END_MAX, || Ok(answers(folder)))?;

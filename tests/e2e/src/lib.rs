@@ -25,6 +25,8 @@ pub mod trial;
 pub mod turning;
 pub mod wire;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// The value of an environment variable that the test command sets; `None` prints that the test is not run.
 pub fn service(test: &str, name: &str) -> Option<String> {
     let value = std::env::var(name).ok();
@@ -34,8 +36,9 @@ pub fn service(test: &str, name: &str) -> Option<String> {
     value
 }
 
-/// A name that no other test has.
+/// A name that no other test has, also none that runs at the same time.
 pub fn unique(name: &str) -> String {
+    static GIVEN: AtomicU64 = AtomicU64::new(0);
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{name}-{}-{}", std::process::id(), since.as_millis())
+    format!("{name}-{}-{}-{}", std::process::id(), since.as_millis(), GIVEN.fetch_add(1, Ordering::Relaxed))
 }

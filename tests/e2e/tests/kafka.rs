@@ -1,14 +1,16 @@
 //! The cells with Kafka at their beginning: Kafka to Kafka and to S3, HTTP to Kafka; the broker and S3 are killed on the way, and
-//! the configuration is loaded anew under load.
+//! the configuration is loaded anew under load. Then a broker that is gone for longer. Tests that leave the broker alone, and so bear
+//! others beside them, are in files of their own.
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::{Agent, verb, verb_says};
-use sawlog_e2e::cell::{Plan, run_with};
+use sawlog_e2e::cell::{self, Plan, run_with};
 use sawlog_e2e::chaos::{self, Reach};
 use sawlog_e2e::feed::{Posts, Sender as _, Topic, plain};
 use sawlog_e2e::s3::Bucket;
-use sawlog_e2e::shown::Committed;
+use sawlog_e2e::shown::{Committed, Shown as _};
 use sawlog_e2e::told::Ledger;
+use sawlog_e2e::trial::{Trial, none};
 use sawlog_e2e::wire::Wire;
 use sawlog_e2e::{read, service, unique};
 use std::time::Duration;
@@ -80,6 +82,25 @@ fn http_to_kafka_survives_kills() {
     let reach = Reach { service: Some("kafka"), wire: wire.as_ref() };
     let plan = Plan { restarts: &["kafka"], reach, ..PLAN };
     run_with(folder.path(), &config, plan, posts, &Committed::of(&brokers, &to)).unwrap();
+}
+
+#[test]
+fn a_broker_that_is_gone_is_said_and_disturbs_no_other_sink() {
+    let Some(brokers) = service("a broker that is gone", "SAWLOG_TEST_KAFKA") else { return };
+    let (topic, cursors) = (unique("gone"), unique("cursors"));
+    read::make_topics(&brokers, &[(&topic, 3, false), (&cursors, 16, true)]).unwrap();
+    let sink = kafka_sink(&brokers, "parsed", &topic, &cursors).replace("batch:", "retry: { max: 1s }, batch:");
+    let mut trial = Trial::begin(plain, &sink).unwrap();
+    trial.feed.send(300).unwrap();
+    let shown = Committed::of(&brokers, &topic);
+    let wait = Duration::from_secs(90);
+    trial.agent().unwrap().wait_until("rows", wait, || Ok(shown.rows()?.len() == 300)).unwrap();
+    cell::services("kill", "kafka").unwrap();
+    let said = trial.feed.send(300).and_then(|()| trial.says("refused")).and_then(|()| trial.kill());
+    let said = said.and_then(|()| trial.feed.send(300)).and_then(|()| trial.says("refused"));
+    cell::restart("kafka").unwrap();
+    said.unwrap();
+    trial.exact(none, &shown).unwrap();
 }
 
 #[test]

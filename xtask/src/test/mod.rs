@@ -6,6 +6,8 @@
 mod beside;
 mod chaos;
 mod lints;
+mod live;
+mod needs;
 mod ring;
 mod tally;
 pub mod tools;
@@ -235,7 +237,7 @@ fn run_ring(ring: Ring, options: &Options, services: &Run, variables: &BTreeMap<
         Ring::Plugins => plugins_and_sdks(options, variables),
         Ring::Unit => unit(variables),
         Ring::Simulation => simulation(options, variables),
-        Ring::Services => with_services(options, services, variables),
+        Ring::Services => live::run(options.full, services, variables),
         Ring::Supply => supply(variables),
     }
 }
@@ -373,93 +375,4 @@ fn simulation(options: &Options, variables: &BTreeMap<String, String>) -> Result
         tally += simulator("mutations", planted, 30)?;
     }
     Ok(tally)
-}
-
-fn with_services(options: &Options, run: &Run, variables: &BTreeMap<String, String>) -> Result<Tally> {
-    let missing = tools::missing(&tools::FOR_SERVICES);
-    if !missing.is_empty() {
-        return Ok(Tally::of_not_run("all tests with services", &missing.join("; ")));
-    }
-    run.start(&Service::DEFAULT)?;
-    if options.full {
-        run.start(&Service::FULL)?;
-    }
-    let mut variables = variables.clone();
-    variables.extend(run.environment()?);
-    variables.extend(plugins::tools(options.full)?);
-    let step = |name: &str, excluded: &[&str], tests: &[String], threads: &str, minutes_max| {
-        let mut arguments = vec!["test", "--workspace"];
-        excluded.iter().for_each(|package| arguments.extend(["--exclude", package]));
-        tests.iter().for_each(|test| arguments.extend(["--test", test]));
-        arguments.extend(["--no-fail-fast", "--", "--show-output", "--test-threads", threads]);
-        Step::cargo(name, &arguments, minutes_max)
-    };
-    let mut contracts = workspace::tests_below("host/sinks/tests")?;
-    contracts.extend(workspace::tests_below("host/kafka/tests")?);
-    // It is of the agent's own package: the agent is compiled with it.
-    contracts.push("deploy".to_string());
-    let (local, cells): (Vec<String>, Vec<String>) =
-        workspace::tests_below("tests/e2e/tests")?.into_iter().partition(|name| LOCAL.contains(&name.as_str()));
-    // One after the other what uses services: they are shared, and a test may kill one.
-    let contracts = step("contracts", &["sawlog-e2e"], &contracts, "1", 30);
-    let mut tally = beside_another(&contracts, &step("local", &[], &local, "3", 30), &variables)?;
-    if !options.full {
-        tally +=
-            Tally::of_not_run("the second dialects, OpenSearch and MinIO", "`cargo xtask test --full` starts them");
-    }
-    tally += dead_sink(options, &variables)?;
-    tally += step("services", &["sawlog-sinks", "sawlog-sources"], &cells, "1", 40).run(&variables)?;
-    Ok(tally)
-}
-
-/// Runs two steps at a time; what the second one shows comes after the first.
-fn beside_another(first: &Step, second: &Step, variables: &BTreeMap<String, String>) -> Result<Tally> {
-    thread::scope(|scope| {
-        let second = scope.spawn(|| second.run_in(&workspace::root(), variables));
-        let mut sum = first.run(variables)?;
-        let (tally, shown) = second.join().unwrap_or_else(|_| Ok((Tally::of_check(false), Vec::new())))?;
-        shown.iter().for_each(|line| println!("{line}"));
-        sum += tally;
-        Ok(sum)
-    })
-}
-
-/// End-to-end tests that touch no service and so run side by side; all others have the services to themselves.
-const LOCAL: [&str; 17] = [
-    "authors",
-    "directory",
-    "disks",
-    "files",
-    "http",
-    "memory",
-    "oldest",
-    "plugin_files",
-    "plugins",
-    "quiet",
-    "reload_sources",
-    "rotations",
-    "routes",
-    "signed",
-    "swap",
-    "table",
-    "vanished",
-];
-
-/// Memory, disk and the others' latency while a sink is dead. Latency is measured by `--full` alone: it needs a machine that does
-/// nothing else.
-fn dead_sink(options: &Options, variables: &BTreeMap<String, String>) -> Result<Tally> {
-    workspace::build(&["sawlog-bench"])?;
-    let binaries = workspace::binaries()?;
-    let path = |name: &str| binaries.join(name).to_str().map(String::from).context("a path is not UTF-8");
-    let (seconds, megabytes) = if options.full { ("60", "10000") } else { ("0", "60") };
-    let mut command = vec![path("sawlog-bench")?, "isolation".to_string()];
-    let folder = path("dead-sink")?;
-    let given = [
-        ("--agent", path("sawlog")?),
-        ("--folder", folder),
-        ("--seconds", seconds.into()),
-        ("--megabytes", megabytes.into()),
-    ];
-    given.into_iter().for_each(|(name, value)| command.extend([name.to_string(), value]));
-    Step { name: "dead-sink".into(), command, minutes_max: 60 }.run(variables)
 }

@@ -113,10 +113,15 @@ impl Step {
         }
     }
 
+    /// Where its full output is.
+    pub fn log_path(&self) -> Result<PathBuf> {
+        Ok(logs()?.join(format!("{}.log", self.name)))
+    }
+
     fn log(&self) -> Result<File> {
         let folder = logs()?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let path = folder.join(format!("{}.log", self.name));
+        let path = self.log_path()?;
         File::create(&path).with_context(|| format!("cannot create {}", path.display()))
     }
 }
