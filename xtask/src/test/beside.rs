@@ -203,7 +203,7 @@ mod tests {
 
     /// Even numbers bear each other, odd ones nobody.
     fn bear(one: &u32, other: &u32) -> bool {
-        one % 2 == 0 && other % 2 == 0
+        one.is_multiple_of(2) && other.is_multiple_of(2)
     }
 
     #[test]
@@ -217,13 +217,13 @@ mod tests {
                 running.push(*needs);
                 running.clone()
             };
-            let holds = beside.len() == 1 || (beside.len() == 2 && beside.iter().all(|one| one % 2 == 0));
+            let holds = beside.len() == 1 || (beside.len() == 2 && beside.iter().all(|one| one.is_multiple_of(2)));
             // Whoever may have company waits for it.
             for _ in 0..100 {
                 let count = running.lock().unwrap().len();
                 let mut most = together.lock().unwrap();
                 *most = count.max(*most);
-                if needs % 2 == 1 || *most == 2 {
+                if !needs.is_multiple_of(2) || *most == 2 {
                     break;
                 }
                 drop(most);
