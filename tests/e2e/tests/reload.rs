@@ -145,7 +145,10 @@ fn sighup_under_load_changes_only_what_changed_and_loses_nothing() {
     let mut agent = Agent::start(path).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let feeding = load(path, stop.clone());
-    std::thread::sleep(Duration::from_millis(700));
+    // What the added sink is not to get.
+    let has_begun = || Ok(!read::folder(&path.join("out.jsonl"))?.is_empty());
+    agent.wait_until("the first sink has begun", Duration::from_secs(60), has_begun).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
 
     parts.second = true;
     parts.write(path);
