@@ -30,6 +30,8 @@ pub struct PluginFigures {
     pub rechecked: u64,
     /// Those of them that gave something else: the plugin is not deterministic.
     pub disagreed: u64,
+    /// What came of the component beside it, if there is one.
+    pub shadow: Option<crate::shadow::ShadowFigures>,
     /// Sums of its own counters.
     pub counters: BTreeMap<String, u64>,
     /// Last values of its own gauges.
@@ -97,6 +99,7 @@ impl Counters {
             memory_bytes_max: self.memory_bytes_max.load(Ordering::Relaxed),
             rechecked: self.rechecked.load(Ordering::Relaxed),
             disagreed: self.disagreed.load(Ordering::Relaxed),
+            shadow: None,
             counters: said.counters.clone(),
             gauges: said.gauges.clone(),
             suppressed: said.suppressed,

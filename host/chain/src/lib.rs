@@ -19,6 +19,7 @@ mod records;
 mod registration;
 mod runner;
 mod schema;
+mod shadow;
 pub mod trial;
 mod view;
 pub mod wit;
@@ -35,5 +36,6 @@ pub use plugin::{
 pub use registration::Registration;
 pub use runner::{ComponentState, Hunt, Outcome, Part, RunError, Runner, StateError};
 pub use schema::{Mistake, SchemaError, of_component as schema_of_component};
+pub use shadow::{ShadowError, ShadowFigures, ShadowLimits};
 pub use view::{BATCH_ROWS_MAX, BatchFacts, BatchView, Column, RowFacts};
 pub use wit::sawlog::plugin::types;

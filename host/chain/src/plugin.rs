@@ -8,8 +8,9 @@ pub use load::{LoadError, check_bytes, check_config, check_interface};
 use crate::engine::Shared;
 use crate::host::{Guest, LogLine, Telemetry};
 use crate::registration::Registration;
+use crate::shadow::{Shadow, ShadowError, ShadowFigures, ShadowLimits};
 use crate::wit::exports::sawlog::plugin as exports;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::SemaphorePermit;
 use wasmtime::component::InstancePre;
 
@@ -124,6 +125,7 @@ pub(crate) struct Loaded {
     pub registration: Registration,
     pub program: Program,
     pub counters: crate::figures::Counters,
+    pub shadow: RwLock<Option<Arc<Shadow>>>,
 }
 
 /// Compiled and linked, not yet configured.
@@ -157,6 +159,24 @@ impl Plugin {
         self.inner.counters.rechecked(agrees);
     }
 
+    /// Begins to run `candidate` beside it, in the place of the shadow that it has.
+    pub fn begin_shadow(&self, candidate: Plugin, limits: ShadowLimits) -> Result<(), ShadowError> {
+        let shadow = Arc::new(Shadow::begin(self, candidate, limits)?);
+        *self.inner.shadow.write().unwrap_or_else(PoisonError::into_inner) = Some(shadow);
+        Ok(())
+    }
+
+    /// Ends the shadow, if it has one; what came of it.
+    pub fn end_shadow(&self) -> Option<ShadowFigures> {
+        let shadow = self.inner.shadow.write().unwrap_or_else(PoisonError::into_inner).take();
+        shadow.map(|shadow| shadow.figures())
+    }
+
+    /// What runs beside it.
+    pub(crate) fn shadow(&self) -> Option<Arc<Shadow>> {
+        self.inner.shadow.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// A place among those that work beside the workers, as soon as there is one.
     pub(crate) async fn beside_the_workers(&self) -> Option<SemaphorePermit<'_>> {
         self.inner.program.shared.beside.acquire().await.ok()
@@ -169,7 +189,8 @@ impl Plugin {
 
     /// What it has cost and how it failed, since it was loaded.
     pub fn figures(&self) -> crate::figures::PluginFigures {
-        self.inner.counters.now()
+        let shadow = self.shadow().map(|shadow| shadow.figures());
+        crate::figures::PluginFigures { shadow, ..self.inner.counters.now() }
     }
 
     /// What it wants and offers.

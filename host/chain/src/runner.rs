@@ -83,6 +83,15 @@ pub struct Runner {
     telemetry: Telemetry,
 }
 
+/// The state before a batch, as another component can take it over.
+#[derive(Clone, Debug)]
+pub(crate) enum Before {
+    /// None: a configured instance has it.
+    Fresh,
+    /// Saved, in this version of the plugin's form.
+    Saved(u32, ComponentState),
+}
+
 /// A batch on its way through a runner. One [`Runner::step`] is one call, so that others come in between those of a hunt for
 /// poison.
 #[derive(Debug)]
@@ -113,6 +122,11 @@ impl Hunt {
     /// Whether every row has its fate.
     pub fn is_done(&self) -> bool {
         self.todo.is_empty()
+    }
+
+    /// What became of the batch so far, and the ranges of rows that have no fate yet.
+    pub(crate) fn into_parts(self) -> (Outcome, Vec<(u32, u32)>) {
+        (self.outcome, self.todo)
     }
 
     /// What became of the batch; complete once `is_done`.
@@ -359,6 +373,25 @@ impl Runner {
             return Ok(None);
         }
         Ok(Some(self.replay.begin(&self.plugin, self.leniency)?.risen(self.leniency)))
+    }
+
+    /// The state before the next batch, where it is saved and small; that of a stateless plugin always is.
+    pub(crate) fn before(&self) -> Option<Before> {
+        if !self.plugin.stateful() {
+            return Some(Before::Fresh);
+        }
+        if self.is_heavy() {
+            return None;
+        }
+        match self.replay.base_alone()? {
+            Base::Fresh => Some(Before::Fresh),
+            Base::Older(..) => None,
+            Base::Snapshot(snapshot) => {
+                let (watermark, wake_at, snapshot) = (self.watermark, self.wake_at, snapshot.clone());
+                let version = self.plugin.registration().state_version;
+                Some(Before::Saved(version, ComponentState { watermark, wake_at, snapshot }))
+            }
+        }
     }
 
     /// Takes over the instance of a runner of the same stateless plugin.

@@ -3,6 +3,10 @@
 //! into every corner.
 #![forbid(unsafe_code)]
 
+mod component;
+
+pub use component::trapping;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

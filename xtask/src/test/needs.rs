@@ -83,6 +83,7 @@ const TABLE: [(&str, Needs); 49] = [
     uses("e2e/kafka_rights", &[Kafka]),
     uses("e2e/backup", &[Hdfs, S3]),
     local("e2e/swap"),
+    local("e2e/shadow"),
     uses("e2e/wires", &[Kafka]),
     local("e2e/files"),
     local("e2e/rotations"),

@@ -6,6 +6,7 @@ use super::online::compare;
 use super::stages::{Node, Stage, filter, route};
 use super::{Fates, Pipeline};
 use crate::apply::{Applied, BatchOrigin, Columns, Death, FlushPlace, apply, apply_flush};
+use crate::shadow::Origin;
 use crate::view::BATCH_ROWS_MAX;
 use crate::{CallFailure, ComponentState, Hunt, Leniency, Outcome, Plugin, RunError, Runner, Telemetry};
 use async_trait::async_trait;
@@ -203,9 +204,15 @@ impl PipelineInstance {
         };
         let judged: Vec<u32> = (0..batch.rows.len() as u32).filter(|i| known(&batch.rows[*i as usize])).collect();
         let (view, twin) = (Arc::new(view), self.pipeline.online.twin(at, runner, run.context));
+        let is_new = run.context.first_run && !run.context.generous;
+        let shadow = is_new.then(|| runner.plugin().shadow()?.place(runner)).flatten();
         let mut outcome = self.hunt(run.context, at, runner, Hunt::new(view.clone(), &judged)).await?;
         if let Some(twin) = twin {
             compare(runner, twin, &view, &outcome);
+        }
+        // A batch with poison comes again, with a verdict on it.
+        if let Some(place) = shadow.filter(|_| outcome.poison.is_empty()) {
+            place.take(&batch, &judged, &outcome, &Origin { input: &node.name, source, time: run.context.time });
         }
         for (row, failure) in &outcome.poison {
             let id = batch.rows[*row as usize].id;

@@ -147,6 +147,7 @@ impl Engine {
                 registration,
                 program,
                 counters: Default::default(),
+                shadow: Default::default(),
             }),
         })
     }

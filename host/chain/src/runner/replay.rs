@@ -63,6 +63,11 @@ impl Replay {
         self.since.is_empty()
     }
 
+    /// The base, where nothing came after it.
+    pub fn base_alone(&self) -> Option<&Base> {
+        self.is_at_base().then_some(&self.base)
+    }
+
     /// Whether a new base would save more than it costs.
     pub fn is_long(&self) -> bool {
         self.kept_bytes > KEPT_BYTES_MIN.max(KEPT_PER_SNAPSHOT * self.base_bytes())

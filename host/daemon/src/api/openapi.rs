@@ -53,7 +53,20 @@ pub const CALLS: &[Call] = &[
     get("/v1/plugins", "The plugins that run: digest, what they registered, what they cost."),
     Call {
         method: "put",
-        query: &[("digest", "string", "`sha256:` and 64 hexadecimal digits that the component must have.")],
+        query: &[
+            ("digest", "string", "`sha256:` and 64 hexadecimal digits that the component must have."),
+            ("shadow", "boolean", "Run it beside the present one instead: compare, and deliver nothing of it."),
+            (
+                "failing_max",
+                "number",
+                "It ends there once it failed on more than so many per cent of the records; 1 if left out.",
+            ),
+            (
+                "differing_max",
+                "number",
+                "It ends there once it made something else of more than so many per cent of the records; 10 if left out.",
+            ),
+        ],
         headers: &[(
             "sawlog-signature",
             "The component's signature in base64, as `sawlog plugin sign` writes it; where the plugin has `signed_by`.",

@@ -18,7 +18,7 @@ use super::table::table;
 use crate::api::{probes, source_views};
 use crate::run::Handle;
 use crate::run::handle::Fed;
-use crate::run::{epochs, overrides};
+use crate::run::{epochs, overrides, shadow};
 use crate::verbs::print;
 
 /// Options of `status`.
@@ -54,6 +54,7 @@ pub fn report(handle: &Handle) -> Value {
         "received_bytes_per_second": received_bytes_per_s(handle),
         "readiness": readiness,
         "overrides": overrides::views(&handle.overrides()),
+        "shadows": shadow::views(&handle.shadows(), &handle.plugins()),
         "sources": source_views(handle),
         "sinks": handle.sinks().values().map(|engines| sink_view(handle, engines)).collect::<Vec<_>>(),
         "checkpoint": super::checkpoint::newest(handle),
@@ -184,6 +185,10 @@ fn text(report: &Value) -> String {
         table(&sinks.map(|key| if key == "name" { "sink" } else { key }), &rows(report, "sinks", &sinks)),
     ];
     parts.extend(overridden(report).into_iter().flat_map(|lines| [String::new(), lines]));
+    let shadows = shadow::lines(&report["shadows"]);
+    if !shadows.is_empty() {
+        parts.extend([String::new(), shadows.join("\n")]);
+    }
     let reasons = ["reasons", "degraded"]
         .into_iter()
         .flat_map(|key| rows(&report["readiness"], key, &["component", "what", "detail"]));

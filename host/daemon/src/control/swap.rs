@@ -12,13 +12,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::put;
 use axum::{Json, Router};
 use clap::Args;
-use sawlog_chain::EngineLimits;
+use sawlog_chain::{EngineLimits, ShadowLimits};
 use sawlog_core::ports::Clock as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::place::{ControlError, Place};
 use crate::api::Refusal;
+use crate::complete::when;
 use crate::digest::ContentDigest;
 use crate::run::swap::SwapError;
 use crate::run::{Handle, SystemClock};
@@ -27,6 +28,10 @@ use crate::verbs::print;
 
 /// The header with the component's signature, 64 bytes in base64.
 pub const SIGNATURE: &str = "sawlog-signature";
+/// Per cent of the records on which a component beside another may fail before it ends, where nobody says otherwise.
+const FAILING_MAX: f64 = 1.0;
+/// The same of records of which it makes something else.
+const DIFFERING_MAX: f64 = 10.0;
 /// How long the component may be on its way.
 const UPLOAD_TIME: Duration = Duration::from_secs(60);
 
@@ -40,6 +45,15 @@ pub struct Options {
     name: String,
     /// The component. Where a signature lies beside it, with `.sig` behind its name, it goes along.
     component: PathBuf,
+    /// Run it beside the present one instead: compare what it makes of the records, and deliver nothing of it.
+    #[arg(long)]
+    shadow: bool,
+    /// End it there once it has failed on more than so many per cent of the records [usually 1].
+    #[arg(long, value_name = "PERCENT", requires = "shadow")]
+    failing_max: Option<f64>,
+    /// End it there once it has made something else of more than so many per cent of the records [usually 10].
+    #[arg(long, value_name = "PERCENT", requires = "shadow")]
+    differing_max: Option<f64>,
 }
 
 /// What the running agent answers.
@@ -51,6 +65,27 @@ pub fn routes() -> Router<Arc<Handle>> {
 struct Asked {
     /// What the component must have, against one that came damaged.
     digest: Option<String>,
+    /// Whether it is to run beside the present one.
+    #[serde(default)]
+    shadow: bool,
+    /// Per cent of the records on which it may fail then.
+    failing_max: Option<f64>,
+    /// Per cent of the records of which it may make something else then.
+    differing_max: Option<f64>,
+}
+
+impl Asked {
+    fn limits(&self) -> Result<ShadowLimits, Refusal> {
+        let share = |percent: Option<f64>, usual: f64, name: &str| match percent.unwrap_or(usual) {
+            percent if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+            percent => {
+                let wrong = format!("`{name}` is per cent of the records, from 0 to 100, and not {percent}");
+                Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, wrong))
+            }
+        };
+        let failing_max = share(self.failing_max, FAILING_MAX, "failing_max")?;
+        Ok(ShadowLimits { failing_max, differing_max: share(self.differing_max, DIFFERING_MAX, "differing_max")? })
+    }
 }
 
 async fn swap(
@@ -66,6 +101,7 @@ async fn swap(
         return Err(Refusal(StatusCode::CONFLICT, busy.to_owned()));
     };
     let component = received(body, EngineLimits::default().component_bytes_max).await?;
+    let limits = asked.limits()?;
     if let Some(wanted) = asked.digest {
         let found = ContentDigest::of(&component);
         if ContentDigest::parse(&wanted).as_ref() != Some(&found) {
@@ -77,6 +113,19 @@ async fn swap(
     }
     let signature = headers.get(SIGNATURE).map(|text| String::from_utf8_lossy(text.as_bytes()).trim().to_owned());
     let (noting, plugin) = (handle.clone(), name.clone());
+    if asked.shadow {
+        let outcome = handle.ask(move |running| {
+            Box::pin(async move {
+                let outcome = running.shadow(&plugin, (component, signature), limits, SystemClock.now()).await;
+                noting.show(running);
+                outcome
+            })
+        });
+        let begun = outcome.await?.map_err(refusal)?;
+        return Ok(Json(
+            json!({ "plugin": name, "shadow": { "digest": begun.digest.as_str(), "since": when(Some(begun.since)) } }),
+        ));
+    }
     let outcome = handle.ask(move |running| {
         Box::pin(async move {
             let outcome = running.swap(&plugin, (component, signature), SystemClock.now()).await;
@@ -84,13 +133,16 @@ async fn swap(
             outcome
         })
     });
-    match outcome.await? {
-        Ok(swapped) => {
-            Ok(Json(json!({ "plugin": name, "changed": !swapped.is_same, "override": swapped.known.view() })))
-        }
-        Err(error @ SwapError::Unknown { .. }) => Err(Refusal(StatusCode::NOT_FOUND, error.to_string())),
-        Err(error @ SwapError::Refused(..)) => Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
-    }
+    let swapped = outcome.await?.map_err(refusal)?;
+    Ok(Json(json!({ "plugin": name, "changed": !swapped.is_same, "override": swapped.known.view() })))
+}
+
+fn refusal(error: SwapError) -> Refusal {
+    let status = match error {
+        SwapError::Unknown { .. } => StatusCode::NOT_FOUND,
+        SwapError::Refused(..) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Refusal(status, error.to_string())
 }
 
 /// All of a component, which has at most `bytes_max` bytes.
@@ -122,9 +174,19 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
         return Err(ControlError::Refused(format!("`{name}` is no name of a plugin")));
     }
-    let at = format!("/v1/plugins/{name}?digest={}", ContentDigest::of(&component));
+    let mut at = format!("/v1/plugins/{name}?digest={}", ContentDigest::of(&component));
+    if options.shadow {
+        at.push_str("&shadow=true");
+        for (key, percent) in [("failing_max", options.failing_max), ("differing_max", options.differing_max)] {
+            at.extend(percent.map(|percent| format!("&{key}={percent}")));
+        }
+    }
     let headers: Vec<(&str, &str)> = signature.iter().map(|text| (SIGNATURE, text.as_str())).collect();
     let answer = client.put(&at, &headers, component)?;
+    if let Some(digest) = answer["shadow"]["digest"].as_str() {
+        print(&format!("{digest} runs beside {name} now; `sawlog status` shows what comes of it"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let digest = answer["override"]["digest"].as_str().unwrap_or_default();
     match answer["changed"] == true {
         true => print(&format!("{name} is {digest} now, until `sawlog reload --discard-overrides`"))?,

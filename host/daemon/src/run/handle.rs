@@ -25,6 +25,7 @@ use super::overrides::Overrides;
 use super::parts::Running;
 use super::pulse::Pulse;
 use super::reload::Taken;
+use super::shadow::Shadows;
 use crate::config::Config;
 
 /// Work on the running whole.
@@ -96,6 +97,7 @@ struct Present {
     figures: Arc<BTreeMap<String, Figures>>,
     plugins: Arc<BTreeMap<String, sawlog_chain::Plugin>>,
     overrides: Arc<Overrides>,
+    shadows: Arc<Shadows>,
 }
 
 impl Present {
@@ -105,6 +107,7 @@ impl Present {
             figures: Arc::new(running.figures()),
             plugins: Arc::new(running.loaded()),
             overrides: Arc::new(running.overrides()),
+            shadows: Arc::new(running.shadows()),
         }
     }
 }
@@ -195,6 +198,11 @@ impl Handle {
     /// What stands in the place of components that the configuration names.
     pub fn overrides(&self) -> Arc<Overrides> {
         self.present.read().unwrap_or_else(PoisonError::into_inner).overrides.clone()
+    }
+
+    /// What runs beside plugins, to be compared.
+    pub fn shadows(&self) -> Arc<Shadows> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).shadows.clone()
     }
 
     /// How reloads went.

@@ -25,6 +25,7 @@ mod reload;
 pub mod replay;
 mod requests;
 mod runtime;
+pub mod shadow;
 mod sinks;
 mod slots;
 mod sources;

@@ -155,6 +155,8 @@ pub struct Running {
     pub(super) fields: Slots,
     pub(super) figures: BTreeMap<String, Figures>,
     pub(super) loaded: BTreeMap<String, sawlog_chain::Plugin>,
+    /// What runs beside them, to be compared.
+    pub(super) shadows: super::shadow::Shadows,
     /// Under which epoch they were.
     pub(super) present: EpochId,
     /// Where dead letters come back in, once some did.
@@ -226,6 +228,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         fields,
         figures,
         loaded,
+        shadows: BTreeMap::new(),
         present,
         replay,
     })

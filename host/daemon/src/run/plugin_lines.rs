@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use sawlog_chain::{LONG_CALL, LogLevel, LogLine, PluginFigures};
+use sawlog_chain::{LONG_CALL, LogLevel, LogLine, PluginFigures, ShadowFigures};
 
 use super::handle::Handle;
 
@@ -23,6 +23,7 @@ type Alarmed = BTreeMap<String, (Instant, u64)>;
 pub async fn tell(handle: Weak<Handle>) {
     let mut asked = tokio::time::interval(ASKED);
     let (mut long, mut disagreed) = (Alarmed::new(), Alarmed::new());
+    let mut ended = BTreeMap::new();
     loop {
         asked.tick().await;
         let Some(handle) = handle.upgrade() else { return };
@@ -31,6 +32,7 @@ pub async fn tell(handle: Weak<Handle>) {
             let figures = plugin.figures();
             tell_of_long_calls(name, &figures, &mut long);
             tell_of_disagreement(name, &figures, &mut disagreed);
+            tell_of_shadow(name, figures.shadow.as_ref(), &mut ended);
         }
     }
 }
@@ -66,6 +68,22 @@ fn tell_of_disagreement(name: &str, figures: &PluginFigures, alarmed: &mut Alarm
         "the plugin is not deterministic: batches gave something else when they were run again; rows behind it that a crash \
          repeats may differ; `sawlog plugin test` shows where"
     );
+}
+
+/// Says that what ran beside a plugin has ended by what it showed; `told` is what was said of whom.
+fn tell_of_shadow(name: &str, shadow: Option<&ShadowFigures>, told: &mut BTreeMap<String, String>) {
+    match shadow.and_then(|shadow| shadow.ended.clone()) {
+        None => drop(told.remove(name)),
+        Some(reason) if told.get(name) == Some(&reason) => {}
+        Some(reason) => {
+            tracing::error!(
+                plugin = name,
+                reason,
+                "what ran beside the plugin has ended; the plugin itself goes on as it was"
+            );
+            told.insert(name.to_owned(), reason);
+        }
+    }
 }
 
 /// How much is to be told of now; `count` is how much there was since the plugin was loaded.

@@ -57,6 +57,9 @@ impl Running {
     pub async fn reload(&mut self, path: &Path, kept: KeptOverrides) -> Result<Taken, String> {
         match self.try_reload(path, kept).await {
             Ok(taken) => {
+                if kept == KeptOverrides::None {
+                    self.end_shadows();
+                }
                 tracing::info!(done = taken.done, "the configuration was reloaded");
                 if !taken.waiting.is_empty() {
                     tracing::warn!(keys = taken.waiting.join(", "), "changed, and in effect after a restart only");
@@ -150,6 +153,7 @@ impl Running {
         let waiting = changes::waiting(&self.started, &config.sections);
         // Under the same id lanes keep their instances, and those belong to the plugins that were loaded then.
         if epoch.id != self.present {
+            self.end_shadows();
             self.loaded = epoch.plugins.clone();
         }
         (self.config, self.certificates, self.present) = (config.clone(), certificates, epoch.id);

@@ -50,10 +50,7 @@ impl Running {
         (component, signature): (Vec<u8>, Option<String>),
         now: i64,
     ) -> Result<Swapped, SwapError> {
-        if !self.config.plugins.contains_key(name) {
-            let known = self.config.plugins.keys().cloned().collect();
-            return Err(SwapError::Unknown { name: name.to_owned(), known });
-        }
+        self.knows(name)?;
         let known = Override { digest: ContentDigest::of(&component), since: now, signature };
         let before = self
             .overrides()
@@ -75,14 +72,29 @@ impl Running {
         }
     }
 
-    async fn try_swap(&mut self, name: &str, put: Put) -> Result<String, String> {
+    /// Whether there is such a plugin.
+    pub(super) fn knows(&self, name: &str) -> Result<(), SwapError> {
+        if self.config.plugins.contains_key(name) {
+            return Ok(());
+        }
+        let known = self.config.plugins.keys().cloned().collect();
+        Err(SwapError::Unknown { name: name.to_owned(), known })
+    }
+
+    /// Whether a component suits what the configuration says of the plugin, as far as its outside shows that.
+    pub(super) fn fits(&self, name: &str, put: &Put) -> Result<(), String> {
         let options = &self.config.plugins[name];
         put.held(options, &self.config).map_err(|error| error.to_string())?;
         let wrong = components::outside(name, &put.component, options);
-        if !wrong.is_empty() {
-            let lines = wrong.into_iter().map(|wrong| format!("{}: {}", wrong.at, wrong.reason));
-            return Err(lines.collect::<Vec<_>>().join("\n"));
+        if wrong.is_empty() {
+            return Ok(());
         }
+        let lines = wrong.into_iter().map(|wrong| format!("{}: {}", wrong.at, wrong.reason));
+        Err(lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    async fn try_swap(&mut self, name: &str, put: Put) -> Result<String, String> {
+        self.fits(name, &put)?;
         let files = epochs::unpack_files(&self.ground.packed()).map_err(|error| error.to_string())?;
         // What the others were made of stays as it is, whatever their files hold by now.
         let mut bytes = self.groups.plan().bytes.clone();

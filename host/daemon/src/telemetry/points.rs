@@ -216,6 +216,38 @@ pub(super) fn plugin_traps(sample: &Sample) -> Vec<Point> {
     sample.plugins.iter().flat_map(of_plugin).collect()
 }
 
+fn of_shadows<const N: usize>(
+    sample: &Sample,
+    outcomes: impl Fn(&sawlog_chain::ShadowFigures) -> [(&'static str, u64); N],
+) -> Vec<Point> {
+    let shadows = sample.plugins.iter().filter_map(|(name, _, figures)| Some((name, figures.shadow.as_ref()?)));
+    let points = shadows.flat_map(|(name, shadow)| {
+        outcomes(shadow).map(|(outcome, n)| point(n as f64, [("plugin", name), ("outcome", outcome)]))
+    });
+    points.collect()
+}
+
+pub(super) fn shadow_batches(sample: &Sample) -> Vec<Point> {
+    of_shadows(sample, |shadow| {
+        let passed = shadow.batches.saturating_sub(shadow.failing_batches);
+        [("passed", passed), ("failing", shadow.failing_batches), ("skipped", shadow.skipped_batches)]
+    })
+}
+
+pub(super) fn shadow_records(sample: &Sample) -> Vec<Point> {
+    of_shadows(sample, |shadow| {
+        let same = shadow.records.saturating_sub(shadow.differing + shadow.failing);
+        [("same", same), ("differing", shadow.differing), ("failing", shadow.failing)]
+    })
+}
+
+pub(super) fn shadow_ended(sample: &Sample) -> Vec<Point> {
+    let ended =
+        |figures: &sawlog_chain::PluginFigures| Some(f64::from(u8::from(figures.shadow.as_ref()?.ended.is_some())));
+    let shadows = sample.plugins.iter().filter_map(|(name, _, figures)| Some((name, ended(figures)?)));
+    shadows.map(|(name, ended)| point(ended, [("plugin", name)])).collect()
+}
+
 pub(super) fn plugin_metrics(
     sample: &Sample,
     own: impl Fn(&sawlog_chain::PluginFigures) -> Vec<(&str, f64)>,

@@ -7,7 +7,7 @@ use super::metric::{Kind, Row};
 use super::points::{
     backpressure, errors, file, files, hidden, http, http_requests, kafka_lag, lanes, ledger, ledger_records,
     lost_bytes, memory, one, plugin_info, plugin_metrics, plugin_traps, plugins, point, queue, received_bytes,
-    received_records, reloads, retries, sent_records, sinks, sources,
+    received_records, reloads, retries, sent_records, shadow_batches, shadow_ended, shadow_records, sinks, sources,
 };
 use super::sample::SinkSample;
 
@@ -339,6 +339,30 @@ pub const ROWS: &[Row] = &[
         "plugin",
         "Of these, those that gave something else: a repeat of its rows may differ from what was delivered. `sawlog plugin test` shows where.",
         |s| plugins(s, |figures| figures.disagreed as f64)
+    ),
+    row!(
+        "sawlog.plugin.shadow.batches",
+        "",
+        Counter,
+        "plugin, outcome",
+        "Batches that the component beside a plugin's ran to be compared: `passed`, `failing` (a call failed), `skipped` (no time, or no saved state to begin at).",
+        shadow_batches
+    ),
+    row!(
+        "sawlog.plugin.shadow.records",
+        "{record}",
+        Counter,
+        "plugin, outcome",
+        "Records of those batches: `same`, `differing`, `failing` (the component beside failed where the plugin's did not).",
+        shadow_records
+    ),
+    row!(
+        "sawlog.plugin.shadow.ended",
+        "",
+        Gauge,
+        "plugin",
+        "1 where the component beside a plugin's has ended by what it showed, 0 where it goes on.",
+        shadow_ended
     ),
     row!(
         "sawlog.plugin.memory",
