@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use sawlog_e2e::agent::{Agent, ask, verb};
-use sawlog_e2e::feed::Feed;
+use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::service;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -56,8 +56,7 @@ impl Running {
 
     async fn try_shadow(&self, name: &str, put: Put, limits: ShadowLimits) -> Result<(), String> {
         self.fits(name, &put)?;
-        let bytes = &self.groups.plan().bytes;
-        let files = bytes.get(name).map(|parts| parts.files.clone()).unwrap_or_default();
+        let files = self.groups.plan().bytes.get(name).map(|parts| parts.files.clone()).unwrap_or_default();
         let granted = self.config.plugins[name].granted(files, &self.present.0);
         let (engine, named) = (self.plugins.clone(), name.to_owned());
         let candidate = runtime::aside(move || engine.load(&named, &put.component, granted)).await;
