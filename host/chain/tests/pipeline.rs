@@ -12,36 +12,18 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use sawlog_chain::apply::Columns;
-use sawlog_chain::pipeline::{From, Node, Parts, Pipeline, PipelineChain, Stage, Tap};
 use sawlog_chain::{Allow, Engine, EngineLimits, Leniency, Plugin, PluginConfig, PluginLimits, Runner, apply, trial};
+use sawlog_core::SinkId;
 use sawlog_core::ports::{Applied, Chain, ChainFailure, ChainInstance, Context};
-use sawlog_core::{SinkId, SourceId};
 use sawlog_record::batch::{Input, InputRecord, Span};
-use sawlog_record::decode::{DecodeSpec, Decoder, Format, Source};
 use sawlog_record::id::{Generation, PartitionId};
-
-const SOURCE: From = From { node: None, output: 0 };
+use support::through::{chain, finished};
 
 fn load(name: &str, config_json: &str, fuel_per_record: u64) -> Plugin {
     let limits = PluginLimits { fuel_per_record, ..PluginLimits::default() };
     let allow = Allow { state: true, timers: true, kernels: true };
     let config = PluginConfig { config_json: config_json.into(), limits, allow, ..PluginConfig::default() };
     support::engine().load(name, &support::component(name), config).unwrap()
-}
-
-/// JSON records, through the plugin, to a sink.
-fn chain(plugin: &Plugin) -> Arc<PipelineChain> {
-    let decoder = Decoder::new(&DecodeSpec { attempts: vec![Format::Json], ..DecodeSpec::default() }).unwrap();
-    let stage = Stage::Plugin { plugin: plugin.clone(), columns: Arc::new(Columns::of(plugin)), drops_rejected: false };
-    Pipeline::chain(Parts {
-        source: SourceId::new("app"),
-        decoder: Arc::new(decoder),
-        fields: Arc::new(|_| Source::default()),
-        entrances: None,
-        nodes: vec![Node { component: 1, name: "plugin".into(), place: "it.0".into(), inputs: vec![SOURCE], stage }],
-        taps: vec![Tap { sink: SinkId::new("out"), inputs: vec![From { node: Some(0), output: 0 }] }],
-        dead_letter: SinkId::new("dead"),
-    })
 }
 
 fn partition() -> PartitionId {
@@ -62,15 +44,6 @@ fn run_from(
 ) -> Result<Applied, ChainFailure> {
     let (input, context) = batch(from, lines, poison, first_run);
     finished(instance.apply(input, &context))
-}
-
-fn finished<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())) {
-            return done;
-        }
-    }
 }
 
 fn batch(from: u64, lines: &[String], poison: Vec<(u64, u16, u8)>, first_run: bool) -> (Input, Context) {

@@ -4,21 +4,16 @@
 
 mod support;
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use sawlog_chain::apply::{Columns, write_record};
-use sawlog_chain::pipeline::{From, Node, Parts, Pipeline, PipelineChain, Stage, Tap};
+use sawlog_chain::apply::write_record;
 use sawlog_chain::{Allow, Plugin, PluginConfig, ShadowFigures, ShadowLimits};
+use sawlog_core::SinkId;
 use sawlog_core::ports::{Chain, ChainInstance, Context};
-use sawlog_core::{SinkId, SourceId};
 use sawlog_record::batch::{Input, InputRecord, Span};
-use sawlog_record::decode::{DecodeSpec, Decoder, Format, Source};
 use sawlog_record::id::{Generation, PartitionId};
+use support::through::{chain, finished};
 
-const SOURCE: From = From { node: None, output: 0 };
 const NEVER: ShadowLimits = ShadowLimits { failing_max: 1.0, differing_max: 1.0 };
 const RECORD: &str = r#"{"level":"WARN","note":"a@b.example"}"#;
 
@@ -26,29 +21,6 @@ fn load(bytes: &[u8], config_json: &str) -> Plugin {
     let allow = Allow { state: true, timers: true, kernels: true };
     let config = PluginConfig { config_json: config_json.into(), allow, ..PluginConfig::default() };
     support::engine().load("plugin", bytes, config).unwrap()
-}
-
-fn chain(plugin: &Plugin) -> Arc<PipelineChain> {
-    let decoder = Decoder::new(&DecodeSpec { attempts: vec![Format::Json], ..DecodeSpec::default() }).unwrap();
-    let stage = Stage::Plugin { plugin: plugin.clone(), columns: Arc::new(Columns::of(plugin)), drops_rejected: false };
-    Pipeline::chain(Parts {
-        source: SourceId::new("app"),
-        decoder: Arc::new(decoder),
-        fields: Arc::new(|_| Source::default()),
-        entrances: None,
-        nodes: vec![Node { component: 1, name: "plugin".into(), place: "it.0".into(), inputs: vec![SOURCE], stage }],
-        taps: vec![Tap { sink: SinkId::new("out"), inputs: vec![From { node: Some(0), output: 0 }] }],
-        dead_letter: SinkId::new("dead"),
-    })
-}
-
-fn finished<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
-            return done;
-        }
-    }
 }
 
 /// Runs a batch of `count` records; the rows that come out, as text.

@@ -6,7 +6,7 @@ use crate::disk::Disk;
 use crate::draw::Draw;
 use crate::feed::{Feed, Sender};
 use crate::shown::{Differences, Shown, control};
-use crate::told::answers;
+use crate::told::{TAKEN, answers};
 use crate::turning::Turning;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -24,8 +24,6 @@ const KILL_WITHIN: Duration = Duration::from_millis(500);
 const KILL_SOON: Duration = Duration::from_millis(60);
 /// Time in which a broker ends a commit that it was asked for.
 const COMMITTED_WITHIN: Duration = Duration::from_millis(400);
-/// What the agent says of a reload.
-const TAKEN: &str = "the configuration was reloaded";
 
 /// How a cell is run.
 #[derive(Clone, Copy)]

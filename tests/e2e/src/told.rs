@@ -5,6 +5,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
 
+/// What the agent's log says of a reload.
+pub const TAKEN: &str = "the configuration was reloaded";
+/// What it says of one that it does not take.
+pub const REFUSED: &str = "the old one goes on";
+
 fn json(folder: &Path, arguments: &[&str]) -> Result<Value> {
     let said = ask(folder, &[arguments, &["--format", "json"]].concat())?;
     ensure!(said.done, "{arguments:?}: {}", said.complaints);

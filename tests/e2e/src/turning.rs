@@ -5,7 +5,7 @@
 use crate::agent::Agent;
 use crate::read;
 use crate::shown::Differences;
-use crate::told::{Ledger, answers, has_sink};
+use crate::told::{Ledger, REFUSED, TAKEN, answers, has_sink};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -14,9 +14,6 @@ use std::time::Duration;
 
 /// Longest time from SIGHUP to the new configuration, also while a service is down.
 const RELOAD_MAX: Duration = Duration::from_secs(60);
-/// What the agent says of a reload, and of one that it does not take.
-const TAKEN: &str = "the configuration was reloaded";
-const REFUSED: &str = "the old one goes on";
 /// After so many turns the configuration is the first one again.
 const TURNS: u32 = 4;
 /// The first number of the rows of the sources that come and go, and how many each has.

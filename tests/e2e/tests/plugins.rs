@@ -9,7 +9,7 @@ use sawlog_e2e::cell::{compare, reload};
 use sawlog_e2e::draw::Draw;
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::shown::{Folder, control};
-use sawlog_e2e::told::{self, Ledger, troubles};
+use sawlog_e2e::told::{self, Ledger, REFUSED, troubles};
 use sawlog_e2e::{read, service};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -168,7 +168,6 @@ fn windows_are_exact_through_rotations_kills_and_a_sink_that_lags() {
 
 /// The agent refuses this plugin, says `words`, and goes on with the one it has.
 fn refused(counting: &Counting, agent: &mut Agent, plugin: &str, config: &str, words: &str) {
-    const REFUSED: &str = "the old one goes on";
     let before = agent.log().matches(REFUSED).count();
     counting.write(plugin, config, "1h");
     agent.signal(Signal::HUP).unwrap();

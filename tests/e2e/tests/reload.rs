@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::shown::{Folder, control};
-use sawlog_e2e::told::has_sink;
+use sawlog_e2e::told::{REFUSED, TAKEN, has_sink};
 use sawlog_e2e::{read, service};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -74,9 +74,6 @@ fn hangup(agent: &mut Agent, word: &str) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
-
-const TAKEN: &str = "the configuration was reloaded";
-const REFUSED: &str = "the old one goes on";
 
 /// (lost, duplicated) of the numbers `from..to`.
 fn judge(rows: &[u64], from: u64, to: u64) -> (usize, usize) {

@@ -6,6 +6,7 @@
 use sawlog_e2e::agent::{Agent, ask, verb};
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::service;
+use sawlog_e2e::told::TAKEN;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,9 +211,7 @@ fn a_component_is_exchanged_under_load_and_every_row_is_made_once_by_one_of_them
 
     place.write("50ms", "{ fields: [level, note] }", "");
     agent.hang_up().unwrap();
-    agent
-        .wait_until("a reload", WAIT_MAX, || Ok(agent_log(&place).contains("the configuration was reloaded")))
-        .unwrap();
+    agent.wait_until("a reload", WAIT_MAX, || Ok(agent_log(&place).contains(TAKEN))).unwrap();
     load.reaches(&mut agent, &place, Made::Normalise);
     assert_eq!(overridden(&place).as_ref(), Some(&digest));
 

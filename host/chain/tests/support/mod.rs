@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses a part
 
 pub mod example;
+pub mod through;
 
 use sawlog_chain::{Engine, EngineLimits};
 use std::path::{Path, PathBuf};

@@ -56,7 +56,7 @@ pub fn load(path: &Path, from: &dyn References) -> Result<Loaded, FilesError> {
 /// What the files say, and everything that is wrong with it. Files that were understood before mean what they meant then.
 pub fn understand(mut files: Files, from: &dyn References) -> Loaded {
     let before = std::mem::take(&mut files.kept);
-    let from = &AsKept { kept: &before, otherwise: from };
+    let from = &AsKept::new(before, from);
     let mut complaints = Vec::new();
     let mut tree = files.tree(&mut complaints);
     if complaints.iter().any(|complaint| complaint.reason.starts_with("this is not YAML")) {

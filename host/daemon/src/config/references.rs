@@ -1,6 +1,7 @@
 //! `${env:NAME}`, `${file:/path}` and `${secret:name}` in a tree become what they refer to. It knows where values come
 //! from, never what they are for, and never shows one.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -63,23 +64,37 @@ impl References for MachineWithComponents {
 /// What references stood for, by how they are written: `env:NAME`, `file:/path`.
 pub type Kept = BTreeMap<String, String>;
 
-/// Values of then first: a configuration that was kept means what it meant, whatever the environment is by now.
+/// Values of then first: a configuration that was kept means what it meant, whatever the environment is by now. Whatever is asked for is
+/// looked up once: what is kept is what was used, also where a file changes meanwhile.
 #[derive(Debug)]
 pub struct AsKept<'a, R: ?Sized> {
-    /// Those that were kept.
-    pub kept: &'a Kept,
-    /// Where all others come from.
-    pub otherwise: &'a R,
+    known: RefCell<Kept>,
+    otherwise: &'a R,
+}
+
+impl<'a, R: References + ?Sized> AsKept<'a, R> {
+    /// Those that were kept, and where all others come from.
+    pub fn new(kept: Kept, otherwise: &'a R) -> Self {
+        Self { known: RefCell::new(kept), otherwise }
+    }
+
+    fn once<E>(&self, reference: String, look_up: impl FnOnce() -> Result<String, E>) -> Result<String, E> {
+        if let Some(value) = self.known.borrow().get(&reference) {
+            return Ok(value.clone());
+        }
+        let value = look_up()?;
+        self.known.borrow_mut().insert(reference, value.clone());
+        Ok(value)
+    }
 }
 
 impl<R: References + ?Sized> References for AsKept<'_, R> {
     fn env(&self, name: &str) -> Option<String> {
-        self.kept.get(&format!("env:{name}")).cloned().or_else(|| self.otherwise.env(name))
+        self.once(format!("env:{name}"), || self.otherwise.env(name).ok_or(())).ok()
     }
 
     fn file(&self, path: &Path) -> Result<String, String> {
-        let kept = self.kept.get(&format!("file:{}", path.display()));
-        kept.map_or_else(|| self.otherwise.file(path), |value| Ok(value.clone()))
+        self.once(format!("file:{}", path.display()), || self.otherwise.file(path))
     }
 
     fn component(&self, path: &Path) -> Option<std::io::Result<Vec<u8>>> {
@@ -242,11 +257,35 @@ mod tests {
     fn what_was_kept_comes_before_what_is_there_now() {
         let kept =
             Kept::from([("env:NODE".to_owned(), "then".to_owned()), ("file:/s/es".to_owned(), "old".to_owned())]);
-        let from = AsKept { kept: &kept, otherwise: &Fake };
-        let (text, none) = ("${env:NODE} ${file:/s/es}", Kept::new());
+        let from = AsKept::new(kept, &Fake);
+        let text = "${env:NODE} ${file:/s/es}";
         assert_eq!(expand(text, Path::new("/s"), &from).unwrap().0, "then old");
-        let from = AsKept { kept: &none, otherwise: &Fake };
+        let from = AsKept::new(Kept::new(), &Fake);
         assert_eq!(expand(text, Path::new("/s"), &from).unwrap().0, "n1 hunter2");
+    }
+
+    /// A file that says something else whenever it is read.
+    struct Changing(std::cell::Cell<u32>);
+
+    impl References for Changing {
+        fn env(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, _: &Path) -> Result<String, String> {
+            self.0.set(self.0.get() + 1);
+            Ok(self.0.get().to_string())
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_used_also_where_a_file_changes_meanwhile() {
+        let file = Changing(std::cell::Cell::default());
+        let from = AsKept::new(Kept::new(), &file);
+        let used = expand("${file:/node}", Path::new("/s"), &from).unwrap().0;
+        let node = crate::config::yaml::read(0, "app: \"${file:/node}\"\n").unwrap();
+        let kept = kept(&node, &BTreeSet::new(), Path::new("/s"), &from);
+        assert_eq!(kept, Kept::from([("file:/node".to_owned(), used)]));
     }
 
     #[test]
