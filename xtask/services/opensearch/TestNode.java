@@ -25,6 +25,7 @@ public class TestNode extends Node {
             .put("network.host", "127.0.0.1")
             .put("http.port", arguments[1])
             .put("transport.port", arguments[2])
+            .put("http.max_content_length", "8mb")
             .put("http.type", "netty4")
             .put("transport.type", "netty4")
             .put("discovery.type", "single-node")

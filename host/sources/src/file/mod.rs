@@ -38,5 +38,7 @@ mod tests;
 pub mod tracked;
 mod unpack;
 #[cfg(test)]
+mod unreadable_tests;
+#[cfg(test)]
 mod vanished_tests;
 pub mod watch;

@@ -177,29 +177,6 @@ fn what_is_no_log_is_refused_with_a_reason_and_disturbs_nothing() {
 }
 
 #[test]
-fn an_unreadable_file_is_not_taken_for_gone() {
-    use std::os::unix::fs::PermissionsExt;
-    let (_keep, app, mut follower) = fixture();
-    append(&app, 0..3);
-    follower.start();
-    follower.until_lines(3);
-    follower.rest(Duration::from_millis(1200));
-    follower.stop();
-    std::fs::set_permissions(&app, PermissionsExt::from_mode(0o000)).unwrap();
-    if std::fs::File::open(&app).is_ok() {
-        eprintln!("NOT RUN: this user may read everything");
-        return;
-    }
-    follower.start();
-    follower.rest(Duration::from_millis(300));
-    assert!(!follower.source().status().refused.is_empty());
-    std::fs::set_permissions(&app, PermissionsExt::from_mode(0o600)).unwrap();
-    append(&app, 3..5);
-    follower.until_lines(5);
-    follower.expect((0..5).map(line));
-}
-
-#[test]
 fn a_line_of_100_mb_is_one_cut_record() {
     let (_keep, app, mut follower) = fixture();
     let mut file = std::fs::File::create(&app).unwrap();
