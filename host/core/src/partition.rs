@@ -196,7 +196,7 @@ impl Partition {
     }
 
     /// From when on the partition rests, should nothing happen: its lanes go, and others begin where they stood. `None` while they
-    /// could not.
+    /// could not. State that is not saved yet is looked at again then, for the next checkpoint saves it in a step.
     fn rests_at(&self, now: Duration) -> Option<Duration> {
         let state = self.shared.journal.state();
         let Some(known) = state.partitions.get(&self.id) else { return Some(now) };
@@ -210,7 +210,12 @@ impl Partition {
         // Saved state is dear to restore where more comes soon.
         let is_saved = known.snaps.contains_key(&frontier);
         let planned_at = self.lanes.iter().map(Lane::planned_at).max().unwrap_or(now);
-        is_saved.then(|| planned_at + self.shared.tuning.rest_after)
+        let tuning = &self.shared.tuning;
+        if is_saved {
+            return Some(planned_at + tuning.rest_after);
+        }
+        let can_be_saved = !self.lanes.is_empty() && self.saved.1 != frontier;
+        can_be_saved.then(|| now + tuning.rest_after.max(tuning.retry))
     }
 
     /// State is restored by beginning again where it was saved; sinks keep their seats. Tells whether to go on at once, and whether

@@ -14,7 +14,7 @@ use sawlog_e2e::{read, service};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const SECOND: u64 = 1_000_000_000;
@@ -164,6 +164,43 @@ fn windows_are_exact_through_rotations_kills_and_a_sink_that_lags() {
         assert_eq!(told.iter().sum::<u64>(), counting.feed.sent(), "{sink}: {told:?}");
     }
     println!("{} records in {} windows, 6 kills", counting.feed.sent(), expected.len());
+}
+
+fn wait_for_lanes(agent: &mut Agent, wanted: f64) {
+    let deadline = Instant::now() + WAIT_MAX;
+    while told::metric(&agent.metrics().unwrap(), r#"sawlog_lanes{source="app",state="frontier"}"#) != Some(wanted) {
+        agent.check().unwrap();
+        assert!(Instant::now() < deadline, "not {wanted} lanes within {WAIT_MAX:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The lane of a partition goes once its state is saved, and the plugin's instance with it: memory is not kept for input that rests.
+/// What comes next goes on from the saved state.
+#[test]
+fn an_idle_partition_lets_its_instance_go_and_goes_on_from_the_saved_state() {
+    let Some(plugin) = component("dedupe") else { return };
+    let mut counting = Counting::new();
+    let text = format!(
+        "version: 1\nagent: {{ id: resting }}\ndata_dir: ./data\napi: {{ listen: \"127.0.0.1:0\" }}\ncheckpoint: {{ interval: 1s }}\n\
+         plugins:\n  once: {{ source: \"file:{plugin}\", allow: [state], config: {{ fields: [level], window_seconds: 3600 }} }}\n\
+         sources:\n  app: {{ type: file, include: [./logs/app.log] }}\n\
+         transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json], timestamp: {{ field: at, format: unix }} }}\n  \
+         once: {{ type: wasm, inputs: [parsed], chain: [once] }}\n\
+         sinks:\n  first: {{ type: file, inputs: [once], path: ./first/out.jsonl }}\n"
+    );
+    std::fs::write(counting.path().join("sawlog.yaml"), text).unwrap();
+    let mut agent = Agent::start_answering(counting.path()).unwrap();
+    counting.feed.send(105).unwrap();
+    wait_for_lanes(&mut agent, 1.0);
+    wait_for_lanes(&mut agent, 0.0);
+    counting.feed.send(20).unwrap();
+    let folder = counting.path().to_owned();
+    let wanted = counting.feed.sent() - LEVELS.len() as u64;
+    let is_dropped = || Ok(Ledger::of(&folder)?.count("first", "app", "dropped") == wanted);
+    agent.wait_until("duplicates", WAIT_MAX, is_dropped).unwrap();
+    agent.terminate().unwrap();
+    assert_eq!(counting.rows("first").len(), LEVELS.len(), "each level once, also behind the rest");
 }
 
 /// The agent refuses this plugin, says `words`, and goes on with the one it has.

@@ -164,14 +164,14 @@ const SEEDS_AT_ONCE: u64 = 16;
 /// that is not durable when the process dies, and what it had is needed again.
 const RARE: [(&str, u64, u64); 9] = [
     ("claim_names_what_follows", 5, 1801),
-    ("loss_not_durable", 10, 5501),
+    ("loss_not_durable", 10, 6001),
     ("adopted_by_reach", 10, 2201),
     ("journal_goes_on", 5, 501),
     ("adopted_unconfirmed", 5, 3001),
-    ("arrived_by_hints", 10, 7301),
-    ("history_apart", 5, 1001),
-    ("source_beside", 5, 1001),
-    ("let_go_by_hints", 5, 1801),
+    ("arrived_by_hints", 10, 5801),
+    ("history_apart", 5, 2001),
+    ("source_beside", 10, 6701),
+    ("let_go_by_hints", 15, 10701),
 ];
 
 /// Seeds that a mistake gets with `--short`, where one that none of them notices is left to a longer run.

@@ -1,5 +1,7 @@
 //! A file that may not be read, also where the tests' user may read everything.
 
+#![allow(clippy::unwrap_used)]
+
 use super::follower::{append, fixture, line};
 use std::time::Duration;
 
