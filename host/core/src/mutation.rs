@@ -52,6 +52,7 @@ pub const NAMES: &[&str] = &[
     "producer_by_agent",
     "queue_read_unsynced",
     "repeat_unprotected",
+    "rescue_gives_up",
     "rescue_holds_source",
     "rescue_skipped",
     "rescued_unsynced",

@@ -131,10 +131,10 @@ impl Inputs {
         if mutation::on("never_let_go") {
             return Ok(());
         }
-        let mut pause = RESCUE_RETRY_MIN;
+        let (mut pause, mut oldest) = (RESCUE_RETRY_MIN, 0);
         loop {
             let (letting_go, freed) = (self.letting_go.lock().await, self.rescue.freed());
-            let floor = self.floor_on_disk(generation).await?;
+            let floor = self.floor_on_disk(generation).await?.max(oldest);
             let part = self.part_to_rescue(generation, floor, end).filter(|_| !mutation::on("rescue_skipped"));
             let Some((lo, hi)) = part else {
                 self.extend(generation, |e| e.vanished = true);
@@ -154,7 +154,11 @@ impl Inputs {
                 }
                 // Sinks came to need less of it meanwhile, and the source let go of that: what lies behind is still to be had.
                 Err(ReadError::Gone) if self.journal.state().replay_floor(generation) > lo => {}
-                Err(ReadError::Gone) => end = lo,
+                // Where a sink may come to want all of it, what it has begun with may long be gone: the rest is still to be had.
+                Err(ReadError::Gone) => match self.source.oldest(generation).await {
+                    Some(at) if at > lo && !mutation::on("rescue_gives_up") => oldest = at,
+                    _ => end = lo,
+                },
                 Err(ReadError::Unavailable(reason)) if leaving.has_waited(self.clock.elapsed()) => {
                     let given_up = Unrescued { generation, lo, hi: end, reason };
                     self.unrescued.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
@@ -373,6 +377,8 @@ mod tests {
         told: AtomicUsize,
         reads: AtomicUsize,
         is_released: AtomicBool,
+        /// What lies below was let go of before.
+        oldest: u64,
     }
 
     #[async_trait]
@@ -389,9 +395,15 @@ mod tests {
         }
         async fn read(&self, generation: Generation, pos: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
             self.reads.fetch_add(1, Ordering::Relaxed);
+            if pos < self.oldest {
+                return Err(ReadError::Gone);
+            }
             let text = Span { start: 0, len: 0 };
             let record = InputRecord { pos, end: pos + 5, text, received: 0, flags: 0 };
             Ok(Input { generation, arena: Vec::new(), records: vec![record], open: Vec::new() })
+        }
+        async fn oldest(&self, _: Generation) -> Option<u64> {
+            Some(self.oldest)
         }
         async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
             Vec::new()
@@ -443,6 +455,21 @@ mod tests {
         assert_eq!(*failing.taken.lock().unwrap(), [(0, 5), (5, 10)]);
         assert_eq!(journal.state().generations[&GONE].rescued, [(0, 5), (5, 10)]);
         assert!(leaving.is_released.load(Ordering::Relaxed), "and then it is let go");
+    }
+
+    #[test]
+    fn what_is_left_of_trimmed_input_is_rescued() {
+        let (clock, source) = (Arc::new(Waiting::default()), SourceId::new("app"));
+        let journal = needed_by_one(&source, &clock);
+        let trimmed = Arc::new(Needed { oldest: 5, ..Needed::default() });
+        let inputs = Inputs::new(source, trimmed.clone(), Arc::new(Failing::default()), journal.clone(), clock);
+        let tasks = Tasks::default();
+        let mut run = Box::pin(inputs.run(false, Held::default(), &tasks));
+        for _ in 0..100 {
+            assert!(run.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(journal.state().generations[&GONE].rescued, [(5, 10)]);
+        assert!(trimmed.is_released.load(Ordering::Relaxed));
     }
 
     #[test]
