@@ -470,8 +470,8 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let mut environment = Environment::new(&world);
     draw_budgets(&world, seed);
     let lives = 10 + world.rng(|r| r.below(6));
-    // One seed of eight loses its data directory, not its id; half of these late: histories then end behind the backup.
-    let has_backup = seed.is_multiple_of(16);
+    // One seed of eight loses its data directory, not its id; most of these late: histories then end behind the backup.
+    let has_backup = seed.is_multiple_of(8) && seed % 32 != 8;
     let loses_in = if has_backup { lives - 3..lives - 1 } else { 2..lives - 2 };
     let loses_at = seed.is_multiple_of(8).then(|| loses_in.start + world.rng(|r| r.below(loses_in.len())));
     let backs_up_at = loses_at.filter(|_| has_backup).map(|at| at - (2 + world.rng(|r| r.below(4))));
@@ -481,6 +481,9 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     environment.moves = loses_at.is_none() && seed.is_multiple_of(2);
     for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);
+        if seed % 9 == 4 && number > 0 && world.rng(|r| r.hits(800)) {
+            world.crash_in_recovery();
+        }
         let polls = 600 + world.rng(|r| r.below(2_500));
         let end = executor.run(&world, polls, |world| {
             if environment.act(world) {

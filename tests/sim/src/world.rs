@@ -158,6 +158,10 @@ pub struct SimJournal {
     pub archive: Vec<Record>,
 }
 
+/// Places before and after effects in which a life that is to crash in its recovery does: opening the journal and the sinks, meeting
+/// files, and making what was under way.
+const RECOVERY_EFFECTS: usize = 150;
+
 /// Everything outside.
 pub struct Outside {
     /// The seed's stream.
@@ -166,6 +170,8 @@ pub struct Outside {
     pub faults: bool,
     /// Of a thousand effects, so many crash.
     pub crash_per_mille: usize,
+    /// Effects until this life crashes, where it is to crash in the middle of its recovery.
+    crashes_in: Option<usize>,
     /// The life that runs, by number.
     pub life: u64,
     crashed: bool,
@@ -267,6 +273,7 @@ impl World {
             faults: true,
             crash_per_mille,
             life: 0,
+            crashes_in: None,
             crashed: false,
             elapsed: Duration::ZERO,
             wall_offset: 1_000_000_000_000_000,
@@ -360,9 +367,17 @@ impl World {
         let mut outside = self.get();
         outside.life += 1;
         outside.crashed = false;
+        outside.crashes_in = None;
         outside.timers.clear();
         outside.file_wakers.clear();
         outside.journal.wakers.clear();
+    }
+
+    /// Lets the life that has just begun crash before or after one of its first effects: in the middle of what it does to go on from
+    /// where the last one ended.
+    pub fn crash_in_recovery(&self) {
+        let at = self.rng(|r| r.below(RECOVERY_EFFECTS));
+        self.get().crashes_in = Some(at);
     }
 
     /// Lets time pass to the next timer; `false` where there is none.
@@ -390,7 +405,15 @@ impl World {
         let crash = {
             let mut outside = self.get();
             let per_mille = outside.crash_per_mille;
-            outside.faults && outside.rng.hits(per_mille)
+            let (left, is_due) = match outside.crashes_in {
+                Some(0) => (None, true),
+                left => (left.map(|effects| effects - 1), false),
+            };
+            outside.crashes_in = left;
+            if is_due {
+                *outside.census.entry("crash_in_recovery").or_default() += 1;
+            }
+            is_due || (outside.faults && outside.rng.hits(per_mille))
         };
         if crash {
             self.get().crashed = true;
