@@ -1,4 +1,5 @@
-//! The data directory: one process at a time, one name for life. It knows nothing of what lies inside.
+//! The data directory: one process at a time, one name for life. It makes this room's folders and knows nothing of what lies in
+//! them.
 
 use crate::error::CheckpointError;
 use sawlog_log::disk::{read_all, write_whole};
@@ -30,6 +31,7 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let disk = Arc::new(RealDisk::open(path)?);
         let lock = lock(path)?;
+        disk.create_dirs(&crate::FOLDERS)?;
         let uuid = uuid(&*disk)?;
         Ok(Self { disk, uuid, lock })
     }

@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-const JOURNAL_DIR: &str = "journal";
+/// Folder of the records.
+pub(crate) const JOURNAL_DIR: &str = "journal";
 /// Bytes read at once when the journal is loaded.
 const READ_BYTES: usize = 1 << 20;
 /// A checkpoint that waits for space is tried again after this time.

@@ -31,6 +31,9 @@ mod journal;
 mod reserve;
 mod snapshot;
 
+/// The folders of a data directory that are this room's.
+pub const FOLDERS: [&str; 4] = [dir::IDENTITY_DIR, journal::JOURNAL_DIR, snapshot::DIR, blobs::DIR];
+
 pub use dir::{DataDir, LOCK_FILE};
 pub use error::CheckpointError;
 pub use journal::{CheckpointInfo, DiskJournal, JournalOptions, set_aside};

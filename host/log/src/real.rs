@@ -1,32 +1,43 @@
 //! The disk of the machine: files below one folder that only we can read. It knows nothing of what the files mean.
 
 use crate::disk::{Disk, DiskError, DiskFile, checked_name};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// `std::fs` below a root folder, made with mode 0700; files are made with mode 0600.
 #[derive(Debug, Clone)]
 pub struct RealDisk {
     root: PathBuf,
+    /// Folders below the root that this process has made durable.
+    durable: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl RealDisk {
     /// Opens the folder `root`, making it and its parents where they are absent.
     pub fn open(root: &Path) -> Result<Self, DiskError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)
-            .map_err(|e| DiskError::from_io("make the folder", &root.display().to_string(), e))?;
-        Ok(Self { root: root.to_owned() })
+        make_folder(root, &root.display().to_string())?;
+        Ok(Self { root: root.to_owned(), durable: Arc::default() })
     }
 
     /// The folder that all names are relative to.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Makes folders directly below the root, durable when this returns, with one sync for all of them: each takes its time, and
+    /// a start waits for it.
+    pub fn create_dirs(&self, dirs: &[&str]) -> Result<(), DiskError> {
+        for dir in dirs {
+            make_folder(&self.path(dir)?, dir)?;
+        }
+        sync_folder(&self.root, "")?;
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        durable.extend(dirs.iter().map(ToString::to_string));
+        Ok(())
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, DiskError> {
@@ -37,6 +48,11 @@ impl RealDisk {
         let file = options.open(self.path(name)?).map_err(|e| DiskError::from_io(op, name, e))?;
         Ok(Arc::new(RealFile { file, name: name.to_owned() }))
     }
+}
+
+fn make_folder(path: &Path, name: &str) -> Result<(), DiskError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| DiskError::from_io("make the folder", name, e))
 }
 
 fn sync_folder(path: &Path, name: &str) -> Result<(), DiskError> {
@@ -76,11 +92,11 @@ impl Disk for RealDisk {
 
     fn create_dir(&self, dir: &str) -> Result<(), DiskError> {
         let path = self.path(dir)?;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|e| DiskError::from_io("make the folder", dir, e))?;
+        let is_durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(dir);
+        if is_durable && path.is_dir() {
+            return Ok(());
+        }
+        make_folder(&path, dir)?;
         let mut at = path.as_path();
         while at != self.root {
             at = at.parent().unwrap_or(&self.root);
@@ -175,6 +191,19 @@ mod tests {
         assert_eq!(read_all(&*disk.open("a/b/x").unwrap()).unwrap(), b"two");
         let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&root), mode(&root.join("a")), mode(&root.join("a/b/x"))), (0o700, 0o700, 0o600));
+    }
+
+    #[test]
+    fn folders_are_made_together_and_again_where_they_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(dir.path()).unwrap();
+        disk.create_dirs(&["a", "b"]).unwrap();
+        disk.create_dirs(&["a", "c"]).unwrap();
+        assert!(["a", "b", "c"].iter().all(|name| dir.path().join(name).is_dir()));
+        std::fs::remove_dir(dir.path().join("a")).unwrap();
+        disk.create_dir("a").unwrap();
+        write_whole(&disk, "a", "x", b"one").unwrap();
+        assert!(matches!(disk.create_dirs(&["b", "../d"]), Err(DiskError::BadName { .. })));
     }
 
     #[test]

@@ -137,13 +137,7 @@ impl Epoch {
         runtime::aside(move || Self::build(&config, &bytes, &engine, &fields, known)).await?
     }
 
-    /// Stores the blobs from which the epoch can be built again.
-    pub async fn store(&mut self, files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<(), RunError> {
-        self.blobs = Self::store_blobs(files, bytes, journal).await?;
-        Ok(())
-    }
-
-    /// Stores them in any journal; they have the same names everywhere.
+    /// Stores the blobs from which the epoch can be built again, in any journal; they have the same names everywhere.
     pub async fn store_blobs(files: &Files, bytes: &PluginBytes, journal: &Journal) -> Result<Vec<[u8; 32]>, RunError> {
         Self::put_blobs(files, bytes, |blob| journal.store().put_blob(blob)).await
     }

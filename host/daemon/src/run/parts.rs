@@ -1,7 +1,7 @@
 //! The running whole: data directory, journal, epochs, sources, sinks and the engine over them; its beginning and its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -19,7 +19,7 @@ use sawlog_core::reload::{Oldest, Removal, Wanted};
 use sawlog_core::shared::{Common, Tuning};
 use sawlog_core::watch::{Ending, Watch};
 use sawlog_core::{EpochId, SinkId, SourceId};
-use sawlog_log::{Drive, random_incarnation};
+use sawlog_log::{Drive, RealDisk, random_incarnation};
 use sawlog_queue::{QueueError, Rescue, RescueOptions};
 use sawlog_settings::component::StartFrom;
 use sawlog_sinks::registry::SinkOptions;
@@ -170,13 +170,10 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let directory = open_directory(&data_dir).await?;
     directory.hold_for_life()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (store, journal, anew) = open_journal(&config, (&directory, &agent), clock.clone()).await?;
-    refuse_retired(&journal, &agent)?;
+    let (store, journal, anew, rescue, plugins) = open_stores(&config, (&directory, &agent), clock.clone()).await?;
     let outward = Outward::new(&config.sections, keeper(&config, (&agent, &directory), &store)?)?;
-    let rescue = open_rescue(&directory, &journal, config.disk_shares().rescue).await?;
 
     let fields = Slots::default();
-    let plugins = sawlog_chain::Engine::new(EngineLimits::default(), Some(data_dir.join("code")))?;
     let puts = if options.discard_overrides { Puts::new() } else { epochs::present_puts(&journal).await? };
     let bytes = overrides::plugin_bytes(&config, puts).await?;
     let (epoch, epochs, former) = open_epochs(&config, (&files, &bytes), &journal, (&plugins, &fields)).await?;
@@ -264,8 +261,11 @@ async fn open_epochs(
     journal: &Arc<Journal>,
     (plugins, fields): (&sawlog_chain::Engine, &Slots),
 ) -> Result<(Epoch, Arc<Epochs>, former::Former), RunError> {
-    let mut epoch = Epoch::build_aside(config, bytes, plugins, fields, None).await?;
-    epoch.store(files, bytes, journal).await?;
+    let (mut epoch, blobs) = tokio::try_join!(
+        Epoch::build_aside(config, bytes, plugins, fields, None),
+        Epoch::store_blobs(files, bytes, journal),
+    )?;
+    epoch.blobs = blobs;
     let epochs = Arc::new(Epochs::default());
     epochs.add(&epoch);
     let (former, failures) = epochs.restore(journal, plugins, fields).await;
@@ -331,6 +331,24 @@ async fn open_directory(path: &Path) -> Result<DataDir, CheckpointError> {
     }
 }
 
+/// Opens what lies in the data directory. Each part waits for the disk or computes: beside each other they take the time of the
+/// longest.
+async fn open_stores(
+    config: &Config,
+    (directory, agent): (&DataDir, &str),
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<DiskJournal>, Arc<Journal>, Anew, Arc<Rescue>, sawlog_chain::Engine), RunError> {
+    let ((store, journal, anew), rescue, plugins) = tokio::try_join!(
+        open_journal(config, (directory, agent), clock),
+        open_rescue(directory.disk(), config.disk_shares().rescue),
+        open_plugins(config.sections.data_dir.join("code")),
+    )?;
+    refuse_retired(&journal, agent)?;
+    let known: Vec<_> = journal.state().generations.keys().copied().collect();
+    rescue.retain(&known).await?;
+    Ok((store, journal, anew, rescue, plugins))
+}
+
 async fn open_journal(
     config: &Config,
     (directory, agent): (&DataDir, &str),
@@ -339,7 +357,8 @@ async fn open_journal(
     let mut options = JournalOptions::new(random_incarnation()?);
     options.keep = config.sections.checkpoint.keep as usize;
     options.quota_bytes = config.disk_shares().journal;
-    let store = Arc::new(DiskJournal::open(directory.disk(), options, Drive::Thread)?);
+    let disk = directory.disk();
+    let store = Arc::new(runtime::aside(move || DiskJournal::open(disk, options, Drive::Thread)).await??);
     let mut journal = Journal::open(store.clone(), clock.clone()).await?;
     let is_empty = journal.state().is_empty();
     let mut anew = Anew::new(is_empty);
@@ -368,12 +387,14 @@ fn keeper(
     Ok(Some(keeper))
 }
 
-async fn open_rescue(directory: &DataDir, journal: &Journal, quota_bytes: u64) -> Result<Arc<Rescue>, RunError> {
+async fn open_rescue(disk: Arc<RealDisk>, quota_bytes: u64) -> Result<Arc<Rescue>, RunError> {
     let options = RescueOptions { quota_bytes, ..RescueOptions::new(random_incarnation()?) };
-    let rescue = Arc::new(Rescue::open(directory.disk(), "rescue", options, Drive::Thread)?);
-    let known: Vec<_> = journal.state().generations.keys().copied().collect();
-    rescue.retain(&known).await?;
-    Ok(rescue)
+    Ok(Arc::new(runtime::aside(move || Rescue::open(disk, "rescue", options, Drive::Thread)).await??))
+}
+
+/// The room for plugins, with what was compiled before.
+async fn open_plugins(code: PathBuf) -> Result<sawlog_chain::Engine, RunError> {
+    Ok(runtime::aside(move || sawlog_chain::Engine::new(EngineLimits::default(), Some(code))).await??)
 }
 
 /// Limits and ways of the main path.
