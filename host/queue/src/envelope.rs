@@ -6,7 +6,8 @@
 //! └────────┴─────────┴─────────┴────────────────┴──────────────┴─────────────┴───────────┴─────────┴─────┴──────┘
 //! ```
 //!
-//! `form` is the source's own note of how the body splits into records. Nothing here knows it.
+//! `form` is the source's own note of how the body splits into records. Nothing here knows it. The hash is BLAKE3 of the body where
+//! there is a key, and zeroes where there is none; earlier builds always wrote the hash.
 
 use bytes::Bytes;
 
@@ -26,7 +27,7 @@ pub struct Request {
     pub principal: String,
     /// The idempotency key, if it had one.
     pub key: Option<String>,
-    /// BLAKE3 of `body`.
+    /// BLAKE3 of `body`; zeroes where there is no key.
     pub body_hash: [u8; 32],
     /// How the body splits into records; the source's own note.
     pub form: u8,

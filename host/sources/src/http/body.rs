@@ -64,23 +64,50 @@ impl Malformed {
 pub fn payload(form: Form, text: Vec<u8>) -> Result<Payload, Malformed> {
     match form {
         Form::Lines => Ok(lines(text)),
-        Form::Ndjson => ndjson(&text),
+        Form::Ndjson => ndjson(text),
         Form::Json => json(&text),
     }
 }
 
 fn lines(mut text: Vec<u8>) -> Payload {
-    if text.last().is_some_and(|last| *last != b'\n') {
-        text.push(b'\n');
-    }
+    end_line(&mut text);
     let records = memchr_iter(b'\n', &text).count();
     Payload { lines: text.into(), records }
 }
 
-fn ndjson(text: &[u8]) -> Result<Payload, Malformed> {
-    let mut out = Writer::with_capacity(text.len() + 1);
-    text.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty()).try_for_each(|line| out.record(line))?;
-    Ok(out.finish())
+/// Most bodies come as they are to be stored: those are checked where they lie.
+fn ndjson(mut text: Vec<u8>) -> Result<Payload, Malformed> {
+    end_line(&mut text);
+    let (mut records, mut is_bare) = (0, true);
+    for line in lines_of(&text) {
+        let record = line.trim_ascii();
+        is_bare &= !record.is_empty() && record.len() == line.len();
+        if !record.is_empty() {
+            check_object(line).map_err(|error| Malformed::Record { index: records, error })?;
+            records += 1;
+        }
+    }
+    if is_bare {
+        return Ok(Payload { lines: text.into(), records });
+    }
+    let mut lines = Vec::with_capacity(text.len());
+    for record in lines_of(&text).map(<[u8]>::trim_ascii).filter(|record| !record.is_empty()) {
+        lines.extend_from_slice(record);
+        lines.push(b'\n');
+    }
+    Ok(Payload { lines: lines.into(), records })
+}
+
+/// Lines of a text whose last one is ended, without their ends.
+fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr_iter(b'\n', text).map(move |end| &text[std::mem::replace(&mut start, end + 1)..end])
+}
+
+fn end_line(text: &mut Vec<u8>) {
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
 }
 
 fn json(text: &[u8]) -> Result<Payload, Malformed> {
@@ -182,7 +209,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn lines_of(form: Form, text: &str) -> Vec<String> {
+    fn taken(form: Form, text: &str) -> Vec<String> {
         let payload = payload(form, text.as_bytes().to_vec()).unwrap();
         assert!(payload.lines.len() <= text.len() + 1, "room was promised for one byte more only");
         let text = String::from_utf8(payload.lines.to_vec()).unwrap();
@@ -197,17 +224,17 @@ mod tests {
 
     #[test]
     fn all_forms_become_one_record_a_line() {
-        assert_eq!(lines_of(Form::Ndjson, "{\"a\":1}\r\n\n  \n{\"b\":2}"), ["{\"a\":1}", "{\"b\":2}"]);
+        assert_eq!(taken(Form::Ndjson, "{\"a\":1}\r\n\n  \n{\"b\":2}"), ["{\"a\":1}", "{\"b\":2}"]);
         assert_eq!(
-            lines_of(Form::Json, " [ {\"a\":\"],}\\\"\"} ,{\"b\":[{},1]}\n]\n"),
+            taken(Form::Json, " [ {\"a\":\"],}\\\"\"} ,{\"b\":[{},1]}\n]\n"),
             ["{\"a\":\"],}\\\"\"}", "{\"b\":[{},1]}"]
         );
-        assert_eq!(lines_of(Form::Json, "{\n \"a\": 1\n}"), ["{  \"a\": 1 }"]);
-        assert_eq!(lines_of(Form::Json, "[]"), Vec::<String>::new());
-        assert_eq!(lines_of(Form::Json, "[{}]"), ["{}"]);
-        assert_eq!(lines_of(Form::Lines, "a\n\nb"), ["a", "", "b"]);
-        assert_eq!(lines_of(Form::Lines, ""), Vec::<String>::new());
-        assert_eq!(lines_of(Form::Ndjson, "\n"), Vec::<String>::new());
+        assert_eq!(taken(Form::Json, "{\n \"a\": 1\n}"), ["{  \"a\": 1 }"]);
+        assert_eq!(taken(Form::Json, "[]"), Vec::<String>::new());
+        assert_eq!(taken(Form::Json, "[{}]"), ["{}"]);
+        assert_eq!(taken(Form::Lines, "a\n\nb"), ["a", "", "b"]);
+        assert_eq!(taken(Form::Lines, ""), Vec::<String>::new());
+        assert_eq!(taken(Form::Ndjson, "\n"), Vec::<String>::new());
     }
 
     #[test]

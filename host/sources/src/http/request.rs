@@ -24,8 +24,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// Bodies above this many bytes are unpacked and checked off the tasks that serve connections.
-const INLINE_BYTES_MAX: usize = 16 << 10;
+/// Bodies above this many bytes are unpacked and checked off the tasks that serve connections: below it, going to another thread
+/// and back costs more than it spares the others.
+const INLINE_BYTES_MAX: usize = 128 << 10;
 /// How long a refused client may go on sending before it is answered.
 const PASS_OVER_TIME: Duration = Duration::from_secs(2);
 /// How long a request waits for room in memory before it is refused.
@@ -194,7 +195,9 @@ impl Desk {
     }
 
     async fn whole(&self, body: &mut Incoming, bytes_max: usize, held: &mut Hold) -> Result<Vec<u8>, Refusal> {
-        let mut whole = Vec::new();
+        // Memory is held for a length that was told; one byte more ends the last line.
+        let told = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+        let mut whole = Vec::with_capacity(told.map_or(0, |bytes| bytes.min(bytes_max) + 1));
         while let Some(frame) = body.frame().await {
             let broken = |error: hyper::Error| {
                 Refusal::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}; send it again"))
