@@ -1,27 +1,24 @@
 //! A pipeline at work for one partition and lane: runs batches and flushes through the stages, keeps the state of stateful
 //! plugins, and hands poison back for a verdict before anything of the batch is used.
 
-use super::flow::{Flow, From, append, merge};
-use super::online::compare;
+mod calls;
+mod turns;
+
+use super::flow::{Flow, From, merge};
 use super::stages::{Node, Stage, filter, route};
 use super::{Fates, Pipeline};
-use crate::apply::{Applied, BatchOrigin, Columns, Death, FlushPlace, apply, apply_flush};
-use crate::shadow::Origin;
-use crate::view::BATCH_ROWS_MAX;
-use crate::{CallFailure, ComponentState, Hunt, Leniency, Outcome, Plugin, RunError, Runner, Telemetry};
+use crate::apply::{FlushPlace, apply_flush};
+use crate::{ComponentState, Leniency, Plugin, Runner, Telemetry};
 use async_trait::async_trait;
+use calls::{collect, stopped};
 use sawlog_core::SinkId;
 use sawlog_core::plan::{ComponentId, UpgradeOutcome};
 use sawlog_core::ports::{self, ChainFailure, ChainInstance, Context, SinkOutput};
-use sawlog_record::batch::{Batch, Field, Input, Output, Row, ValueKind};
+use sawlog_record::batch::{Batch, Input, Output};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
-use tokio::runtime::Handle;
-use tokio::task::{JoinError, yield_now};
-
-/// What a verdict of an earlier life says in the dead letter: the journal keeps the decision, not how the plugin failed.
-const JUDGED_BEFORE: &str = "the plugin failed on this record when it was run before";
+use std::sync::Arc;
+use turns::{aside, risen, settled, turn};
 
 /// The reason of records that were to enter at a component which has gone from the configuration.
 const ENTRANCE_GONE: &str = "entrance_gone";
@@ -142,166 +139,6 @@ impl PipelineInstance {
         Ok(())
     }
 
-    // ------------------------------------------------------------ plugins
-
-    async fn plugin(
-        &mut self,
-        run: &mut Run<'_>,
-        at: usize,
-        node: &Node,
-        columns: &Columns,
-        flow: Flow,
-    ) -> Result<(), ChainFailure> {
-        if flow.rows.is_empty() {
-            return Ok(());
-        }
-        let mut runner = self.runner(at, run.context)?;
-        let mut parts: BTreeMap<u8, Vec<Flow>> = BTreeMap::new();
-        let mut failed = None;
-        for rows in flow.rows.chunks(BATCH_ROWS_MAX) {
-            let part = match rows.len() == flow.rows.len() {
-                true => None,
-                false => Some(Flow { batch: flow.batch.clone(), rows: rows.to_vec() }),
-            };
-            let batch = part.unwrap_or_else(|| flow.clone()).into_batch();
-            match self.call(run, at, columns, &mut runner, batch).await {
-                Ok(applied) => collect(run, node, applied, &mut parts),
-                Err(failure) => {
-                    failed = Some(failure);
-                    break;
-                }
-            }
-        }
-        self.give_back(run, at, runner);
-        if let Some(failure) = failed {
-            return Err(failure);
-        }
-        for (output, flows) in parts {
-            if let Some(flow) = merge(flows) {
-                run.put(Some(at), output, flow);
-            }
-        }
-        Ok(())
-    }
-
-    async fn call(
-        &self,
-        run: &mut Run<'_>,
-        at: usize,
-        columns: &Columns,
-        runner: &mut Runner,
-        batch: Batch,
-    ) -> Result<Applied, ChainFailure> {
-        let node = &self.pipeline.parts.nodes[at];
-        let source = self.pipeline.parts.source.as_str();
-        let origin = BatchOrigin { input: &node.name, source, time: run.context.time, watermark: runner.watermark() };
-        let Some(view) = columns.view(&batch, origin) else {
-            return Err(ChainFailure::Stopped(format!("{}: a batch has more than {BATCH_ROWS_MAX} rows", node.name)));
-        };
-        let known = |row: &Row| {
-            let mut poison = run.context.poison.iter();
-            poison.any(|(pos, slot, component)| (*pos, *slot, *component) == (row.id.pos, row.id.slot, node.component))
-        };
-        let judged: Vec<u32> = (0..batch.rows.len() as u32).filter(|i| known(&batch.rows[*i as usize])).collect();
-        let (view, twin) = (Arc::new(view), self.pipeline.online.twin(at, runner, run.context));
-        let is_new = run.context.first_run && !run.context.generous;
-        let shadow = is_new.then(|| runner.plugin().shadow()?.place(runner)).flatten();
-        let mut outcome = self.hunt(run.context, at, runner, Hunt::new(view.clone(), &judged)).await?;
-        if let Some(twin) = twin {
-            compare(runner, twin, &view, &outcome);
-        }
-        // A batch with poison comes again, with a verdict on it.
-        if let Some(place) = shadow.filter(|_| outcome.poison.is_empty()) {
-            place.take(&batch, &judged, &outcome, &Origin { input: &node.name, source, time: run.context.time });
-        }
-        for (row, failure) in &outcome.poison {
-            let id = batch.rows[*row as usize].id;
-            let place = (id.pos, id.slot, node.component);
-            self.pipeline.remember((run.generation, place), failure.clone());
-            run.poison.push((id.pos, id.slot, node.component, failure.to_string()));
-        }
-        outcome.poison.extend(judged.iter().map(|row| {
-            let id = batch.rows[*row as usize].id;
-            let seen = self.pipeline.remembered((run.generation, (id.pos, id.slot, node.component)));
-            (*row, seen.unwrap_or_else(|| CallFailure::Rejected(JUDGED_BEFORE.to_owned())))
-        }));
-        outcome.poison.sort_by_key(|(row, _)| *row);
-        Ok(apply(batch, &outcome, node.component))
-    }
-
-    /// Runs a batch, with a turn for all others between any two calls. Most batches are one.
-    async fn hunt(
-        &self,
-        context: &Context,
-        at: usize,
-        runner: &mut Runner,
-        mut hunt: Hunt,
-    ) -> Result<Outcome, ChainFailure> {
-        let mut place = None;
-        loop {
-            if runner.is_behind() && runner.is_heavy() {
-                risen(runner).await?;
-            }
-            runner.step(&mut hunt).map_err(stopped)?;
-            if hunt.is_done() {
-                settled(runner).await;
-                return Ok(runner.finish(hunt));
-            }
-            if place.is_none() && !runner.plugin().stateful() {
-                place = self.pipeline.hunts.try_acquire().ok();
-                if place.is_none() {
-                    runner.discard();
-                    place = self.pipeline.hunts.acquire().await.ok();
-                    if let Some(idle) = self.idle(at, context) {
-                        runner.take_over(idle);
-                    }
-                }
-            }
-            yield_now().await;
-        }
-    }
-
-    /// An idle runner of a stateless plugin, if there is one: a first run must not find budgets that are meant for what another
-    /// build planned, nor the other way round.
-    fn idle(&self, at: usize, context: &Context) -> Option<Runner> {
-        if context.generous {
-            return None;
-        }
-        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&at)?.pop()
-    }
-
-    /// The partition's own runner, or an idle one of a stateless plugin.
-    fn runner(&mut self, at: usize, context: &Context) -> Result<Runner, ChainFailure> {
-        let leniency = if context.generous { Leniency::OtherBuild } else { Leniency::Usual };
-        if let Some(mut runner) = self.stateful.remove(&at) {
-            runner.set_leniency(leniency);
-            return Ok(runner);
-        }
-        if let Some(runner) = self.idle(at, context) {
-            return Ok(runner);
-        }
-        let Stage::Plugin { plugin, .. } = &self.pipeline.parts.nodes[at].stage else {
-            return Err(ChainFailure::Stopped("a stage without a plugin was to run one".into()));
-        };
-        Ok(Runner::new(plugin.clone(), leniency))
-    }
-
-    /// What the plugin said counts where this lane speaks for the partition: others repeat what was said.
-    fn give_back(&mut self, run: &mut Run<'_>, at: usize, mut runner: Runner) {
-        let said = runner.take_telemetry();
-        if run.context.first_run && !said.is_empty() {
-            run.said.push((runner.plugin().clone(), said));
-        }
-        if runner.plugin().stateful() {
-            self.stateful.insert(at, runner);
-            return;
-        }
-        if run.context.generous {
-            return;
-        }
-        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).entry(at).or_default().push(runner);
-    }
-
     // ------------------------------------------------------------ ends
 
     fn finish(&self, mut run: Run<'_>) -> ports::Applied {
@@ -323,61 +160,11 @@ impl PipelineInstance {
     }
 }
 
-/// Sees to it that the runner has its instance, with a turn for all others before each call that this takes.
-async fn risen(runner: &mut Runner) -> Result<(), ChainFailure> {
-    while !turn(runner, Runner::rise).await.map_err(stopped)? {}
-    Ok(())
-}
-
-/// Saves the state of a runner that is due for it.
-async fn settled(runner: &mut Runner) {
-    if runner.is_due() {
-        turn(runner, Runner::settle).await;
-    }
-}
-
-/// A call other than that with a batch: it may cost much more than one, so all others have their turn before it, and go on beside it
-/// where the state is large.
-async fn turn<T: Send + 'static>(runner: &mut Runner, work: impl FnOnce(&mut Runner) -> T + Send + 'static) -> T {
-    if !runner.is_heavy() {
-        yield_now().await;
-        return work(runner);
-    }
-    let plugin = runner.plugin().clone();
-    let mut taken = std::mem::replace(runner, Runner::new(plugin.clone(), Leniency::Usual));
-    let done = aside(&plugin, true, move || {
-        let done = work(&mut taken);
-        (taken, done)
-    });
-    let (taken, done) = done.await;
-    *runner = taken;
-    done
-}
-
-/// Does what may take long on a thread beside the workers, where there are such; so much at once as the machine has processors.
-async fn aside<T: Send + 'static>(plugin: &Plugin, is_long: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let Some(runtime) = Handle::try_current().ok().filter(|_| is_long) else {
-        yield_now().await;
-        return work();
-    };
-    let _place = plugin.beside_the_workers().await;
-    match runtime.spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The process ends, and who waits here with it: nobody may go on with a state that is not there.
-        Err(Err(_)) => std::future::pending().await,
-    }
-}
-
 /// Saved state as the checkpoint keeps it: the version of the plugin's own state, then the state.
 fn blob_of(plugin: &Plugin, state: &ComponentState) -> Vec<u8> {
     let mut blob = plugin.registration().state_version.to_le_bytes().to_vec();
     blob.extend(state.to_bytes());
     blob
-}
-
-fn stopped(error: RunError) -> ChainFailure {
-    ChainFailure::Stopped(error.to_string())
 }
 
 /// Puts rows where they say that they enter.
@@ -393,63 +180,6 @@ fn enter(run: &mut Run<'_>, (batch, outputs): (Batch, Vec<Option<u8>>)) {
     for (output, rows) in by_output {
         run.put(None, output, Flow { batch: batch.clone(), rows });
     }
-}
-
-/// The reason of records that a plugin can't take, where they are dropped.
-const REJECTED: &str = "rejected";
-
-/// Takes a plugin's result apart: rows by output, fates of the rest, letters of the dead.
-fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMap<u8, Vec<Flow>>) {
-    let Applied { batch, routes, dropped, absorbed, dead } = applied;
-    let (reasons, drops_rejected) = match &node.stage {
-        Stage::Plugin { plugin, drops_rejected, .. } => (Some(plugin.registration()), *drops_rejected),
-        _ => (None, false),
-    };
-    for (parent, reason) in dropped {
-        run.fates.dropped(parent, reasons.map_or("filtered", |r| r.drop_reason(reason)));
-    }
-    absorbed.into_iter().for_each(|parent| run.fates.absorbed(parent));
-    // Rows of a flush came of no input record that the ledger could count as dropped: they are kept as letters all the same.
-    let is_dropped = |(row, _): &(Row, Death)| drops_rejected && run.fates.is_of_input(row.parent);
-    let (rejected, dead): (Vec<_>, Vec<_>) = dead.into_iter().partition(is_dropped);
-    rejected.iter().for_each(|(row, _)| run.fates.dropped(row.parent, REJECTED));
-    if !dead.is_empty() {
-        dead.iter().for_each(|(row, _)| run.fates.dead(row.parent));
-        run.letters.push(letters(&batch, &dead, node));
-    }
-    let mut by_output: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
-    for (row, output) in routes.iter().enumerate() {
-        by_output.entry(*output).or_default().push(row as u32);
-    }
-    let batch = Arc::new(batch);
-    for (output, rows) in by_output {
-        parts.entry(output).or_default().push(Flow { batch: batch.clone(), rows });
-    }
-}
-
-/// Dead rows with the component, its place and the reason as fields of their own.
-fn letters(batch: &Batch, dead: &[(Row, Death)], node: &Node) -> Flow {
-    let rows = Batch { rows: dead.iter().map(|(row, _)| *row).collect(), ..batch.clone() };
-    let mut letters = Batch::new(batch.generation);
-    append(&mut letters, &Flow::whole(rows));
-    for (index, (_, death)) in dead.iter().enumerate() {
-        let added = [
-            ("dead_letter.component", node.name.clone()),
-            ("dead_letter.stage", node.place.clone()),
-            ("dead_letter.reason", death.text()),
-        ];
-        let fields_start = letters.fields.len() as u32;
-        let row = letters.rows[index];
-        let own: Vec<Field> = letters.fields_of(&row).to_vec();
-        letters.fields.extend(own);
-        for (key, value) in added {
-            let (key, value) = (letters.push_bytes(key.as_bytes()), letters.push_bytes(value.as_bytes()));
-            letters.fields.push(Field { key, value, kind: ValueKind::Text });
-        }
-        let fields_len = letters.fields.len() as u32 - fields_start;
-        letters.rows[index] = Row { text: None, fields_start, fields_len, ..row };
-    }
-    Flow::whole(letters)
 }
 
 #[async_trait]
