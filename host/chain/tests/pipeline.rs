@@ -15,9 +15,9 @@ use sawlog_chain::apply::Columns;
 use sawlog_chain::{Allow, Engine, EngineLimits, Leniency, Plugin, PluginConfig, PluginLimits, Runner, apply, trial};
 use sawlog_core::SinkId;
 use sawlog_core::ports::{Applied, Chain, ChainFailure, ChainInstance, Context};
-use sawlog_record::batch::{Input, InputRecord, Span};
-use sawlog_record::id::{Generation, PartitionId};
-use support::through::{chain, finished};
+use sawlog_record::batch::Input;
+use sawlog_record::id::PartitionId;
+use support::through::{self, chain, finished};
 
 fn load(name: &str, config_json: &str, fuel_per_record: u64) -> Plugin {
     let limits = PluginLimits { fuel_per_record, ..PluginLimits::default() };
@@ -47,14 +47,7 @@ fn run_from(
 }
 
 fn batch(from: u64, lines: &[String], poison: Vec<(u64, u16, u8)>, first_run: bool) -> (Input, Context) {
-    let (mut arena, mut records) = (Vec::new(), Vec::new());
-    for (pos, line) in (from..).zip(lines) {
-        let text = Span { start: arena.len() as u32, len: line.len() as u32 };
-        arena.extend_from_slice(line.as_bytes());
-        records.push(InputRecord { pos, end: pos + 1, text, received: 1, flags: 0 });
-    }
-    let input = Input { generation: Generation([1; 16]), arena, records, open: Vec::new() };
-    (input, Context { partition: partition(), time: 1, poison, first_run, generous: !first_run })
+    (through::input(from, lines), Context { partition: partition(), time: 1, poison, first_run, generous: !first_run })
 }
 
 fn passes(plugin: &Plugin, record: &str) -> bool {

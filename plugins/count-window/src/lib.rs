@@ -1,10 +1,13 @@
-//! Counts records per key in tumbling windows of event time. A window closes at the record that moves the watermark past
-//! its end, wherever batches are cut; the rows that it makes name that record as their parent.
+//! Counts records per key in windows: of event time, one after the other or overlapping, of records without a silence between them,
+//! or of so many records. A window closes at the record that moves the watermark past its end, wherever batches are cut; the rows
+//! that it makes name that record as their parent.
 
 mod counter;
+mod kind;
 
 use counter::Counter;
-use sawlog_plugin::windows::{Closed, Kind, Windows};
+use kind::Cut;
+use sawlog_plugin::windows::{Closed, Windows};
 use sawlog_plugin::{
     Batch, Config, Edits, Emitted, Fate, FieldValue, LogRecord, Registration, Stateful, Transform, Watermark, host,
 };
@@ -24,7 +27,8 @@ const ROWS_PER_RECORD_MAX: usize = 64;
 #[derive(Deserialize)]
 struct Settings {
     key: String,
-    window_seconds: i64,
+    #[serde(flatten)]
+    cut: Cut,
     #[serde(default)]
     lateness_seconds: i64,
     #[serde(default)]
@@ -65,7 +69,7 @@ fn record(closed: Closed<Counter>) -> LogRecord {
 impl Transform for CountWindow {
     fn configure(config: Config<'_>) -> Result<(Self, Registration), String> {
         let settings: Settings = config.parse()?;
-        let lateness = settings.lateness_seconds * SECOND;
+        let (kind, lateness) = (settings.cut.kind()?, settings.lateness_seconds * SECOND);
         let registration = Registration {
             name: "count-window".into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -76,7 +80,7 @@ impl Transform for CountWindow {
             lateness,
             ..Default::default()
         };
-        let windows = Windows::new(Kind::Tumbling { length: settings.window_seconds * SECOND }, settings.keys_max);
+        let windows = Windows::new(kind, settings.keys_max);
         Ok((Self { absorb: settings.absorb, idle_flush: settings.idle_flush, lateness, windows }, registration))
     }
 

@@ -76,6 +76,7 @@ const TABLE: [(&str, Needs); 51] = [
     uses("e2e/reload_kafka", &[Kafka]),
     uses("e2e/hidden", &[Kafka]),
     local("e2e/directory"),
+    local("e2e/windows"),
     uses("sinks/elasticsearch", &[Elasticsearch, ElasticsearchSecure, Opensearch]),
     uses("e2e/faults_elasticsearch", &[Elasticsearch, ElasticsearchSecure]),
     uses("e2e/retire", &[Kafka]),

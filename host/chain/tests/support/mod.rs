@@ -11,9 +11,18 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+fn component_path(name: &str) -> PathBuf {
+    repository().join("plugins/target/components").join(format!("{name}.wasm"))
+}
+
+/// Whether the component is there: not every machine has the tools of every language.
+pub fn is_built(name: &str) -> bool {
+    component_path(name).exists()
+}
+
 /// The component of `plugins/<name>`.
 pub fn component(name: &str) -> Vec<u8> {
-    let path = repository().join("plugins/target/components").join(format!("{name}.wasm"));
+    let path = component_path(name);
     std::fs::read(&path).unwrap_or_else(|e| {
         panic!("{}: {e}; build the plugins first: cargo run -p sawlog-componentize", path.display())
     })

@@ -1,9 +1,10 @@
-// Command countwindow does in Go what the plugin count-window does in Rust: it counts records per key in windows of event time. Its
+// Command countwindow does in Go what the plugin count-window does in Rust: it counts records per key in windows. Its
 // tests hold it against the same golden files.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 
@@ -29,6 +30,9 @@ func init() { stateful.Register(&countWindow{IdleFlush: true, KeysMax: 10_000}) 
 type countWindow struct {
 	Key             string `json:"key"`
 	WindowSeconds   int64  `json:"window_seconds"`
+	SlideSeconds    int64  `json:"slide_seconds"`
+	GapSeconds      int64  `json:"gap_seconds"`
+	Records         int64  `json:"records"`
 	LatenessSeconds int64  `json:"lateness_seconds"`
 	Absorb          bool   `json:"absorb"`
 	IdleFlush       bool   `json:"idle_flush"`
@@ -38,12 +42,32 @@ type countWindow struct {
 
 func (c *countWindow) lateness() int64 { return c.LatenessSeconds * second }
 
+// kind says how time is cut: the schema lets one way through.
+func (c *countWindow) kind() (windows.Kind, error) {
+	switch {
+	case c.Records > 0:
+		return windows.Count(c.Records), nil
+	case c.GapSeconds > 0:
+		return windows.Session(c.GapSeconds * second), nil
+	case c.SlideSeconds > c.WindowSeconds:
+		return windows.Kind{}, errors.New("slide_seconds is longer than window_seconds")
+	case c.SlideSeconds > 0:
+		return windows.Sliding(c.WindowSeconds*second, c.SlideSeconds*second), nil
+	default:
+		return windows.Tumbling(c.WindowSeconds * second), nil
+	}
+}
+
 func (c *countWindow) Configure(config sawlog.Config) (sawlog.Registration, error) {
 	if err := json.Unmarshal(config.JSON, c); err != nil {
 		return sawlog.Registration{}, err
 	}
 	add := func(earlier *int64, later int64) { *earlier += later }
-	c.windows = windows.New(windows.Tumbling(c.WindowSeconds*second), c.KeysMax, add)
+	kind, err := c.kind()
+	if err != nil {
+		return sawlog.Registration{}, err
+	}
+	c.windows = windows.New(kind, c.KeysMax, add)
 	return sawlog.Registration{
 		Name: "count-window", Version: "0.1.0", Columns: []string{c.Key}, Timestamps: true, Routes: []string{"windows"},
 		StateVersion: 1, Lateness: c.lateness(),
