@@ -266,6 +266,38 @@ fn a_stateful_plugin_is_swapped_or_goes_on_and_counts_every_record_once() {
     assert_eq!(sorted("first"), sorted("second"));
 }
 
+/// count-window as it was built when its state had another form.
+const OLDER: &str = "../../host/chain/tests/data/contract-0.1.0/stateful-transformer/plugin.component";
+
+#[test]
+fn a_newer_build_takes_over_the_state_of_an_older_one_and_no_window_is_cut() {
+    let Some(newer) = component("count-window") else { return };
+    let older = std::fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join(OLDER)).unwrap();
+    let mut counting = Counting::new();
+    let folder = counting.path().to_owned();
+    counting.write(older.to_str().unwrap(), COUNT, "1h");
+    let mut agent = Agent::start_answering(&folder).unwrap();
+    counting.feed.send(520).unwrap();
+    agent.kill_and_start(&folder).unwrap();
+    counting.feed.send(220).unwrap();
+    // Windows of three keys are open here.
+    counting.write(&newer, COUNT, "1h");
+    reload(&mut agent, &folder).unwrap();
+    counting.feed.send(300).unwrap();
+    agent.kill_and_start(&folder).unwrap();
+    counting.feed.send(100).unwrap();
+    agent.kill().unwrap();
+    counting.write(&newer, COUNT, "300ms");
+    let mut agent = Agent::start(&folder).unwrap();
+    let is_there = || Ok(["first", "second"].iter().all(|sink| counting.counted(sink) >= counting.feed.sent()));
+    agent.wait_until("every record in a window", WAIT_MAX, is_there).unwrap();
+    agent.terminate().unwrap();
+    let expected = windows_of(counting.feed.sent());
+    for sink in ["first", "second"] {
+        assert_eq!(windows(&counting.rows(sink)).unwrap(), expected, "{sink}");
+    }
+}
+
 /// What the fiftieth, and so on, record asks the plugin to do.
 const DEEDS: [(u64, &str, &str); 6] = [
     (50, "trap", "trap"),
