@@ -15,6 +15,8 @@ use wasmtime::{Store, Trap};
 
 /// Calls other than `process` get this many times the budget of a record.
 pub const RARE_CALL_FACTOR: u64 = 100;
+/// What the host copies of an answer, bytes: a small one may name the same bytes many times. A snapshot may fill all memory there is.
+const ANSWER_BYTES_MAX: usize = 128 << 20;
 
 /// Why a call gave nothing that can be used. The same for the same input on every machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -290,6 +292,7 @@ fn instantiate(
     let memory_bytes_max = memory_bytes_max.min(program.shared.limits.memory_bytes_max);
     let mut store = Store::new(&program.shared.engine, Guest::new(memory_bytes_max, *seed.as_bytes()));
     store.limiter(|guest| guest);
+    store.set_hostcall_fuel(ANSWER_BYTES_MAX.max(memory_bytes_max));
     let budget = limits.fuel_per_record.saturating_mul(factor).saturating_mul(RARE_CALL_FACTOR);
     store.set_fuel(budget).map_err(|e| CreateError::NoRoom(e.to_string()))?;
     let pre = &program.pre;
