@@ -139,16 +139,56 @@ fn parsers_read_their_longest_texts_within_the_fuel_of_a_record() {
     }
 }
 
+/// Folders below `plugins/` that are no plugins to be shipped: two for the tests of the host, what several share, what is built.
+const NOT_SHIPPED: [&str; 4] = ["hostile", "lib", "target", "typed"];
+
+/// What a page of all plugins says of each of them, in `docs/plugins.md` the figures of `sawlog plugin bench --all plugins`.
 #[test]
-fn every_plugin_with_a_schema_is_tested_and_on_the_page_of_all() {
-    let page = std::fs::read_to_string(support::repository().join("plugins/README.md")).unwrap();
+fn every_plugin_has_a_schema_a_test_and_its_place_on_the_pages_of_all() {
+    let read = |path: &str| std::fs::read_to_string(support::repository().join(path)).unwrap();
+    let (page, figures) = (read("plugins/README.md"), read("docs/plugins.md"));
     for folder in support::folders(&support::repository().join("plugins")) {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        if folder.join("schema.json").exists() {
-            assert!(TESTED.contains(&name.as_str()), "{name} is in no line of `plugins!`");
-            assert!(page.contains(&format!("[{name}]({name}/README.md)")), "{name} is not in plugins/README.md");
+        if NOT_SHIPPED.contains(&name.as_str()) {
+            continue;
         }
+        assert!(folder.join("schema.json").exists(), "{name} has no schema.json");
+        assert!(TESTED.contains(&name.as_str()), "{name} is in no line of `plugins!`");
+        assert!(page.contains(&format!("[{name}]({name}/README.md)")), "{name} is not in plugins/README.md");
+        assert!(figures.contains(&format!("\n| {name} | ")), "{name} is in no row of docs/plugins.md");
+        malformed(&name, &folder);
     }
+}
+
+/// Values that are no text, or none to speak of.
+const MALFORMED: [(&str, fn(&serde_json::Value) -> bool); 3] = [
+    ("an empty text", |value| value == ""),
+    ("a null", |value| value.is_null()),
+    ("another type than text", |value| value.is_array() || value.is_object() || value.is_boolean()),
+];
+
+/// The golden input of a plugin has what logs have: text that is no UTF-8, an empty one, a null, another type, and nothing at all.
+fn malformed(name: &str, folder: &Path) {
+    let cases = support::folders(&folder.join("golden"));
+    let inputs: String =
+        cases.iter().map(|case| std::fs::read_to_string(case.join("input.ndjson")).unwrap() + "\n").collect();
+    let has = |is: &dyn Fn(&serde_json::Value) -> bool| {
+        inputs.lines().filter(|line| !line.is_empty()).any(|line| is(&serde_json::from_str(line).unwrap()))
+    };
+    let values = |record: &serde_json::Value| record.as_object().unwrap().values().cloned().collect::<Vec<_>>();
+    let no_utf8 = |text: &serde_json::Value| {
+        let digits = text.as_str().unwrap().as_bytes();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        String::from_utf8(digits.chunks(2).map(byte).collect()).is_err()
+    };
+    let of_bytes =
+        |record: &serde_json::Value| record["$bytes"].as_object().is_some_and(|fields| fields.values().any(no_utf8));
+    assert!(has(&of_bytes), "{name}: no golden record has text that is not UTF-8");
+    for (what, is) in MALFORMED {
+        assert!(has(&|record| values(record).iter().any(is)), "{name}: no golden record has {what}");
+    }
+    let is_bare = |record: &serde_json::Value| record.as_object().unwrap().keys().all(|key| key == "$time");
+    assert!(has(&is_bare), "{name}: no golden record is without the field");
 }
 
 /// A plugin of the world of typed records has no page: it is for the tests of that world.
