@@ -67,16 +67,16 @@ impl CodeCache {
     /// The artefact stored under `key`, if it is there, private and whole.
     pub fn read(&self, key: &str) -> Option<Vec<u8>> {
         let flags = OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(&self.folder, key, flags, Mode::empty()).ok()?;
+        let mut file = File::from(rustix::fs::openat(&self.folder, key, flags, Mode::empty()).ok()?);
         let stat = rustix::fs::fstat(&file).ok()?;
         let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
         if !regular || !is_private(&stat) || stat.st_size as u64 > ARTEFACT_BYTES_MAX {
             return None;
         }
-        let mut bytes = Vec::with_capacity(stat.st_size as usize);
-        File::from(file).take(ARTEFACT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        let (digest, artefact) = bytes.split_at_checked(DIGEST_BYTES)?;
-        (blake3::hash(artefact).as_bytes() == digest).then(|| artefact.to_vec())
+        let (mut digest, mut artefact) = ([0; DIGEST_BYTES], Vec::with_capacity(stat.st_size as usize));
+        file.read_exact(&mut digest).ok()?;
+        file.take(ARTEFACT_BYTES_MAX).read_to_end(&mut artefact).ok()?;
+        (blake3::hash(&artefact) == digest).then_some(artefact)
     }
 
     /// Stores `artefact` under `key`: written beside it, made durable, then renamed over it.
