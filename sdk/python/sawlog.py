@@ -115,10 +115,13 @@ class Edits:
 
 
 def export(plugin):
-    """The classes `Lifecycle` and `Transform` of a component that is `plugin`."""
-    from componentize_py_types import Err
-    from wit_world import exports
-    from wit_world.imports import types
+    """The classes `Lifecycle` and `Transform` of a component that is `plugin`; natively, where no component is made, two Nones."""
+    try:
+        from componentize_py_types import Err
+        from wit_world import exports
+        from wit_world.imports import types
+    except ModuleNotFoundError:
+        return None, None
 
     instances = []
 

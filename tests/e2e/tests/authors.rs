@@ -45,6 +45,8 @@ fn a_new_plugin_works(language: &str) {
     let native = match language {
         "rust" => "native: ok, cargo test\n",
         "go" => "native: ok, go test\n",
+        "python" => "native: ok, python3 -m unittest\n",
+        "javascript" => "native: ok, node --test\n",
         _ => "native: not run: ",
     };
     let passed = 1 + usize::from(native.contains("ok"));
@@ -134,9 +136,17 @@ fn a_new_plugin_in_c_works() {
 }
 
 #[test]
+fn a_new_plugin_in_cpp_works() {
+    if service("a new plugin in C++", "SAWLOG_WASM_CC").is_some() {
+        a_new_plugin_works("cpp");
+    }
+}
+
+#[test]
 fn a_new_plugin_in_python_works() {
     if service("a new plugin in Python, with `--full`", "SAWLOG_COMPONENTIZE_PY").is_some() {
         a_new_plugin_works("python");
+        a_failing_native_test_fails("python", "test_app.py", "0b110", "0b111");
     }
 }
 
@@ -144,6 +154,7 @@ fn a_new_plugin_in_python_works() {
 fn a_new_plugin_in_javascript_works() {
     if service("a new plugin in JavaScript, with `--full`", "SAWLOG_COMPONENTIZE_JS").is_some() {
         a_new_plugin_works("javascript");
+        a_failing_native_test_fails("javascript", "plugin.test.js", "[false, true, true]", "[true, true, true]");
     }
 }
 

@@ -47,7 +47,7 @@ pub fn test(folder: &Path) -> Result<Native, PluginError> {
         if !is_any(folder, |name| name.contains(".test."))? {
             return Ok(Native::NotRun("there is no *.test.js"));
         }
-        if !has("node_modules/@sawlog/sdk") {
+        if !has("node_modules/@sawlog/sdk") && !link_sdk(folder)? {
             return Ok(Native::NotRun("the SDK can't be imported here; `npm install` in this folder links it"));
         }
         let mut command = Command::new("node");
@@ -55,6 +55,19 @@ pub fn test(folder: &Path) -> Result<Native, PluginError> {
         return run(folder, command, "node --test", "no `node` answers; install Node.js 20 or newer");
     }
     Ok(Native::NotRun("plugins in C are tested in the host alone"))
+}
+
+/// Links the JavaScript SDK that the plugin was made with to where it is imported from, as npm does for a dependency on a folder;
+/// false where there is none.
+fn link_sdk(folder: &Path) -> Result<bool, PluginError> {
+    let sdk = Path::new(FOLDER).join("sdk/javascript");
+    if !folder.join(&sdk).is_dir() {
+        return Ok(false);
+    }
+    let scope = folder.join("node_modules/@sawlog");
+    std::fs::create_dir_all(&scope).map_err(PluginError::io(&scope))?;
+    std::os::unix::fs::symlink(Path::new("../..").join(sdk), scope.join("sdk")).map_err(PluginError::io(&scope))?;
+    Ok(true)
 }
 
 fn run(folder: &Path, mut command: Command, what: &'static str, missing: &'static str) -> Result<Native, PluginError> {
@@ -83,6 +96,34 @@ fn is_any(folder: &Path, is_one: impl Fn(&str) -> bool) -> Result<bool, PluginEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::sdk::Language;
+
+    /// The templates' own tests, in languages that need nothing built for them.
+    #[test]
+    fn templates_pass_their_own_tests_and_fail_them_when_they_are_spoiled() {
+        for (language, file, right, wrong) in [
+            (Language::Python, "test_app.py", "0b110", "0b111"),
+            (Language::Javascript, "plugin.test.js", "[false, true", "[true, true"),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let sdk = language.sdk().iter().map(|(path, content)| (Path::new(FOLDER).join(path), content));
+            let own = language.template().iter().map(|(path, content)| (Path::new(path).to_owned(), content));
+            for (path, content) in sdk.chain(own) {
+                let path = folder.path().join(path);
+                std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+                std::fs::write(path, content.replace("NAME", "mine")).expect("written");
+            }
+            match test(folder.path()) {
+                Ok(Native::Passed(_)) => {}
+                Ok(Native::NotRun(why)) if why.starts_with("no `") => println!("NOT RUN: {language:?}: {why}"),
+                other => panic!("{language:?}: {other:?}"),
+            }
+            let path = folder.path().join(file);
+            let spoiled = std::fs::read_to_string(&path).expect("a test").replace(right, wrong);
+            std::fs::write(&path, spoiled).expect("written");
+            assert!(!matches!(test(folder.path()), Ok(Native::Passed(_))), "{language:?}");
+        }
+    }
 
     #[test]
     fn sources_without_tests_and_a_tool_that_is_missing_are_said() {
