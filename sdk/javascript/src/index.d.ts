@@ -143,8 +143,9 @@ export class Edits {
 }
 
 /** What a component exports. Destructure it into exports of the plugin's first file. */
-export function component(plugin: new () => StatefulPlugin): { lifecycle: object; transform: object; state: object };
-export function component(plugin: new () => Plugin): { lifecycle: object; transform: object };
+export function component<P extends Plugin>(
+  plugin: new () => P,
+): P extends StatefulPlugin ? { lifecycle: object; transform: object; state: object } : { lifecycle: object; transform: object };
 
 /** A line in the agent's log, at most 1 KiB. Never for every row. */
 export function log(level: "debug" | "info" | "warn" | "error", message: string): void;

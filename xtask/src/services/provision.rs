@@ -127,7 +127,8 @@ pub fn node_tool(source: &Path) -> Result<PathBuf> {
         contents.extend(fs::read(source.join(file)).with_context(|| format!("cannot read {}", file.display()))?);
     }
     let key = &lock::digest_of(&contents)[..12];
-    once(&format!("componentize-js-{key}"), |new| {
+    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    once(&format!("node-{name}-{key}"), |new| {
         for file in &files {
             let (from, to) = (source.join(file), new.join(file));
             fs::create_dir_all(to.parent().unwrap_or(new))?;

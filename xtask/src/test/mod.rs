@@ -258,6 +258,7 @@ fn plugins_and_sdks(options: &Options, variables: &BTreeMap<String, String>) -> 
     if missing.is_empty() {
         let command = words("node --test sdk/javascript/test/sdk.test.js sdk/javascript/example/tidy.test.js");
         tally += Step { name: "sdk-javascript".into(), command, minutes_max: 5 }.run(variables)?;
+        tally += types()?.run(variables)?;
     } else {
         tally += Tally::of_not_run("the JavaScript SDK and its example", &missing.join("; "));
     }
@@ -265,6 +266,15 @@ fn plugins_and_sdks(options: &Options, variables: &BTreeMap<String, String>) -> 
         "env PYTHONPATH=sdk/python PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s sdk/python/example";
     tally += Step { name: "sdk-python".into(), command: words(python), minutes_max: 5 }.run(variables)?;
     Ok(tally)
+}
+
+/// Holds what the JavaScript SDK says of its types against what plugins in TypeScript write.
+fn types() -> Result<Step> {
+    let sdk = workspace::root().join("sdk/javascript");
+    let compiler = services::node_tool(&sdk.join("types"))?.join("node_modules/typescript/bin/tsc");
+    let command =
+        ["node".to_string(), compiler.display().to_string(), "-p".into(), sdk.join("test").display().to_string()];
+    Ok(Step { name: "sdk-types".into(), command: command.to_vec(), minutes_max: 5 })
 }
 
 fn this(arguments: &[&str]) -> Result<Vec<String>> {
