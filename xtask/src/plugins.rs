@@ -20,12 +20,15 @@ const PYTHON_TOOL: &str = "SAWLOG_COMPONENTIZE_PY";
 /// The variable by which it is told where `componentize-js` is.
 const JAVASCRIPT_TOOL: &str = "SAWLOG_COMPONENTIZE_JS";
 
+/// The variable by which it is told where AssemblyScript is.
+const ASSEMBLYSCRIPT_TOOL: &str = "SAWLOG_ASSEMBLYSCRIPT";
+
 /// What can be done with the plugins of this repository.
 #[derive(clap::Subcommand)]
 pub enum Verb {
     /// Compile every plugin and make a component of it
     Build {
-        /// Also what takes minutes: the example in Python
+        /// Also what takes minutes: the examples in Python, JavaScript and AssemblyScript
         #[arg(long)]
         full: bool,
     },
@@ -43,7 +46,7 @@ pub fn folder() -> PathBuf {
     workspace::root().join("plugins/target/components")
 }
 
-/// Builds every plugin, and the example of every SDK; those in Python and JavaScript with `full` alone.
+/// Builds every plugin, and the example of every SDK; those in Python, JavaScript and AssemblyScript with `full` alone.
 pub fn build(full: bool) -> Result<()> {
     workspace::build(&["sawlog-componentize"])?;
     let mut componentize = Command::new(workspace::binaries()?.join("sawlog-componentize"));
@@ -65,9 +68,11 @@ pub fn tools(full: bool) -> Result<BTreeMap<String, String>> {
         let python = services::python_with("componentize-py")?;
         named.insert(PYTHON_TOOL.into(), python.with_file_name("componentize-py").display().to_string());
     }
-    if full && std::env::var_os(JAVASCRIPT_TOOL).is_none() && tools::missing(&tools::FOR_JAVASCRIPT).is_empty() {
-        let tool = services::node_tool(&workspace::root().join("sdk/javascript/build"))?;
-        named.insert(JAVASCRIPT_TOOL.into(), tool.display().to_string());
+    for (tool, folder) in [(JAVASCRIPT_TOOL, "sdk/javascript/build"), (ASSEMBLYSCRIPT_TOOL, "sdk/assemblyscript")] {
+        if full && std::env::var_os(tool).is_none() && tools::missing(&tools::FOR_JAVASCRIPT).is_empty() {
+            let path = services::node_tool(&workspace::root().join(folder))?;
+            named.insert(tool.into(), path.display().to_string());
+        }
     }
     Ok(named)
 }

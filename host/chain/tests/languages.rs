@@ -80,6 +80,23 @@ fn windows_in_go() {
     golden(name, (&bytes, &engine), Path::new("plugins/count-window/golden"), allow);
 }
 
+/// Plugins by the contract's binary interface alone, in languages without an SDK.
+fn by_hand(language: &str, needs: &str) {
+    let name = format!("no-debug-{language}");
+    let Some((bytes, engine)) = built(&name, needs) else { return };
+    golden(&name, (&bytes, &engine), Path::new("sdk/example/no-debug"), Allow::default());
+}
+
+#[test]
+fn zig() {
+    by_hand("zig", "the Python package ziglang");
+}
+
+#[test]
+fn assemblyscript() {
+    by_hand("assemblyscript", "Node.js 20 or newer with npm; cargo xtask plugins build --full sees to it");
+}
+
 #[test]
 fn javascript() {
     tidy("javascript", "Node.js 20 or newer with npm");

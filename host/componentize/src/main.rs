@@ -1,6 +1,8 @@
 //! Builds every plugin of the repository, whose root is the first argument, into `plugins/target/components`, for its tests and
 //! its demo. Users build theirs with `sawlog plugin build`, which calls the same library.
 
+mod by_hand;
+
 use sawlog_componentize::{
     BuildError, C_COMPILER, JAVASCRIPT_TOOL, PYTHON_TOOL, TARGET, build_c, build_crate, build_go, build_javascript,
     build_python, c_compiler,
@@ -41,6 +43,7 @@ fn build_all(repository: &Path) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     build_examples(repository, &out)?;
+    by_hand::build(&repository.join("sdk"), &c_compiler().unwrap_or_default(), &out.join("tidy"))?;
     // Once with a runtime that insists on WASI, which the host virtualises.
     println!("{}", build_crate(&plugins.join("hostile"), "wasm32-wasip2", &out.join("wasi"))?.display());
     Ok(())
