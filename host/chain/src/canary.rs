@@ -44,7 +44,7 @@ impl Share {
     /// Whether what hashes so is in it: what is in a smaller share is in every larger one.
     fn takes(self, hash: [u8; 32]) -> bool {
         let [a, b, c, d, ..] = hash;
-        u64::from(u32::from_le_bytes([a, b, c, d])) * u64::from(WHOLE) >> 32 < u64::from(self.0)
+        (u64::from(u32::from_le_bytes([a, b, c, d])) * u64::from(WHOLE)) >> 32 < u64::from(self.0)
     }
 
     /// Whether `some` of `all` is more than it.

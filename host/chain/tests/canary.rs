@@ -79,13 +79,11 @@ fn rows(applied: &Applied, sink: &str) -> Vec<(u64, String)> {
     out.rows.iter().map(shown).collect()
 }
 
+/// Rows of one sink, each with its position.
+type Rows = Vec<(u64, String)>;
+
 /// Runs all records as a lane does, in batches of so many: poison gets a verdict, and the batch comes again. The rows of both sinks.
-fn run(
-    chain: &PipelineChain,
-    batch: u64,
-    verdicts: &mut Verdicts,
-    first_run: bool,
-) -> (Vec<(u64, String)>, Vec<(u64, String)>) {
+fn run(chain: &PipelineChain, batch: u64, verdicts: &mut Verdicts, first_run: bool) -> (Rows, Rows) {
     let (mut out, mut dead) = (Vec::new(), Vec::new());
     let mut instance = chain.instance(partition(0));
     let mut from = 0;

@@ -160,8 +160,11 @@ fn every_plugin_has_a_schema_a_test_and_its_place_on_the_pages_of_all() {
     }
 }
 
+/// Whether a record is what a case is to hold.
+type IsSo = fn(&serde_json::Value) -> bool;
+
 /// Values that are no text, or none to speak of.
-const MALFORMED: [(&str, fn(&serde_json::Value) -> bool); 3] = [
+const MALFORMED: [(&str, IsSo); 3] = [
     ("an empty text", |value| value == ""),
     ("a null", |value| value.is_null()),
     ("another type than text", |value| value.is_array() || value.is_object() || value.is_boolean()),

@@ -31,7 +31,7 @@ fn between(plugin: &Plugin, timestamp: Option<TimestampSpec>, sinks: &[&str]) ->
     let decoder = Decoder::new(&DecodeSpec { attempts: vec![Format::Json], timestamp, ..DecodeSpec::default() });
     let stage = Stage::Plugin { plugin: plugin.clone(), columns: Arc::new(Columns::of(plugin)), drops_rejected: false };
     let tap =
-        |(output, sink): (u8, &&str)| Tap { sink: SinkId::new(*sink), inputs: vec![From { node: Some(0), output }] };
+        |(output, sink): (u8, &&str)| Tap { sink: SinkId::new(sink), inputs: vec![From { node: Some(0), output }] };
     Pipeline::chain(Parts {
         source: SourceId::new("app"),
         decoder: Arc::new(decoder.unwrap()),
