@@ -170,9 +170,10 @@ fn all_that_can_be_read_comes_again_as_often_as_it_is_said_and_what_has_rotated_
     });
     let refused = seek("0").unwrap_err();
     assert!(refused.contains("gone") || refused.contains("can be read"), "{refused}");
+    let delivered = || number(&line(&node, "out"), "delivered");
+    let before = delivered();
     append(&node, 0..1);
-    let (before, after) = (number(&line(&node, "out"), "delivered"), || number(&line(&node, "out"), "delivered"));
-    agent.wait_until(|| after() > before);
+    agent.wait_until(|| delivered() > before);
     agent.terminate();
 }
 
