@@ -149,7 +149,6 @@ impl Engine {
                 counters: Default::default(),
                 shadow: Default::default(),
             }),
-            canary: None,
         })
     }
 }
