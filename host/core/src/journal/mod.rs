@@ -238,11 +238,12 @@ impl Journal {
             state.trim();
             state.pack();
             self.kept_entries.store(entries(&state), Ordering::Relaxed);
-            (self.store.snapshot(state.encode()), state.blobs(), self.taken.load(Ordering::Relaxed))
+            // Those that are held now: what is let go of while the snapshot is written was named by a record that it lacks.
+            let blobs = state.blobs().union(&self.held()).copied().collect();
+            (self.store.snapshot(state.encode()), blobs, self.taken.load(Ordering::Relaxed))
         };
         self.checked(durable.await)?;
         self.written.store(taken, Ordering::Relaxed);
-        let held = self.held().clone();
-        self.store.retain_blobs(blobs.union(&held).copied().collect()).await
+        self.store.retain_blobs(blobs).await
     }
 }

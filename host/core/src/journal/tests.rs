@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use sawlog_record::id::Generation;
 use std::sync::atomic::AtomicBool;
+use std::task::Poll;
 
 const G: Generation = Generation([3; 16]);
 
@@ -17,6 +18,8 @@ struct Store {
     loaded: Mutex<Journalled>,
     lacks_room: AtomicBool,
     fails: AtomicBool,
+    /// A snapshot takes a turn more to be written.
+    is_slow: AtomicBool,
     blobs: Mutex<BTreeSet<[u8; 32]>>,
 }
 
@@ -30,7 +33,11 @@ impl JournalStore for Store {
     }
     fn snapshot(&self, _: Vec<u8>) -> BoxFuture<'static, Result<(), JournalError>> {
         let fails = self.fails.load(Ordering::Relaxed);
-        Box::pin(async move { if fails { Err(JournalError("no".into())) } else { Ok(()) } })
+        let mut waits = self.is_slow.load(Ordering::Relaxed);
+        Box::pin(async move {
+            std::future::poll_fn(|_| if std::mem::take(&mut waits) { Poll::Pending } else { Poll::Ready(()) }).await;
+            if fails { Err(JournalError("no".into())) } else { Ok(()) }
+        })
     }
     fn is_whole(&self) -> bool {
         !self.lacks_room.load(Ordering::Relaxed)
@@ -103,4 +110,21 @@ fn a_blob_that_is_held_outlives_checkpoints_until_it_is_released() {
     journal.release_blobs();
     checkpoint(&journal).unwrap();
     assert!(store.blobs.lock().unwrap().is_empty(), "no record names it");
+}
+
+#[test]
+fn a_blob_that_is_named_and_released_while_a_snapshot_is_written_stays() {
+    let store = Arc::new(Store::default());
+    let journal = open(&store);
+    let held = journal.hold_blob(b"of the next epoch".to_vec()).now_or_never().unwrap().unwrap();
+    store.is_slow.store(true, Ordering::Relaxed);
+    let mut writing = Box::pin(journal.checkpoint());
+    assert!(writing.as_mut().now_or_never().is_none(), "it holds what was before");
+    let epoch = crate::EpochId::derive(&[b"next"]);
+    let sinks = Default::default();
+    let named = Epoch { id: epoch, stateful: Default::default(), blobs: vec![held], sinks };
+    journal.commit(vec![Record::Epoch(named)]).now_or_never().unwrap().unwrap();
+    journal.release_blobs();
+    writing.as_mut().now_or_never().unwrap().unwrap();
+    assert_eq!(*store.blobs.lock().unwrap(), BTreeSet::from([held]));
 }
