@@ -7,6 +7,7 @@
 
 pub mod apply;
 mod cache;
+mod canary;
 mod check;
 pub mod conformance;
 mod engine;
@@ -25,6 +26,7 @@ mod view;
 pub mod wit;
 
 pub use cache::CacheError;
+pub use canary::{Canary, CanaryError, CanaryFigures, Share};
 pub use check::{BadOutput, Checked, FLUSH_BYTES_MAX};
 pub use engine::{Engine, EngineError, EngineLimits};
 pub use figures::{LONG_CALL, PluginFigures};

@@ -5,6 +5,7 @@ mod load;
 
 pub use load::{LoadError, check_bytes, check_config, check_interface};
 
+use crate::canary::Canary;
 use crate::engine::Shared;
 use crate::host::{Guest, LogLine, Telemetry};
 use crate::registration::Registration;
@@ -116,6 +117,7 @@ impl Leniency {
 #[derive(Clone)]
 pub struct Plugin {
     pub(crate) inner: Arc<Loaded>,
+    pub(crate) canary: Option<Arc<Canary>>,
 }
 
 pub(crate) struct Loaded {

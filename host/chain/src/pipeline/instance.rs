@@ -8,7 +8,8 @@ use super::flow::{Flow, From, merge};
 use super::stages::{Node, Stage, filter, route};
 use super::{Fates, Pipeline};
 use crate::apply::{FlushPlace, apply_flush};
-use crate::{ComponentState, Leniency, Plugin, Runner, Telemetry};
+use crate::canary::Seat;
+use crate::{ComponentState, Leniency, Outcome, Plugin, Runner, Telemetry};
 use async_trait::async_trait;
 use calls::{collect, stopped};
 use sawlog_core::SinkId;
@@ -16,7 +17,7 @@ use sawlog_core::plan::{ComponentId, UpgradeOutcome};
 use sawlog_core::ports::{self, ChainFailure, ChainInstance, Context, SinkOutput};
 use sawlog_record::batch::{Batch, Input, Output};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use turns::{aside, risen, settled, turn};
 
@@ -42,6 +43,10 @@ struct Run<'a> {
     asked: BTreeMap<From, usize>,
     letters: Vec<Flow>,
     poison: Vec<(u64, u16, ComponentId, String)>,
+    /// What has a verdict.
+    judged: BTreeSet<(u64, u16, ComponentId)>,
+    /// Records that components of plugins with a candidate ran, to be counted once the batch has come to its end.
+    passed: Vec<(Plugin, Seat, u64)>,
     /// What plugins said of themselves where this lane speaks for the partition.
     said: Vec<(Plugin, Telemetry)>,
 }
@@ -52,6 +57,24 @@ impl Run<'_> {
         for (plugin, said) in self.said.drain(..) {
             plugin.heard(if self.poison.is_empty() { said } else { said.lines_alone() });
         }
+        let counted = self.passed.drain(..).filter(|_| self.poison.is_empty());
+        counted.for_each(|(plugin, seat, records)| {
+            plugin.canary().into_iter().for_each(|canary| canary.passed(seat, records));
+        });
+    }
+
+    /// Counts what a component made of a batch, where another has a share of the records and this lane speaks for the partition. What
+    /// failed comes no second time; what passed does where the batch has poison.
+    fn tally(&mut self, plugin: &Plugin, seat: Seat, batch: &Batch, judged: &[u32], outcome: &Outcome) {
+        let Some(canary) = plugin.canary().filter(|_| self.context.first_run) else { return };
+        let record = |row: u32| (batch.rows[row as usize].id.pos, batch.rows[row as usize].id.slot);
+        let failed: BTreeSet<_> = outcome.poison.iter().map(|(row, _)| record(*row)).collect();
+        if let Some((_, newest)) = outcome.poison.last().filter(|_| seat == Seat::Candidate) {
+            canary.failed(failed.len() as u64, newest.to_string());
+        }
+        let unjudged = (0..batch.rows.len() as u32).filter(|row| judged.binary_search(row).is_err());
+        let passed: BTreeSet<_> = unjudged.map(record).filter(|record| !failed.contains(record)).collect();
+        self.passed.push((plugin.clone(), seat, passed.len() as u64));
     }
 
     fn put(&mut self, node: Option<usize>, output: u8, flow: Flow) {
@@ -73,9 +96,12 @@ impl Run<'_> {
 
 impl PipelineInstance {
     pub(super) fn new(pipeline: Arc<Pipeline>, partition: PartitionId) -> Self {
-        let stateful = pipeline.plugins().filter(|(_, _, p)| p.stateful());
-        let stateful = stateful.map(|(at, _, p)| (at, Runner::new(p.clone(), Leniency::Usual))).collect();
-        Self { pipeline, partition, stateful }
+        let mut new = Self { pipeline: pipeline.clone(), partition, stateful: BTreeMap::new() };
+        for (at, _, plugin) in pipeline.plugins().filter(|(_, _, p)| p.stateful()) {
+            let seated = plugin.seated(new.seat(plugin)).clone();
+            new.stateful.insert(at, Runner::new(seated, Leniency::Usual));
+        }
+        new
     }
 
     fn run<'a>(&self, context: &'a Context, generation: Generation, records: usize) -> Run<'a> {
@@ -89,6 +115,8 @@ impl PipelineInstance {
             asked,
             letters: Vec::new(),
             poison: Vec::new(),
+            judged: context.poison.iter().copied().collect(),
+            passed: Vec::new(),
             said: Vec::new(),
         }
     }
@@ -134,7 +162,7 @@ impl PipelineInstance {
                     run.put(Some(at), output, flow);
                 }
             }
-            Stage::Plugin { columns, .. } => self.plugin(run, at, node, columns, flow).await?,
+            Stage::Plugin { .. } => self.plugin(run, at, node, flow).await?,
         }
         Ok(())
     }
@@ -219,21 +247,29 @@ impl ChainInstance for PipelineInstance {
         let slot = at.slot + 1;
         let judged = context.poison.iter().any(|(pos, s, c)| (*pos, *s, *c) == (at.pos, slot, component));
         let (Some(index), false) = (node, judged) else { return Ok(self.finish(run)) };
-        let mut runner = self.runner(index, context)?;
+        let Stage::Plugin { plugin, .. } = &pipeline.parts.nodes[index].stage else {
+            return Err(ChainFailure::Stopped("a stage without a plugin was to be flushed".into()));
+        };
+        let seat = self.seat(plugin);
+        let mut runner = self.runner((index, seat), context)?;
         let emitted = match risen(&mut runner).await {
             Ok(()) => turn(&mut runner, move |runner| runner.flush(now)).await.map_err(stopped),
             Err(failure) => Err(failure),
         };
         settled(&mut runner).await;
-        self.give_back(&mut run, index, runner);
+        self.give_back(&mut run, (index, seat), runner);
         let emitted = match emitted? {
             Ok(emitted) => emitted,
-            Err(failure) => return Err(ChainFailure::Poison(vec![(at.pos, slot, component, failure.to_string())])),
+            Err(failure) => {
+                let its = plugin.canary().filter(|_| seat == Seat::Candidate && context.first_run);
+                its.into_iter().for_each(|canary| canary.failed(1, failure.to_string()));
+                return Err(ChainFailure::Poison(vec![(at.pos, slot, component, failure.to_string())]));
+            }
         };
         let place = FlushPlace { pos: at.pos, slot, parent: 0, received: context.time };
         let applied = apply_flush(Batch::new(generation), emitted, component, place);
         let mut parts = BTreeMap::new();
-        collect(&mut run, &pipeline.parts.nodes[index], applied, &mut parts);
+        collect(&mut run, (&pipeline.parts.nodes[index], seat), applied, &mut parts);
         for (output, flows) in parts {
             if let Some(flow) = merge(flows) {
                 run.put(Some(index), output, flow);
@@ -282,7 +318,11 @@ impl ChainInstance for PipelineInstance {
         let (plugin, is_long) = (runner.plugin().clone(), Runner::is_heavy_state(old.len()));
         let upgraded = aside(runner.plugin(), is_long, move || {
             let (version, state) = parse(&old)?;
-            Ok::<_, ChainFailure>(Runner::upgraded(plugin, Leniency::Usual, version, state))
+            // State of this very form needs no way from an older one.
+            Ok::<_, ChainFailure>(match version == plugin.registration().state_version {
+                true => Runner::restored(plugin, Leniency::Usual, state),
+                false => Runner::upgraded(plugin, Leniency::Usual, version, state),
+            })
         });
         match upgraded.await? {
             Ok(upgraded) => {

@@ -17,6 +17,7 @@ mod stages;
 pub use flow::From;
 pub use stages::{Node, Stage};
 
+use crate::canary::Seat;
 use crate::{CallFailure, Plugin};
 use fates::Fates;
 use instance::PipelineInstance;
@@ -70,8 +71,10 @@ pub struct Parts {
 /// The chain of one source under one configuration.
 pub struct Pipeline {
     parts: Parts,
-    /// Idle runners of stateless plugins, by node: as many as ever ran at once.
-    idle: Mutex<BTreeMap<usize, Vec<crate::Runner>>>,
+    /// By node: under which number what its candidate fails on is journalled.
+    candidates: BTreeMap<usize, ComponentId>,
+    /// Idle runners of stateless plugins, by node and component: as many as ever ran at once.
+    idle: Mutex<BTreeMap<(usize, Seat), Vec<crate::Runner>>>,
     /// How plugins failed on records that this life has judged, for their letters.
     failures: Mutex<BTreeMap<Judged, CallFailure>>,
     /// Batches that may take several calls of a stateless plugin at once: whoever waits between two holds an instance.
@@ -93,8 +96,14 @@ impl Pipeline {
     /// A chain that is ready to run.
     pub fn chain(parts: Parts) -> Arc<PipelineChain> {
         let (idle, failures, hunts) = (Mutex::default(), Mutex::default(), Semaphore::new(HUNTS_MAX));
-        let online = Online::of(parts.nodes.len());
-        Arc::new(PipelineChain(Arc::new(Self { parts, idle, failures, hunts, online })))
+        let (online, candidates) = (Online::of(parts.nodes.len()), candidates(&parts.nodes));
+        Arc::new(PipelineChain(Arc::new(Self { parts, candidates, idle, failures, hunts, online })))
+    }
+
+    /// Under which number failures of this component are journalled.
+    fn number(&self, at: usize, seat: Seat) -> ComponentId {
+        let own = self.parts.nodes[at].component;
+        if seat == Seat::Own { own } else { self.candidates.get(&at).copied().unwrap_or(own) }
     }
 
     fn remember(&self, judged: Judged, failure: CallFailure) {
@@ -117,6 +126,16 @@ impl Pipeline {
     }
 }
 
+/// Numbers for what candidates fail on: such as no stage has, from the highest down. One with state has none, because nobody else could
+/// take the record: that is a dead letter, as a failure of the plugin's own component is. So it is in the last resort, where stages use
+/// all numbers up.
+fn candidates(nodes: &[Node]) -> BTreeMap<usize, ComponentId> {
+    let has_one = |node: &Node| matches!(&node.stage, Stage::Plugin { plugin, .. } if plugin.canary().is_some() && !plugin.stateful());
+    let is_free = |number: &ComponentId| nodes.iter().all(|node| node.component != *number);
+    let with = nodes.iter().enumerate().filter(|(_, node)| has_one(node)).map(|(at, _)| at);
+    with.zip((1..=ComponentId::MAX).rev().filter(is_free)).collect()
+}
+
 /// The port's side of a pipeline.
 pub struct PipelineChain(Arc<Pipeline>);
 
@@ -126,6 +145,10 @@ impl Chain for PipelineChain {
     }
 
     fn stateful(&self) -> BTreeMap<u8, [u8; 32]> {
-        self.0.plugins().filter(|(_, _, p)| p.stateful()).map(|(_, node, p)| (node.component, p.digest().0)).collect()
+        self.0
+            .plugins()
+            .filter(|(_, _, p)| p.stateful())
+            .map(|(_, node, p)| (node.component, p.digest_of_state()))
+            .collect()
     }
 }

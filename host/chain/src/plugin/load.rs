@@ -149,6 +149,7 @@ impl Engine {
                 counters: Default::default(),
                 shadow: Default::default(),
             }),
+            canary: None,
         })
     }
 }

@@ -4,12 +4,13 @@
 use super::turns::{risen, settled};
 use super::{PipelineInstance, Run};
 use crate::apply::{Applied, BatchOrigin, Columns, Death, apply};
+use crate::canary::Seat;
 use crate::pipeline::flow::{Flow, append, merge};
 use crate::pipeline::online::compare;
 use crate::pipeline::stages::{Node, Stage};
 use crate::shadow::Origin;
 use crate::view::BATCH_ROWS_MAX;
-use crate::{CallFailure, Hunt, Leniency, Outcome, RunError, Runner};
+use crate::{CallFailure, Hunt, Leniency, Outcome, Plugin, RunError, Runner};
 use sawlog_core::ports::{ChainFailure, Context};
 use sawlog_record::batch::{Batch, Field, Row, ValueKind};
 use std::collections::BTreeMap;
@@ -28,32 +29,16 @@ impl PipelineInstance {
         run: &mut Run<'_>,
         at: usize,
         node: &Node,
-        columns: &Columns,
         flow: Flow,
     ) -> Result<(), ChainFailure> {
-        if flow.rows.is_empty() {
-            return Ok(());
-        }
-        let mut runner = self.runner(at, run.context)?;
+        let Stage::Plugin { plugin, columns, .. } = &node.stage else {
+            return Err(ChainFailure::Stopped("a stage without a plugin was to run one".into()));
+        };
         let mut parts: BTreeMap<u8, Vec<Flow>> = BTreeMap::new();
-        let mut failed = None;
-        for rows in flow.rows.chunks(BATCH_ROWS_MAX) {
-            let part = match rows.len() == flow.rows.len() {
-                true => None,
-                false => Some(Flow { batch: flow.batch.clone(), rows: rows.to_vec() }),
-            };
-            let batch = part.unwrap_or_else(|| flow.clone()).into_batch();
-            match self.call(run, at, columns, &mut runner, batch).await {
-                Ok(applied) => collect(run, node, applied, &mut parts),
-                Err(failure) => {
-                    failed = Some(failure);
-                    break;
-                }
-            }
-        }
-        self.give_back(run, at, runner);
-        if let Some(failure) = failed {
-            return Err(failure);
+        for (seat, flow) in self.seats(run, at, plugin, flow) {
+            let columns =
+                plugin.canary().filter(|_| seat == Seat::Candidate).map_or(&**columns, |canary| &canary.columns);
+            self.component(run, (at, seat), columns, flow, &mut parts).await?;
         }
         for (output, flows) in parts {
             if let Some(flow) = merge(flows) {
@@ -63,29 +48,82 @@ impl PipelineInstance {
         Ok(())
     }
 
+    /// Which component of the plugin gets which rows. What the candidate has a verdict on, the plugin's own component gets.
+    fn seats(&self, run: &Run<'_>, at: usize, plugin: &Plugin, flow: Flow) -> Vec<(Seat, Flow)> {
+        let all = |seat, flow: Flow| if flow.rows.is_empty() { Vec::new() } else { vec![(seat, flow)] };
+        let Some(canary) = plugin.canary().filter(|_| !plugin.stateful()) else {
+            return all(self.seat(plugin), flow);
+        };
+        let number = self.pipeline.number(at, Seat::Candidate);
+        let is_its = |row: &u32| {
+            let id = flow.batch.rows[*row as usize].id;
+            canary.takes_record(run.generation, (id.pos, id.slot)) && !run.judged.contains(&(id.pos, id.slot, number))
+        };
+        let (its, rest): (Vec<u32>, Vec<u32>) = flow.rows.iter().partition(|row| is_its(row));
+        let batch = flow.batch;
+        // The rest goes last: what is made of it is what the rest of all rows are appended to, and it is more as a rule.
+        let its = all(Seat::Candidate, Flow { batch: batch.clone(), rows: its });
+        its.into_iter().chain(all(Seat::Own, Flow { batch, rows: rest })).collect()
+    }
+
+    /// Who has the state of a plugin that keeps some, in this partition; a plugin without state has its own component there.
+    pub(super) fn seat(&self, plugin: &Plugin) -> Seat {
+        let is_taken =
+            plugin.stateful() && plugin.canary().is_some_and(|canary| canary.takes_partition(self.partition));
+        if is_taken { Seat::Candidate } else { Seat::Own }
+    }
+
+    /// Runs rows through one component.
+    async fn component(
+        &mut self,
+        run: &mut Run<'_>,
+        (at, seat): (usize, Seat),
+        columns: &Columns,
+        flow: Flow,
+        parts: &mut BTreeMap<u8, Vec<Flow>>,
+    ) -> Result<(), ChainFailure> {
+        let pipeline = self.pipeline.clone();
+        let mut runner = self.runner((at, seat), run.context)?;
+        let mut done = Ok(());
+        for rows in flow.rows.chunks(BATCH_ROWS_MAX) {
+            let part = match rows.len() == flow.rows.len() {
+                true => None,
+                false => Some(Flow { batch: flow.batch.clone(), rows: rows.to_vec() }),
+            };
+            let batch = part.unwrap_or_else(|| flow.clone()).into_batch();
+            match self.call(run, (at, seat), columns, &mut runner, batch).await {
+                Ok(applied) => collect(run, (&pipeline.parts.nodes[at], seat), applied, parts),
+                Err(failure) => {
+                    done = Err(failure);
+                    break;
+                }
+            }
+        }
+        self.give_back(run, (at, seat), runner);
+        done
+    }
+
     async fn call(
         &self,
         run: &mut Run<'_>,
-        at: usize,
+        (at, seat): (usize, Seat),
         columns: &Columns,
         runner: &mut Runner,
         batch: Batch,
     ) -> Result<Applied, ChainFailure> {
         let node = &self.pipeline.parts.nodes[at];
+        let number = self.pipeline.number(at, seat);
         let source = self.pipeline.parts.source.as_str();
         let origin = BatchOrigin { input: &node.name, source, time: run.context.time, watermark: runner.watermark() };
         let Some(view) = columns.view(&batch, origin) else {
             return Err(ChainFailure::Stopped(format!("{}: a batch has more than {BATCH_ROWS_MAX} rows", node.name)));
         };
-        let known = |row: &Row| {
-            let mut poison = run.context.poison.iter();
-            poison.any(|(pos, slot, component)| (*pos, *slot, *component) == (row.id.pos, row.id.slot, node.component))
-        };
+        let known = |row: &Row| run.judged.contains(&(row.id.pos, row.id.slot, number));
         let judged: Vec<u32> = (0..batch.rows.len() as u32).filter(|i| known(&batch.rows[*i as usize])).collect();
         let (view, twin) = (Arc::new(view), self.pipeline.online.twin(at, runner, run.context));
         let is_new = run.context.first_run && !run.context.generous;
         let shadow = is_new.then(|| runner.plugin().shadow()?.place(runner)).flatten();
-        let mut outcome = self.hunt(run.context, at, runner, Hunt::new(view.clone(), &judged)).await?;
+        let mut outcome = self.hunt(run.context, (at, seat), runner, Hunt::new(view.clone(), &judged)).await?;
         if let Some(twin) = twin {
             compare(runner, twin, &view, &outcome);
         }
@@ -93,15 +131,18 @@ impl PipelineInstance {
         if let Some(place) = shadow.filter(|_| outcome.poison.is_empty()) {
             place.take(&batch, &judged, &outcome, &Origin { input: &node.name, source, time: run.context.time });
         }
+        if let Stage::Plugin { plugin, .. } = &node.stage {
+            run.tally(plugin, seat, &batch, &judged, &outcome);
+        }
         for (row, failure) in &outcome.poison {
             let id = batch.rows[*row as usize].id;
-            let place = (id.pos, id.slot, node.component);
+            let place = (id.pos, id.slot, number);
             self.pipeline.remember((run.generation, place), failure.clone());
-            run.poison.push((id.pos, id.slot, node.component, failure.to_string()));
+            run.poison.push((id.pos, id.slot, number, failure.to_string()));
         }
         outcome.poison.extend(judged.iter().map(|row| {
             let id = batch.rows[*row as usize].id;
-            let seen = self.pipeline.remembered((run.generation, (id.pos, id.slot, node.component)));
+            let seen = self.pipeline.remembered((run.generation, (id.pos, id.slot, number)));
             (*row, seen.unwrap_or_else(|| CallFailure::Rejected(JUDGED_BEFORE.to_owned())))
         }));
         outcome.poison.sort_by_key(|(row, _)| *row);
@@ -112,7 +153,7 @@ impl PipelineInstance {
     async fn hunt(
         &self,
         context: &Context,
-        at: usize,
+        seated: (usize, Seat),
         runner: &mut Runner,
         mut hunt: Hunt,
     ) -> Result<Outcome, ChainFailure> {
@@ -131,7 +172,7 @@ impl PipelineInstance {
                 if place.is_none() {
                     runner.discard();
                     place = self.pipeline.hunts.acquire().await.ok();
-                    if let Some(idle) = self.idle(at, context) {
+                    if let Some(idle) = self.idle(seated, context) {
                         runner.take_over(idle);
                     }
                 }
@@ -142,31 +183,31 @@ impl PipelineInstance {
 
     /// An idle runner of a stateless plugin, if there is one: a first run must not find budgets that are meant for what another
     /// build planned, nor the other way round.
-    fn idle(&self, at: usize, context: &Context) -> Option<Runner> {
+    fn idle(&self, seated: (usize, Seat), context: &Context) -> Option<Runner> {
         if context.generous {
             return None;
         }
-        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&at)?.pop()
+        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&seated)?.pop()
     }
 
     /// The partition's own runner, or an idle one of a stateless plugin.
-    pub(super) fn runner(&mut self, at: usize, context: &Context) -> Result<Runner, ChainFailure> {
+    pub(super) fn runner(&mut self, (at, seat): (usize, Seat), context: &Context) -> Result<Runner, ChainFailure> {
         let leniency = if context.generous { Leniency::OtherBuild } else { Leniency::Usual };
         if let Some(mut runner) = self.stateful.remove(&at) {
             runner.set_leniency(leniency);
             return Ok(runner);
         }
-        if let Some(runner) = self.idle(at, context) {
+        if let Some(runner) = self.idle((at, seat), context) {
             return Ok(runner);
         }
         let Stage::Plugin { plugin, .. } = &self.pipeline.parts.nodes[at].stage else {
             return Err(ChainFailure::Stopped("a stage without a plugin was to run one".into()));
         };
-        Ok(Runner::new(plugin.clone(), leniency))
+        Ok(Runner::new(plugin.seated(seat).clone(), leniency))
     }
 
     /// What the plugin said counts where this lane speaks for the partition: others repeat what was said.
-    pub(super) fn give_back(&mut self, run: &mut Run<'_>, at: usize, mut runner: Runner) {
+    pub(super) fn give_back(&mut self, run: &mut Run<'_>, (at, seat): (usize, Seat), mut runner: Runner) {
         let said = runner.take_telemetry();
         if run.context.first_run && !said.is_empty() {
             run.said.push((runner.plugin().clone(), said));
@@ -178,7 +219,7 @@ impl PipelineInstance {
         if run.context.generous {
             return;
         }
-        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).entry(at).or_default().push(runner);
+        self.pipeline.idle.lock().unwrap_or_else(PoisonError::into_inner).entry((at, seat)).or_default().push(runner);
     }
 }
 
@@ -186,13 +227,20 @@ pub(super) fn stopped(error: RunError) -> ChainFailure {
     ChainFailure::Stopped(error.to_string())
 }
 
-/// Takes a plugin's result apart: rows by output, fates of the rest, letters of the dead.
-pub(super) fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &mut BTreeMap<u8, Vec<Flow>>) {
+/// Takes the result of a plugin's component apart: rows by output, fates of the rest, letters of the dead.
+pub(super) fn collect(
+    run: &mut Run<'_>,
+    (node, seat): (&Node, Seat),
+    applied: Applied,
+    parts: &mut BTreeMap<u8, Vec<Flow>>,
+) {
     let Applied { batch, routes, dropped, absorbed, dead } = applied;
-    let (reasons, drops_rejected) = match &node.stage {
-        Stage::Plugin { plugin, drops_rejected, .. } => (Some(plugin.registration()), *drops_rejected),
+    let (plugin, drops_rejected) = match &node.stage {
+        Stage::Plugin { plugin, drops_rejected, .. } => (Some(plugin), *drops_rejected),
         _ => (None, false),
     };
+    let reasons = plugin.map(|plugin| plugin.seated(seat).registration());
+    let canary = plugin.and_then(Plugin::canary).filter(|_| seat == Seat::Candidate);
     for (parent, reason) in dropped {
         run.fates.dropped(parent, reasons.map_or("filtered", |r| r.drop_reason(reason)));
     }
@@ -207,7 +255,9 @@ pub(super) fn collect(run: &mut Run<'_>, node: &Node, applied: Applied, parts: &
     }
     let mut by_output: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
     for (row, output) in routes.iter().enumerate() {
-        by_output.entry(*output).or_default().push(row as u32);
+        // What goes out by a way that only the candidate knows reaches nobody, and is counted as that.
+        let Some(output) = canary.map_or(Some(*output), |canary| canary.output(*output)) else { continue };
+        by_output.entry(output).or_default().push(row as u32);
     }
     let batch = Arc::new(batch);
     for (output, rows) in by_output {
