@@ -57,9 +57,14 @@ pub const CALLS: &[Call] = &[
             ("digest", "string", "`sha256:` and 64 hexadecimal digits that the component must have."),
             ("shadow", "boolean", "Run it beside the present one instead: compare, and deliver nothing of it."),
             (
+                "canary",
+                "number",
+                "Give it so many per cent of the records instead, in earnest; of the partitions where the plugin keeps state.",
+            ),
+            (
                 "failing_max",
                 "number",
-                "It ends there once it failed on more than so many per cent of the records; 1 if left out.",
+                "It ends there once it failed on more than so many per cent of its records; 1 if left out.",
             ),
             (
                 "differing_max",
@@ -75,6 +80,13 @@ pub const CALLS: &[Call] = &[
         ..get(
             "/v1/plugins/{name}",
             "Puts another component in the place of a plugin's, until a reload discards it; 422 with the reason where the old one goes on.",
+        )
+    },
+    Call {
+        method: "delete",
+        ..get(
+            "/v1/plugins/{name}/trial",
+            "Ends what takes a share of a plugin's records, and what runs beside it; answers with their digests.",
         )
     },
     get("/v1/files", "The files of each file source, and how far they are read."),

@@ -15,6 +15,7 @@ use super::Refusal;
 use crate::control::checkpoint::cursors;
 use crate::control::status::sink_view;
 use crate::run::Handle;
+use crate::run::canary;
 use crate::run::figures::Figures;
 use crate::run::handle::Reading;
 use crate::run::hex;
@@ -72,11 +73,12 @@ async fn config(State(handle): State<Arc<Handle>>) -> Result<Json<Value>, Refusa
 
 async fn plugins(State(handle): State<Arc<Handle>>) -> Json<Value> {
     let overrides = handle.overrides();
+    let canaries = canary::views(&handle.canaries(), &handle.returned(), Some(&handle.plugins()));
     let one = |(name, plugin): (&String, &sawlog_chain::Plugin)| {
         let (registration, figures) = (plugin.registration(), plugin.figures());
         json!({
             "name": name, "digest": format!("blake3:{}", hex(&plugin.digest().0)), "stateful": plugin.stateful(),
-            "override": overrides.get(name).map(Override::view),
+            "override": overrides.get(name).map(Override::view), "canary": canaries[name],
             "registered": {
                 "name": registration.name, "version": registration.version, "columns": registration.columns,
                 "routes": registration.routes, "drop_reasons": registration.drop_reasons,

@@ -16,6 +16,7 @@ pub mod status;
 pub mod swap;
 pub mod switches;
 mod table;
+pub mod trial;
 mod unstick;
 
 use std::process::ExitCode;
@@ -102,6 +103,7 @@ pub fn routes() -> Router<Arc<Handle>> {
         .merge(agent::routes())
         .merge(reload::routes())
         .merge(swap::routes())
+        .merge(trial::routes())
         .merge(drain::routes())
         .merge(log_level::routes())
 }

@@ -18,7 +18,7 @@ use super::table::table;
 use crate::api::{probes, source_views};
 use crate::run::Handle;
 use crate::run::handle::Fed;
-use crate::run::{epochs, overrides, shadow};
+use crate::run::{canary, epochs, overrides, shadow};
 use crate::verbs::print;
 
 /// Options of `status`.
@@ -54,6 +54,7 @@ pub fn report(handle: &Handle) -> Value {
         "received_bytes_per_second": received_bytes_per_s(handle),
         "readiness": readiness,
         "overrides": overrides::views(&handle.overrides()),
+        "canaries": canary::views(&handle.canaries(), &handle.returned(), Some(&handle.plugins())),
         "shadows": shadow::views(&handle.shadows(), &handle.plugins()),
         "sources": source_views(handle),
         "sinks": handle.sinks().values().map(|engines| sink_view(handle, engines)).collect::<Vec<_>>(),
@@ -126,8 +127,9 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
             };
             let behind: Vec<Value> = settled(&state).iter().map(line).collect();
             drop(state);
-            let overrides = down.runtime.block_on(epochs::present_overrides(&down.journal));
-            json!({ "running": false, "behind": behind, "overrides": overrides::views(&overrides) })
+            let (overrides, canaries) = down.runtime.block_on(epochs::present_overrides(&down.journal));
+            let canaries = canary::views(&canaries, &canary::Returns::new(), None);
+            json!({ "running": false, "behind": behind, "overrides": overrides::views(&overrides), "canaries": canaries })
         }
     };
     match options.format {
@@ -151,9 +153,9 @@ fn rows(report: &Value, of: &str, keys: &[&str]) -> Vec<Vec<String>> {
     report[of].as_array().into_iter().flatten().map(|value| cells(value, keys)).collect()
 }
 
-/// Which plugins are overridden, a line for each.
+/// Which plugins are overridden, and of which another component takes a share, a line for each.
 fn overridden(report: &Value) -> Option<String> {
-    let lines = overrides::lines(&report["overrides"]);
+    let lines = [overrides::lines(&report["overrides"]), canary::lines(&report["canaries"])].concat();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 

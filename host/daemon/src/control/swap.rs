@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::put;
 use axum::{Json, Router};
 use clap::Args;
-use sawlog_chain::{EngineLimits, ShadowLimits};
+use sawlog_chain::{EngineLimits, ShadowLimits, Share};
 use sawlog_core::ports::Clock as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use super::place::{ControlError, Place};
 use crate::api::Refusal;
 use crate::complete::when;
 use crate::digest::ContentDigest;
+use crate::run::canary::Terms;
 use crate::run::swap::SwapError;
 use crate::run::{Handle, SystemClock};
 use crate::signature;
@@ -46,14 +47,24 @@ pub struct Options {
     /// The component. Where a signature lies beside it, with `.sig` behind its name, it goes along.
     component: PathBuf,
     /// Run it beside the present one instead: compare what it makes of the records, and deliver nothing of it.
-    #[arg(long)]
+    #[arg(long, group = "trial")]
     shadow: bool,
-    /// End it there once it has failed on more than so many per cent of the records [usually 1].
-    #[arg(long, value_name = "PERCENT", requires = "shadow")]
+    /// Give it so many per cent of the records instead, in earnest; of a plugin with state, of the partitions. A record that it fails on
+    /// the present one takes, where the plugin keeps no state.
+    #[arg(long, group = "trial", value_name = "PERCENT", value_parser = percent)]
+    canary: Option<f64>,
+    /// End that by itself once it has failed on more than so many per cent of its records [usually 1].
+    #[arg(long, value_name = "PERCENT", requires = "trial", value_parser = percent)]
     failing_max: Option<f64>,
-    /// End it there once it has made something else of more than so many per cent of the records [usually 10].
-    #[arg(long, value_name = "PERCENT", requires = "shadow")]
+    /// End it beside the present one once it has made something else of more than so many per cent of the records [usually 10].
+    #[arg(long, value_name = "PERCENT", requires = "shadow", value_parser = percent)]
     differing_max: Option<f64>,
+}
+
+/// `5` and `5%`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    number.parse().map_err(|_| format!("`{text}` is no number of per cent"))
 }
 
 /// What the running agent answers.
@@ -68,24 +79,53 @@ struct Asked {
     /// Whether it is to run beside the present one.
     #[serde(default)]
     shadow: bool,
-    /// Per cent of the records on which it may fail then.
+    /// Per cent of the records that it is to take.
+    canary: Option<f64>,
+    /// Per cent of its records on which it may fail then.
     failing_max: Option<f64>,
     /// Per cent of the records of which it may make something else then.
     differing_max: Option<f64>,
 }
 
 impl Asked {
-    fn limits(&self) -> Result<ShadowLimits, Refusal> {
-        let share = |percent: Option<f64>, usual: f64, name: &str| match percent.unwrap_or(usual) {
-            percent if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-            percent => {
-                let wrong = format!("`{name}` is per cent of the records, from 0 to 100, and not {percent}");
-                Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, wrong))
+    /// What is to become of the component.
+    fn order(&self) -> Result<Order, Refusal> {
+        let failing_max = share(self.failing_max.unwrap_or(FAILING_MAX), "failing_max")?;
+        let differing_max = share(self.differing_max.unwrap_or(DIFFERING_MAX), "differing_max")?;
+        match self.canary {
+            Some(_) if self.shadow => Err(unfit("either `shadow` or `canary`: it can't be both".to_owned())),
+            Some(percent) => match share(percent, "canary")? {
+                share if share.is_nothing() => {
+                    Err(unfit(format!("`canary` is to be more than {percent} per cent of the records")))
+                }
+                share => Ok(Order::Canary(Terms { share, failing_max })),
+            },
+            None if self.shadow => {
+                let [failing_max, differing_max] = [failing_max, differing_max].map(|share| share.percent() / 100.0);
+                Ok(Order::Shadow(ShadowLimits { failing_max, differing_max }))
             }
-        };
-        let failing_max = share(self.failing_max, FAILING_MAX, "failing_max")?;
-        Ok(ShadowLimits { failing_max, differing_max: share(self.differing_max, DIFFERING_MAX, "differing_max")? })
+            None => Ok(Order::Swap),
+        }
     }
+}
+
+/// What is to become of a component.
+enum Order {
+    /// It takes the place of the present one.
+    Swap,
+    /// It runs beside it, to be compared.
+    Shadow(ShadowLimits),
+    /// It takes a share of the records.
+    Canary(Terms),
+}
+
+fn share(percent: f64, name: &str) -> Result<Share, Refusal> {
+    Share::of_percent(percent)
+        .ok_or_else(|| unfit(format!("`{name}` is per cent of the records, from 0 to 100, and not {percent}")))
+}
+
+fn unfit(reason: String) -> Refusal {
+    Refusal(StatusCode::UNPROCESSABLE_ENTITY, reason)
 }
 
 async fn swap(
@@ -101,43 +141,52 @@ async fn swap(
         return Err(Refusal(StatusCode::CONFLICT, busy.to_owned()));
     };
     let component = received(body, EngineLimits::default().component_bytes_max).await?;
-    let limits = asked.limits()?;
+    let order = asked.order()?;
     if let Some(wanted) = asked.digest {
         let found = ContentDigest::of(&component);
         if ContentDigest::parse(&wanted).as_ref() != Some(&found) {
             let other = format!(
                 "the component that came is {found}, not {wanted}; send the right one whole, or correct `digest`"
             );
-            return Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, other));
+            return Err(unfit(other));
         }
     }
     let signature = headers.get(SIGNATURE).map(|text| String::from_utf8_lossy(text.as_bytes()).trim().to_owned());
+    obey(&handle, name, order, (component, signature)).await
+}
+
+/// Has the running whole do it.
+async fn obey(
+    handle: &Arc<Handle>,
+    name: String,
+    order: Order,
+    component: (Vec<u8>, Option<String>),
+) -> Result<Json<Value>, Refusal> {
     let (noting, plugin) = (handle.clone(), name.clone());
-    if asked.shadow {
-        let outcome = handle.ask(move |running| {
-            Box::pin(async move {
-                let outcome = running.shadow(&plugin, (component, signature), limits, SystemClock.now()).await;
-                noting.show(running);
-                outcome
-            })
-        });
-        let begun = outcome.await?.map_err(refusal)?;
-        return Ok(Json(
-            json!({ "plugin": name, "shadow": { "digest": begun.digest.as_str(), "since": when(Some(begun.since)) } }),
-        ));
-    }
     let outcome = handle.ask(move |running| {
         Box::pin(async move {
-            let outcome = running.swap(&plugin, (component, signature), SystemClock.now()).await;
+            let now = SystemClock.now();
+            let outcome = match order {
+                Order::Swap => running.swap(&plugin, component, now).await.map(
+                    |swapped| json!({ "plugin": plugin, "changed": !swapped.is_same, "override": swapped.known.view() }),
+                ),
+                Order::Shadow(limits) => running.shadow(&plugin, component, limits, now).await.map(|begun| {
+                    json!({ "plugin": plugin, "shadow": { "digest": begun.digest.as_str(), "since": when(Some(begun.since)) } })
+                }),
+                Order::Canary(terms) => running.begin_canary(&plugin, component, terms, now).await.map(|begun| {
+                    let mut canary = begun.canary.known.view();
+                    canary["share"] = begun.canary.terms.share.percent().into();
+                    json!({ "plugin": plugin, "changed": !begun.is_same, "canary": canary })
+                }),
+            };
             noting.show(running);
             outcome
         })
     });
-    let swapped = outcome.await?.map_err(refusal)?;
-    Ok(Json(json!({ "plugin": name, "changed": !swapped.is_same, "override": swapped.known.view() })))
+    Ok(Json(outcome.await?.map_err(refusal)?))
 }
 
-fn refusal(error: SwapError) -> Refusal {
+pub(super) fn refusal(error: SwapError) -> Refusal {
     let status = match error {
         SwapError::Unknown { .. } => StatusCode::NOT_FOUND,
         SwapError::Refused(..) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -156,6 +205,14 @@ async fn received(body: Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
     Ok(bytes.map_err(unread)?.into())
 }
 
+/// Whether a plugin can be called so, and a path of the interface name it.
+pub(super) fn check_name(name: &str) -> Result<(), ControlError> {
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
+        true => Ok(()),
+        false => Err(ControlError::Refused(format!("`{name}` is no name of a plugin"))),
+    }
+}
+
 /// `sawlog plugin swap`: waits for the outcome.
 pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
     let unread = |path: &std::path::Path, error: std::io::Error| {
@@ -171,20 +228,28 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
     };
     let client = options.place.running("; it takes the component that its config names then")?;
     let name = &options.name;
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
-        return Err(ControlError::Refused(format!("`{name}` is no name of a plugin")));
-    }
+    check_name(name)?;
     let mut at = format!("/v1/plugins/{name}?digest={}", ContentDigest::of(&component));
     if options.shadow {
         at.push_str("&shadow=true");
-        for (key, percent) in [("failing_max", options.failing_max), ("differing_max", options.differing_max)] {
-            at.extend(percent.map(|percent| format!("&{key}={percent}")));
-        }
     }
+    let numbers =
+        [("canary", options.canary), ("failing_max", options.failing_max), ("differing_max", options.differing_max)];
+    at.extend(numbers.into_iter().filter_map(|(key, percent)| Some(format!("&{key}={}", percent?))));
     let headers: Vec<(&str, &str)> = signature.iter().map(|text| (SIGNATURE, text.as_str())).collect();
     let answer = client.put(&at, &headers, component)?;
     if let Some(digest) = answer["shadow"]["digest"].as_str() {
         print(&format!("{digest} runs beside {name} now; `sawlog status` shows what comes of it"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(digest) = answer["canary"]["digest"].as_str() {
+        let share = answer["canary"]["share"].as_f64().unwrap_or_default();
+        print(&match answer["changed"] == true {
+            true => {
+                format!("{digest} takes {share} % of the records of {name} now; `sawlog status` shows what comes of it")
+            }
+            false => format!("{digest} takes {share} % of the records of {name} already; nothing was changed"),
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     let digest = answer["override"]["digest"].as_str().unwrap_or_default();
@@ -199,6 +264,12 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn percent_are_written_with_and_without_their_sign() {
+        assert_eq!((percent("5%"), percent("0.5"), percent("7 %")), (Ok(5.0), Ok(0.5), Ok(7.0)));
+        assert!(percent("five").is_err() && percent("%").is_err());
+    }
 
     #[tokio::test]
     async fn a_component_that_is_too_large_is_not_taken_in() {

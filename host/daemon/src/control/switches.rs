@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::config::files::Files;
 use crate::config::references::Kept;
 use crate::run::changes::{Destination, switch};
-use crate::run::{Handle, epochs, overrides};
+use crate::run::{Handle, canary, epochs, overrides};
 
 /// Where each sink delivers.
 type Destinations = BTreeMap<String, Destination>;
@@ -112,12 +112,13 @@ fn at(data_dir: &Path) -> Result<(Known, Found), ControlError> {
             let rate = status["received_bytes_per_second"].as_f64();
             let received_bytes_per_s = rate.map(|rate| rate as u64).filter(|rate| *rate > 0);
             let nondeterministic = disagreeing(&client.get("/v1/plugins")?);
-            let overrides = overrides::lines(&status["overrides"]);
+            let overrides = [overrides::lines(&status["overrides"]), canary::lines(&status["canaries"])].concat();
             Ok((known, Found { received_bytes_per_s, nondeterministic, overrides, ..Found::default() }))
         }
         Ok(Reach::Down(down)) => {
-            let overrides = down.runtime.block_on(epochs::present_overrides(&down.journal));
-            let overrides = overrides::lines(&overrides::views(&overrides));
+            let (overrides, canaries) = down.runtime.block_on(epochs::present_overrides(&down.journal));
+            let canaries = canary::lines(&canary::views(&canaries, &canary::Returns::new(), None));
+            let overrides = [overrides::lines(&overrides::views(&overrides)), canaries].concat();
             Ok((down_at(&down)?, Found { overrides, ..Found::default() }))
         }
         // Nobody ever ran there.

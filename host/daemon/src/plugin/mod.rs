@@ -49,6 +49,8 @@ pub enum Verb {
     Verify(sign::Options),
     /// Put another component in the place of a plugin's in a running agent, without losing or repeating a record.
     Swap(crate::control::swap::Options),
+    /// End what `swap --canary` or `swap --shadow` began in a running agent; the plugin's own component goes on.
+    EndTrial(crate::control::trial::Options),
 }
 
 /// How a plugin is loaded for a trial.
@@ -185,6 +187,7 @@ impl Verb {
             Self::Sign(options) => sign::sign(options),
             Self::Verify(options) => sign::verify(options),
             Self::Swap(options) => Ok(crate::control::swap::run(options)?),
+            Self::EndTrial(options) => Ok(crate::control::trial::run(options)?),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Configurations at hand: the present one, and older ones that entries of the journal still name, rebuilt from blobs. A blob
 //! holds the text of a configuration and the digests of its plugins and their files; their bytes are blobs of their own.
 
+mod present;
+
+pub use present::{present_overrides, present_puts};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +19,9 @@ use sawlog_core::{EpochId, SourceId};
 use serde::{Deserialize, Serialize};
 
 use super::RunError;
+use super::canary::{self, Canary, Candidate};
 use super::former::Former;
-use super::overrides::{self, Overrides, Put, Puts, WAY_BACK};
+use super::overrides::{self, Overrides, Put};
 use super::pipelines::{self, PluginBytes, PluginParts};
 use super::replay;
 use super::runtime;
@@ -43,6 +48,9 @@ struct Manifest {
     /// Those of its plugins that the configuration does not name.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     overrides: Overrides,
+    /// What takes a share of a plugin's records: its bytes, and what is known of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    canaries: BTreeMap<String, ([u8; 32], Canary)>,
     /// What references stood for, but secrets. Earlier builds kept none: then it is what they stand for now.
     #[serde(default, skip_serializing_if = "Kept::is_empty")]
     kept: Kept,
@@ -63,6 +71,7 @@ impl Manifest {
             plugins: BTreeMap::new(),
             plugin_files: BTreeMap::new(),
             overrides: Overrides::new(),
+            canaries: BTreeMap::new(),
             kept: files.kept.clone(),
         }
     }
@@ -153,58 +162,26 @@ impl Epoch {
         put: impl Fn(Vec<u8>) -> BoxFuture<'a, Result<[u8; 32], JournalError>>,
     ) -> Result<Vec<[u8; 32]>, RunError> {
         let (mut plugins, mut plugin_files) = (BTreeMap::new(), BTreeMap::<_, Vec<_>>::new());
+        let mut canaries = BTreeMap::new();
         for (name, parts) in bytes {
             plugins.insert(name.clone(), put(parts.component.clone()).await?);
+            if let Some(candidate) = &parts.canary {
+                let digest = put(candidate.put.component.clone()).await?;
+                canaries.insert(name.clone(), (digest, candidate.known()));
+            }
             for (file, content) in &parts.files {
                 let digest = put(content.clone()).await?;
                 plugin_files.entry(name.clone()).or_default().push((file.clone(), digest));
             }
         }
-        let manifest = Manifest { plugins, plugin_files, overrides: overrides::of(bytes), ..Manifest::of(files) };
+        let overrides = overrides::of(bytes);
+        let manifest = Manifest { plugins, plugin_files, overrides, canaries, ..Manifest::of(files) };
         let first = put(serde_json::to_vec(&manifest)?).await?;
         let of_files = manifest.plugin_files.values().flatten().map(|(_, digest)| *digest);
-        Ok(std::iter::once(first).chain(manifest.plugins.values().copied()).chain(of_files).collect())
+        let of_candidates = manifest.canaries.values().map(|(digest, _)| *digest);
+        let of_plugins = manifest.plugins.values().copied().chain(of_candidates);
+        Ok(std::iter::once(first).chain(of_plugins).chain(of_files).collect())
     }
-}
-
-/// The manifest of the present epoch; `None` where there is none, or it can't be read, which is told.
-async fn present(journal: &Journal) -> Option<Manifest> {
-    let first = *journal.state().epoch()?.blobs.first()?;
-    let manifest = match journal.store().get_blob(first).await {
-        Ok(Some(manifest)) => serde_json::from_slice(&manifest).map_err(|error| error.to_string()),
-        Ok(None) => Err("it is missing".to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    let told = |reason: &String| {
-        tracing::error!(reason, "what was kept of the last configuration can't be read; its overrides are not known");
-    };
-    manifest.inspect_err(told).ok()
-}
-
-/// What stands in the place of configured components under the present epoch.
-pub async fn present_overrides(journal: &Journal) -> Overrides {
-    present(journal).await.map(|manifest| manifest.overrides).unwrap_or_default()
-}
-
-/// The same with its bytes.
-pub async fn present_puts(journal: &Journal) -> Result<Puts, RunError> {
-    let mut puts = Puts::new();
-    let Some(manifest) = present(journal).await else { return Ok(puts) };
-    for (name, known) in manifest.overrides {
-        let component = match manifest.plugins.get(&name) {
-            Some(digest) => journal.store().get_blob(*digest).await?,
-            None => None,
-        };
-        let Some(component) = component else {
-            let reason = format!(
-                "{}, its override, is not in `blobs` of the data directory any more; restore it{WAY_BACK}",
-                known.digest
-            );
-            return Err(RunError::Component { name, reason });
-        };
-        puts.insert(name, Put { component, known });
-    }
-    Ok(puts)
 }
 
 /// A configuration without its plugins, as sinks keep it while they leave the place that it names.
@@ -239,8 +216,18 @@ fn id_of(config: &Config, bytes: &PluginBytes) -> Result<EpochId, RunError> {
     let signed = |(name, p): (&String, &PluginParts)| Some((name.clone(), p.overridden.as_ref()?.signature.clone()));
     let overridden: Vec<(String, Option<String>)> = bytes.iter().filter_map(signed).collect();
     let overridden = if overridden.is_empty() { Vec::new() } else { serde_json::to_vec(&overridden)? };
-    let parts = [&text, digests.as_slice(), env!("CARGO_PKG_VERSION").as_bytes(), &overridden];
-    Ok(EpochId::derive(if overridden.is_empty() { &parts[..3] } else { &parts }))
+    // Who takes which share, and when it is returned from: that ends with the epoch, so it is durable with it.
+    let canaries =
+        canary::of(bytes).into_iter().map(|(name, one)| (name, one.known.digest, one.known.signature, one.terms));
+    let canaries: Vec<_> = canaries.collect();
+    let canaries = if canaries.is_empty() { Vec::new() } else { serde_json::to_vec(&canaries)? };
+    let parts = [&text, digests.as_slice(), env!("CARGO_PKG_VERSION").as_bytes(), &overridden, &canaries];
+    let used = match (overridden.is_empty(), canaries.is_empty()) {
+        (_, false) => 5,
+        (false, true) => 4,
+        (true, true) => 3,
+    };
+    Ok(EpochId::derive(&parts[..used]))
 }
 
 /// All configurations at hand.
@@ -293,7 +280,14 @@ async fn rebuild(
             files.push((file.clone(), journal.store().get_blob(*digest).await?.ok_or_else(|| missing(file))?));
         }
         let overridden = manifest.overrides.get(name).cloned();
-        bytes.insert(name.clone(), PluginParts { component, files, overridden });
+        let canary = match manifest.canaries.get(name).cloned() {
+            None => None,
+            Some((digest, Canary { known, terms })) => {
+                let component = journal.store().get_blob(digest).await?.ok_or_else(|| missing(name))?;
+                Some(Candidate { put: Put { component, known }, terms })
+            }
+        };
+        bytes.insert(name.clone(), PluginParts { component, files, overridden, canary });
     }
     let loaded = config::understand(manifest.files(), &Machine);
     let config = loaded.config.ok_or_else(|| RunError::Component {
@@ -324,15 +318,16 @@ mod tests {
     use super::*;
     use crate::digest::ContentDigest;
     use crate::run::SystemClock;
+    use crate::run::canary::Terms;
     use crate::run::overrides::Override;
-    use sawlog_chain::EngineLimits;
+    use sawlog_chain::{EngineLimits, Share};
     use sawlog_checkpoint::{DataDir, DiskJournal, JournalOptions};
     use sawlog_core::journal::Record;
     use sawlog_log::Drive;
 
     fn id(component: &[u8], files: &[(&str, &[u8])]) -> EpochId {
         let files = files.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect();
-        id_with(PluginParts { component: component.to_vec(), files, overridden: None })
+        id_with(PluginParts { component: component.to_vec(), files, overridden: None, canary: None })
     }
 
     fn id_with(parts: PluginParts) -> EpochId {
@@ -349,7 +344,7 @@ mod tests {
 
     fn overridden(component: &[u8], since: i64) -> PluginParts {
         let known = Override { digest: ContentDigest::of(component), since, signature: None };
-        PluginParts { component: component.to_vec(), files: Vec::new(), overridden: Some(known) }
+        PluginParts { component: component.to_vec(), files: Vec::new(), overridden: Some(known), canary: None }
     }
 
     #[test]
@@ -371,6 +366,31 @@ mod tests {
         );
     }
 
+    fn candidate(component: &[u8], percent: f64) -> Candidate {
+        let put = Put { component: component.to_vec(), known: overridden(component, 1).overridden.unwrap() };
+        let share = |percent| Share::of_percent(percent).unwrap();
+        Candidate { put, terms: Terms { share: share(percent), failing_max: share(1.0) } }
+    }
+
+    #[test]
+    fn who_takes_which_share_on_which_terms_belongs_to_the_epoch() {
+        let with =
+            |candidate: Candidate| id_with(PluginParts { canary: Some(candidate), ..overridden(b"component", 1) });
+        let mut strict = candidate(b"next", 5.0);
+        strict.terms.failing_max = Share::of_percent(0.5).unwrap();
+        let mut later = candidate(b"next", 5.0);
+        later.put.known.since = 2;
+        let ids = [
+            id_with(overridden(b"component", 1)),
+            with(candidate(b"next", 5.0)),
+            with(candidate(b"next", 6.0)),
+            with(candidate(b"other", 5.0)),
+            with(strict),
+        ];
+        assert_eq!(std::collections::BTreeSet::from(ids).len(), ids.len(), "{ids:?}");
+        assert_eq!(with(later), ids[1], "the time is for people");
+    }
+
     async fn journal(folder: &Path) -> (DataDir, Journal) {
         let directory = DataDir::open(folder).unwrap();
         let store = DiskJournal::open(directory.disk(), JournalOptions::new([7; 16]), Drive::Thread).unwrap();
@@ -382,9 +402,10 @@ mod tests {
     async fn the_present_epoch_says_what_is_overridden_and_has_its_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let (_directory, journal) = journal(folder.path()).await;
-        assert!(present_puts(&journal).await.unwrap().is_empty(), "there is no epoch yet");
+        assert!(present_puts(&journal).await.unwrap().in_place.is_empty(), "there is no epoch yet");
         let plain = PluginParts { overridden: None, ..overridden(b"plain", 0) };
-        let bytes = PluginBytes::from([("p".to_owned(), overridden(b"put", 7)), ("q".to_owned(), plain)]);
+        let put = PluginParts { canary: Some(candidate(b"next", 5.0)), ..overridden(b"put", 7) };
+        let bytes = PluginBytes::from([("p".to_owned(), put), ("q".to_owned(), plain)]);
         let files = Files { files: Vec::new(), folder: PathBuf::from("/nowhere"), ..Files::default() };
         let begin = async |bytes: &PluginBytes, number: u8| {
             let blobs = Epoch::hold_blobs(&files, bytes, &journal).await.unwrap();
@@ -398,15 +419,16 @@ mod tests {
         };
         begin(&bytes, 1).await;
         let puts = present_puts(&journal).await.unwrap();
-        assert_eq!(puts.keys().collect::<Vec<_>>(), ["p"]);
-        assert_eq!(
-            (puts["p"].component.as_slice(), Some(&puts["p"].known)),
-            (&b"put"[..], bytes["p"].overridden.as_ref())
-        );
-        assert_eq!(present_overrides(&journal).await, overrides::of(&bytes));
-        let plain = bytes.iter().map(|(name, parts)| (name.clone(), PluginParts { overridden: None, ..parts.clone() }));
+        assert_eq!(puts.in_place.keys().chain(puts.canaries.keys()).collect::<Vec<_>>(), ["p", "p"]);
+        let (put, canary) = (&puts.in_place["p"], &puts.canaries["p"]);
+        assert_eq!((put.component.as_slice(), Some(&put.known)), (&b"put"[..], bytes["p"].overridden.as_ref()));
+        assert_eq!(Some(canary), bytes["p"].canary.as_ref());
+        assert_eq!(present_overrides(&journal).await, (overrides::of(&bytes), canary::of(&bytes)));
+        let without = |parts: &PluginParts| PluginParts { overridden: None, canary: None, ..parts.clone() };
+        let plain = bytes.iter().map(|(name, parts)| (name.clone(), without(parts)));
         begin(&plain.collect(), 2).await;
-        assert!(present_puts(&journal).await.unwrap().is_empty(), "the newest epoch counts");
+        let puts = present_puts(&journal).await.unwrap();
+        assert!(puts.in_place.is_empty() && puts.canaries.is_empty(), "the newest epoch counts");
     }
 
     #[test]

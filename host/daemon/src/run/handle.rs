@@ -17,6 +17,7 @@ use sawlog_core::status::Checkpoints;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use super::canary::{Canaries, Returns};
 use super::figures::Figures;
 use super::groups::Groups;
 use super::memory::Memory;
@@ -98,6 +99,8 @@ struct Present {
     plugins: Arc<BTreeMap<String, sawlog_chain::Plugin>>,
     overrides: Arc<Overrides>,
     shadows: Arc<Shadows>,
+    canaries: Arc<Canaries>,
+    returned: Arc<Returns>,
 }
 
 impl Present {
@@ -108,6 +111,8 @@ impl Present {
             plugins: Arc::new(running.loaded()),
             overrides: Arc::new(running.overrides()),
             shadows: Arc::new(running.shadows()),
+            canaries: Arc::new(running.canaries()),
+            returned: Arc::new(running.returned()),
         }
     }
 }
@@ -203,6 +208,16 @@ impl Handle {
     /// What runs beside plugins, to be compared.
     pub fn shadows(&self) -> Arc<Shadows> {
         self.present.read().unwrap_or_else(PoisonError::into_inner).shadows.clone()
+    }
+
+    /// What takes a share of plugins' records.
+    pub fn canaries(&self) -> Arc<Canaries> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).canaries.clone()
+    }
+
+    /// What did, and was returned from by itself.
+    pub fn returned(&self) -> Arc<Returns> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner).returned.clone()
     }
 
     /// How reloads went.

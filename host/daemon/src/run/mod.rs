@@ -5,6 +5,7 @@
 mod accepted_tests;
 mod alarms;
 pub mod anew;
+pub mod canary;
 pub mod changes;
 pub mod epochs;
 pub mod figures;
@@ -91,6 +92,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let telemetry = Telemetry::start(&handle)?;
         running.hearer.tell(telemetry.batches());
         tokio::spawn(plugin_lines::tell(Arc::downgrade(&handle)));
+        tokio::spawn(canary::watch(Arc::downgrade(&handle)));
         tokio::spawn(alarms::tell(Arc::downgrade(&handle)));
         let api = api::start(handle.clone(), telemetry.clone()).await?;
         let engine = running.engine.clone();

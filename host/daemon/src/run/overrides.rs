@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::RunError;
+use super::canary::Candidate;
 use super::pipelines::{PluginBytes, PluginParts};
 use super::runtime;
 use crate::complete::when;
@@ -35,7 +36,7 @@ pub struct Override {
 pub type Overrides = BTreeMap<String, Override>;
 
 /// A component that stands in the place of the one that the configuration names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
     /// Its bytes.
     pub component: Vec<u8>,
@@ -43,8 +44,14 @@ pub struct Put {
     pub known: Override,
 }
 
-/// Such components by the names of their plugins.
-pub type Puts = BTreeMap<String, Put>;
+/// What was put to plugins while the agent ran, by their names.
+#[derive(Debug, Clone, Default)]
+pub struct Puts {
+    /// What stands in the place of their components.
+    pub in_place: BTreeMap<String, Put>,
+    /// What takes a share of their records.
+    pub canaries: BTreeMap<String, Candidate>,
+}
 
 impl Override {
     /// As programs read it.
@@ -81,30 +88,34 @@ pub fn of(bytes: &PluginBytes) -> Overrides {
     bytes.iter().filter_map(|(name, parts)| Some((name.clone(), parts.overridden.clone()?))).collect()
 }
 
-/// The same with their bytes.
+/// The same with their bytes, and what takes a share of records.
 pub fn puts(bytes: &PluginBytes) -> Puts {
     let one = |(name, parts): (&String, &PluginParts)| {
         Some((name.clone(), Put { component: parts.component.clone(), known: parts.overridden.clone()? }))
     };
-    bytes.iter().filter_map(one).collect()
+    let candidate = |(name, parts): (&String, &PluginParts)| Some((name.clone(), parts.canary.clone()?));
+    Puts { in_place: bytes.iter().filter_map(one).collect(), canaries: bytes.iter().filter_map(candidate).collect() }
 }
 
-/// Reads the components that the configuration names, but for those that others stand in the place of, and the files of all. An
-/// override of a plugin that it does not name ends.
+/// Reads the components that the configuration names, but for those that others stand in the place of, and the files of all. What was
+/// put to a plugin that it does not name ends.
 pub async fn plugin_bytes(config: &Config, mut puts: Puts) -> Result<PluginBytes, RunError> {
     let (config, plugins) = (config.clone(), config.plugins.clone());
     let read_one = move |(name, plugin): (&String, &Plugin)| {
         let refuse = |reason: String| RunError::Component { name: name.clone(), reason };
         let unread = |error: PluginFileError| refuse(error.to_string());
-        let (component, overridden) = match puts.remove(name) {
+        let held = |put: &Put| put.held(plugin, &config).map_err(|error| refuse(format!("{error}{WAY_BACK}")));
+        let (component, overridden) = match puts.in_place.remove(name) {
             None => (plugin.read(&config.folder).map_err(unread)?, None),
             Some(put) => {
-                put.held(plugin, &config).map_err(|error| refuse(format!("{error}{WAY_BACK}")))?;
+                held(&put)?;
                 (put.component, Some(put.known))
             }
         };
+        let canary = puts.canaries.remove(name);
+        canary.as_ref().map_or(Ok(()), |candidate| held(&candidate.put))?;
         let files = plugin.read_files().map_err(unread)?;
-        Ok((name.clone(), PluginParts { component, files, overridden }))
+        Ok((name.clone(), PluginParts { component, files, overridden, canary }))
     };
     runtime::aside(move || plugins.iter().map(read_one).collect()).await?
 }

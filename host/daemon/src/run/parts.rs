@@ -157,6 +157,8 @@ pub struct Running {
     pub(super) loaded: BTreeMap<String, sawlog_chain::Plugin>,
     /// What runs beside them, to be compared.
     pub(super) shadows: super::shadow::Shadows,
+    /// What took a share of their records, and was returned from.
+    pub(super) returned: super::canary::Returns,
     /// Under which epoch they were.
     pub(super) present: EpochId,
     /// Where dead letters come back in, once some did.
@@ -174,7 +176,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let outward = Outward::new(&config.sections, keeper(&config, (&agent, &directory), &store)?)?;
 
     let fields = Slots::default();
-    let puts = if options.discard_overrides { Puts::new() } else { epochs::present_puts(&journal).await? };
+    let puts = if options.discard_overrides { Puts::default() } else { epochs::present_puts(&journal).await? };
     let bytes = overrides::plugin_bytes(&config, puts).await?;
     let (epoch, epochs, former) = open_epochs(&config, (&files, &bytes), &journal, (&plugins, &fields)).await?;
 
@@ -226,6 +228,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
         figures,
         loaded,
         shadows: BTreeMap::new(),
+        returned: BTreeMap::new(),
         present,
         replay,
     })

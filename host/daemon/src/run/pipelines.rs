@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use sawlog_chain::apply::Columns;
 use sawlog_chain::pipeline::{self, FieldsOf, From, Node, Parts, Pipeline, PipelineChain, Tap};
-use sawlog_chain::{Engine, LoadError, Plugin};
+use sawlog_chain::{CanaryError, Engine, LoadError, Plugin};
 use sawlog_core::{SinkId, SourceId};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format};
 use sawlog_record::expr::Expr;
 use sawlog_settings::component::OnError;
 use sawlog_sources::registry::SourceOptions;
 
+use super::canary::Candidate;
 use super::overrides::{Override, WAY_BACK};
 use super::{RunError, replay};
 use crate::config::Config;
@@ -33,6 +34,8 @@ pub struct PluginParts {
     pub files: Vec<(String, Vec<u8>)>,
     /// Where the component is not the one that the config names: what is known of it.
     pub overridden: Option<Override>,
+    /// What takes a share of the records.
+    pub canary: Option<Candidate>,
 }
 
 /// A plugin that can't be loaded.
@@ -70,7 +73,16 @@ pub fn load_plugins(
             None => options.file(&config.folder).display().to_string(),
         };
         let refuse = |error| Unloaded { component, error, is_override: parts.overridden.is_some() };
-        let plugin = engine.load(name, &parts.component, granted).map_err(refuse)?;
+        let mut plugin = engine.load(name, &parts.component, granted.clone()).map_err(refuse)?;
+        if let Some(Candidate { put, terms }) = &parts.canary {
+            let refuse = |error| Unloaded { component: put.known.digest.to_string(), error, is_override: true };
+            let candidate = engine.load(name, &put.component, granted).map_err(refuse)?;
+            let refuse = |error: CanaryError| RunError::Component {
+                name: name.clone(),
+                reason: format!("{}: {error}{WAY_BACK}", put.known.digest),
+            };
+            plugin = plugin.with_canary(candidate, terms.share).map_err(refuse)?;
+        }
         plugins.insert(name.clone(), plugin);
     }
     Ok(plugins)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use sawlog_chain::{LONG_CALL, LogLevel, LogLine, PluginFigures, ShadowFigures};
+use sawlog_chain::{LONG_CALL, LogLevel, LogLine, Plugin, PluginFigures, ShadowFigures};
 
 use super::handle::Handle;
 
@@ -28,7 +28,7 @@ pub async fn tell(handle: Weak<Handle>) {
         asked.tick().await;
         let Some(handle) = handle.upgrade() else { return };
         tell_once(&handle);
-        for (name, plugin) in handle.plugins().iter() {
+        for (name, plugin) in &named(&handle) {
             let figures = plugin.figures();
             tell_of_long_calls(name, &figures, &mut long);
             tell_of_disagreement(name, &figures, &mut disagreed);
@@ -37,8 +37,17 @@ pub async fn tell(handle: Weak<Handle>) {
     }
 }
 
+/// All plugins, and what takes a share of their records, as logs and metrics call it.
+fn named(handle: &Handle) -> Vec<(String, Plugin)> {
+    let plugins = handle.plugins();
+    let own = plugins.iter().map(|(name, plugin)| (name.clone(), plugin.clone()));
+    let candidate =
+        |(name, plugin): (&String, &Plugin)| Some((format!("{name}@canary"), plugin.canary()?.plugin().clone()));
+    own.chain(plugins.iter().filter_map(candidate)).collect()
+}
+
 fn tell_once(handle: &Arc<Handle>) {
-    for (name, plugin) in handle.plugins().iter() {
+    for (name, plugin) in &named(handle) {
         let lines = plugin.take_lines();
         lines.iter().take(LINES_MAX).for_each(|line| tell_line(name, line));
         if lines.len() > LINES_MAX {

@@ -13,6 +13,7 @@ use sawlog_settings::component::StartFrom;
 use sawlog_sources::http::config::HttpSource;
 use sawlog_sources::registry::SourceOptions;
 
+use super::canary;
 use super::changes::{self, Changes};
 use super::epochs::{self, Epoch};
 use super::overrides;
@@ -59,6 +60,7 @@ impl Running {
             Ok(taken) => {
                 if kept == KeptOverrides::None {
                     self.end_shadows();
+                    self.returned.clear();
                 }
                 tracing::info!(done = taken.done, "the configuration was reloaded");
                 if !taken.waiting.is_empty() {
@@ -91,7 +93,7 @@ impl Running {
         check_groups(&self.config, &config)?;
         let puts = match kept {
             KeptOverrides::All => overrides::puts(&self.groups.plan().bytes),
-            KeptOverrides::None => overrides::Puts::new(),
+            KeptOverrides::None => overrides::Puts::default(),
         };
         let bytes = overrides::plugin_bytes(&config, puts).await.map_err(|e| e.to_string())?;
         let epoch = Epoch::build_aside(&config, &bytes, &self.plugins, &self.fields, None).await;
@@ -172,7 +174,13 @@ impl Running {
         let stand = now.iter().map(|(name, known)| format!("; {name} is overridden by {}", known.digest));
         let plan = self.groups.plan();
         let done = describe((&self.config, new), (&plan.bytes, bytes), changes);
-        std::iter::once(done).chain(ended).chain(stand).collect()
+        let (had, have) = (self.canaries(), canary::of(bytes));
+        let shares = have.iter().map(|(name, one)| {
+            format!("; {} takes {} % of the records of {name}", one.known.digest, one.terms.share.percent())
+        });
+        let end = had.keys().filter(|name| !have.contains_key(*name));
+        let end = end.map(|name| format!("; no other component takes records of {name} any more"));
+        std::iter::once(done).chain(ended).chain(stand).chain(end).chain(shares).collect()
     }
 
     /// Sections that are no component's and take effect at once. A level that was changed by `sawlog log-level` stays until the

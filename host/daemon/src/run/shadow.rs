@@ -67,14 +67,18 @@ impl Running {
 
     /// Ends what runs beside plugins.
     pub(super) fn end_shadows(&mut self) {
-        for (name, Shadowing { digest, .. }) in std::mem::take(&mut self.shadows) {
-            let Some(found) = self.loaded.get(&name).and_then(sawlog_chain::Plugin::end_shadow) else { continue };
+        let names: Vec<String> = self.shadows.keys().cloned().collect();
+        names.iter().for_each(|name| drop(self.end_shadow(name)));
+    }
+
+    /// Ends what runs beside a plugin, and says what it was.
+    pub(super) fn end_shadow(&mut self, name: &str) -> Option<ContentDigest> {
+        let Shadowing { digest, .. } = self.shadows.remove(name)?;
+        if let Some(found) = self.loaded.get(name).and_then(sawlog_chain::Plugin::end_shadow) {
             let ShadowFigures { records, differing, failing, .. } = found;
-            tracing::info!(
-                plugin = name, %digest, records, differing, failing,
-                "what ran beside the plugin has ended with the configuration"
-            );
+            tracing::info!(plugin = name, %digest, records, differing, failing, "what ran beside the plugin has ended");
         }
+        Some(digest)
     }
 }
 

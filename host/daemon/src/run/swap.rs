@@ -6,8 +6,9 @@ use thiserror::Error;
 use super::RunError;
 use super::changes::Changes;
 use super::epochs::{self, Epoch};
-use super::overrides::{self, Override, Overrides, Put};
+use super::overrides::{self, Override, Overrides, Put, WAY_BACK};
 use super::parts::Running;
+use super::pipelines::{PluginBytes, PluginParts};
 use super::reload::Judged;
 use crate::config::components;
 use crate::digest::ContentDigest;
@@ -52,16 +53,19 @@ impl Running {
     ) -> Result<Swapped, SwapError> {
         self.knows(name)?;
         let known = Override { digest: ContentDigest::of(&component), since: now, signature };
+        // What has a share of the records is ended by a swap, whatever it puts there.
         let before = self
             .overrides()
             .remove(name)
-            .filter(|before| (&before.digest, &before.signature) == (&known.digest, &known.signature));
+            .filter(|before| (&before.digest, &before.signature) == (&known.digest, &known.signature))
+            .filter(|_| !self.canaries().contains_key(name));
         if let Some(known) = before {
             return Ok(Swapped { known, is_same: true });
         }
         let digest = known.digest.clone();
         match self.try_swap(name, Put { component, known: known.clone() }).await {
             Ok(done) => {
+                self.returned.remove(name);
                 tracing::warn!(plugin = name, %digest, done, "another component stands in the place of the configured one");
                 Ok(Swapped { known, is_same: false })
             }
@@ -95,19 +99,38 @@ impl Running {
 
     async fn try_swap(&mut self, name: &str, put: Put) -> Result<String, String> {
         self.fits(name, &put)?;
-        let files = epochs::unpack_files(&self.ground.packed()).map_err(|error| error.to_string())?;
+        self.exchange(name, |parts| parts.put(put)).await
+    }
+
+    /// The configuration with a plugin made of something else: nothing runs with it yet.
+    pub(super) async fn built_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut PluginParts),
+    ) -> Result<(PluginBytes, Epoch), String> {
         // What the others were made of stays as it is, whatever their files hold by now.
         let mut bytes = self.groups.plan().bytes.clone();
-        let parts = bytes.get_mut(name).ok_or_else(|| format!("{name}: its component is not at hand"))?;
-        (parts.component, parts.overridden) = (put.component, Some(put.known));
-        let config = self.config.clone();
-        let epoch = Epoch::build_aside(&config, &bytes, &self.plugins, &self.fields, None).await;
+        change(bytes.get_mut(name).ok_or_else(|| format!("{name}: its component is not at hand"))?);
+        let epoch = Epoch::build_aside(&self.config, &bytes, &self.plugins, &self.fields, None).await;
         let epoch = epoch.map_err(|error| match error {
             RunError::Plugin(unloaded) => unloaded.reason(),
-            other => other.to_string(),
+            // Nothing of it is in force yet that would have to be ended.
+            other => other.to_string().replace(WAY_BACK, ""),
         })?;
-        let (certificates, changes) = (self.certificates.clone(), Changes::default());
-        let taken = self.take(Judged { files, config, certificates, changes, bytes, epoch }).await?;
+        Ok((bytes, epoch))
+    }
+
+    /// Takes the configuration with a plugin made of something else, as a reload is taken.
+    pub(super) async fn exchange(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut PluginParts),
+    ) -> Result<String, String> {
+        let files = epochs::unpack_files(&self.ground.packed()).map_err(|error| error.to_string())?;
+        let (bytes, epoch) = self.built_with(name, change).await?;
+        let (config, certificates) = (self.config.clone(), self.certificates.clone());
+        let taken =
+            self.take(Judged { files, config, certificates, changes: Changes::default(), bytes, epoch }).await?;
         Ok(taken.done)
     }
 }

@@ -6,7 +6,7 @@ use sawlog_queue::Queue;
 use sawlog_sources::http::HttpIntake;
 
 use super::metric::Point;
-use super::sample::{Sample, SinkSample, SourceSample};
+use super::sample::{CanarySample, Sample, SinkSample, SourceSample};
 use crate::run::figures::Figures;
 
 pub(super) fn point<const N: usize>(value: f64, labels: [(&'static str, &str); N]) -> Point {
@@ -246,6 +246,19 @@ pub(super) fn shadow_ended(sample: &Sample) -> Vec<Point> {
         |figures: &sawlog_chain::PluginFigures| Some(f64::from(u8::from(figures.shadow.as_ref()?.ended.is_some())));
     let shadows = sample.plugins.iter().filter_map(|(name, _, figures)| Some((name, ended(figures)?)));
     shadows.map(|(name, ended)| point(ended, [("plugin", name)])).collect()
+}
+
+pub(super) fn canary_records(sample: &Sample) -> Vec<Point> {
+    let points = sample.canaries.iter().flat_map(|(name, CanarySample { figures, .. })| {
+        let passed = figures.candidate.saturating_sub(figures.failing);
+        let outcomes = [("own", figures.own), ("passed", passed), ("failing", figures.failing)];
+        outcomes.map(|(outcome, n)| point(n as f64, [("plugin", name), ("outcome", outcome)]))
+    });
+    points.collect()
+}
+
+pub(super) fn canaries(sample: &Sample, value: impl Fn(&CanarySample) -> f64) -> Vec<Point> {
+    sample.canaries.iter().map(|(name, one)| point(value(one), [("plugin", name)])).collect()
 }
 
 pub(super) fn plugin_metrics(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use sawlog_chain::PluginFigures;
+use sawlog_chain::{CanaryFigures, PluginFigures};
 use sawlog_core::SinkId;
 use sawlog_core::sink::{Circuit, Flow, SinkStatus};
 use sawlog_core::status::{Checkpoints, Lanes, Progress, progress};
@@ -16,6 +16,7 @@ use sawlog_settings::component::Layer;
 
 use crate::control::loss::{Ledger, of_agent};
 use crate::run::Handle;
+use crate::run::canary::Returned;
 use crate::run::figures::Figures;
 use crate::run::handle::{Fed, Reading};
 use crate::run::memory::{self, Held};
@@ -67,6 +68,16 @@ pub struct SinkSample {
     pub flows: BTreeMap<String, Flow>,
 }
 
+/// What takes a share of a plugin's records, or did.
+pub struct CanarySample {
+    /// What has come of it.
+    pub figures: CanaryFigures,
+    /// Its share now, from 0 to 1.
+    pub share: f64,
+    /// Whether it was returned from by itself.
+    pub is_returned: bool,
+}
+
 /// Everything at one moment.
 pub struct Sample {
     /// Sources.
@@ -75,8 +86,10 @@ pub struct Sample {
     pub sinks: Vec<SinkSample>,
     /// The ledger.
     pub ledger: Ledger,
-    /// Plugins by name, with their digest.
+    /// Plugins by name, with their digest; what takes a share of a plugin's records has its name and `@canary`.
     pub plugins: Vec<(String, String, PluginFigures)>,
+    /// By plugin: what came of what takes a share of its records, or did until it was returned from.
+    pub canaries: Vec<(String, CanarySample)>,
     /// Checkpoints, and the age of the newest in seconds.
     pub checkpoints: (Checkpoints, Option<f64>),
     /// Size of the journal's log on the disk, in bytes.
@@ -127,17 +140,39 @@ impl Samples {
     }
 }
 
+fn plugins(handle: &Handle) -> Vec<(String, String, PluginFigures)> {
+    let mut all = Vec::new();
+    for (name, plugin) in handle.plugins().iter() {
+        all.push((name.clone(), digest(&plugin.digest().0), plugin.figures()));
+        let candidate = plugin.canary().map(|canary| canary.plugin());
+        all.extend(candidate.map(|c| (format!("{name}@canary"), digest(&c.digest().0), c.figures())));
+    }
+    all
+}
+
+fn canaries(handle: &Handle) -> Vec<(String, CanarySample)> {
+    let running = |(name, plugin): (&String, &sawlog_chain::Plugin)| {
+        let canary = plugin.canary()?;
+        let (figures, share) = (canary.figures(), canary.share().percent() / 100.0);
+        Some((name.clone(), CanarySample { figures, share, is_returned: false }))
+    };
+    let returned = |(name, returned): (&String, &Returned)| {
+        (name.clone(), CanarySample { figures: returned.figures.clone(), share: 0.0, is_returned: true })
+    };
+    let running: Vec<_> = handle.plugins().iter().filter_map(running).collect();
+    handle.returned().iter().map(returned).chain(running).collect()
+}
+
 fn take(handle: &Handle) -> Sample {
     let reloads = handle.reloads();
     let checkpoints = handle.checkpoints();
     let since = reloads.last_taken.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    let plugins = handle.plugins();
-    let plugins = plugins.iter().map(|(name, plugin)| (name.clone(), digest(&plugin.digest().0), plugin.figures()));
     Sample {
         sources: sources(handle),
         sinks: sinks(handle),
         ledger: of_agent(handle),
-        plugins: plugins.collect(),
+        plugins: plugins(handle),
+        canaries: canaries(handle),
         checkpoints: (checkpoints, checkpoints.at.map(|at| handle.engine.elapsed().saturating_sub(at).as_secs_f64())),
         journal_bytes: handle.store.disk_bytes(),
         journal_commits: handle.store.commits(),

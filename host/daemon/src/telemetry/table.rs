@@ -5,9 +5,10 @@ use sawlog_settings::component::Layer;
 
 use super::metric::{Kind, Row};
 use super::points::{
-    backpressure, errors, file, files, hidden, http, http_requests, kafka_lag, lanes, ledger, ledger_records,
-    lost_bytes, memory, one, plugin_info, plugin_metrics, plugin_traps, plugins, point, queue, received_bytes,
-    received_records, reloads, retries, sent_records, shadow_batches, shadow_ended, shadow_records, sinks, sources,
+    backpressure, canaries, canary_records, errors, file, files, hidden, http, http_requests, kafka_lag, lanes, ledger,
+    ledger_records, lost_bytes, memory, one, plugin_info, plugin_metrics, plugin_traps, plugins, point, queue,
+    received_bytes, received_records, reloads, retries, sent_records, shadow_batches, shadow_ended, shadow_records,
+    sinks, sources,
 };
 use super::sample::SinkSample;
 
@@ -363,6 +364,30 @@ pub const ROWS: &[Row] = &[
         "plugin",
         "1 where the component beside a plugin's has ended by what it showed, 0 where it goes on.",
         shadow_ended
+    ),
+    row!(
+        "sawlog.plugin.canary.records",
+        "{record}",
+        Counter,
+        "plugin, outcome",
+        "Records of a plugin of which another component takes a share: `own`, the plugin's own component ran them; `passed`, the other one did; `failing`, the other one failed on them (then the own one ran them, or where the plugin keeps state they are dead letters). All other metrics of the other one have `@canary` behind the plugin's name.",
+        canary_records
+    ),
+    row!(
+        "sawlog.plugin.canary.share",
+        "",
+        Gauge,
+        "plugin",
+        "Which part of a plugin's records another component takes, from 0 to 1; 0 once it was returned from.",
+        |s| canaries(s, |one| one.share)
+    ),
+    row!(
+        "sawlog.plugin.canary.returned",
+        "",
+        Gauge,
+        "plugin",
+        "1 where a component that took a share of a plugin's records was returned from because it failed too often, until another takes one; 0 where one takes a share.",
+        |s| canaries(s, |one| f64::from(u8::from(one.is_returned)))
     ),
     row!(
         "sawlog.plugin.memory",
