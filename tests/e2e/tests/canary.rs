@@ -66,7 +66,14 @@ fn rows(path: &Path) -> Vec<(u64, Made)> {
 fn whole(agent: &mut Agent, path: &Path, sent: u64) -> Vec<(u64, Made)> {
     agent.wait_until("all rows", WAIT_MAX, || Ok(rows(path).len() as u64 >= sent)).unwrap();
     let rows = rows(path);
-    assert!(rows.iter().map(|(n, _)| *n).eq(0..sent), "lost, duplicated or out of order, of {sent}");
+    let numbers: Vec<u64> = rows.iter().map(|(n, _)| *n).collect();
+    let differs = numbers.iter().zip(0..).find(|(found, wanted)| **found != *wanted);
+    assert!(
+        differs.is_none() && numbers.len() as u64 == sent,
+        "lost, duplicated or out of order in {}: {} rows, of {sent} sent; the first other one, and what is there: {differs:?}",
+        path.display(),
+        numbers.len()
+    );
     rows
 }
 
