@@ -157,6 +157,11 @@ impl Inputs {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When a history was born, nanoseconds, by what its source has the journal keep of it.
+    fn born(&self, identity: &[u8]) -> Option<i64> {
+        self.source.whereabouts(identity)?.file?.btime
+    }
+
     /// Lanes see what there is once the source can read it.
     async fn restore(&self) {
         let (mut extents, mut handed) = (Vec::new(), Vec::new());
@@ -168,7 +173,7 @@ impl Inputs {
                 let extent = Extent { partition: g.partition, end: rescued.unwrap_or(0), ended: false, vanished };
                 // What comes again is no history that the source knows.
                 let extent = state.repeat(*generation).map_or(extent, |repeat| extent_of(repeat, g.partition));
-                extents.push((age::of(&state, *generation), *generation, extent));
+                extents.push((age::of(&state, *generation, |identity| self.born(identity)), *generation, extent));
                 if !extent.vanished {
                     handed.push((*generation, g.partition, g.identity.clone(), state.replay_floor(*generation)));
                 }
@@ -176,7 +181,7 @@ impl Inputs {
         }
         let histories = self.journal.state().histories.begun(&self.id);
         self.source.restore(handed).await;
-        // Oldest first, as they were met: what follows a rotation is read behind it.
+        // Oldest first, as they were met or born: what follows a rotation is read behind it.
         extents.sort_by_key(|(age, ..)| *age);
         let mut known = self.lock();
         for (_, generation, extent) in extents {

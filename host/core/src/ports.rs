@@ -186,7 +186,8 @@ pub trait Source: Send + Sync {
     fn begins_anywhere(&self) -> bool {
         false
     }
-    /// What a generation's identity record tells of where it was, for people who look for what is lost of it.
+    /// What a generation's identity record tells of where it was, for people who look for what is lost of it, and for the order of
+    /// births after a restart.
     fn whereabouts(&self, _identity: &[u8]) -> Option<Whereabouts> {
         None
     }

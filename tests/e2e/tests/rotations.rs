@@ -1,11 +1,12 @@
 //! Rotation on the real binary: multiline records and fragments of containers that begin in one file and end in the next, files
-//! that were compressed while the agent was down, and kill -9 between. Every record is there once, and whole.
+//! that were compressed while the agent was down or are found many at once, and kill -9 between. Every record is there once, and whole.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context as _, Result, ensure};
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::cell::compare;
 use sawlog_e2e::disk::{Disk, is_inside};
+use sawlog_e2e::feed::plain;
 use sawlog_e2e::service;
 use sawlog_e2e::shown::{Differences, copy_lines};
 use serde_json::Value;
@@ -306,5 +307,50 @@ fn files_that_were_packed_while_the_agent_was_down_are_read_from_the_right_place
         agent = Agent::start(path).unwrap();
     }
     judge(path, &mut agent, &expected).unwrap();
+    agent.terminate().unwrap();
+}
+
+/// A start finds them all, and ends before it has planned them all: what it has journalled of the others is their ids and births.
+#[test]
+fn files_that_are_found_at_once_are_read_oldest_first_however_soon_a_kill_comes() {
+    const FILES: u64 = 10;
+    const LINES: u64 = 12_000;
+    if service("files found at once", "SAWLOG_TEST_BINARY").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir(path.join("logs")).unwrap();
+    let text = "version: 1\nagent: { id: turned }\ndata_dir: ./data\ncheckpoint: { interval: 1s }\n\
+         sources:\n  app: { type: file, include: [./logs/app.log], rotated: [./logs/app.log.*] }\n\
+         transforms:\n  parsed: { type: parse, inputs: [app], try: [json] }\n\
+         sinks:\n  out: { type: file, inputs: [parsed], path: ./out.jsonl, batch: { age: 50ms } }\n";
+    fs::write(path.join("sawlog.yaml"), text).unwrap();
+    let mut log = Log { path: path.join("logs/app.log"), files: 1 };
+    for file in 0..FILES {
+        if file > 0 {
+            log.rotate();
+            // The kernel's clock of births moves on.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let text: String = (file * LINES..(file + 1) * LINES).map(|number| plain(number) + "\n").collect();
+        log.write(&text);
+    }
+    let out = || {
+        let text = fs::read_to_string(path.join("out.jsonl")).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let mut agent = Agent::start(path).unwrap();
+    for _ in 0..2 {
+        let before = out().len();
+        agent.wait_until("more rows", WAIT_MAX, || Ok(out().len() > before)).unwrap();
+        agent.kill_and_start(path).unwrap();
+    }
+    agent.wait_until("every row", WAIT_MAX, || Ok(out().len() as u64 >= FILES * LINES)).unwrap();
+    let number = |line: String| serde_json::from_str::<Value>(&line).unwrap()["seq"].as_u64().unwrap();
+    let found: Vec<u64> = out().into_iter().map(number).collect();
+    let jumps = found.windows(2).filter(|pair| pair[1] != pair[0] + 1).take(5);
+    assert!(found.iter().copied().eq(0..FILES * LINES), "jumps: {:?}", jumps.collect::<Vec<_>>());
     agent.terminate().unwrap();
 }

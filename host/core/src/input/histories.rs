@@ -45,7 +45,7 @@ impl Inputs {
         for part in &history.parts {
             let from = self.beginning(part).await?;
             let written = self.source.written(part.of).await;
-            let age = age::of(&self.journal.state(), part.of);
+            let age = age::of(&self.journal.state(), part.of, |identity| self.born(identity));
             parts.push((age, written, (part.name, from)));
         }
         parts.sort();
