@@ -98,7 +98,7 @@ fn a_service_is_killed_restarted_paused_and_resumed_by_name() {
 fn the_environment_for_a_shell_has_the_endpoints_but_not_the_mark() {
     let toy = Toy::new("env");
     let text = toy.succeeds(&["env"]);
-    assert!(text.contains("export SAWLOG_TEST_TOY=here\n"), "{text}");
+    assert!(text.contains("export SAWLOG_TEST_TOY='here'\n"), "{text}");
     assert!(text.contains("export SAWLOG_TEST_SERVICES="), "{text}");
     assert!(!text.contains("MARK"), "{text}");
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 
 /// What the agent's log says of a reload.
 pub const TAKEN: &str = "the configuration was reloaded";
+/// Seconds that a scrape may take.
+const SCRAPE_SECONDS_MAX: u64 = 5;
 /// What it says of one that it does not take.
 pub const REFUSED: &str = "the old one goes on";
 
@@ -72,4 +74,13 @@ pub fn troubles(folder: &Path) -> Result<String> {
 /// The value of a series; `None` where there is none.
 pub fn metric(metrics: &str, series: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?.parse().ok()
+}
+
+/// Input records that the agent at `api` (`HOST:PORT`) calls delivered; `None` where it does not answer.
+pub fn delivered(api: &str) -> Option<u64> {
+    let answer = minreq::get(format!("http://{api}/metrics")).with_timeout(SCRAPE_SECONDS_MAX).send().ok()?;
+    let lines = answer.as_str().ok()?.lines();
+    let delivered =
+        lines.filter(|line| line.starts_with("sawlog_ledger_records_total{") && line.contains("outcome=\"delivered\""));
+    Some(delivered.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64)
 }

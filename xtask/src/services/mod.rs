@@ -257,7 +257,7 @@ fn print_endpoints(file: &StateFile) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "export {STATE_VARIABLE}={}", file.path().display())?;
     for (name, value) in file.read()?.endpoints {
-        writeln!(out, "export {name}={value}")?;
+        writeln!(out, "export {name}='{value}'")?;
     }
     Ok(())
 }

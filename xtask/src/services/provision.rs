@@ -4,6 +4,7 @@
 //! its go.sum. A result is made beside its place and renamed into it, so a folder that exists is whole.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -114,6 +115,36 @@ pub fn python_data(name: &str) -> Result<PathBuf> {
         pip.arg("--require-hashes").arg("--target").arg(new).arg("-r").arg(&requirements);
         run(&mut pip, "pip", "Python 3.11 or newer with pip (Debian: apt-get install python3-pip)")
     })
+}
+
+/// A program of Debian: the machine's own, else that of these packages, which apt fetches and holds against the archive's
+/// signatures. Nothing is installed. Returns its path.
+pub fn debian_program(program: &str, packages: &[&str]) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    if let Some(own) = folders.map(|folder| folder.join(program)).find(|own| own.is_file()) {
+        return Ok(own);
+    }
+    let place = once(&format!("{program}-debian"), |new| {
+        let remedy = format!("apt, or the program itself (Debian: apt-get install {program})");
+        run(Command::new("apt-get").arg("download").args(packages).current_dir(new), "apt-get", &remedy)?;
+        let unpacked = new.join("root");
+        for package in files_below(new)?.iter().filter(|file| file.extension().is_some_and(|end| end == "deb")) {
+            run(Command::new("dpkg-deb").arg("-x").arg(new.join(package)).arg(&unpacked), "dpkg-deb", &remedy)?;
+        }
+        let script = new.join(program);
+        fs::write(
+            &script,
+            format!(
+                "#!/bin/sh\n# Runs the program beside the libraries that came with it.\nroot=$(dirname \"$0\")/root\n\
+                 for folder in \"$root\"/usr/lib/*-linux-gnu*; do LD_LIBRARY_PATH=$folder; done\n\
+                 export LD_LIBRARY_PATH\nexec \"$root/usr/sbin/{program}\" \"$@\"\n"
+            ),
+        )?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        run(Command::new(&script).arg("--version"), program, &remedy)
+    })?;
+    Ok(place.join(program))
 }
 
 /// A copy of the folder `source` of programs for Node.js, with the packages of its `package-lock.json`.

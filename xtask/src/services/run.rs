@@ -61,7 +61,12 @@ impl Run {
         super::fetch(&absent)?;
         let python = provision::python_with("duckdb")?.display().to_string();
         let schemas = provision::python_data("kubernetes-schemas")?.display().to_string();
+        let logrotate = match provision::debian_program("logrotate", &["logrotate", "libpopt0"]) {
+            Ok(program) => ("SAWLOG_TEST_LOGROTATE", program.display().to_string()),
+            Err(error) => ("SAWLOG_TEST_WITHOUT_LOGROTATE", format!("{error:#}").replace(['\n', '\''], " ")),
+        };
         self.file.update(|state| {
+            state.endpoints.insert(logrotate.0.to_string(), logrotate.1);
             state.endpoints.insert("SAWLOG_TEST_PYTHON".to_string(), python);
             state.endpoints.insert("SAWLOG_TEST_KUBERNETES_SCHEMAS".to_string(), schemas);
         })?;

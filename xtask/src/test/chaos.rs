@@ -47,7 +47,7 @@ const TO_S3: &str = "host/sinks/src/s3";
 const TO_HDFS: &str = "host/sinks/src/hdfs";
 const OBJECTS: &str = "host/sinks/src/object";
 
-const CELLS: [Cell; 11] = [
+const CELLS: [Cell; 13] = [
     cell("file-file", "cells", "file_to_appended_file_survives_kills", &[], &[FILES, TO_FILES]),
     cell(
         "file-lake",
@@ -101,6 +101,9 @@ const CELLS: [Cell; 11] = [
         &[Service::Kafka],
         &[MESSAGES, CLIENT, TO_KAFKA],
     ),
+    // These draw no blows but kills: what is drawn is when files are rotated.
+    cell("rotations", "rotation_styles", "every_style_of_rotation_with_the_agent_up_and_down", &[], &[FILES, TO_FILES]),
+    cell("logrotate", "logrotate", "logrotate_in_its_modes_with_the_agent_up_and_down", &[], &[FILES, TO_FILES]),
 ];
 
 /// What every cell goes through.

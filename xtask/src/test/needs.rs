@@ -60,7 +60,7 @@ const fn alone(name: &'static str) -> (&'static str, Needs) {
 
 /// Every program, `PACKAGE/TEST`, in the order in which they are begun where their needs allow it: long ones first, those that
 /// strike at services beside those that use none, those that must be alone last.
-const TABLE: [(&str, Needs); 52] = [
+const TABLE: [(&str, Needs); 54] = [
     local("e2e/authors"),
     strikes("e2e/kafka", &[], &[Kafka, S3]),
     strikes("e2e/cells", &[], &[Kafka, Elasticsearch, Opensearch, Hdfs, S3, Minio]),
@@ -89,6 +89,8 @@ const TABLE: [(&str, Needs); 52] = [
     uses("e2e/wires", &[Kafka]),
     local("e2e/files"),
     local("e2e/rotations"),
+    local("e2e/rotation_styles"),
+    local("e2e/logrotate"),
     local("e2e/plugin_letters"),
     local("e2e/table"),
     local("e2e/oldest"),
