@@ -29,6 +29,7 @@ mod summary;
 mod telemetry;
 mod validate;
 mod verbs;
+mod words;
 
 use std::process::ExitCode;
 

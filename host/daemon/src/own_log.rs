@@ -1,5 +1,6 @@
 //! The agent's own log, on standard error: events of ours, never contents of records. Its level can be changed while it runs.
 
+use std::io::{self, Write as _};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use thiserror::Error;
@@ -8,6 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::config::sections::{LogFormat, LogLevel, OwnLog};
+use crate::words;
 
 struct Started {
     filter: reload::Handle<EnvFilter, Registry>,
@@ -27,6 +29,23 @@ pub enum LevelError {
     Gone(#[from] reload::Error),
 }
 
+/// Standard error, to which each event goes as a whole. Names of files, lines of plugins and answers of servers are others' words:
+/// they can't make lines there that look like the agent's own, nor talk to the terminal that shows them.
+#[derive(Debug)]
+struct Tamed;
+
+impl io::Write for Tamed {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        io::stderr().lock().write_all(words::event(&text).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
 fn filter(level: LogLevel) -> EnvFilter {
     EnvFilter::new(format!(
         "warn,sawlog={level},sawlog_core={level},sawlog_sources={level},sawlog_sinks={level},sawlog_queue={level},\
@@ -38,10 +57,11 @@ fn filter(level: LogLevel) -> EnvFilter {
 pub fn start(options: &OwnLog) {
     let (filter, handle) = reload::Layer::new(filter(options.level));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer;
     let started = match options.format {
-        LogFormat::Json => registry.with(layer.json()).try_init(),
-        LogFormat::Text => registry.with(layer.with_ansi(false)).try_init(),
+        // What JSON spells out is spelt out already.
+        LogFormat::Json => registry.with(layer().with_writer(io::stderr).json()).try_init(),
+        LogFormat::Text => registry.with(layer().with_writer(|| Tamed).with_ansi(false)).try_init(),
     };
     match started {
         Ok(()) => _ = STARTED.set(Started { filter: handle, level: RwLock::new(options.level) }).is_ok(),

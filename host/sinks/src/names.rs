@@ -4,20 +4,21 @@ use sawlog_record::batch::{Batch, Row};
 use sawlog_record::template::{Rendering, Template};
 use std::collections::BTreeSet;
 
-/// A template of names with a limit on how many it may make.
+/// A template of names with a limit on how many it may make, and on how long they are.
 pub struct Names {
     template: Template,
     seen: BTreeSet<String>,
     names_max: usize,
+    bytes_max: usize,
     rendering: Rendering,
-    /// Names that were not made because of the limit, so far.
+    /// Names that were not made because of a limit, so far.
     pub over_limit: u64,
 }
 
 impl Names {
-    /// Names by `template`, at most `names_max` different ones.
-    pub fn new(template: Template, names_max: usize) -> Self {
-        Self { template, seen: BTreeSet::new(), names_max, rendering: Rendering::default(), over_limit: 0 }
+    /// Names by `template`, at most `names_max` different ones, each of at most `bytes_max` bytes.
+    pub fn new(template: Template, names_max: usize, bytes_max: usize) -> Self {
+        Self { template, seen: BTreeSet::new(), names_max, bytes_max, rendering: Rendering::default(), over_limit: 0 }
     }
 
     /// The one name, where no record changes it.
@@ -25,13 +26,13 @@ impl Names {
         self.template.constant()
     }
 
-    /// The name for `row`; the one with every field replaced where the limit is met.
+    /// The name for `row`; the one with every field replaced where a limit is met.
     pub fn of(&mut self, batch: &Batch, row: &Row) -> &str {
         self.template.render(batch, row, row.received, &mut self.rendering);
         if self.seen.contains(&self.rendering.text) {
             return &self.rendering.text;
         }
-        if self.seen.len() < self.names_max {
+        if self.seen.len() < self.names_max && self.rendering.text.len() <= self.bytes_max {
             self.seen.insert(self.rendering.text.clone());
             return &self.rendering.text;
         }
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn names_beyond_the_limit_go_to_the_one_without_fields_and_those_that_were_made_stay() {
         let template = Template::parse("logs-{team}", Values::Names).expect("a template");
-        let mut names = Names::new(template, 2);
+        let mut names = Names::new(template, 2, 249);
         let batch = rows_of(&["blue", "red", "green", "Blue", "red", "../x", "green"]);
         let found: Vec<String> = batch.rows.iter().map(|row| names.of(&batch, row).to_owned()).collect();
         let other = "logs-other";
@@ -84,9 +85,21 @@ mod tests {
     }
 
     #[test]
+    fn values_that_make_a_name_too_long_together_go_to_the_one_without_fields() {
+        let template = Template::parse("logs-{team}.{team}", Values::Names).expect("a template");
+        let mut names = Names::new(template, 9, 70);
+        let long = "a".repeat(64);
+        let batch = rows_of(&[&long, &"b".repeat(32), &"c".repeat(33)]);
+        let found: Vec<String> = batch.rows.iter().map(|row| names.of(&batch, row).to_owned()).collect();
+        let fits = format!("logs-{0}.{0}", "b".repeat(32));
+        assert_eq!(found, ["logs-other.other", fits.as_str(), "logs-other.other"]);
+        assert_eq!(names.over_limit, 2);
+    }
+
+    #[test]
     fn what_is_no_name_takes_the_place_of_one() {
         let template = Template::parse("logs-{team}", Values::Names).expect("a template");
-        let mut names = Names::new(template, 2);
+        let mut names = Names::new(template, 2, 249);
         let batch = rows_of(&["../x", "a", "b"]);
         let found: Vec<String> = batch.rows.iter().map(|row| names.of(&batch, row).to_owned()).collect();
         assert_eq!(found, ["logs-other", "logs-a", "logs-other"]);

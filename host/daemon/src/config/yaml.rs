@@ -188,4 +188,26 @@ mod tests {
         assert!(complaint.place.start > 5, "{complaint:?}");
         assert!(complaint.reason.starts_with("this is not YAML: "), "{complaint:?}");
     }
+
+    #[test]
+    fn bombs_are_refused_before_they_grow() {
+        let laughs = (1..=9).fold("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
+            let alias = format!("*a{}, ", n - 1).repeat(10);
+            format!("{text}a{n}: &a{n} [{alias}]\n")
+        });
+        let begun = std::time::Instant::now();
+        for (what, text) in [
+            ("aliases of aliases", laughs),
+            ("an alias of what holds it", "a: &a [*a]\n".to_owned()),
+            ("brackets", "[".repeat(200_000)),
+            ("closed brackets", "[".repeat(200_000) + &"]".repeat(200_000)),
+            ("braces", "{a: ".repeat(200_000)),
+            ("dashes", "- ".repeat(200_000)),
+            ("folders", (0..20_000).fold(String::new(), |text, n| format!("{text}{}a:\n", " ".repeat(n.min(4_000))))),
+        ] {
+            assert!(read(0, &text).is_err(), "{what}");
+        }
+        let took = begun.elapsed();
+        assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    }
 }

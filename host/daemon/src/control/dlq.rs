@@ -22,6 +22,7 @@ use crate::letters::{self, Feeder, Letter};
 use crate::run::replay::{self, Query, Report};
 use crate::run::{Handle, RunError};
 use crate::verbs::print;
+use crate::words;
 
 /// Longest reason in a list, in characters.
 const REASON_CHARS_MAX: usize = 80;
@@ -134,6 +135,7 @@ fn list(config: &Config, query: &Query, limit: usize, format: Format) -> Result<
     let columns = ["id", "of", "source", "position", "received", "reason"];
     let cell = |letter: &Value, key: &str| {
         let text = letter[key].as_str().unwrap_or_default().replace(['\n', '\r', '\t'], " ");
+        let text = words::in_line(&text).into_owned();
         if text.chars().count() <= REASON_CHARS_MAX {
             return text;
         }

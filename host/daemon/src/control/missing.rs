@@ -4,6 +4,8 @@ use sawlog_core::journal::{Earlier, JournalState, Missing as Known};
 use sawlog_core::{SinkId, SourceId};
 use serde::{Deserialize, Serialize};
 
+use crate::words;
+
 /// A file, as the file system tells files apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
@@ -106,7 +108,7 @@ impl Missing {
         let Self { source, from, to, reason, generation, .. } = self;
         let at = rfc3339(self.time);
         let place = match &self.path {
-            Some(path) => format!("{path} (source {source})"),
+            Some(path) => format!("{} (source {source})", words::in_line(path)),
             None => format!("source {source}"),
         };
         let file = self.file.as_ref().map_or(String::new(), |file| {

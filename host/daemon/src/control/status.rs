@@ -20,6 +20,7 @@ use crate::run::Handle;
 use crate::run::handle::Fed;
 use crate::run::{canary, epochs, overrides, shadow};
 use crate::verbs::print;
+use crate::words;
 
 /// Options of `status`.
 #[derive(Debug, Args)]
@@ -142,7 +143,7 @@ pub fn run(options: &Options) -> Result<ExitCode, ControlError> {
 
 fn cells(value: &Value, keys: &[&str]) -> Vec<String> {
     let cell = |key: &&str| match &value[*key] {
-        Value::String(text) => text.clone(),
+        Value::String(text) => words::in_line(text).into_owned(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };

@@ -22,7 +22,8 @@ impl IndexNames {
     pub fn new(options: &ElasticsearchSink) -> Self {
         let nanos = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_MILLI);
         Self {
-            names: Names::new(options.index.compiled(), options.indexes_max as usize),
+            // Rows of a longer one are refused, so that somebody looks at them.
+            names: Names::new(options.index.compiled(), options.indexes_max as usize, usize::MAX),
             past: nanos(options.event_time_bounds.past.as_millis()),
             future: nanos(options.event_time_bounds.future.as_millis()),
         }

@@ -34,6 +34,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 const BATCH_SLACK_BYTES: usize = 1 << 10;
 /// Number of messages that are no row.
 const NO_ROW: usize = usize::MAX;
+/// Longest name of a topic that a broker takes.
+const TOPIC_BYTES_MAX: usize = 249;
 
 /// What a session is made of.
 #[derive(Clone)]
@@ -159,7 +161,7 @@ impl Session {
     ) -> Result<Self, String> {
         let mut life = LifeId::default();
         getrandom::fill(&mut life).map_err(|error| error.to_string())?;
-        let names = Names::new(settings.topic.clone(), settings.topics_max);
+        let names = Names::new(settings.topic.clone(), settings.topics_max, TOPIC_BYTES_MAX);
         let encoder =
             Encoder::new(names, settings.key.clone(), &settings.owner, settings.provenance, settings.message_bytes_max);
         let partition = cursors::partition(&settings.owner);

@@ -16,6 +16,11 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Longest name of a folder, bytes: of local file systems and of HDFS.
+const FOLDER_BYTES_MAX: usize = 255;
+/// Longest path below the sink's own folder, bytes. A key of S3 has 1,024; that folder and the object's own name need some.
+const PATH_BYTES_MAX: usize = 640;
+
 /// Makes the encoder of one object.
 pub type NewEncoder = Arc<dyn Fn() -> Result<Box<dyn Encoder>, FormatError> + Send + Sync>;
 
@@ -110,12 +115,14 @@ impl Stage {
         rows
     }
 
-    /// Whether rows may go to `path`, with `paths` there. Whoever comes first is named, and a path that was not named never is
+    /// Whether rows may go to `path`, with `paths` there. One that no store can name is never claimed: nobody could keep that claim. Whoever comes first is named, and a path that was not named never is
     /// later on, so the names of a claim say for each row where it went.
     fn takes(&self, path: &str, paths: usize) -> bool {
         match &self.named {
             Some(named) => named.contains(path),
-            None => self.objects.contains_key(path) || paths + 1 < self.options.paths_max.max(2),
+            None => {
+                self.objects.contains_key(path) || (paths + 1 < self.options.paths_max.max(2) && can_be_named(path))
+            }
         }
     }
 
@@ -239,6 +246,11 @@ impl Object {
     }
 }
 
+/// Whether values from records have not made a path too long.
+fn can_be_named(path: &str) -> bool {
+    path.len() <= PATH_BYTES_MAX && path.split('/').all(|folder| folder.len() <= FOLDER_BYTES_MAX)
+}
+
 fn joined(head: &Bytes, tail: Vec<u8>) -> Bytes {
     if head.is_empty() {
         return tail.into();
@@ -251,4 +263,18 @@ fn joined(head: &Bytes, tail: Vec<u8>) -> Bytes {
 
 fn broken(why: &str) -> SinkError {
     SinkError::Refused(format!("rows can't be encoded: {why}; restart sawlog, nothing is lost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_values_make_too_long_is_none() {
+        let value = "a".repeat(64);
+        assert!(can_be_named(""));
+        assert!(can_be_named(&format!("dt=2026-11-28/{value}-{value}-{value}")));
+        assert!(!can_be_named(&format!("dt=2026-11-28/{value}-{value}-{value}-{value}")), "one folder");
+        assert!(!can_be_named(&format!("{value}/").repeat(10)), "all folders");
+    }
 }

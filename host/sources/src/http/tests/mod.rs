@@ -4,6 +4,7 @@
 mod bad_input;
 mod connections;
 mod delivery;
+mod multiplexed;
 mod stand_in;
 
 use super::HttpIntake;
