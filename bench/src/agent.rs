@@ -102,6 +102,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
+    }
+
     /// Memory that it holds now, bytes.
     pub fn resident_bytes(&self) -> Option<u64> {
         measure::resident_bytes(self.child.id())
@@ -125,7 +135,7 @@ impl Running {
     /// SIGTERM, an orderly end, and what all of it cost.
     pub fn end(mut self) -> Result<Cost> {
         let peak_bytes = measure::peak_bytes(self.child.id()).context("the agent ended by itself")?;
-        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
+        self.signal(Signal::SIGTERM)?;
         let until = Instant::now() + RUN_MAX;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > until {

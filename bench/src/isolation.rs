@@ -288,7 +288,7 @@ fn wait(third: &Store, lines: u64, running: &Running) -> Result<()> {
 }
 
 /// Input records that a sink has delivered, by the agent's own metrics.
-fn delivered(api: SocketAddr, sink: &str) -> Result<u64> {
+pub fn delivered(api: SocketAddr, sink: &str) -> Result<u64> {
     let mut stream = TcpStream::connect(api)?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
     let label = format!("sink=\"{sink}\"");
@@ -303,12 +303,17 @@ fn delivered(api: SocketAddr, sink: &str) -> Result<u64> {
     Ok(sum)
 }
 
-fn size(folder: &Path) -> Result<u64> {
+/// Bytes of the files below a folder; one that goes meanwhile counts or not.
+pub fn size(folder: &Path) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let meta = entry.metadata()?;
-        sum += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => sum += size(&entry.path())?,
+            Ok(meta) => sum += meta.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(sum)
 }

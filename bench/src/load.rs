@@ -88,8 +88,8 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
     }
 }
 
-/// Reads head and body of one message and gives its first line's second word and its body's length back.
-fn answer(from: &mut impl BufRead) -> Result<u16> {
+/// Reads head and body of an answer, and gives its status back.
+pub fn answer(from: &mut impl BufRead) -> Result<u16> {
     let (first, length) = head(from)?.context("the connection was closed")?;
     from.take(length).read_to_end(&mut Vec::new())?;
     Ok(first.split(' ').nth(1).context("no status")?.parse()?)

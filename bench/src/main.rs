@@ -14,6 +14,7 @@ mod probe;
 mod recovery;
 mod rows;
 mod scaling;
+mod soak;
 mod store;
 mod table;
 
@@ -45,6 +46,8 @@ enum Verb {
     },
     /// Hold what a dead sink costs the others, and how much memory, against what is promised
     Isolation(isolation::Options),
+    /// Let faults at random befall the agent for a long time, and hold what it takes and what came out against what is promised
+    Soak(soak::Options),
     /// Be the floor of Kafka: one plain loop over librdkafka's producer
     Produce {
         /// The broker
@@ -92,6 +95,7 @@ fn main() -> Result<()> {
         Verb::Serve { listen, output } => load::serve(&std::net::TcpListener::bind(listen)?, &output),
         Verb::Produce { brokers, topic, rows } => kafka::produce(&brokers, &topic, &rows),
         Verb::Isolation(options) => isolation::run(&options),
+        Verb::Soak(options) => soak::run(&options),
         Verb::Run(options) => {
             ensure!(options.runs > 0 && options.megabytes > 0, "--runs and --megabytes must be above 0");
             rows::run(&options)

@@ -27,11 +27,15 @@ pub enum Health {
     Ended,
 }
 
+/// Sees each document that is new.
+type Look = Box<dyn FnMut(&[u8]) + Send>;
+
 #[derive(Default)]
 struct Contents {
     ids: HashSet<u64>,
     conflicts: u64,
     seen: Seen,
+    look: Option<Look>,
 }
 
 struct Shared {
@@ -55,12 +59,21 @@ pub struct Store {
 impl Store {
     /// A store that is well.
     pub fn start() -> Result<Self> {
+        Self::begin(Contents::default())
+    }
+
+    /// The same; `look` sees each document that is new.
+    pub fn start_with(look: impl FnMut(&[u8]) + Send + 'static) -> Result<Self> {
+        Self::begin(Contents { look: Some(Box::new(look)), ..Contents::default() })
+    }
+
+    fn begin(contents: Contents) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let at = listener.local_addr()?;
         let shared = Arc::new(Shared {
             health: Mutex::new(Health::Well),
             changed: Condvar::new(),
-            contents: Mutex::default(),
+            contents: Mutex::new(contents),
             open: Mutex::default(),
         });
         let accepting = thread::spawn({
@@ -184,6 +197,9 @@ fn take(body: &[u8], shared: &Shared) -> Vec<u8> {
         let is_new = contents.ids.insert(hasher.finish());
         if is_new {
             contents.seen.look(document);
+            if let Some(look) = &mut contents.look {
+                look(document);
+            }
         } else {
             contents.conflicts += 1;
         }

@@ -9,6 +9,7 @@ mod fuzz;
 mod plugins;
 mod process;
 mod services;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -32,6 +33,8 @@ enum Verb {
     Test(test::Options),
     /// Measure the agent beside its floor
     Bench(bench::Options),
+    /// Let faults at random befall the agent for as long as one likes: nothing may grow, nothing be lost or repeated
+    Soak(soak::Options),
     /// Give readers of input from outside what no sender of good will sends
     Fuzz(fuzz::Options),
     /// Keep walls, lengths, doc comments and words
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Soak(options) => soak::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Tidy(options) => tidy::run(&options),
         Verb::Plugins(verb) => plugins::run(&verb),
