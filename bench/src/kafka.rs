@@ -5,6 +5,9 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -20,6 +23,7 @@ use crate::agent::Agent;
 use crate::check::{self, Number};
 use crate::data::{self, Form};
 use crate::measure;
+use crate::probe::{Probes, Seen};
 use crate::table::Figures;
 
 /// The variable that names the broker.
@@ -46,6 +50,54 @@ pub fn produce(brokers: &str, topic: &str, rows: &Path) -> Result<()> {
         }
     }
     Ok(producer.flush(WAIT_MAX)?)
+}
+
+/// A topic that the agent writes to, and a reader that looks for probes in it.
+pub struct Watched {
+    /// The broker.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The sink's cursors.
+    pub cursors: String,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Probes>>,
+}
+
+impl Watched {
+    /// Begins, where the environment names a broker.
+    pub fn begin() -> Result<Option<Self>> {
+        static TOPICS: AtomicU64 = AtomicU64::new(0);
+        let Ok(brokers) = std::env::var(BROKER) else { return Ok(None) };
+        let name = format!("watched-{}-{}", std::process::id(), TOPICS.fetch_add(1, Ordering::Relaxed));
+        let (topic, cursors) = (name.clone(), format!("{name}-cursors"));
+        create(&brokers, &[&topic])?;
+        let consumer = committed(&brokers, &topic)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let stop = stop.clone();
+            move || {
+                let mut seen = Seen::default();
+                while !stop.load(Ordering::Relaxed) {
+                    match consumer.poll(Duration::from_millis(20)) {
+                        Some(Ok(message)) => seen.look(message.payload().unwrap_or_default()),
+                        Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+                        Some(Err(error)) => return Err(error.into()),
+                    }
+                }
+                Ok(seen.probes())
+            }
+        });
+        Ok(Some(Self { brokers, topic, cursors, stop, thread }))
+    }
+
+    /// Ends it, and gives the probes that it saw.
+    pub fn end(self) -> Result<Probes> {
+        self.stop.store(true, Ordering::Relaxed);
+        let probes = self.thread.join().expect("a reader does not panic")?;
+        remove(&self.brokers, &[&self.topic, &self.cursors])?;
+        Ok(probes)
+    }
 }
 
 /// The row.
@@ -111,8 +163,8 @@ fn remove(brokers: &str, topics: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Reads all committed messages of a topic into a folder, and counts.
-fn read(brokers: &str, topic: &str, folder: &PathBuf, records: u64) -> Result<()> {
+/// A reader of committed messages from the topic's beginning.
+fn committed(brokers: &str, topic: &str) -> Result<BaseConsumer> {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", brokers).set("group.id", "bench").set("isolation.level", "read_committed");
     settings.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
@@ -122,6 +174,12 @@ fn read(brokers: &str, topic: &str, folder: &PathBuf, records: u64) -> Result<()
         list.add_partition_offset(topic, partition, Offset::Beginning)?;
     }
     consumer.assign(&list)?;
+    Ok(consumer)
+}
+
+/// Reads all committed messages of a topic into a folder, and counts.
+fn read(brokers: &str, topic: &str, folder: &PathBuf, records: u64) -> Result<()> {
+    let consumer = committed(brokers, topic)?;
     fs::create_dir_all(folder)?;
     let mut out = BufWriter::new(File::create(folder.join("rows"))?);
     let (until, mut ended) = (Instant::now() + WAIT_MAX, 0);

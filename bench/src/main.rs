@@ -8,6 +8,7 @@ mod data;
 mod floor;
 mod isolation;
 mod kafka;
+mod latency;
 mod load;
 mod measure;
 mod probe;

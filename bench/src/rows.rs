@@ -13,6 +13,7 @@ use crate::agent::Agent;
 use crate::check::{self, Number};
 use crate::data::{self, Form};
 use crate::kafka;
+use crate::latency;
 use crate::load;
 use crate::measure::{self, Cost, median};
 use crate::recovery;
@@ -36,6 +37,8 @@ pub enum Row {
     Idle,
     /// Tail → JSON → Kafka; only where it is named.
     Kafka,
+    /// From written to read at half load, and what each stage adds; only where it is named.
+    Latency,
     /// `kill -9` under load with 1,000 files.
     Recovery,
     /// 1 to 1,000 files.
@@ -82,6 +85,10 @@ pub fn run(options: &Options) -> Result<()> {
             Row::Http => bench.http()?,
             Row::Idle => bench.idle()?,
             Row::Kafka => kafka::row(&bench.agent(), &bench.folder, options.megabytes, options.runs)?,
+            Row::Latency => {
+                latency::rows(&bench.agent(), options.megabytes)?.into_iter().for_each(|figures| table.add(figures));
+                continue;
+            }
             Row::Recovery => recovery::row(&bench.agent(), &bench.folder.join("logs"), options.runs)?,
             Row::Files => bench.scaling(Kind::Files)?,
             Row::Bytes => bench.scaling(Kind::Bytes)?,

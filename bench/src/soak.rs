@@ -222,8 +222,11 @@ impl Soak {
             if have[0] >= lines && have[1] >= posts && have[2] >= lines + posts {
                 return Ok(());
             }
-            let is_alive = self.running()?.resident_bytes().is_some();
-            ensure!(is_alive, "the agent ended by itself: see {}", self.folder.join("agent.log").display());
+            ensure!(
+                self.running()?.is_alive(),
+                "the agent ended by itself: see {}",
+                self.folder.join("agent.log").display()
+            );
             ensure!(Instant::now() < until, "of {lines} lines and {posts} posted records came out {have:?}");
             thread::sleep(Duration::from_millis(50));
         }

@@ -16,7 +16,8 @@ pub struct Options {
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Only these rows: json, plugins, nginx, cri, http, idle, recovery, files, chain, cores; and bytes, kafka (needs
-    /// `SAWLOG_TEST_KAFKA`), which nothing else measures; and lifecycle, what instances of plugins cost apart from their calls
+    /// `SAWLOG_TEST_KAFKA`), latency (with Kafka where that is set), which nothing else measures; and lifecycle, what instances of
+    /// plugins cost apart from their calls
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }

@@ -110,6 +110,7 @@ fn growth(samples: &[Sample], figure: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// Looks at an agent that lives twice; its figures in the second life are `figure` of the seconds since its start.

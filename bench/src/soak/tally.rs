@@ -86,7 +86,10 @@ mod tests {
     fn judged(rows: &[&str]) -> String {
         let mut tally = Tally::from(100);
         for row in rows {
-            Tally::number(row.as_bytes()).map_or_else(|| tally.note_unknown(), |number| tally.note(number));
+            match Tally::number(row.as_bytes()) {
+                Some(number) => tally.note(number),
+                None => tally.note_unknown(),
+            }
         }
         tally.judge(3).err().map_or_else(String::new, |error| error.to_string())
     }

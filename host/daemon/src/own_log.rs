@@ -1,6 +1,6 @@
 //! The agent's own log, on standard error: events of ours, never contents of records. Its level can be changed while it runs.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use thiserror::Error;

@@ -22,6 +22,8 @@ pub trait Written {
     fn name(&self) -> &str;
     /// The numbers of its lines, which no other log has.
     fn numbers(&self) -> Range<u64>;
+    /// The number of the first line of each of its files, ascending.
+    fn begins(&self) -> &[u64];
 }
 
 /// The agent, and what is known of its output.
@@ -102,7 +104,8 @@ impl Followed {
         Ok(())
     }
 
-    /// Ends the agent and holds its output against what was written: each line once, those of a log in their order.
+    /// Ends the agent and holds its output against what was written: each line once, those of a file in their order. Files may change
+    /// places where one was rotated before the agent had seen it: it begins the one with the live name at once.
     pub fn judge(mut self, logs: &[impl Written]) -> Result<Blows> {
         self.settle(logs)?;
         let output = self.output();
@@ -119,10 +122,13 @@ impl Followed {
             log.display()
         );
         for log in logs {
-            let numbers = log.numbers();
-            let own: Vec<u64> = rows.iter().copied().filter(|number| numbers.contains(number)).collect();
-            let behind = own.windows(2).find(|pair| pair[0] > pair[1]);
-            ensure!(behind.is_none(), "{}: out of order: {behind:?}", log.name());
+            let (numbers, begins) = (log.numbers(), log.begins());
+            let mut newest = vec![0; begins.len()];
+            for number in rows.iter().copied().filter(|number| numbers.contains(number)) {
+                let of_its_file = &mut newest[begins.partition_point(|begin| *begin <= number) - 1];
+                ensure!(*of_its_file <= number, "{}: {number} comes behind {of_its_file}", log.name());
+                *of_its_file = number;
+            }
         }
         control(&Folder(output))?;
         Ok(self.blows)

@@ -90,6 +90,8 @@ pub struct Log {
     file: File,
     first: u64,
     next: u64,
+    /// The number of the first line of each file.
+    begins: Vec<u64>,
     /// Files under names of their own, oldest first.
     named: VecDeque<PathBuf>,
 }
@@ -106,7 +108,7 @@ impl Log {
             symlink(&named[0], &live)?;
         }
         let file = open(named.front().unwrap_or(&live))?;
-        Ok(Self { style, turns: 0, live, file, first, next: first, named })
+        Ok(Self { style, turns: 0, live, file, first, next: first, begins: vec![first], named })
     }
 
     /// Writes lines.
@@ -140,6 +142,7 @@ impl Log {
             Style::Link => self.link_anew(late)?,
         };
         self.turns += u64::from(is_done);
+        self.begins.push(self.next);
         Ok(())
     }
 
@@ -234,6 +237,10 @@ impl Written for Log {
 
     fn numbers(&self) -> Range<u64> {
         self.first..self.next
+    }
+
+    fn begins(&self) -> &[u64] {
+        &self.begins
     }
 }
 

@@ -1,4 +1,4 @@
-//! The real logrotate in the modes in which it is used, in half of its runs while the agent is dead: each line once, in its order.
+//! The real logrotate in the modes in which it is used, in half of its runs while the agent is dead: each line once, in the order of its file.
 //!
 //! A program writes all the while, and opens its file anew in `postrotate`, as one that is told by a signal does; what packs the file
 //! comes behind that. With `copytruncate` nobody tells it, and what it writes between the copy and the truncation exists in no file:
@@ -50,6 +50,8 @@ struct Log {
     file: File,
     first: u64,
     next: u64,
+    /// The number of the first line of each file.
+    begins: Vec<u64>,
 }
 
 impl Log {
@@ -57,7 +59,7 @@ impl Log {
         let folder = folder.join(mode);
         fs::create_dir_all(&folder)?;
         let (file, first) = (open(&folder.join("app.log"))?, (index + 1) * APART);
-        Ok(Self { mode, options, folder, file, first, next: first })
+        Ok(Self { mode, options, folder, file, first, next: first, begins: vec![first] })
     }
 
     fn live(&self) -> PathBuf {
@@ -92,6 +94,7 @@ impl Log {
         let told = self.folder.join("told");
         if told.exists() {
             self.file = open(&self.live())?;
+            self.begins.push(self.next);
             fs::remove_file(told)?;
         }
         Ok(())
@@ -111,6 +114,10 @@ impl Written for Log {
 
     fn numbers(&self) -> Range<u64> {
         self.first..self.next
+    }
+
+    fn begins(&self) -> &[u64] {
+        &self.begins
     }
 }
 
@@ -197,10 +204,13 @@ fn rotate(program: &str, folder: &Path, logs: &mut [Log]) -> Result<()> {
     let status = beside(&mut child, logs);
     let said = fs::read_to_string(folder.join("said"))?;
     ensure!(matches!(status, Ok(true)), "logrotate: {status:?}: {said}");
-    for (log, (inode, bytes)) in logs.iter().zip(before?) {
+    for (log, (inode, bytes)) in logs.iter_mut().zip(before?) {
         let (inode_now, bytes_now) = log.state()?;
         let is_rotated = if log.is_truncated() { bytes_now < bytes } else { inode_now != inode };
         ensure!(is_rotated, "{} was not rotated: {said}", log.mode);
+        if log.is_truncated() {
+            log.begins.push(log.next);
+        }
     }
     Ok(())
 }

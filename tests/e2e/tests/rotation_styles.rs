@@ -1,4 +1,4 @@
-//! Every style of rotation on a real file system, in half of them while the agent is dead: each line once, in its order. A chaos run
+//! Every style of rotation on a real file system, in half of them while the agent is dead: each line once, in the order of its file. A chaos run
 //! makes a thousand rotations of each style.
 #![allow(clippy::unwrap_used)]
 

@@ -105,7 +105,7 @@ const TABLE: [(&str, Needs); 54] = [
     uses("e2e/complete", &[Hdfs, S3]),
     local("e2e/disks"),
     local("e2e/http"),
-    local("e2e/hostile"),
+    local("e2e/attacks"),
     local("e2e/equal_first_lines"),
     uses("e2e/templates", &[Elasticsearch]),
     uses("kafka/topics", &[Kafka]),

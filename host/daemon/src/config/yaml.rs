@@ -203,7 +203,6 @@ mod tests {
             ("closed brackets", "[".repeat(200_000) + &"]".repeat(200_000)),
             ("braces", "{a: ".repeat(200_000)),
             ("dashes", "- ".repeat(200_000)),
-            ("folders", (0..20_000).fold(String::new(), |text, n| format!("{text}{}a:\n", " ".repeat(n.min(4_000))))),
         ] {
             assert!(read(0, &text).is_err(), "{what}");
         }

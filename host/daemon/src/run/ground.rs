@@ -15,7 +15,7 @@ use sawlog_core::watch::Watch;
 
 use super::memory::Memory;
 use super::parts::{RunError, hex, sink_epoch};
-use super::{epochs, former, sinks};
+use super::{epochs, former, sinks, timed};
 use crate::config::files::Files;
 use crate::config::{self, Config};
 use crate::telemetry::hearer::Hearer;
@@ -96,6 +96,7 @@ impl Ground {
         let sink = &config.sinks[name];
         let shares = self.memory.sink(name);
         let port = sinks::open(name, sink, &self.agent, &config.sections.data_dir, &shares)?;
+        let port = timed::sink(port, &SinkId::new(name), &self.hearer.stages);
         let identity = SinkIdentity {
             directory: hex(&self.directory.uuid()),
             sink_epoch: sink_epoch(sink)?,

@@ -31,6 +31,7 @@ mod sinks;
 mod slots;
 mod sources;
 pub mod swap;
+mod timed;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -91,6 +92,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         let (handle, mut jobs) = Handle::new(&running, path.clone());
         let telemetry = Telemetry::start(&handle)?;
         running.hearer.tell(telemetry.batches());
+        telemetry.tell_stages(&running.hearer.stages);
         tokio::spawn(plugin_lines::tell(Arc::downgrade(&handle)));
         tokio::spawn(canary::watch(Arc::downgrade(&handle)));
         tokio::spawn(alarms::tell(Arc::downgrade(&handle)));

@@ -24,6 +24,7 @@ use super::epochs::Epoch;
 use super::groups::{Group, Plan};
 use super::parts::{tuning, wanted};
 use super::runtime::{Bounded, SystemClock};
+use super::timed::{self, TimedChains};
 use super::{RunError, sinks};
 use crate::config::Config;
 
@@ -85,7 +86,7 @@ impl Running {
         let parts = Parts {
             journal,
             clock,
-            chains: base.epochs.clone(),
+            chains: Arc::new(TimedChains { chains: base.epochs.clone(), stages: base.hearer.stages.clone() }),
             rescue: Arc::new(NothingToRescue),
             routes: vec![Route {
                 id: source_id.clone(),
@@ -171,6 +172,7 @@ fn open_sinks(
         let sink = &config.sinks[id.as_str()];
         let shares = group.base.memory.sink(id.as_str());
         let port = sinks::open_moving(id.as_str(), sink, group_id, place, &group.base.data_dir, &shares)?;
+        let port = timed::sink(port, &id, &group.base.hearer.stages);
         let identity = SinkIdentity {
             directory: super::parts::hex(&owner[..16]),
             sink_epoch: super::parts::sink_epoch(sink)?,

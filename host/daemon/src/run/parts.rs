@@ -39,6 +39,7 @@ use super::overrides::{self, Puts};
 use super::pipelines::{PluginBytes, Unloaded};
 use super::runtime::{RuntimeSpawner, SystemClock};
 use super::slots::Slots;
+use super::timed::TimedChains;
 use super::{LOOK, Options, groups, replay, runtime, sources};
 use crate::agent_id::{self, AgentIdError};
 use crate::backup::{self, Keeper, RestoreError};
@@ -192,7 +193,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let parts = engine::Parts {
         journal: ground.journal.clone(),
         clock: ground.clock.clone(),
-        chains: epochs.clone(),
+        chains: Arc::new(TimedChains { chains: epochs.clone(), stages: hearer.stages.clone() }),
         rescue,
         routes,
         sinks,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::batches::{LATENCY, LATENCY_ABOUT};
 use super::metric::{Kind, prometheus_name};
+use super::stages::{STAGES, STAGES_ABOUT};
 use super::table::ROWS;
 
 const HEAD: &str = "# Metrics
@@ -45,6 +46,13 @@ fn page() -> String {
         "sink, source".to_owned(),
         format!("`{LATENCY}` s"),
         LATENCY_ABOUT.to_owned(),
+    ]);
+    lines.push([
+        prometheus_name(STAGES, "s", false),
+        "histogram".to_owned(),
+        "component_id, stage".to_owned(),
+        format!("`{STAGES}` s"),
+        STAGES_ABOUT.to_owned(),
     ]);
     lines.push([
         "target_info".to_owned(),

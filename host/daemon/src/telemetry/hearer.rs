@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use sawlog_core::SinkId;
 use sawlog_core::sink::{Delivered, Observer};
 
+use super::stages::Stages;
+
 /// Batches that are kept at most.
 const EARLY_MAX: usize = 10_000;
 
@@ -19,6 +21,8 @@ struct Early {
 /// Passes on what it hears, from the first batch on.
 #[derive(Debug, Default)]
 pub struct Hearer {
+    /// What each stage takes; from the moment on when that is told.
+    pub stages: Arc<Stages>,
     to: OnceLock<Arc<dyn Observer>>,
     early: Mutex<Vec<Early>>,
 }
@@ -34,6 +38,7 @@ impl Hearer {
 
 impl Observer for Hearer {
     fn delivered(&self, sink: &SinkId, batch: &Delivered, now: i64) {
+        self.stages.delivered(sink, batch, now);
         if let Some(to) = self.to.get() {
             return to.delivered(sink, batch, now);
         }

@@ -9,6 +9,7 @@ mod metric;
 mod otlp;
 mod points;
 mod sample;
+pub mod stages;
 pub mod table;
 
 use std::sync::Arc;
@@ -87,6 +88,11 @@ impl Telemetry {
     /// Who hears of every delivered batch.
     pub fn batches(&self) -> Arc<Batches> {
         self.batches.clone()
+    }
+
+    /// From now on `stages` are told.
+    pub fn tell_stages(&self, stages: &stages::Stages) {
+        stages.tell(&self.meters.meter(SCOPE));
     }
 
     /// All metrics of now, in Prometheus' text.
