@@ -27,6 +27,8 @@ pub enum Row {
     Json,
     /// The same with two WASM plugins: half of the records dropped, addresses redacted.
     Plugins,
+    /// And with these plugins in processes of their own.
+    Apart,
     /// Lines of a web server → fields → file.
     Nginx,
     /// Lines of a container runtime → file.
@@ -52,9 +54,10 @@ pub enum Row {
 }
 
 /// The rows of a run that names none.
-const USUAL: [Row; 10] = [
+const USUAL: [Row; 11] = [
     Row::Json,
     Row::Plugins,
+    Row::Apart,
     Row::Nginx,
     Row::Cri,
     Row::Http,
@@ -257,14 +260,18 @@ fn tail_of(row: Row, plugins: &Path) -> Tail {
     let plugins = plugins.display();
     let json = "transforms:\n  parsed: { type: parse, inputs: [app], try: [json, text] }\n";
     let all: fn(u64) -> bool = |_| true;
+    let isolation = if row == Row::Apart { "isolation: process" } else { "isolation: none" };
     match row {
-        Row::Plugins => Tail {
-            name: "tail → JSON → 2 WASM plugins (drop half, redact e-mails) → file",
+        Row::Plugins | Row::Apart => Tail {
+            name: match row {
+                Row::Apart => "the same plugins with `isolation: process`",
+                _ => "tail → JSON → 2 WASM plugins (drop half, redact e-mails) → file",
+            },
             form: Form::Json,
             floor: "redact",
             transforms: format!(
-                "plugins:\n  level: {{ source: \"file:{plugins}/level-filter.wasm\", config: {{ at_least: info }} }}\n  \
-                 redact: {{ source: \"file:{plugins}/redact.wasm\", config: {{ fields: [message], cards: false }} }}\n\
+                "plugins:\n  level: {{ source: \"file:{plugins}/level-filter.wasm\", config: {{ at_least: info }}, {isolation} }}\n  \
+                 redact: {{ source: \"file:{plugins}/redact.wasm\", config: {{ fields: [message], cards: false }}, {isolation} }}\n\
                  {json}  clean: {{ type: wasm, inputs: [parsed], chain: [level, redact] }}\n"
             ),
             last: "clean",

@@ -15,9 +15,9 @@ pub struct Options {
     /// Interleaved runs; medians count
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Only these rows: json, plugins, nginx, cri, http, idle, recovery, files, chain, cores; and bytes, kafka (needs
-    /// `SAWLOG_TEST_KAFKA`), latency (with Kafka where that is set), which nothing else measures; and lifecycle, what instances of
-    /// plugins cost apart from their calls
+    /// Only these rows: json, plugins, apart (these in processes of their own), nginx, cri, http, idle, recovery, files, chain, cores;
+    /// and bytes, kafka (needs `SAWLOG_TEST_KAFKA`), latency (with Kafka where that is set), which nothing else measures; and
+    /// lifecycle, what instances of plugins cost apart from their calls
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }

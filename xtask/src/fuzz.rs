@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::workspace;
 
 /// The targets; each is a test of this name behind `fuzz_`.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 12] = [
     "json",
     "decoders",
     "paths_and_templates",
@@ -19,6 +19,7 @@ const TARGETS: [&str; 11] = [
     "claims",
     "config",
     "plugin_answers",
+    "process_answers",
 ];
 
 /// What a fuzz run is asked for.

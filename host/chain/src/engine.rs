@@ -3,10 +3,11 @@
 //! Every setting that could change an outcome is fixed here: fuel decides and no clock does, not-a-numbers have one form,
 //! relaxed SIMD and threads are off, memory grows inside a reserved pool.
 
+use crate::apart::Program;
 use crate::cache::{CacheError, CodeCache};
 use crate::host::{self, Guest};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub limits: EngineLimits,
     /// What saves and restores large states beside the workers, at once.
     pub beside: Semaphore,
+    /// What plugins in processes of their own run in.
+    pub apart: OnceLock<Program>,
 }
 
 impl Engine {
@@ -74,7 +77,15 @@ impl Engine {
         host::define(&mut linker).map_err(reserve)?;
         let cache_failures = Mutex::default();
         let beside = Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from));
-        Ok(Self { shared: Arc::new(Shared { engine, linker, cache, cache_failures, limits, beside }) })
+        let apart = OnceLock::new();
+        Ok(Self { shared: Arc::new(Shared { engine, linker, cache, cache_failures, limits, beside, apart }) })
+    }
+
+    /// Has plugins with [`crate::Isolation::Process`] run in processes of `program`; without it they are not loaded. What was said
+    /// first holds.
+    pub fn runs_apart(self, program: Program) -> Self {
+        self.shared.apart.get_or_init(|| program);
+        self
     }
 
     /// Failed writes of compiled code since this was last asked: nothing is wrong but the time of the next start.

@@ -22,7 +22,7 @@ pub struct PluginFigures {
     pub long_calls: u64,
     /// The longest call of any kind.
     pub longest_call: Duration,
-    /// Failed calls by reason: `memory`, `fuel`, `trap`, `bad_output`, `rejected`. A failed batch is cut and called again.
+    /// Failed calls by reason: `memory`, `fuel`, `trap`, `bad_output`, `rejected`, `process`. A failed batch is cut and called again.
     pub failures: BTreeMap<&'static str, u64>,
     /// The largest memory of an instance, in bytes.
     pub memory_bytes_max: u64,
@@ -32,6 +32,8 @@ pub struct PluginFigures {
     pub disagreed: u64,
     /// What came of the component beside it, if there is one.
     pub shadow: Option<crate::shadow::ShadowFigures>,
+    /// The processes that it runs in, if it is not this one.
+    pub processes: Option<crate::apart::ProcessFigures>,
     /// Sums of its own counters.
     pub counters: BTreeMap<String, u64>,
     /// Last values of its own gauges.
@@ -100,6 +102,7 @@ impl Counters {
             rechecked: self.rechecked.load(Ordering::Relaxed),
             disagreed: self.disagreed.load(Ordering::Relaxed),
             shadow: None,
+            processes: None,
             counters: said.counters.clone(),
             gauges: said.gauges.clone(),
             suppressed: said.suppressed,

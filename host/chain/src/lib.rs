@@ -5,6 +5,7 @@
 //! [`Engine::load`] → [`Plugin`] → [`Runner`] (one per worker, or per partition and lane for a stateful plugin); a batch
 //! becomes a [`BatchView`], the runner's [`Outcome`] goes through [`apply`].
 
+pub mod apart;
 pub mod apply;
 mod cache;
 mod canary;
@@ -33,7 +34,8 @@ pub use figures::{LONG_CALL, PluginFigures};
 pub use host::{LogLevel, LogLine, Telemetry};
 pub use instance::{CallFailure, CreateError, Instance};
 pub use plugin::{
-    Allow, Digest, Leniency, LoadError, Plugin, PluginConfig, PluginLimits, check_bytes, check_config, check_interface,
+    Allow, Digest, Isolation, Leniency, LoadError, Plugin, PluginConfig, PluginLimits, check_bytes, check_config,
+    check_interface,
 };
 pub use registration::Registration;
 pub use runner::{ComponentState, Hunt, Outcome, Part, RunError, Runner, StateError};

@@ -5,6 +5,7 @@ mod load;
 
 pub use load::{LoadError, check_bytes, check_config, check_interface};
 
+use crate::apart::{Crew, ProcessEnd};
 use crate::canary::Canary;
 use crate::engine::Shared;
 use crate::host::{Guest, LogLine, Telemetry};
@@ -51,6 +52,18 @@ pub struct PluginConfig {
     pub allow: Allow,
     /// Id of the epoch: random numbers of runtimes that insist on them derive from it and the digest.
     pub epoch: Vec<u8>,
+    /// Where its instances live.
+    pub isolation: Isolation,
+}
+
+/// Where the instances of a plugin live. What they do is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// In this process.
+    #[default]
+    None,
+    /// In processes of their own.
+    Process,
 }
 
 impl Default for PluginConfig {
@@ -61,6 +74,7 @@ impl Default for PluginConfig {
             limits: PluginLimits::default(),
             allow: Allow::default(),
             epoch: Vec::new(),
+            isolation: Isolation::default(),
         }
     }
 }
@@ -126,6 +140,8 @@ pub(crate) struct Loaded {
     pub config: PluginConfig,
     pub registration: Registration,
     pub program: Program,
+    /// The processes that its instances live in, if it is not this one.
+    pub crew: Option<Arc<Crew>>,
     pub counters: crate::figures::Counters,
     pub shadow: RwLock<Option<Arc<Shadow>>>,
 }
@@ -192,7 +208,20 @@ impl Plugin {
     /// What it has cost and how it failed, since it was loaded.
     pub fn figures(&self) -> crate::figures::PluginFigures {
         let shadow = self.shadow().map(|shadow| shadow.figures());
-        crate::figures::PluginFigures { shadow, ..self.inner.counters.now() }
+        let processes = self.inner.crew.as_ref().map(|crew| crew.figures());
+        crate::figures::PluginFigures { shadow, processes, ..self.inner.counters.now() }
+    }
+
+    /// The processes that it runs in apart from this one, by the numbers that the system has given them.
+    pub fn process_ids(&self) -> Vec<u32> {
+        self.inner.crew.as_ref().map(|crew| crew.pids()).unwrap_or_default()
+    }
+
+    /// Has one of its processes, of a program that calls [`crate::apart::serve_trying`], try what that knows by this text; `None` for
+    /// a plugin without processes.
+    #[doc(hidden)]
+    pub fn attempt(&self, what: &str) -> Option<Result<String, ProcessEnd>> {
+        Some(self.inner.crew.as_ref()?.attempt(what))
     }
 
     /// What it wants and offers.

@@ -6,14 +6,17 @@
 //! budget, until single rows fail: those are poison. State is never taken from a failed instance: the last snapshot is
 //! restored and what succeeded since then is run again, with its output discarded.
 
+mod ends;
 mod replay;
 
+use crate::apart::ProcessEnd;
 use crate::check::Checked;
 use crate::host::Telemetry;
 use crate::instance::{CallFailure, CreateError, Instance};
 use crate::plugin::{Leniency, Plugin};
 use crate::view::BatchView;
 use crate::wit::sawlog::plugin::types::Emitted;
+use ends::Ends;
 use replay::{Base, Event, Replay, Rising};
 pub use replay::{ComponentState, StateError};
 use std::sync::Arc;
@@ -41,6 +44,11 @@ pub enum RunError {
          load it anew"
     )]
     NotDeterministic(CallFailure),
+    /// The process that it runs in does not live long enough for a call, for no fault of what it is called with.
+    #[error(
+        "the processes that the plugin runs in are ended from outside, one after the other ({0}); see whether memory is short on the          machine; until the agent starts again its partition waits"
+    )]
+    Killed(ProcessEnd),
 }
 
 /// Edits of rows `start..end` of a batch; row numbers in them count from `start`.
@@ -81,6 +89,7 @@ pub struct Runner {
     watermark: i64,
     wake_at: Option<i64>,
     telemetry: Telemetry,
+    ends: Ends,
 }
 
 /// The state before a batch, as another component can take it over.
@@ -152,6 +161,7 @@ impl Runner {
             watermark: i64::MIN,
             wake_at: None,
             telemetry: Telemetry::default(),
+            ends: Ends::default(),
         }
     }
 
@@ -181,7 +191,7 @@ impl Runner {
 
     /// The state after everything that was run so far, for the checkpoint. On a failure the older snapshot stays good.
     pub fn snapshot(&mut self) -> Result<Result<ComponentState, CallFailure>, RunError> {
-        let answer = self.ready()?.snapshot();
+        let answer = self.insistently(Instance::snapshot)?;
         if let Err(failure) = answer.as_ref().map(|snapshot| self.replay.rebase(snapshot.clone())) {
             let failure = failure.clone();
             self.discard();
@@ -257,7 +267,10 @@ impl Runner {
             }
             Err(failure) => {
                 self.discard_failed();
-                self.failed(hunt, (start, end), failure);
+                match self.ends.is_chance(&failure)? {
+                    true => hunt.todo.push((start, end)),
+                    false => self.failed(hunt, (start, end), failure),
+                }
                 Ok(())
             }
         }
@@ -265,6 +278,7 @@ impl Runner {
 
     fn succeeded(&mut self, rows: u32, view: Arc<BatchView>) {
         self.used = true;
+        self.ends = Ends::default();
         if rows == self.rows_per_call_max {
             self.calls_of_this_size += 1;
             if self.calls_of_this_size >= GROW_AFTER_CALLS {
@@ -307,7 +321,7 @@ impl Runner {
         if !self.plugin.stateful() {
             return Ok(Ok(Vec::new()));
         }
-        match self.ready()?.flush(now) {
+        match self.insistently(|instance| instance.flush(now))? {
             Ok(emitted) => {
                 self.watermark = self.watermark.max(now);
                 self.wake_at = None;
@@ -329,17 +343,39 @@ impl Runner {
         if self.instance.is_some() {
             return Ok(true);
         }
-        let mut rising = match self.rising.take() {
-            Some(rising) => rising,
-            None => self.replay.begin(&self.plugin, self.leniency)?,
-        };
-        if self.replay.step(&mut rising)? {
-            self.used = false;
-            self.instance = Some(rising.risen(self.leniency));
-            return Ok(true);
+        let begun = self.rising.take().map_or_else(|| self.replay.begin(&self.plugin, self.leniency), Ok);
+        let risen = begun.and_then(|mut rising| Ok((self.replay.step(&mut rising)?, rising)));
+        match risen {
+            Ok((true, rising)) => {
+                self.used = false;
+                self.instance = Some(rising.risen(self.leniency));
+                Ok(true)
+            }
+            Ok((false, rising)) => {
+                self.rising = Some(rising);
+                Ok(false)
+            }
+            // From the beginning, in another process.
+            Err(error) if self.ends.kept_from_rising(&error)? => Ok(false),
+            Err(error) => Err(error),
         }
-        self.rising = Some(rising);
-        Ok(false)
+    }
+
+    /// A call that changes nothing where it fails, again and again where only the end of a process keeps it from its answer.
+    fn insistently<T>(
+        &mut self,
+        call: impl Fn(&mut Instance) -> Result<T, CallFailure>,
+    ) -> Result<Result<T, CallFailure>, RunError> {
+        loop {
+            match call(self.ready()?) {
+                Err(failure) if self.ends.is_chance(&failure)? => self.discard_failed(),
+                Err(failure) => return Ok(Err(failure)),
+                Ok(answer) => {
+                    self.ends = Ends::default();
+                    return Ok(Ok(answer));
+                }
+            }
+        }
     }
 
     /// The instance, restored if need be.

@@ -69,6 +69,11 @@ impl BatchView {
         Some(Self { batch, rows, lateness: facts.watermark.map(|_| facts.lateness) })
     }
 
+    /// What a plugin sees of a view, for the side that makes the call and checks nothing.
+    pub(crate) fn shown(batch: Batch) -> Self {
+        Self { batch, rows: Vec::new(), lateness: None }
+    }
+
     /// Number of rows.
     pub fn count(&self) -> u32 {
         self.batch.count

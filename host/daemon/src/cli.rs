@@ -46,6 +46,9 @@ pub enum Verb {
     /// Make, test and measure plugins.
     #[command(subcommand)]
     Plugin(crate::plugin::Verb),
+    /// Be the process that a plugin with `isolation: process` runs in. An agent starts it; it is no use to anybody else.
+    #[command(hide = true)]
+    PluginProcess,
     /// Verbs that speak to a running agent.
     #[command(flatten)]
     Control(crate::control::Verb),

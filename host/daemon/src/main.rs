@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         cli::Verb::Graph(options) => verbs::graph(&options),
         cli::Verb::Setup(options) => verbs::setup(&options),
         cli::Verb::Complete(options) => verbs::complete(&options),
+        cli::Verb::PluginProcess => return sawlog_chain::apart::serve(),
         cli::Verb::Plugin(verb) => verb.run().map_err(Into::into),
         cli::Verb::Control(verb) => verb.run().map_err(Into::into),
     };

@@ -60,7 +60,7 @@ const fn alone(name: &'static str) -> (&'static str, Needs) {
 
 /// Every program, `PACKAGE/TEST`, in the order in which they are begun where their needs allow it: long ones first, those that
 /// strike at services beside those that use none, those that must be alone last.
-const TABLE: [(&str, Needs); 54] = [
+const TABLE: [(&str, Needs); 56] = [
     local("e2e/authors"),
     strikes("e2e/kafka", &[], &[Kafka, S3]),
     strikes("e2e/cells", &[], &[Kafka, Elasticsearch, Opensearch, Hdfs, S3, Minio]),
@@ -86,6 +86,7 @@ const TABLE: [(&str, Needs); 54] = [
     local("e2e/swap"),
     local("e2e/shadow"),
     local("e2e/canary"),
+    local("e2e/apart"),
     uses("e2e/wires", &[Kafka]),
     local("e2e/files"),
     local("e2e/rotations"),

@@ -6,6 +6,7 @@
 mod attacks;
 mod ratchet;
 mod source;
+mod unsafety;
 mod walls;
 mod words;
 
@@ -69,6 +70,7 @@ fn findings() -> Result<Vec<Finding>> {
     let mut findings = walls::check(&root)?;
     let texts = texts(&root)?;
     findings.extend(attacks::check(&texts));
+    findings.extend(unsafety::check(&texts));
     let rust = texts.iter().filter(|(name, _)| name.ends_with(".rs"));
     let test_only: BTreeSet<String> = rust.flat_map(|(name, text)| source::test_only_files(name, text)).collect();
     for (name, text) in &texts {

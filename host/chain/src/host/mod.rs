@@ -7,7 +7,7 @@ mod wasi;
 
 pub use wasi::define as define_wasi;
 
-pub use telemetry::{LogLevel, LogLine, Telemetry};
+pub use telemetry::{LogLevel, LogLine, Said, Telemetry, Word};
 
 use crate::view::BatchView;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ pub struct Guest {
     /// Names of the registered columns; empty until configured.
     pub columns: Vec<String>,
     pub kernels: kernels::Patterns,
-    pub telemetry: Telemetry,
+    /// What it says in the present call.
+    pub said: Said,
     pub wasi: wasi::Virtual,
     /// Why the host ended the call, where it did.
     pub refusal: Option<Refusal>,
@@ -63,7 +64,7 @@ impl Guest {
             configuring: false,
             columns: Vec::new(),
             kernels: kernels::Patterns::default(),
-            telemetry: Telemetry::default(),
+            said: Said::default(),
             wasi: wasi::Virtual::new(random_seed),
             refusal: None,
             host_calls: 0,
@@ -78,7 +79,7 @@ impl Guest {
         self.refusal = None;
         self.host_calls = 0;
         self.wasi.begin(time);
-        self.telemetry.begin();
+        self.said.begin();
     }
 }
 

@@ -51,9 +51,74 @@ pub struct Telemetry {
     pub gauges: BTreeMap<String, f64>,
     /// Lines and series that were beyond the limits.
     pub suppressed: u64,
-    lines_of_call: u32,
     /// What the present call counted: it counts where the call succeeds.
     call: Series,
+}
+
+/// One thing that a plugin said.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Word {
+    /// A line for the log.
+    Log(LogLevel, String),
+    /// So many more of a metric.
+    Count(String, u64),
+    /// The value of a metric.
+    Gauge(String, f64),
+}
+
+/// What a plugin says in a call, in order; it does not depend on what was said before, so that it can be taken down anywhere.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Said {
+    words: Vec<Word>,
+    /// Lines of the present call.
+    lines: u32,
+    /// How many words were beyond the limits of a call.
+    beyond: u64,
+}
+
+impl Said {
+    /// The next call begins.
+    pub(super) fn begin(&mut self) {
+        self.lines = 0;
+    }
+
+    /// Everything that was said, and how many words were beyond the limits.
+    pub(crate) fn parts(&self) -> (&[Word], u64) {
+        (&self.words, self.beyond)
+    }
+
+    /// What another process says was said.
+    pub(crate) fn told(words: Vec<Word>, beyond: u64) -> Self {
+        let mut said = Self { beyond, ..Self::default() };
+        words.into_iter().for_each(|word| said.keep(word));
+        said
+    }
+
+    /// Keeps a word, as far as the limits of a call allow.
+    fn say(&mut self, word: Word) {
+        if matches!(word, Word::Log(..)) {
+            self.lines += 1;
+            if self.lines > LINES_PER_CALL_MAX {
+                self.beyond += 1;
+                return;
+            }
+        }
+        self.keep(word);
+    }
+
+    fn keep(&mut self, mut word: Word) {
+        let fits = match &mut word {
+            Word::Log(_, message) => {
+                message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
+                true
+            }
+            Word::Count(metric, _) | Word::Gauge(metric, _) => metric.len() <= METRIC_BYTES_MAX,
+        };
+        match fits {
+            true => self.words.push(word),
+            false => self.beyond = self.beyond.saturating_add(1),
+        }
+    }
 }
 
 /// Metrics of one call.
@@ -76,9 +141,21 @@ impl Telemetry {
         Self { lines: self.lines, ..Self::default() }
     }
 
-    pub(super) fn begin(&mut self) {
+    /// The next call begins, and the last one succeeded unless it was abandoned.
+    pub(crate) fn begin(&mut self) {
         self.settle();
-        self.lines_of_call = 0;
+    }
+
+    /// Takes over what was said in the present call.
+    pub(crate) fn hear(&mut self, said: Said) {
+        self.suppressed = self.suppressed.saturating_add(said.beyond);
+        for word in said.words {
+            match word {
+                Word::Log(level, message) => self.log(level, message),
+                Word::Count(metric, delta) => self.count(metric, delta),
+                Word::Gauge(metric, value) => self.gauge(metric, value),
+            }
+        }
     }
 
     /// The present call succeeded.
@@ -96,25 +173,16 @@ impl Telemetry {
         self.call = Series::default();
     }
 
-    fn log(&mut self, level: Level, mut message: String) {
-        self.lines_of_call += 1;
-        if self.lines_of_call > LINES_PER_CALL_MAX || self.lines.len() >= LINES_MAX {
-            self.suppressed += 1;
-            return;
+    fn log(&mut self, level: LogLevel, message: String) {
+        match self.lines.len() < LINES_MAX {
+            true => self.lines.push(LogLine { level, message }),
+            false => self.suppressed += 1,
         }
-        message.truncate(message.floor_char_boundary(LINE_BYTES_MAX));
-        let level = match level {
-            Level::Debug => LogLevel::Debug,
-            Level::Info => LogLevel::Info,
-            Level::Warn => LogLevel::Warn,
-            Level::Error => LogLevel::Error,
-        };
-        self.lines.push(LogLine { level, message });
     }
 
     fn count(&mut self, metric: String, delta: u64) {
         let is_known = self.counters.contains_key(&metric);
-        if self.has_room(is_known, self.call.counters.contains_key(&metric), &metric) {
+        if self.has_room(is_known, self.call.counters.contains_key(&metric)) {
             let sum = self.call.counters.entry(metric).or_default();
             *sum = sum.saturating_add(delta);
         }
@@ -122,18 +190,17 @@ impl Telemetry {
 
     fn gauge(&mut self, metric: String, value: f64) {
         let is_known = self.gauges.contains_key(&metric);
-        if self.has_room(is_known, self.call.gauges.contains_key(&metric), &metric) {
+        if self.has_room(is_known, self.call.gauges.contains_key(&metric)) {
             self.call.gauges.insert(metric, value);
         }
     }
 
-    fn has_room(&mut self, is_known: bool, is_in_call: bool, metric: &str) -> bool {
+    fn has_room(&mut self, is_known: bool, is_in_call: bool) -> bool {
         let is_fresh = !is_known && !is_in_call;
         let room = !is_fresh || self.counters.len() + self.gauges.len() + self.call.fresh < SERIES_MAX;
-        let taken = room && metric.len() <= METRIC_BYTES_MAX;
-        self.call.fresh += usize::from(taken && is_fresh);
-        self.suppressed += u64::from(!taken);
-        taken
+        self.call.fresh += usize::from(room && is_fresh);
+        self.suppressed += u64::from(!room);
+        room
     }
 
     /// Adds what another instance of the plugin said.
@@ -151,17 +218,23 @@ pub(super) fn define(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut host = linker.instance("sawlog:plugin/host@0.1.0")?;
     host.func_wrap("log", |mut store: StoreContextMut<'_, Guest>, (level, message): (Level, String)| {
         charge(&mut store, message.len() as u64)?;
-        store.data_mut().telemetry.log(level, message);
+        let level = match level {
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+        };
+        store.data_mut().said.say(Word::Log(level, message));
         Ok(())
     })?;
     host.func_wrap("count", |mut store: StoreContextMut<'_, Guest>, (metric, delta): (String, u64)| {
         charge(&mut store, metric.len() as u64)?;
-        store.data_mut().telemetry.count(metric, delta);
+        store.data_mut().said.say(Word::Count(metric, delta));
         Ok(())
     })?;
     host.func_wrap("gauge", |mut store: StoreContextMut<'_, Guest>, (metric, value): (String, f64)| {
         charge(&mut store, metric.len() as u64)?;
-        store.data_mut().telemetry.gauge(metric, value);
+        store.data_mut().said.say(Word::Gauge(metric, value));
         Ok(())
     })
 }
@@ -172,29 +245,33 @@ mod tests {
 
     #[test]
     fn a_talkative_plugin_is_bounded_and_counted() {
-        let mut telemetry = Telemetry::default();
+        let (mut telemetry, mut said) = (Telemetry::default(), Said::default());
         for i in 0..20 {
-            telemetry.log(Level::Info, "é".repeat(2_000));
-            telemetry.count(format!("metric {i}"), 1);
+            said.say(Word::Log(LogLevel::Info, "é".repeat(2_000)));
+            said.say(Word::Count(format!("metric {i}"), 1));
         }
         for i in 0..100 {
-            telemetry.gauge(format!("gauge {i}"), 0.5);
+            said.say(Word::Gauge(format!("gauge {i}"), 0.5));
         }
+        said.say(Word::Count("m".repeat(200), 1));
+        telemetry.hear(said);
         telemetry.settle();
         assert_eq!(telemetry.lines.len(), 16);
         assert!(telemetry.lines.iter().all(|l| l.message.len() == 1_024));
         assert_eq!((telemetry.counters.len(), telemetry.gauges.len()), (20, 80));
-        assert_eq!(telemetry.suppressed, 4 + 20);
+        assert_eq!(telemetry.suppressed, 4 + 20 + 1);
     }
 
     #[test]
     fn a_call_that_fails_counts_nothing_and_keeps_its_lines() {
         let mut telemetry = Telemetry::default();
         for (delta, fails) in [(1, false), (10, true), (100, false)] {
+            let mut said = Said::default();
+            said.say(Word::Log(LogLevel::Info, "called".to_owned()));
+            said.say(Word::Count("calls".to_owned(), delta));
+            said.say(Word::Gauge(format!("gauge {delta}"), 0.5));
             telemetry.begin();
-            telemetry.log(Level::Info, "called".to_owned());
-            telemetry.count("calls".to_owned(), delta);
-            telemetry.gauge(format!("gauge {delta}"), 0.5);
+            telemetry.hear(said);
             if fails {
                 telemetry.abandon();
             }

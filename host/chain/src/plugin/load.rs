@@ -1,10 +1,11 @@
 //! From bytes to a plugin, or to an error that says which of the many things is wrong and how to mend it.
 
-use super::{Allow, Digest, Loaded, Plugin, PluginConfig, Program, Transform};
+use super::{Allow, Digest, Isolation, Loaded, Plugin, PluginConfig, Program, Transform};
+use crate::apart::Crew;
 use crate::cache;
 use crate::engine::{Engine, Shared};
 use crate::host;
-use crate::instance::{CreateError, Instance};
+use crate::instance::{Body, CreateError, Made};
 use crate::registration::Registration;
 use crate::schema::{self, SchemaError};
 use crate::wit::exports::sawlog::plugin as exports;
@@ -103,6 +104,16 @@ pub enum LoadError {
         /// What helps.
         remedy: &'static str,
     },
+    /// It can't have a process of its own.
+    #[error(
+        "plugin {plugin}: no process of its own can be had for it: {reason}; mend that, or write `isolation: none`"
+    )]
+    NoProcess {
+        /// Name in the configuration.
+        plugin: String,
+        /// Why.
+        reason: String,
+    },
     /// No instance could be made, for no fault of the plugin.
     #[error("plugin {plugin}: no instance can be made: {reason}; run fewer plugins, partitions or sinks that lag")]
     NoRoom {
@@ -130,10 +141,14 @@ impl Engine {
         let component = compile(&self.shared, &digest, bytes)
             .map_err(|e| LoadError::Invalid { plugin: plugin.clone(), reason: format!("{e:#}") })?;
         let program = link(&self.shared, name, &component, &config)?;
-        let raw = Instance::probe(&program, &config, digest).map_err(|e| match e {
+        let crew = crew(&self.shared, (name, digest, &config), component)?;
+        let made = Body::create(&program, crew.as_ref(), (&config, digest), 1, &[]).map_err(|e| match e {
+            CreateError::NoRoom(reason) if crew.is_some() => LoadError::NoProcess { plugin: plugin.clone(), reason },
             CreateError::NoRoom(reason) => LoadError::NoRoom { plugin: plugin.clone(), reason },
             CreateError::Configure(reason) => LoadError::ConfigureRefused { plugin: plugin.clone(), reason },
-        })?;
+            CreateError::Ended(end) => LoadError::NoProcess { plugin: plugin.clone(), reason: end.to_string() },
+        });
+        let (_, Made { registration: raw, .. }) = made?;
         let mut registration = Registration::check(raw)
             .map_err(|reason| LoadError::ConfigureRefused { plugin: plugin.clone(), reason })?;
         if matches!(program.transform, Transform::Records(_)) {
@@ -146,12 +161,29 @@ impl Engine {
                 config,
                 registration,
                 program,
+                crew,
                 counters: Default::default(),
                 shadow: Default::default(),
             }),
             canary: None,
         })
     }
+}
+
+/// The processes that instances of the plugin are to live in, if not in this one. None is started yet.
+fn crew(
+    shared: &Shared,
+    (name, digest, config): (&str, Digest, &PluginConfig),
+    component: Component,
+) -> Result<Option<Arc<Crew>>, LoadError> {
+    if config.isolation == Isolation::None {
+        return Ok(None);
+    }
+    let Some(program) = shared.apart.get() else {
+        let reason = "this program starts none".to_owned();
+        return Err(LoadError::NoProcess { plugin: name.to_owned(), reason });
+    };
+    Ok(Some(Arc::new(Crew::new(program.clone(), (name, digest, config), component, shared.limits))))
 }
 
 /// Reads the schema of the component `bytes` and holds `config_json` against it, without running or compiling anything:
@@ -204,8 +236,19 @@ fn compile(shared: &Shared, digest: &Digest, bytes: &[u8]) -> wasmtime::Result<C
 #[allow(unsafe_code, reason = "loading compiled code is unsafe by nature; see the SAFETY comment")]
 fn deserialize(engine: &wasmtime::Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the artefact came out of `serialize` of this engine version: `CodeCache::read` gives only files of a folder and
-    // with a mode that nobody but this user can write, whole by their digest (tests in `cache`).
+    // with a mode that nobody but this user can write, whole by their digest (tests in `cache`), and to a process that a plugin
+    // runs in the agent that started it hands what it has loaded itself.
     unsafe { Component::deserialize(engine, artefact) }
+}
+
+impl Engine {
+    /// Links `code`, which an engine of the same settings compiled, ready for instances to be made; the error says why not.
+    pub(crate) fn link_compiled(&self, name: &str, code: &[u8], config: &PluginConfig) -> Result<Program, String> {
+        let component = deserialize(&self.shared.engine, code).map_err(|error| format!("{error:#}"))?;
+        // Files are made now or never: the process that asks for this gives up the right to.
+        component.initialize_copy_on_write_image().map_err(|error| format!("{error:#}"))?;
+        link(&self.shared, name, &component, config).map_err(|error| error.to_string())
+    }
 }
 
 fn link(shared: &Arc<Shared>, name: &str, component: &Component, config: &PluginConfig) -> Result<Program, LoadError> {

@@ -1,6 +1,7 @@
 //! What the tests of this room share: the repository's plugins, built beforehand, and an engine.
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses a part
 
+pub mod apart;
 pub mod example;
 pub mod through;
 

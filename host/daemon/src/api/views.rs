@@ -89,6 +89,10 @@ async fn plugins(State(handle): State<Arc<Handle>>) -> Json<Value> {
                 "failures": figures.failures, "memory_bytes_max": figures.memory_bytes_max,
                 "rechecked": figures.rechecked, "disagreed": figures.disagreed,
             },
+            "processes": figures.processes.map(|processes| json!({
+                "running": processes.running, "ended": processes.ended, "newest_end": processes.newest_end,
+                "without_namespaces": processes.without_namespaces,
+            })),
         })
     };
     Json(handle.plugins().iter().map(one).collect())

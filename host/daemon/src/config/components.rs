@@ -79,6 +79,7 @@ fn known_outputs(
             |(file, path): (&String, &std::path::PathBuf)| Some((file.clone(), std::fs::read(folder.join(path)).ok()?));
         let granted = options.granted(options.files.iter().map(read).collect::<Option<_>>()?, &[]);
         let engine = Engine::new(EngineLimits { instances_max: 1, ..EngineLimits::default() }, None).ok()?;
+        let engine = engine.runs_apart(crate::plugin::process());
         match engine.load(&plugin.name, bytes, granted) {
             Ok(loaded) => known.extend(loaded.registration().routes.iter().cloned()),
             Err(error) => {

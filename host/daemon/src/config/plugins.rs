@@ -47,14 +47,24 @@ pub enum Permission {
 }
 
 /// Where a plugin runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// In the agent's process, in the sandbox of the WASM engine.
     #[default]
     None,
-    /// In a process of its own. Not built yet, so a config that asks for it is refused.
+    /// In processes of its own, which can do nothing but read, write to the agent, and compute: for a plugin that is trusted less
+    /// than that sandbox. Its calls give the same and take longer.
     Process,
+}
+
+impl From<Isolation> for sawlog_chain::Isolation {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::None => Self::None,
+            Isolation::Process => Self::Process,
+        }
+    }
 }
 
 /// A WASM plugin, by the name that `wasm` transforms call it.
@@ -171,6 +181,7 @@ impl Plugin {
                 kernels: allows(Permission::Kernels),
             },
             epoch: epoch.to_vec(),
+            isolation: self.isolation.into(),
         }
     }
 
@@ -191,12 +202,6 @@ impl Plugin {
             findings.push(Finding::error(
                 "digest",
                 format!("`{digest}` is no digest; write sha256: and 64 hexadecimal digits"),
-            ));
-        }
-        if self.isolation == Isolation::Process {
-            findings.push(Finding::error(
-                "isolation",
-                "plugins in processes of their own are not built yet; write `isolation: none`",
             ));
         }
         if self.allow.contains(&Permission::Timers) && !self.allow.contains(&Permission::State) {

@@ -11,6 +11,7 @@ use sawlog_chain::{BATCH_ROWS_MAX, Plugin, trial};
 
 use super::load::Loaded;
 use super::{Loading, PluginError, say};
+use crate::config::plugins::Isolation;
 
 /// Records of a call in the table of all plugins; golden input is repeated until it has as many.
 const TABLE_RECORDS: usize = 1_000;
@@ -30,6 +31,9 @@ pub struct Options {
     /// A folder of files that it gets, by their names.
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
+    /// Where it runs, as a configuration says it: `none`, in this process, or `process`, in one of its own.
+    #[arg(long, value_enum, default_value = "none")]
+    isolation: Isolation,
     /// How long to measure, seconds.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
@@ -47,7 +51,7 @@ pub fn run(options: &Options) -> Result<ExitCode, PluginError> {
     if options.all {
         return table(options);
     }
-    let loaded = Loaded::new(&options.loading)?.unbounded();
+    let loaded = Loaded::new(&options.loading)?.unbounded().isolated(options.isolation);
     let plugin = loaded.plugin(options.config.clone(), options.files.as_deref())?;
     let path = options.input.clone().unwrap_or_default();
     let text = std::fs::read_to_string(&path).map_err(PluginError::io(&path))?;
@@ -128,7 +132,7 @@ fn table(options: &Options) -> Result<ExitCode, PluginError> {
 /// What stands behind the name of a plugin: the medians of its runs over the golden input `text` of `case`.
 fn row(options: &Options, component: &Path, case: &Path, text: &str) -> Result<String, PluginError> {
     let allow = ["state", "timers", "kernels"].map(str::to_owned).to_vec();
-    let loaded = Loaded::new(&Loading { plugin: component.to_owned(), allow })?.unbounded();
+    let loaded = Loaded::new(&Loading { plugin: component.to_owned(), allow })?.unbounded().isolated(options.isolation);
     let config = case.join("config.json");
     let config = std::fs::read_to_string(&config).map_err(PluginError::io(&config))?;
     let plugin = loaded.plugin(config, Some(&case.join("files")))?;

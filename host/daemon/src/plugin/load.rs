@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sawlog_chain::{Allow, Engine, EngineLimits, Plugin, PluginConfig, PluginLimits};
 
 use super::{Loading, PluginError, build};
-use crate::config::plugins::Plugin as Options;
+use crate::config::plugins::{Isolation, Plugin as Options};
 
 /// A component and what runs it.
 pub struct Loaded {
@@ -13,6 +13,7 @@ pub struct Loaded {
     bytes: Vec<u8>,
     limits: PluginLimits,
     allow: Allow,
+    isolation: Isolation,
     /// The file.
     pub path: PathBuf,
 }
@@ -25,7 +26,14 @@ impl Loaded {
         let may = |word: &str| options.allow.iter().any(|one| one == word);
         let allow = Allow { state: may("state"), timers: may("timers"), kernels: may("kernels") };
         let engine = Engine::new(EngineLimits { instances_max: 64, ..EngineLimits::default() }, None)?;
-        Ok(Self { engine, bytes, limits: PluginLimits::default(), allow, path })
+        let engine = engine.runs_apart(super::process());
+        let (limits, isolation) = (PluginLimits::default(), Isolation::default());
+        Ok(Self { engine, bytes, limits, allow, isolation, path })
+    }
+
+    /// The same in processes of its own, or in this one.
+    pub fn isolated(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
     }
 
     /// The same without a bound on what a call may cost: the host would cut a batch that costs too much, a measurement must not.
@@ -50,8 +58,8 @@ impl Loaded {
     /// The plugin, configured with `config_json`, with the files of `files` if there is such a folder.
     pub fn plugin(&self, config_json: String, files: Option<&Path>) -> Result<Plugin, PluginError> {
         let files = files.filter(|folder| folder.is_dir()).map(read_files).transpose()?.unwrap_or_default();
-        let config =
-            PluginConfig { config_json, files, allow: self.allow, limits: self.limits, ..PluginConfig::default() };
+        let (allow, limits, isolation) = (self.allow, self.limits, self.isolation.into());
+        let config = PluginConfig { config_json, files, allow, limits, isolation, ..PluginConfig::default() };
         Ok(self.engine.load(&self.name(), &self.bytes, config)?)
     }
 }

@@ -21,6 +21,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
+/// What plugins with `isolation: process` run in: this program, by the verb that nobody else needs.
+pub fn process() -> sawlog_chain::apart::Program {
+    sawlog_chain::apart::Program::this(&["plugin-process"])
+}
+
 /// Verbs for authors of plugins.
 #[derive(Debug, Subcommand)]
 pub enum Verb {

@@ -398,7 +398,8 @@ async fn open_rescue(disk: Arc<RealDisk>, quota_bytes: u64) -> Result<Arc<Rescue
 
 /// The room for plugins, with what was compiled before.
 async fn open_plugins(code: PathBuf) -> Result<sawlog_chain::Engine, RunError> {
-    Ok(runtime::aside(move || sawlog_chain::Engine::new(EngineLimits::default(), Some(code))).await??)
+    let engine = runtime::aside(move || sawlog_chain::Engine::new(EngineLimits::default(), Some(code))).await??;
+    Ok(engine.runs_apart(crate::plugin::process()))
 }
 
 /// Limits and ways of the main path.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use sawlog_chain::apart::ProcessFigures;
 use sawlog_chain::{LONG_CALL, LogLevel, LogLine, Plugin, PluginFigures, ShadowFigures};
 
 use super::handle::Handle;
@@ -22,8 +23,8 @@ type Alarmed = BTreeMap<String, (Instant, u64)>;
 /// Tells them until the agent has gone.
 pub async fn tell(handle: Weak<Handle>) {
     let mut asked = tokio::time::interval(ASKED);
-    let (mut long, mut disagreed) = (Alarmed::new(), Alarmed::new());
-    let mut ended = BTreeMap::new();
+    let (mut long, mut disagreed, mut processes) = (Alarmed::new(), Alarmed::new(), Alarmed::new());
+    let (mut ended, mut without) = (BTreeMap::new(), BTreeMap::new());
     loop {
         asked.tick().await;
         let Some(handle) = handle.upgrade() else { return };
@@ -33,6 +34,8 @@ pub async fn tell(handle: Weak<Handle>) {
             tell_of_long_calls(name, &figures, &mut long);
             tell_of_disagreement(name, &figures, &mut disagreed);
             tell_of_shadow(name, figures.shadow.as_ref(), &mut ended);
+            tell_of_processes(name, figures.processes.as_ref(), &mut processes);
+            tell_of_namespaces(name, figures.processes.as_ref(), &mut without);
         }
     }
 }
@@ -92,6 +95,28 @@ fn tell_of_shadow(name: &str, shadow: Option<&ShadowFigures>, told: &mut BTreeMa
             );
             told.insert(name.to_owned(), reason);
         }
+    }
+}
+
+/// Says how processes of a plugin have ended, where some did since this was last said.
+fn tell_of_processes(name: &str, processes: Option<&ProcessFigures>, alarmed: &mut Alarmed) {
+    let Some(processes) = processes else { return };
+    let Some(ended) = is_due(name, processes.ended, alarmed, Instant::now()) else { return };
+    let reason = processes.newest_end.as_deref().unwrap_or("unknown");
+    tracing::warn!(
+        target: "sawlog_plugin", plugin = %name, ended, reason,
+        "processes that the plugin runs in ended, and others took their places; what ends one after the other is poison"
+    );
+}
+
+/// Says what the processes of a plugin do without on this machine; `told` is what was said of whom.
+fn tell_of_namespaces(name: &str, processes: Option<&ProcessFigures>, told: &mut BTreeMap<String, String>) {
+    let Some(reason) = processes.and_then(|processes| processes.without_namespaces.as_ref()) else { return };
+    if told.insert(name.to_owned(), reason.clone()).as_ref() != Some(reason) {
+        tracing::info!(
+            target: "sawlog_plugin", plugin = %name, reason,
+            "the processes that the plugin runs in have no namespaces of their own here; their system calls are refused all the same"
+        );
     }
 }
 

@@ -216,6 +216,14 @@ pub(super) fn plugin_traps(sample: &Sample) -> Vec<Point> {
     sample.plugins.iter().flat_map(of_plugin).collect()
 }
 
+pub(super) fn plugin_processes(
+    sample: &Sample,
+    value: impl Fn(&sawlog_chain::apart::ProcessFigures) -> u64,
+) -> Vec<Point> {
+    let apart = sample.plugins.iter().filter_map(|(name, _, figures)| Some((name, figures.processes.as_ref()?)));
+    apart.map(|(name, processes)| point(value(processes) as f64, [("plugin", name)])).collect()
+}
+
 fn of_shadows<const N: usize>(
     sample: &Sample,
     outcomes: impl Fn(&sawlog_chain::ShadowFigures) -> [(&'static str, u64); N],

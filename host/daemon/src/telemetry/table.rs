@@ -6,9 +6,9 @@ use sawlog_settings::component::Layer;
 use super::metric::{Kind, Row};
 use super::points::{
     backpressure, canaries, canary_records, errors, file, files, hidden, http, http_requests, kafka_lag, lanes, ledger,
-    ledger_records, lost_bytes, memory, one, plugin_info, plugin_metrics, plugin_traps, plugins, point, queue,
-    received_bytes, received_records, reloads, retries, sent_records, shadow_batches, shadow_ended, shadow_records,
-    sinks, sources,
+    ledger_records, lost_bytes, memory, one, plugin_info, plugin_metrics, plugin_processes, plugin_traps, plugins,
+    point, queue, received_bytes, received_records, reloads, retries, sent_records, shadow_batches, shadow_ended,
+    shadow_records, sinks, sources,
 };
 use super::sample::SinkSample;
 
@@ -322,8 +322,24 @@ pub const ROWS: &[Row] = &[
         "{call}",
         Counter,
         "plugin, reason",
-        "Failed calls of a plugin: `memory`, `fuel`, `trap`, `bad_output`, `rejected`. Its batch is cut until the poisonous records are alone.",
+        "Failed calls of a plugin: `memory`, `fuel`, `trap`, `bad_output`, `rejected`, `process` (the one that it runs in ended). Its batch is cut until the poisonous records are alone.",
         plugin_traps
+    ),
+    row!(
+        "sawlog.plugin.processes",
+        "{process}",
+        Gauge,
+        "plugin",
+        "Processes that a plugin with `isolation: process` runs in.",
+        |s| plugin_processes(s, |processes| processes.running)
+    ),
+    row!(
+        "sawlog.plugin.process.restarts",
+        "{process}",
+        Counter,
+        "plugin",
+        "Processes of a plugin with `isolation: process` that ended before their time: another took the place of each. The log says how they ended.",
+        |s| plugin_processes(s, |processes| processes.ended)
     ),
     row!(
         "sawlog.plugin.rechecks",
