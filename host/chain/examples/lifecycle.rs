@@ -1,6 +1,7 @@
 //! What instances cost apart from their calls: a first one, one after a trap, loading from the cache of compiled code, finding one
-//! poisonous record among a thousand, and how long others wait while ten megabytes of state are saved. `cargo xtask bench --only
-//! lifecycle` builds and runs it with optimisation; medians of many, with the worst of those that somebody waits for.
+//! poisonous record among a thousand, how long others wait while ten megabytes of state are saved, and what a call costs in a process of
+//! its own beside the same in this one. `cargo xtask bench --only lifecycle` builds and runs it with optimisation; medians of many,
+//! with the worst of those that somebody waits for.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
@@ -15,12 +16,14 @@ mod through;
 use by_hand::Parts;
 use sawlog_chain::apply::{BatchOrigin, Columns};
 use sawlog_chain::{
-    Allow, BatchView, Engine, EngineLimits, Instance, Leniency, Plugin, PluginConfig, PluginLimits, Runner, trial,
+    Allow, BatchView, Engine, EngineLimits, Instance, Isolation, Leniency, Plugin, PluginConfig, PluginLimits, Runner,
+    apart, trial,
 };
 use sawlog_core::ports::{Chain as _, ChainInstance, Context};
 use sawlog_record::id::PartitionId;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +32,8 @@ const COMPONENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/tar
 /// Times that the quick things are done.
 const TIMES: usize = 200;
 const ROWS: usize = 1_000;
+/// Has this program be the process that plugins run in.
+const PROCESS: &str = "plugin-process";
 /// Keys of a state of ten megabytes.
 const KEYS: usize = 300_000;
 
@@ -71,11 +76,14 @@ fn bytes(name: &str) -> Option<Vec<u8>> {
 }
 
 fn load(engine: &Engine, bytes: &[u8], config_json: &str) -> Plugin {
+    load_into(engine, bytes, config_json, Isolation::None)
+}
+
+fn load_into(engine: &Engine, bytes: &[u8], config_json: &str, isolation: Isolation) -> Plugin {
     let allow = Allow { state: true, timers: true, kernels: true };
     let limits = PluginLimits { memory_bytes_max: 128 << 20, fuel_per_record: 1 << 33, ..PluginLimits::default() };
-    engine
-        .load("it", bytes, PluginConfig { config_json: config_json.into(), allow, limits, ..Default::default() })
-        .unwrap()
+    let config_json = config_json.to_owned();
+    engine.load("it", bytes, PluginConfig { config_json, allow, limits, isolation, ..Default::default() }).unwrap()
 }
 
 fn engine(cache: &Path) -> Engine {
@@ -105,7 +113,10 @@ fn view(plugin: &Plugin, lines: &[String]) -> Arc<BatchView> {
     Arc::new(Columns::of(plugin).view(&batch, origin).unwrap())
 }
 
-fn main() {
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == PROCESS) {
+        return apart::serve();
+    }
     let folder = tempfile::tempdir().unwrap();
     let cache: PathBuf = folder.path().join("code");
     println!("| what | median | worst | aim |\n|---|---|---|---|");
@@ -115,6 +126,8 @@ fn main() {
     traps(&engine);
     poison(&engine);
     state(&engine);
+    processes(&engine.runs_apart(apart::Program::this(&[PROCESS])));
+    ExitCode::SUCCESS
 }
 
 /// Loading from the cache, each plugin by itself and ten in an engine that just started.
@@ -253,6 +266,49 @@ fn state(engine: &Engine) {
         waits.sort();
         row("restoring it: others wait", (waits[2], waits[4]), "20 ms");
     });
+}
+
+/// The same calls here and in a process of its own; and what a process costs that is started, and one that is lost.
+fn processes(engine: &Engine) {
+    let line = |row: usize| {
+        let level = ["debug", "info", "warn"][row % 3];
+        let body = format!("{row} {} n{row}@example.org", "connection of a client was closed by its peer".repeat(5));
+        format!(r#"{{"level":"{level}","body":"{body}","inner":"{{\"a\":{row},\"b\":[1,2,3]}}"}}"#)
+    };
+    let lines: Vec<String> = (0..ROWS).map(line).collect();
+    let few = [
+        ("level-filter", r#"{"at_least":"info"}"#),
+        ("redact", r#"{"fields":["body"]}"#),
+        ("parse-json", r#"{"field":"inner"}"#),
+    ];
+    for (name, config) in few {
+        let bytes = bytes(name).unwrap();
+        for (place, isolation) in [("", Isolation::None), (", in a process of its own", Isolation::Process)] {
+            let plugin = load_into(engine, &bytes, config, isolation);
+            let (view, mut instance) = (view(&plugin, &lines), plugin.instance().unwrap());
+            let call = times(TIMES, || timed(|| black_box(instance.process(&view).unwrap())).0);
+            row(&format!("{ROWS} records through {name}{place}"), call, "–");
+        }
+    }
+    let (name, config) = few[0];
+    let bytes = bytes(name).unwrap();
+    let loaded = times(20, || timed(|| load_into(engine, &bytes, config, Isolation::Process)).0);
+    row("load level-filter from the cache, into a process", loaded, "–");
+    let plugin = load_into(engine, &bytes, config, Isolation::Process);
+    let _first: Vec<_> = (0..8).map(|_| plugin.instance().unwrap()).collect();
+    row("an instance of it", times(TIMES, || timed(|| plugin.instance().unwrap()).0), "–");
+    let view = view(&plugin, &lines);
+    let plugin = load_into(engine, &bytes, config, Isolation::Process);
+    let mut runner = Runner::new(plugin.clone(), Leniency::Usual);
+    let lost = times(20, || {
+        runner.process_isolating(Arc::clone(&view), &[]).unwrap();
+        for pid in plugin.process_ids() {
+            let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        timed(|| runner.process_isolating(Arc::clone(&view), &[]).unwrap()).0
+    });
+    row("1,000 records through it whose process was killed before", lost, "–");
 }
 
 /// Has the instance see so many keys.

@@ -120,7 +120,7 @@ impl Process {
         channel.spare();
         answer.map_err(|trouble| {
             self.ended.store(true, Ordering::Relaxed);
-            channel.end(trouble)
+            channel.end_for(trouble)
         })
     }
 
@@ -135,7 +135,7 @@ impl Process {
             && let Err(error) = self.tell_all(&mut channel)
         {
             self.ended.store(true, Ordering::Relaxed);
-            channel.end(error.into());
+            channel.end_for(error.into());
         }
     }
 
@@ -203,7 +203,7 @@ impl Channel {
     }
 
     /// Ends the process if it has not ended, and says who did it.
-    fn end(&mut self, trouble: Trouble) -> ProcessEnd {
+    fn end_for(&mut self, trouble: Trouble) -> ProcessEnd {
         let status = self.finish();
         let end = match trouble {
             Trouble::Own(reason) => ProcessEnd { by: EndedBy::Itself, reason },
