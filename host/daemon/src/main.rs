@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the verb failed, 2 the config or the command line is wrong,
 //! 3 another agent of the same id was met.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod agent_id;
 mod api;

@@ -17,6 +17,7 @@ pub mod handle;
 pub mod memory;
 mod outward;
 pub mod overrides;
+mod pages;
 mod partition;
 mod parts;
 mod pipelines;
@@ -96,6 +97,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         tokio::spawn(plugin_lines::tell(Arc::downgrade(&handle)));
         tokio::spawn(canary::watch(Arc::downgrade(&handle)));
         tokio::spawn(alarms::tell(Arc::downgrade(&handle)));
+        tokio::spawn(pages::keep_few());
         let api = api::start(handle.clone(), telemetry.clone()).await?;
         let engine = running.engine.clone();
         let mut beat = tokio::time::interval(pulse::BEAT);
