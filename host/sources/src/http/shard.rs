@@ -6,11 +6,14 @@ use sawlog_core::ports::{ReadError, ReadLimits};
 use sawlog_record::batch::{Input, InputRecord, Span};
 use sawlog_record::id::{Generation, PartitionId};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// [`Submission::form`](super::queue::Submission::form) of all requests: one record a line, each line ended by `\n`.
 pub const FORM_LINES: u8 = 1;
 const IDENTITY_FORMAT: u8 = 1;
+/// Room behind the records, bytes: decoders append a few words to each arena, and one that must grow for them is copied.
+const ROOM_BYTES: usize = 4 << 10;
 
 /// What is kept in the journal to find a shard again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -74,7 +77,8 @@ impl Shard {
                 other => ReadError::Unavailable(other.to_string()),
             })?,
         };
-        let mut reading = Reading::new(self.generation, from, to, limits);
+        let bytes = requests.iter().map(|request| request.body.len()).sum();
+        let mut reading = Reading::new(self.generation, from..to, limits, bytes);
         let is_empty = requests.is_empty();
         for request in requests {
             if request.form != FORM_LINES {
@@ -99,26 +103,27 @@ impl Shard {
 
 struct Reading {
     input: Input,
-    from: u64,
-    to: u64,
+    range: Range<u64>,
     limits: ReadLimits,
 }
 
 impl Reading {
-    fn new(generation: Generation, from: u64, to: u64, limits: ReadLimits) -> Self {
-        let input = Input { generation, arena: Vec::new(), records: Vec::new(), open: Vec::new() };
-        Self { input, from, to, limits }
+    /// Of requests that have `bytes` together.
+    fn new(generation: Generation, range: Range<u64>, limits: ReadLimits, bytes: usize) -> Self {
+        let arena = Vec::with_capacity(bytes.min(limits.bytes_max) + ROOM_BYTES);
+        let input = Input { generation, arena, records: Vec::new(), open: Vec::new() };
+        Self { input, range, limits }
     }
 
     /// Adds records of a request; false where a limit or the end of the range came first.
     fn add(&mut self, request: &Stored) -> bool {
         let body = &request.body[..];
-        let mut start = usize::try_from(self.from.saturating_sub(request.body_at)).unwrap_or(usize::MAX);
+        let mut start = usize::try_from(self.range.start.saturating_sub(request.body_at)).unwrap_or(usize::MAX);
         while start < body.len() {
             let line_end = memchr::memchr(b'\n', &body[start..]).map_or(body.len(), |at| start + at);
             let next = line_end + 1;
             let end = if next < body.len() { request.body_at + next as u64 } else { request.end };
-            if end > self.to || !self.has_room(line_end - start) {
+            if end > self.range.end || !self.has_room(line_end - start) {
                 return false;
             }
             let line = body[start..line_end].strip_suffix(b"\r").unwrap_or(&body[start..line_end]);
