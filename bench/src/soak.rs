@@ -69,7 +69,9 @@ const MILD: [Fault; 4] = [Fault::Freeze, Fault::Reload, Fault::Refuse, Fault::Ha
 pub fn run(options: &Options) -> Result<()> {
     ensure!(options.minutes > 0, "--minutes must be above 0");
     // Paths in a configuration are absolute.
-    let options = &Options { folder: std::path::absolute(&options.folder)?, ..options.clone() };
+    let absolute = std::path::absolute::<&PathBuf>;
+    let (folder, plugins) = (absolute(&options.folder)?, absolute(&options.plugins)?);
+    let options = &Options { folder, plugins, ..options.clone() };
     fs::create_dir_all(&options.folder)?;
     let length = Duration::from_secs(60 * options.minutes);
     println!("{} minutes, seed {}", options.minutes, options.seed);

@@ -101,7 +101,7 @@ impl Names {
             out.push(b',');
         }
         out.extend_from_slice(text);
-        if !batch.value(field.value, field.kind).write_json(out) {
+        if !value(batch, field, out) {
             exact_member(batch, fields, field.key.of(&batch.arena), field, start, out);
         }
     }
@@ -243,11 +243,22 @@ fn member(batch: &Batch, fields: &[Field], field: &Field, start: usize, out: &mu
 
 fn named_member(batch: &Batch, fields: &[Field], name: &[u8], field: &Field, start: usize, out: &mut Vec<u8>) -> bool {
     key(name, start, out);
-    if batch.value(field.value, field.kind).write_json(out) {
+    if value(batch, field, out) {
         return true;
     }
     exact_member(batch, fields, name, field, start, out);
     false
+}
+
+/// Appends a member's value; false where that is not its exact bytes. JSON comes as it was written, but on one line: a line break in it
+/// is white space between two of its parts, and whoever could put one into a row would write lines of his own behind it.
+fn value(batch: &Batch, field: &Field, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    let is_exact = batch.value(field.value, field.kind).write_json(out);
+    if field.kind == ValueKind::Json {
+        out[start..].iter_mut().for_each(|byte| *byte = if matches!(*byte, b'\n' | b'\r') { b' ' } else { *byte });
+    }
+    is_exact
 }
 
 /// Appends a second member with the exact bytes of a text that is not UTF-8.

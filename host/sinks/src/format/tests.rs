@@ -79,6 +79,26 @@ fn what_is_added_stands_behind_the_copied_text() {
     assert_eq!(text, format!("{{\"a\":1,{added}\n{{{added}\n{{\"a\":2,{added}\n{{\"a\":1,{added}\n"));
 }
 
+/// Whoever reads lines, such as a server that takes bulk requests, would take the inside of such a record for lines of ours.
+#[test]
+fn json_over_several_lines_is_a_row_of_one_line() {
+    let records: [&[u8]; 5] = [
+        b"{\n\"a\": 1\n}",
+        b"{\"x\":[\n{\"delete\":{\"_index\":\"a\",\"_id\":\"b\"}}\r\n,{\"n\":\r2}]}",
+        b"{\"x\":{\n\"y\":[\n1]},\"x\":{\n\"y\":2},\"sawlog\":[\n]}",
+        b"{\"text\":\"a\\nb\",\"n\":{\"m\":\"c\\nd\"\n}}",
+        b"[\n1]",
+    ];
+    for writer in [RowWriter::default(), with_provenance()] {
+        let bytes = encoded(&mut JsonLines::new(writer), &output(&records));
+        let rows = lines(&bytes);
+        assert_eq!(rows.len(), records.len(), "{}", String::from_utf8_lossy(&bytes));
+        assert!(!bytes.contains(&b'\r'));
+        assert_eq!(rows[1]["x"], serde_json::json!([{ "delete": { "_index": "a", "_id": "b" } }, { "n": 2 }]));
+        assert_eq!((rows[3]["text"].as_str(), rows[3]["n"]["m"].as_str()), (Some("a\nb"), Some("c\nd")));
+    }
+}
+
 #[test]
 fn invalid_utf8_is_kept_exactly() {
     let bad = b"\xffab\xc3(\x00\"";
