@@ -58,6 +58,22 @@ fn children(agent: u32) -> Vec<Pid> {
     children
 }
 
+/// What the system itself says of a process that a plugin runs in.
+fn confined(agent: &Agent, child: Pid) {
+    let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.as_raw_nonzero())).unwrap();
+    let status = of("status");
+    for line in ["Threads:\t1\n", "Seccomp:\t2\n", "NoNewPrivs:\t1\n"] {
+        assert!(status.contains(line), "{line:?} is not in {status}");
+    }
+    assert_eq!(of("cmdline"), "sawlog-plugin\0plugin-process\0");
+    if rustix::process::geteuid().is_root() {
+        let network = |pid: String| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+        let own = network(child.as_raw_nonzero().to_string()) != network(agent.pid().to_string());
+        assert!(own || agent.log().contains("have no namespaces of their own here"), "{}", agent.log_tail());
+        assert_eq!(of("environ"), "");
+    }
+}
+
 fn rows(folder: &Path) -> Vec<u64> {
     read::folder(&folder.join("out")).unwrap_or_default()
 }
@@ -95,6 +111,7 @@ fn kills_of_plugins_processes_lose_and_repeat_nothing_and_none_outlives_its_agen
 
     let left = children(agent.pid());
     assert!(!left.is_empty());
+    left.iter().for_each(|child| confined(&agent, *child));
     agent.kill().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     let is_there = |pid: &Pid| Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists();
