@@ -94,6 +94,8 @@ fn kills_of_plugins_processes_lose_and_repeat_nothing_and_none_outlives_its_agen
             killed += u64::from(kill_process(child, Signal::KILL).is_ok());
         }
     }
+    // And some for the processes that took the places of the last.
+    feed.send(RECORDS).unwrap();
     let sent = feed.sent();
     agent.wait_until("every row", WAIT_MAX, || Ok(rows(folder).len() as u64 >= sent)).unwrap();
     assert!(killed >= KILLED_MIN, "only {killed} processes were there to be killed");
