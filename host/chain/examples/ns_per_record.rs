@@ -95,10 +95,10 @@ fn main() {
     let bodies = view(&redact, &batch);
     let words = scan::Words { email: Some("[email]".into()), card: Some("[card]".into()) };
     let native = best(|| {
-        let (mut out, mut changed) = (Vec::new(), Vec::new());
+        let mut changed = Vec::new();
         for body in column(&bodies) {
-            if words.redact(body, &mut out) {
-                changed.extend_from_slice(&out);
+            if let Some(first) = words.find(body, 0) {
+                words.replace(body, first, &mut changed);
             }
         }
         black_box(changed);

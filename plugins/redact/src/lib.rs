@@ -52,13 +52,18 @@ impl Transform for Redact {
     }
 
     fn process(&mut self, batch: Batch<'_>, edits: &mut Edits) -> Result<(), String> {
-        let mut clean = Vec::new();
         for (column, field) in self.fields.iter().enumerate() {
             let mut update = UpdateBuilder::new(field);
             for row in batch.rows() {
                 // Numbers and objects are left alone: a changed token might be no JSON any more.
                 let Some(Value::Text(text)) = row.get(column) else { continue };
-                if self.words.redact(text, &mut clean) {
+                let Some(first) = self.words.find(text, 0) else { continue };
+                // What is found is ASCII: the rest is text if all of it was.
+                if std::str::from_utf8(text).is_ok() {
+                    update.text_with(row.index(), |out| self.words.replace(text, first, out));
+                } else {
+                    let mut clean = Vec::new();
+                    self.words.replace(text, first, &mut clean);
                     update.text(row.index(), &String::from_utf8_lossy(&clean));
                 }
             }

@@ -10,45 +10,87 @@ pub struct Words {
 const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
 impl Words {
-    /// Writes `text` without addresses and card numbers to `out`; false (and nothing of use in `out`) if there were none.
-    pub fn redact(&self, text: &[u8], out: &mut Vec<u8>) -> bool {
-        out.clear();
-        let (mut done, mut at) = (0, 0);
-        while at < text.len() {
-            let found = match text[at] {
-                b'@' => self.email.as_deref().and_then(|word| Some((email(text, done, at)?, word))),
-                b'0'..=b'9' if at == 0 || !is_part_of_number(text[at - 1]) => {
+    /// The first address or card number of `text`, nothing of which reaches before `from`: its place, and what takes it.
+    pub fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize, &str)> {
+        let mut at = from;
+        while let Some(found) = self.candidate(text, at) {
+            at = found;
+            let place = match text[at] {
+                b'@' => self.email.as_deref().and_then(|word| Some((email(text, from, at)?, word))),
+                _ if at == 0 || !text[at - 1].is_ascii_alphanumeric() => {
                     self.card.as_deref().and_then(|word| Some((card(text, at)?, word)))
                 }
+                // A digit run that goes on to the left is no start of a number.
                 _ => None,
             };
-            match found {
-                Some(((start, end), word)) => {
-                    out.extend_from_slice(&text[done..start]);
-                    out.extend_from_slice(word.as_bytes());
-                    (done, at) = (end, end);
-                }
-                None => at += 1,
+            if let Some(((start, end), word)) = place {
+                return Some((start, end, word));
             }
+            at += 1;
         }
-        if done > 0 {
-            out.extend_from_slice(&text[done..]);
+        None
+    }
+
+    /// The first byte at or after `from` that an address or a card number may have.
+    fn candidate(&self, text: &[u8], from: usize) -> Option<usize> {
+        match self.card {
+            None => at_sign(text, from),
+            Some(_) => text[from..].iter().position(|b| matches!(b, b'@' | b'0'..=b'9')).map(|at| from + at),
         }
-        done > 0
+    }
+
+    /// Appends `text` with everything replaced from `first` on, the first thing found.
+    pub fn replace(&self, text: &[u8], first: (usize, usize, &str), out: &mut Vec<u8>) {
+        let (mut done, mut found) = (0, Some(first));
+        while let Some((start, end, word)) = found {
+            out.extend_from_slice(&text[done..start]);
+            out.extend_from_slice(word.as_bytes());
+            done = end;
+            found = self.find(text, done);
+        }
+        out.extend_from_slice(&text[done..]);
     }
 }
 
+/// The first `@` at or after `from`. Eight bytes are looked at in one step: most texts have none, and all have many bytes.
+fn at_sign(text: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut at = from;
+    while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let differs = u64::from_le_bytes(*block) ^ (ONES * b'@' as u64);
+        // The lowest bit that is set here is in the first byte that is zero, if one is.
+        let zeros = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    text[at..].iter().position(|b| *b == b'@').map(|found| at + found)
+}
+
+const LOCAL: u8 = 1;
+const DOMAIN: u8 = 2;
+
+/// Of which parts of an address each byte may be.
+const PARTS: [u8; 256] = {
+    let (mut parts, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        parts[byte] = match byte as u8 {
+            b'.' | b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => LOCAL | DOMAIN,
+            b'_' | b'%' | b'+' => LOCAL,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    parts
+};
+
 fn is_local(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-')
+    PARTS[usize::from(byte)] & LOCAL != 0
 }
 
 fn is_domain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')
-}
-
-/// A digit run that goes on to the left is no start of a number.
-fn is_part_of_number(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
+    PARTS[usize::from(byte)] & DOMAIN != 0
 }
 
 /// The address around the `@` at `at`, not reaching before `from`.
@@ -97,10 +139,15 @@ fn luhn(digits: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn replaced(words: &Words, text: &str) -> Option<String> {
+        let (text, mut out) = (text.as_bytes(), Vec::new());
+        words.replace(text, words.find(text, 0)?, &mut out);
+        Some(String::from_utf8(out).expect("utf-8"))
+    }
+
     fn redacted(text: &str) -> Option<String> {
         let words = Words { email: Some("[email]".into()), card: Some("[card]".into()) };
-        let mut out = Vec::new();
-        words.redact(text.as_bytes(), &mut out).then(|| String::from_utf8(out).expect("utf-8"))
+        replaced(&words, text)
     }
 
     #[test]
@@ -119,6 +166,35 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(redacted(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_alone_are_found_wherever_they_stand() {
+        let words = Words { email: Some("*".into()), card: None };
+        let cases = [
+            ("4111 1111 1111 1111 of a@b.co", Some("4111 1111 1111 1111 of *")),
+            ("@@a@b.co@c.de@", Some("@@*@c.de@")),
+            ("_%+-.@b.co", None),
+            ("a@b.c a@b.c1 a@.bc a@bc a@b..co", Some("a@b.c a@b.c1 a@.bc a@bc *")),
+            ("<A.B-c_d%e+f@X-1.Y2.ORG>, (g@h.ij)...", Some("<*>, (*)...")),
+            ("\u{e9}a@b.co\u{e9}", Some("\u{e9}*\u{e9}")),
+            ("a@b.co-", Some("*-")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(replaced(&words, text).as_deref(), expected, "{text}");
+        }
+        for length in 0..40 {
+            let mut text = vec![b'x'; length];
+            assert_eq!(at_sign(&text, 0), None);
+            for place in 0..length {
+                text[place] = b'@';
+                for from in 0..=length {
+                    assert_eq!(at_sign(&text, from), (place >= from).then_some(place), "{length}, {place}, {from}");
+                }
+                // Neighbours of the sign, and bytes beyond ASCII.
+                text[place] = [b'?', b'A', 0xc0, 0xbf, 0][place % 5];
+            }
         }
     }
 }

@@ -61,9 +61,10 @@ impl Transform for Tidy {
             let mut update = UpdateBuilder::new(field);
             for row in batch.rows() {
                 let Some(Value::Text(text)) = row.get(i + 1) else { continue };
-                if self.words.redact(text, &mut clean) {
-                    update.text(row.index(), &String::from_utf8_lossy(&clean));
-                }
+                let Some(first) = self.words.find(text, 0) else { continue };
+                clean.clear();
+                self.words.replace(text, first, &mut clean);
+                update.text(row.index(), &String::from_utf8_lossy(&clean));
             }
             edits.update(update);
         }
