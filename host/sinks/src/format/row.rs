@@ -7,6 +7,7 @@ use sawlog_record::id::{RecordIdText, RecordIds};
 use sawlog_record::{json, time};
 use sawlog_settings::component;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Name of the member that holds record id, agent, source, position and times.
 pub const PROVENANCE: &str = "sawlog";
@@ -165,13 +166,7 @@ impl RowWriter {
             None if self.needs_a_name_of(batch, fields) => fields.iter().for_each(|field| {
                 self.renamed_member(batch, fields, field, start, out);
             }),
-            None => {
-                let mut names = shared.names.borrow_mut();
-                fields.iter().enumerate().for_each(|(at, field)| match row.input.holds(field.key) {
-                    true => _ = member(batch, fields, field, start, out),
-                    false => names.member(at, batch, fields, field, start, out),
-                });
-            }
+            None => write_members(batch, row, shared, start, out),
         }
         if let Some(name) = &self.time_member {
             key(name.as_bytes(), start, out);
@@ -225,6 +220,48 @@ pub(super) fn write_untaken(batch: &Batch, row: &Row, taken: &[bool], event_time
         out.extend_from_slice(row.time.to_string().as_bytes());
     }
     out.push(b'}');
+}
+
+/// Appends the members one by one; those of the record's own text that follow each other there are copied together.
+fn write_members(batch: &Batch, row: &Row, shared: &Shared, start: usize, out: &mut Vec<u8>) {
+    let (fields, mut names) = (batch.fields_of(row), shared.names.borrow_mut());
+    let mut at = 0;
+    while let Some(field) = fields.get(at) {
+        at += 1;
+        if let Some(mut own) = own_member(batch, row, field) {
+            while let Some(next) = fields.get(at).and_then(|field| own_member(batch, row, field))
+                && next.start == own.end + 1
+                && batch.arena[own.end] == b','
+            {
+                own.end = next.end;
+                at += 1;
+            }
+            if out.len() > start {
+                out.push(b',');
+            }
+            out.extend_from_slice(&batch.arena[own]);
+        } else if row.input.holds(field.key) {
+            member(batch, fields, field, start, out);
+        } else {
+            names.member(at - 1, batch, fields, field, start, out);
+        }
+    }
+}
+
+/// Where the record's own text has what would be written for `field`: name and value in their quotes, a colon between them and no
+/// more. Only a JSON object has them so far apart: what else may lie there (`key=value`, what a source attached) does not.
+#[inline]
+fn own_member(batch: &Batch, row: &Row, field: &Field) -> Option<Range<usize>> {
+    let place = |span: Span| span.start as usize..span.start as usize + span.len as usize;
+    let (text, own, key, value) = (&batch.arena, place(row.input), place(field.key), place(field.value));
+    let between: &[u8] = if field.kind == ValueKind::Json { b"\":" } else { b"\":\"" };
+    let (from, to) = (key.start.checked_sub(1)?, value.end + between.len() - 2);
+    let is_own = own.start <= from && to <= own.end && key.end + between.len() == value.start;
+    let is_same = is_own
+        && text[from] == b'"'
+        && text[key.end..value.start] == *between
+        && (field.kind == ValueKind::Json || text[value.end] == b'"');
+    is_same.then_some(from..to)
 }
 
 /// Copies the inside of the record's own object.

@@ -5,7 +5,7 @@ use super::*;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row as ParquetRow};
 use base64::Engine as _;
-use sawlog_record::batch::{Batch, Input, InputRecord, Span};
+use sawlog_record::batch::{Batch, Input, InputRecord, Span, ValueKind};
 use sawlog_record::decode::{DecodeSpec, Decoder, Format, KeepOriginal, Source, TimestampSpec};
 use sawlog_record::id::{Generation, record_id};
 use sawlog_settings::component;
@@ -300,4 +300,36 @@ fn members_shared_by_rows_are_written_in_each() {
     let tail = r#""p":"x","log.iostream":"stdout"}"#;
     let odd = r#"{"a":2,"p":"�","p_base64":"/w==","log.iostream":"stdout"}"#;
     assert_eq!(text, format!("{{\"a\":1,{tail}\n{odd}\n{{{tail}\n{{\"p_original\":3,{tail}\n{{\"a\":4,{tail}\n"));
+}
+
+#[test]
+fn members_beside_a_changed_one_are_as_if_each_were_written_alone() {
+    let input: [&[u8]; 6] = [
+        br#"{"a":1,"b":"x","c":"\u00e9\/\n","n":{"x":[1, 2]},"e":"","f":null}"#,
+        br#" { "a" :1,"b": "x" ,"c":"d", "d":"e"} "#,
+        br#"{"a":"1","b":"2","a":"3","c":"4"}"#,
+        b"{\"a\":\n{\"x\":\n1},\"b\":\"\",\"\xc3\xa9\":\"\xc3\xa9\",\"q\\\"\":\"a\"}",
+        br#"{"a":"b"}"#,
+        br#"{"":"","b":[],"c":{}}"#,
+    ];
+    for line in input {
+        let decoded = batch(&[line], &Source { fields: vec![("p".into(), "x".into())], streams: true });
+        for changed in 0..decoded.rows[0].fields_len as usize {
+            let mut batch = (*decoded).clone();
+            let value = batch.push_bytes("n\u{e9}w\"".as_bytes());
+            let first = batch.rows[0].fields_start as usize;
+            (batch.fields[first + changed].value, batch.fields[first + changed].kind) = (value, ValueKind::Text);
+            batch.rows[0].text = None;
+            let mut expected = Vec::new();
+            for field in batch.fields_of(&batch.rows[0]) {
+                expected.push(if expected.is_empty() { b'{' } else { b',' });
+                sawlog_record::json::quote(field.key.of(&batch.arena), &mut expected);
+                expected.push(b':');
+                assert!(batch.value(field.value, field.kind).write_json(&mut expected));
+            }
+            expected.extend_from_slice(b"}\n");
+            let written = encoded(&mut plain(), &Output { rows: vec![0], batch: Arc::new(batch) });
+            assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&expected));
+        }
+    }
 }
