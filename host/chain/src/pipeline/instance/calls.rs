@@ -254,10 +254,13 @@ pub(super) fn collect(
         run.letters.push(letters(&batch, &dead, node));
     }
     let mut by_output: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
-    for (row, output) in routes.iter().enumerate() {
+    let mut row = 0;
+    for run in routes.chunk_by(|a, b| a == b) {
+        let rows = row..row + run.len() as u32;
+        row = rows.end;
         // What goes out by a way that only the candidate knows reaches nobody, and is counted as that.
-        let Some(output) = canary.map_or(Some(*output), |canary| canary.output(*output)) else { continue };
-        by_output.entry(output).or_default().push(row as u32);
+        let Some(output) = canary.map_or(Some(run[0]), |canary| canary.output(run[0])) else { continue };
+        by_output.entry(output).or_default().extend(rows);
     }
     let batch = Arc::new(batch);
     for (output, rows) in by_output {
