@@ -249,7 +249,8 @@ fn write_members(batch: &Batch, row: &Row, shared: &Shared, start: usize, out: &
 }
 
 /// Where the record's own text has what would be written for `field`: name and value in their quotes, a colon between them and no
-/// more. Only a JSON object has them so far apart: what else may lie there (`key=value`, what a source attached) does not.
+/// more. Only a JSON object has them so far apart: what else may lie there (`key=value`, what a source attached) does not. JSON that
+/// has line breaks is not what would be written.
 #[inline]
 fn own_member(batch: &Batch, row: &Row, field: &Field) -> Option<Range<usize>> {
     let place = |span: Span| span.start as usize..span.start as usize + span.len as usize;
@@ -260,7 +261,10 @@ fn own_member(batch: &Batch, row: &Row, field: &Field) -> Option<Range<usize>> {
     let is_same = is_own
         && text[from] == b'"'
         && text[key.end..value.start] == *between
-        && (field.kind == ValueKind::Json || text[value.end] == b'"');
+        && match field.kind {
+            ValueKind::Json => !text[value].iter().any(|byte| matches!(byte, b'\n' | b'\r')),
+            _ => text[value.end] == b'"',
+        };
     is_same.then_some(from..to)
 }
 

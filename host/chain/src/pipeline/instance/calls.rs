@@ -255,11 +255,11 @@ pub(super) fn collect(
     }
     let mut by_output: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
     let mut row = 0;
-    for run in routes.chunk_by(|a, b| a == b) {
-        let rows = row..row + run.len() as u32;
+    for alike in routes.chunk_by(|a, b| a == b) {
+        let rows = row..row + alike.len() as u32;
         row = rows.end;
         // What goes out by a way that only the candidate knows reaches nobody, and is counted as that.
-        let Some(output) = canary.map_or(Some(run[0]), |canary| canary.output(run[0])) else { continue };
+        let Some(output) = canary.map_or(Some(alike[0]), |canary| canary.output(alike[0])) else { continue };
         by_output.entry(output).or_default().extend(rows);
     }
     let batch = Arc::new(batch);
