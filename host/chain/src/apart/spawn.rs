@@ -18,19 +18,26 @@ pub struct Program {
     pub path: PathBuf,
     /// What tells it what to do.
     pub arguments: Vec<OsString>,
+    /// All of its environment. An allocator must be kept from starting threads: with two a process can't leave its namespaces, and
+    /// later it may start none.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 impl Program {
-    /// This program itself, as it was when it was started, whatever lies in its place by now.
+    /// This program itself, as it was when it was started, whatever lies in its place by now, with an empty environment.
     pub fn this(arguments: &[&str]) -> Self {
-        Self { path: "/proc/self/exe".into(), arguments: arguments.iter().map(OsString::from).collect() }
+        let arguments = arguments.iter().map(OsString::from).collect();
+        Self { path: "/proc/self/exe".into(), arguments, environment: Vec::new() }
     }
 
-    /// A new process and the agent's end of its stream. It has no environment and no file but the other end.
+    /// A new process and the agent's end of its stream. It has no file but the other end.
     pub(super) fn start(&self) -> io::Result<(Child, UnixStream)> {
         let (own, other) = UnixStream::pair()?;
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).arg0("sawlog-plugin").env_clear().current_dir("/");
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
         // What a terminal tells the agent, such as an interrupt, is for the agent alone.
         command.process_group(0);
         command.stdin(Stdio::from(OwnedFd::from(other))).stdout(Stdio::null()).stderr(Stdio::null());

@@ -21,9 +21,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use thiserror::Error;
 
-/// What plugins with `isolation: process` run in: this program, by the verb that nobody else needs.
+/// What plugins with `isolation: process` run in: this program, by the verb that nobody else needs. Its allocator starts no thread of
+/// its own, and has one arena for the one thread that there is.
 pub fn process() -> sawlog_chain::apart::Program {
-    sawlog_chain::apart::Program::this(&["plugin-process"])
+    let environment = vec![("_RJEM_MALLOC_CONF".into(), "background_thread:false,narenas:1".into())];
+    sawlog_chain::apart::Program { environment, ..sawlog_chain::apart::Program::this(&["plugin-process"]) }
 }
 
 /// Verbs for authors of plugins.
