@@ -205,7 +205,8 @@ fn names_records_and_answers_of_others_stay_what_they_are() {
     fs::remove_file(&evil).unwrap();
     let mut agent = Agent::start_answering(&path).unwrap();
     let loss = || verb_says(&path, &["loss"]).unwrap().1;
-    agent.wait_until("the loss", WAIT_MAX, || Ok(loss().contains("forged"))).unwrap();
+    let told = agent.wait_until("the loss", WAIT_MAX, || Ok(loss().contains("forged")));
+    told.unwrap_or_else(|error| panic!("{}\n{error}", loss()));
     for verb in [&["loss"][..], &["status"], &["validate"], &["graph"], &["loss", "--format", "json"]] {
         is_tame(&format!("sawlog {verb:?}"), &verb_says(&path, verb).unwrap().1);
     }

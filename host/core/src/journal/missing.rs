@@ -102,6 +102,12 @@ impl MissingInput {
         self.known.remove(&generation);
     }
 
+    /// A sink may come to what is gone before its source says so, as after a restart: what it lacks gets its name then.
+    fn name(&mut self, generation: Generation, whereabouts: &Whereabouts) {
+        let nameless = |kept: &&mut Missing| kept.generation == generation && kept.whereabouts.is_none();
+        self.kept.iter_mut().filter(nameless).for_each(|kept| kept.whereabouts = Some(whereabouts.clone()));
+    }
+
     fn note(&mut self, missing: Missing) {
         let is_same = |kept: &&mut Missing| {
             (&kept.sink, kept.generation, &kept.reason) == (&missing.sink, missing.generation, &missing.reason)
@@ -184,6 +190,7 @@ impl JournalState {
         let maybe_more = unread == 0 && whereabouts.at_least && fed.iter().all(has_all);
         let known = Known { time, whereabouts: whereabouts.clone(), written_off };
         self.missing.known.insert(generation, known);
+        self.missing.name(generation, &whereabouts);
         if maybe_more {
             self.missing.note(missing(None, written_off));
         }
@@ -294,6 +301,18 @@ mod tests {
         assert_eq!(ranges(&whole), []);
         state.apply(&vanished(G, 100, true));
         assert_eq!(ranges(&state), [("", 100, 100)]);
+    }
+
+    #[test]
+    fn what_a_sink_lost_before_the_source_said_so_gets_its_name() {
+        let mut state = planned();
+        let (from, to) = (Cursor::at(40), Cursor::at(100));
+        let (sink, reason) = (SinkId::new("slow"), INPUT_GONE.to_owned());
+        state.apply(&Record::Lost { sink, generation: G, from, to, reason });
+        let name = |state: &JournalState| state.missing.ranges().next().unwrap().whereabouts.clone();
+        assert_eq!((ranges(&state), name(&state)), (vec![("slow", 40, 100)], None));
+        state.apply(&vanished(G, 100, false));
+        assert_eq!((ranges(&state), name(&state)), (vec![("slow", 40, 100)], Some(whereabouts(100, false))));
     }
 
     #[test]
