@@ -42,15 +42,20 @@ fn write(folder: &Path, plugins: &str) {
     std::fs::write(folder.join("sawlog.yaml"), config).unwrap();
 }
 
-/// The processes that an agent has started.
+/// What a process does just now, a letter, and who started it; `None` where there is none.
+fn state_and_parent(pid: i32) -> Option<(String, String)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut behind_name = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
+    Some((behind_name.next()?, behind_name.next()?))
+}
+
+/// The processes that an agent has started that have not ended.
 fn children(agent: u32) -> Vec<Pid> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
         let name = entry.unwrap().file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        let mut behind_name = stat.rsplit_once(')').unwrap().1.split_whitespace();
-        let (state, parent) = (behind_name.next().unwrap(), behind_name.next().unwrap());
+        let Some((state, parent)) = state_and_parent(pid) else { continue };
         if parent == agent.to_string() && state != "Z" {
             children.extend(Pid::from_raw(pid));
         }
@@ -116,8 +121,9 @@ fn kills_of_plugins_processes_lose_and_repeat_nothing_and_none_outlives_its_agen
     left.iter().for_each(|child| confined(&agent, *child));
     agent.kill().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
-    let is_there = |pid: &Pid| Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists();
-    while left.iter().any(is_there) {
+    // One that has ended and that nobody asks for its status is still in the list.
+    let lives = |pid: &Pid| state_and_parent(pid.as_raw_nonzero().get()).is_some_and(|(state, _)| state != "Z");
+    while left.iter().any(lives) {
         assert!(Instant::now() < deadline, "processes of plugins outlive their agent: {left:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
