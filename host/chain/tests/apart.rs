@@ -170,14 +170,15 @@ fn killing<T>(plugin: &Plugin, work: impl FnOnce() -> T) -> T {
 #[test]
 fn whoever_kills_processes_costs_no_record_and_no_state() {
     let [here, apart] = both("hostile", &support::component("hostile"), &small());
-    let words = ["good", "good", "trap", "good", "good", "good", "reject", "good"];
     let work = |plugin: &Plugin| {
         let mut runner = Runner::new(plugin.clone(), Leniency::Usual);
-        let outcomes: Vec<_> = (0..400)
+        let outcomes: Vec<_> = (0..240)
             .map(|round| {
                 std::thread::sleep(Duration::from_millis(4));
-                let outcome = run(&mut runner, &words);
-                let saved = (round % 40 == 0).then(|| runner.snapshot().unwrap().unwrap());
+                // Each failure has what came since the last snapshot run again.
+                let bad = if round % 10 == 0 { ["trap", "reject"] } else { ["good", "good"] };
+                let outcome = run(&mut runner, &["good", bad[0], "good", "good", bad[1], "good"]);
+                let saved = (round % 8 == 0).then(|| runner.snapshot().unwrap().unwrap());
                 let poison: Vec<_> = outcome.poison.iter().map(|(row, why)| (*row, why.code())).collect();
                 (poison, saved)
             })
