@@ -115,8 +115,9 @@ impl Stage {
         rows
     }
 
-    /// Whether rows may go to `path`, with `paths` there. One that no store can name is never claimed: nobody could keep that claim. Whoever comes first is named, and a path that was not named never is
-    /// later on, so the names of a claim say for each row where it went.
+    /// Whether rows may go to `path`, with `paths` there. One that no store can name is never claimed: nobody could keep that claim.
+    /// Whoever comes first is named, and a path that was not named never is later on, so the names of a claim say for each row where
+    /// it went.
     fn takes(&self, path: &str, paths: usize) -> bool {
         match &self.named {
             Some(named) => named.contains(path),
