@@ -39,6 +39,8 @@ pub struct Seen {
     /// Nothing about a file that nobody appends to (a packed one) changed since it was found to be its generation: then
     /// it is not read again for that.
     pub unchanged: bool,
+    /// When it was written last, unix nanoseconds.
+    pub written: i64,
     /// Content bytes (unpacked where it is compressed).
     pub size: u64,
     /// Where its last complete line ends.
@@ -80,7 +82,7 @@ pub enum Decision {
     /// A power loss ate the tail of the generation's file: what the file holds from `pos` on was never
     /// consumed. Where it has grown beyond `pos` again, and `pos` lies inside a line, that line is the first to consume.
     Cut { known: usize, seen: usize, pos: u64 },
-    /// A new generation; these come in the order of birth.
+    /// A new generation; these come in the order in which they are to be read.
     New { seen: usize },
     /// All of the file was consumed as part of a generation: skipped as long as that is so.
     Alias { known: usize, seen: usize },
@@ -288,13 +290,17 @@ impl Scan<'_> {
             let decision = self.rotated(s);
             self.settle(s, decision);
         }
-        // Births decide the numbers of new generations, whichever rule found them.
+        // New generations in the order in which they were written, whichever rule found them, and the live file last. Births do not tell
+        // that: a packed file, and a copy of what was cut off then, are younger than what was written later.
         let seen = self.seen;
-        let birth = |d: &Decision| match d {
-            Decision::New { seen: s } => (1, seen[*s].file.btime, *s),
-            _ => (0, None, 0),
+        let age = |d: &Decision| match d {
+            Decision::New { seen: s } => {
+                let Seen { name, written, file, .. } = &seen[*s];
+                (1, *name == Name::Primary, *written, file.btime, *s)
+            }
+            _ => (0, false, 0, None, 0),
         };
-        self.decisions.sort_by_key(birth);
+        self.decisions.sort_by_key(age);
     }
 
     fn rotated(&mut self, s: usize) -> Decision {

@@ -115,6 +115,7 @@ impl Reader {
                 name: *name,
                 held: self.held.get(ino).map(|g| self.generations[*g].known.generation),
                 unchanged: false,
+                written: btime,
                 size: inode.data.len() as u64,
                 complete: complete(&inode.data) as u64,
                 first_line: FirstLine::find(&inode.data),

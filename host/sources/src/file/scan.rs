@@ -3,12 +3,14 @@
 use super::open::{Refusal, Roots, file_id};
 use super::pattern::{Names, Role};
 use sawlog_core::identity::FileId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How deep folders are entered at most.
 const DEPTH_MAX: usize = 32;
+/// How often a folder is looked at again where each look shows others: files come faster than it can be read.
+const LOOKS_MAX: usize = 4;
 
 /// A file under one of the source's names.
 #[derive(Clone, Debug)]
@@ -59,6 +61,23 @@ pub fn folder(path: &Path, names: &Names, roots: &Roots) -> Look {
     look
 }
 
+/// Looks again until two looks show the same files that nobody knows: a folder that is read while a file in it gets another name may
+/// show neither name, and what is newer must not be begun before it.
+pub fn steady(mut look: impl FnMut() -> Look, strangers: impl Fn(&[Found]) -> BTreeSet<FileId>) -> Look {
+    let mut seen = look();
+    for _ in 0..LOOKS_MAX {
+        let met = strangers(&seen.found);
+        if met.is_empty() {
+            break;
+        }
+        seen = look();
+        if strangers(&seen.found) == met {
+            break;
+        }
+    }
+    seen
+}
+
 fn enter(folder: &Path, names: &Names, roots: &Roots, depth: usize, look: &mut Look) {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -92,4 +111,46 @@ fn meet(path: &Path, role: Role, roots: &Roots) -> Result<Option<Found>, Refusal
     let mtime = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     let path = path.to_owned();
     Ok(Some(Found { path, role, file: file_id(&metadata), stored_bytes: metadata.len(), mtime }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(files: &[u64]) -> Look {
+        let found = |ino: &u64| Found {
+            path: PathBuf::from(format!("{ino}.log")),
+            role: Role { partition: PathBuf::new(), rotated: false, packed: false },
+            file: FileId { dev: 1, ino: *ino, btime: None },
+            stored_bytes: 1,
+            mtime: 0,
+        };
+        Look { found: files.iter().map(found).collect(), ..Look::default() }
+    }
+
+    /// What these looks, one after the other, come to where file 1 is known.
+    fn steadied(looks: &[&[u64]]) -> (Vec<u64>, usize) {
+        let mut taken = 0;
+        let next = || {
+            taken += 1;
+            look(looks[(taken - 1).min(looks.len() - 1)])
+        };
+        let strangers = |found: &[Found]| found.iter().map(|f| f.file).filter(|file| file.ino != 1).collect();
+        let seen = steady(next, strangers);
+        (seen.found.iter().map(|f| f.file.ino).collect(), taken)
+    }
+
+    #[test]
+    fn a_look_that_shows_files_that_nobody_knows_is_taken_until_two_show_the_same() {
+        assert_eq!(steadied(&[&[1]]), (vec![1], 1), "all are known");
+        assert_eq!(steadied(&[&[1, 3], &[1, 3]]), (vec![1, 3], 2));
+        assert_eq!(
+            steadied(&[&[3], &[1, 2, 3], &[1, 2, 3]]),
+            (vec![1, 2, 3], 3),
+            "2 got another name during the first"
+        );
+        let many: Vec<Vec<u64>> = (3..20).map(|last| (1..last).collect()).collect();
+        let many: Vec<&[u64]> = many.iter().map(Vec::as_slice).collect();
+        assert_eq!(steadied(&many).1, 1 + LOOKS_MAX, "files may come for ever");
+    }
 }

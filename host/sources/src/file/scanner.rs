@@ -105,10 +105,11 @@ impl Scanner {
 
     fn look_at_everything(&mut self) {
         self.looked.begin(self.shared.options.names.roots());
-        let mut look = scan::everything(&self.shared.options.names, &self.shared.roots);
+        let everything = || scan::everything(&self.shared.options.names, &self.shared.roots);
+        let mut look = scan::steady(everything, |found| self.strangers(found));
         // A file that appeared after its folder was read and before it was watched would wait for the next look at everything.
         while self.watch.follow(&look.folders, look.links) && !self.shared.stop.load(Ordering::Acquire) {
-            look = scan::everything(&self.shared.options.names, &self.shared.roots);
+            look = scan::steady(everything, |found| self.strangers(found));
         }
         self.looked.note(&look.folders);
         self.report_refused(&look);
@@ -128,7 +129,8 @@ impl Scanner {
     fn look_at_folders(&mut self, folders: &BTreeSet<PathBuf>) -> bool {
         let mut found = Vec::new();
         for folder in folders {
-            let look = scan::folder(folder, &self.shared.options.names, &self.shared.roots);
+            let again = || scan::folder(folder, &self.shared.options.names, &self.shared.roots);
+            let look = scan::steady(again, |found| self.strangers(found));
             self.report_refused(&look);
             found.extend(look.found);
         }
@@ -149,6 +151,17 @@ impl Scanner {
             self.settle(&partition, found);
         }
         true
+    }
+
+    /// Files that are nobody's yet; not those that are empty, which begin nothing.
+    fn strangers(&self, found: &[Found]) -> BTreeSet<FileId> {
+        let table = self.shared.lock();
+        let is_known = |f: &Found| {
+            table.owner(f.file).is_some()
+                || table.aliases.contains_key(&f.file)
+                || table.unpackable.contains_key(&f.file)
+        };
+        found.iter().filter(|f| f.stored_bytes > 0 && !is_known(f)).map(|f| f.file).collect()
     }
 
     fn report_refused(&self, look: &Look) {
@@ -234,7 +247,7 @@ impl Scanner {
         // What waits to be unpacked may be what has lost its file.
         for decision in decisions.into_iter().filter(|decision| !(waits && matches!(decision, Decision::Gone { .. }))) {
             if !self.execute(partition, decision, is_certain, &known, &candidates)? {
-                // New files come last, in the order of birth: those behind it wait with it.
+                // New files come last, in the order in which they are read: those behind it wait with it.
                 self.restless.insert(partition.to_owned());
                 break;
             }
@@ -267,7 +280,7 @@ impl Scanner {
     /// `None` for a file that has changed its name since the look, or can't be read and is nobody's.
     fn candidate(&self, found: Found) -> io::Result<Option<Candidate>> {
         let name = if found.role.rotated { Name::Rotated } else { Name::Primary };
-        let file = found.file;
+        let (file, written) = (found.file, found.mtime);
         let (held, owner, content) = {
             let table = self.shared.lock();
             let own = table.owner(file);
@@ -280,7 +293,7 @@ impl Scanner {
             let (evidence, size, complete, _) = owner.as_ref()?;
             let (size, complete) = (*size.max(&evidence.pos()), *complete.max(&evidence.pos()));
             let first_line = Some(evidence.first_line());
-            Some(Seen { file, name, held, unchanged, size, complete, first_line })
+            Some(Seen { file, name, held, unchanged, written, size, complete, first_line })
         };
         if found.role.packed && owner.as_ref().is_some_and(|(.., unchanged)| *unchanged) {
             let content = Slot::Lazy(found.path.clone());
@@ -497,6 +510,6 @@ fn by_partition(found: Vec<Found>, table: &Table) -> BTreeMap<PathBuf, Vec<Found
 
 fn facts(content: &Content, file: FileId, name: Name, held: Option<Generation>) -> io::Result<Seen> {
     let size = content.size()?;
-    let complete = content.last_line_end(0..size, b"\n")?;
-    Ok(Seen { file, name, held, unchanged: false, size, complete, first_line: content.first_line()? })
+    let (written, complete) = (content.written()?, content.last_line_end(0..size, b"\n")?);
+    Ok(Seen { file, name, held, unchanged: false, written, size, complete, first_line: content.first_line()? })
 }
