@@ -9,7 +9,7 @@ mod leaving;
 pub use leaving::{RESCUE_AT_END_MAX, Unrescued};
 
 use crate::SourceId;
-use crate::journal::{GenerationState, Journal, JournalState, Record, Repeat};
+use crate::journal::{self, GenerationState, Journal, JournalState, Record, Repeat};
 use crate::memory::pack;
 use crate::ports::{Clock, JournalError, ReadError, ReadLimits, RescueQueue, Source};
 use event_listener::{Event, EventListener};
@@ -167,6 +167,7 @@ impl Inputs {
         let (mut extents, mut handed) = (Vec::new(), Vec::new());
         {
             let state = self.journal.state();
+            let mut floors = journal::Floors::new(&state);
             for (generation, g) in state.generations.iter().filter(|(_, g)| g.source == self.id) {
                 let rescued = g.rescued.iter().map(|(_, hi)| *hi).max();
                 let vanished = rescued.is_some() || g.gone;
@@ -175,7 +176,7 @@ impl Inputs {
                 let extent = state.repeat(*generation).map_or(extent, |repeat| extent_of(repeat, g.partition));
                 extents.push((age::of(&state, *generation, |identity| self.born(identity)), *generation, extent));
                 if !extent.vanished {
-                    handed.push((*generation, g.partition, g.identity.clone(), state.replay_floor(*generation)));
+                    handed.push((*generation, g.partition, g.identity.clone(), floors.of(*generation)));
                 }
             }
         }
@@ -422,7 +423,8 @@ impl Inputs {
     /// What no sink will read again of this source, by this state.
     pub fn floors(&self, state: &JournalState) -> Floors {
         let of_mine = state.generations.iter().filter(|(_, g)| g.source == self.id);
-        Floors(of_mine.map(|(g, s)| (*g, state.replay_floor(*g), s.gone, !s.rescued.is_empty())).collect())
+        let mut floors = journal::Floors::new(state);
+        Floors(of_mine.map(|(g, s)| (*g, floors.of(*g), s.gone, !s.rescued.is_empty())).collect())
     }
 
     /// Tells source and queue what no sink will read again; forgets generations that are done with. What `floors` were taken
@@ -430,10 +432,17 @@ impl Inputs {
     pub async fn trim(&self, floors: Floors) -> Result<(), JournalError> {
         self.begin_histories().await?;
         let _letting_go = self.letting_go.lock().await;
+        // A range that comes again since may begin below what is durable.
+        let now: BTreeMap<Generation, u64> = {
+            let state = self.journal.state();
+            let mut now = journal::Floors::new(&state);
+            floors.0.iter().map(|(generation, ..)| (*generation, now.of(*generation))).collect()
+        };
         for (generation, floor, gone, rescued) in floors.0 {
             let Some(extent) = self.lock().extents.get(&generation).copied() else { continue };
-            // A range that comes again since may begin below what is durable.
-            let floor = floor.min(self.journal.state().replay_floor(generation));
+            // So may a sink that is added in this moment.
+            let is_kept_whole = self.journal.state().histories.keep_whole(generation);
+            let floor = if is_kept_whole { 0 } else { now.get(&generation).map_or(floor, |now| floor.min(*now)) };
             let is_read = floor >= extent.end;
             if !extent.vanished {
                 self.source.trim(generation, floor).await;
@@ -445,12 +454,17 @@ impl Inputs {
             }
         }
         let droppable = self.journal.state().droppable();
-        let mine: Vec<Generation> = droppable.into_iter().filter(|g| self.lock().extents.contains_key(g)).collect();
-        for generation in mine {
-            self.journal.commit(vec![Record::Dropped { generation }]).await?;
+        let mine: BTreeSet<Generation> =
+            droppable.into_iter().filter(|g| self.lock().extents.contains_key(g)).collect();
+        if !mine.is_empty() {
+            self.journal
+                .commit(mine.iter().map(|generation| Record::Dropped { generation: *generation }).collect())
+                .await?;
             let mut known = self.lock();
-            known.extents.remove(&generation);
-            known.partitions.values_mut().for_each(|p| p.generations.retain(|g| *g != generation));
+            for generation in &mine {
+                known.extents.remove(generation);
+            }
+            known.partitions.values_mut().for_each(|p| p.generations.retain(|g| !mine.contains(g)));
         }
         self.end_histories();
         Ok(())

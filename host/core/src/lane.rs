@@ -7,15 +7,17 @@
 //! All lanes are equal; the one at the frontier plans. Below the frontier a lane obeys the journal. It knows nothing of how
 //! sinks deliver nor of how lanes are given sinks: that is [`crate::partition`].
 
+mod boundary;
 mod fed;
 mod idle;
 
+use self::boundary::{Handed, hand_over};
 use self::fed::Fed;
 use crate::EpochId;
 use crate::journal::{Journal, Judge, Mark, Record, Standing, Verdict};
 use crate::memory::Hold;
 use crate::mutation;
-use crate::plan::{ComponentId, Entry, Planned, UpgradeOutcome};
+use crate::plan::{ComponentId, Entry, Planned};
 use crate::ports::{Applied, ChainFailure, ChainInstance, Offer, ReadError, ReadLimits};
 use crate::shared::{PartitionStop, Shared};
 use crate::stream::Place;
@@ -116,7 +118,7 @@ impl Lane {
         if let Some(retired) = shared.retired() {
             return self.plan_rest(shared, partition, retired, present).await;
         }
-        if let Some(step) = self.plan_boundary(shared, partition).await? {
+        if let Some(step) = self.plan_boundary(shared, partition, present).await? {
             return Ok(step);
         }
         let Some((generation, lo)) = next_unplanned(shared, partition) else {
@@ -160,6 +162,9 @@ impl Lane {
         retired: EpochId,
         present: EpochId,
     ) -> Result<Step, PartitionStop> {
+        if let Some(step) = self.finish_boundary(shared, partition, present).await? {
+            return Ok(step);
+        }
         let epoch = shared.stream(partition, |s| s.last().map(|p| p.epoch)).unwrap_or(retired);
         let is_owed = shared.inputs.promises() || shared.journal.state().history(partition).is_some();
         let unplanned = next_unplanned(shared, partition).filter(|_| is_owed);
@@ -249,27 +254,6 @@ impl Lane {
             self.ahead = VecDeque::new();
         }
         Ok(Step::Went)
-    }
-
-    /// A configuration with other plugin digests begins: what becomes of the state is decided once, here, and journalled.
-    async fn plan_boundary(&mut self, shared: &Shared, partition: PartitionId) -> Result<Option<Step>, PartitionStop> {
-        let Some(boundary) = shared.boundary(partition) else { return Ok(None) };
-        let (generation, at) = boundary.at;
-        if !self.ensure_instance(shared, partition, boundary.old).await? {
-            return Ok(Some(Step::Spent));
-        }
-        let Some((_, instance)) = &mut self.instance else { return Ok(None) };
-        let states = instance.snapshot().await.map_err(PartitionStop::from)?;
-        let chain = shared.chain(partition, boundary.new)?;
-        let old = states.get(&boundary.component).cloned().unwrap_or_default();
-        let outcome = chain.instance(partition).upgrade(boundary.component, old).await.map_err(PartitionStop::from)?;
-        let held = instance.wake_at().iter().any(|(c, _)| *c == boundary.component);
-        let (component, now) = (boundary.component, shared.journal.state().time);
-        let (entry, epoch) = match outcome {
-            UpgradeOutcome::Fresh if held => (Entry::Flush { generation, at, component, now }, boundary.old),
-            outcome => (Entry::Upgrade { generation, at, component, outcome }, boundary.new),
-        };
-        Ok(Some(self.append(shared, partition, entry, epoch, boundary.new).await?))
     }
 
     // ------------------------------------------------------------ run, anywhere
@@ -434,41 +418,6 @@ impl Lane {
 
     // ------------------------------------------------------------ state
 
-    /// Makes the instance that runs `planned`, or carries the one at hand over to its epoch. `false` where the state that this
-    /// lane was to begin with is no longer kept.
-    async fn enter_epoch(
-        &mut self,
-        shared: &Shared,
-        partition: PartitionId,
-        planned: &Planned,
-    ) -> Result<bool, PartitionStop> {
-        if let Entry::Reset { .. } = planned.entry {
-            self.fresh(shared, partition, planned.epoch)?;
-            return Ok(true);
-        }
-        if !self.ensure_instance(shared, partition, planned.epoch).await? {
-            return Ok(false);
-        }
-        let Some((epoch, instance)) = &mut self.instance else { return Ok(false) };
-        let old = *epoch;
-        if old != planned.epoch {
-            let (before, after) =
-                (shared.chain(partition, old)?.stateful(), shared.chain(partition, planned.epoch)?.stateful());
-            let states = instance.snapshot().await?;
-            let (kept, changed) = states.into_iter().partition(|(c, _)| before.get(c) == after.get(c));
-            self.pending = changed;
-            self.fresh(shared, partition, planned.epoch)?;
-            let Some((_, instance)) = &mut self.instance else { return Ok(false) };
-            instance.restore(kept).await?;
-        }
-        let Entry::Upgrade { component, outcome, .. } = &planned.entry else { return Ok(true) };
-        let state = self.pending.remove(component);
-        if let (Some((_, instance)), Some(state), UpgradeOutcome::Carried) = (&mut self.instance, state, outcome) {
-            instance.upgrade(*component, state).await?;
-        }
-        Ok(true)
-    }
-
     fn fresh(&mut self, shared: &Shared, partition: PartitionId, epoch: EpochId) -> Result<(), PartitionStop> {
         self.instance = Some((epoch, shared.chain(partition, epoch)?.instance(partition)));
         Ok(())
@@ -496,14 +445,12 @@ impl Lane {
         };
         let states = shared.blobs(partition, &snap).await?;
         self.fresh(shared, partition, snap.epoch)?;
-        let made_by = shared.journal.state().stateful_of(snap.epoch, &shared.inputs.id);
-        let present = shared.chain(partition, snap.epoch)?.stateful();
+        let made_by = shared.journal.state().components(snap.epoch, &shared.inputs.id);
         // Where another configuration stands in for the one that made the state, its plugins take over what they can.
-        let (same, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            states.into_iter().partition(|(c, _)| made_by.get(c) == present.get(c));
+        let Handed { same, changed } = hand_over(states, &made_by, &shared.components(partition, snap.epoch)?);
         let Some((_, instance)) = &mut self.instance else { return Ok(false) };
         instance.restore(same).await?;
-        for (component, state) in other.into_iter().filter(|(c, _)| present.contains_key(c)) {
+        for (component, state) in changed {
             instance.upgrade(component, state).await?;
         }
         Ok(true)

@@ -2,7 +2,7 @@
 //! the journal's state and the two configurations; the effect is one EPOCH record.
 
 use crate::budget;
-use crate::journal::{Epoch, JournalState, Record, Registration, Stateful, histories};
+use crate::journal::{Epoch, JournalState, Names, Record, Registration, Stateful, histories};
 use crate::operator;
 use crate::{EpochId, SinkId, SourceId, mutation};
 use sawlog_record::id::{Cursor, Generation};
@@ -24,6 +24,8 @@ pub struct Wanted {
     pub id: EpochId,
     /// Digests of the stateful components.
     pub stateful: Stateful,
+    /// What they are called: what a component has become in another configuration is told by that.
+    pub names: Names,
     /// Blobs that must be kept while an entry names the epoch.
     pub blobs: Vec<[u8; 32]>,
     /// Sinks by name, each with the sources whose records can reach it.
@@ -82,6 +84,7 @@ pub fn records(state: &JournalState, wanted: &Wanted, now: i64) -> Result<Vec<Re
     }
     if !epoch.stateful.is_empty() {
         records.push(Record::Stateful { epoch: epoch.id, digests: wanted.stateful.clone() });
+        records.push(Record::Named { epoch: epoch.id, names: wanted.names.clone() });
     }
     let histories = histories::begin(state, &epoch, &added(state, wanted), now);
     records.push(Record::Epoch(epoch));

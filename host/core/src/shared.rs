@@ -3,10 +3,10 @@
 
 use crate::identity::Held;
 use crate::input::Inputs;
-use crate::journal::{Journal, Record, Snap};
+use crate::journal::{Components, Journal, Record, Snap};
 use crate::memory::Pool;
 use crate::pace::{self, CatchUp};
-use crate::plan::{ComponentId, Entry, Planned};
+use crate::plan::{ComponentId, Planned};
 use crate::ports::{Chain, ChainFailure, Chains, Clock, Context, JournalError, ReadLimits};
 use crate::sink::{Feeder, Sink};
 use crate::status::Figures;
@@ -114,15 +114,6 @@ pub enum PartitionStop {
     /// A plugin can't go on.
     #[error(transparent)]
     Chain(#[from] ChainFailure),
-}
-
-/// A change of plugin digests that lies ahead of the frontier.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Boundary {
-    pub(crate) component: ComponentId,
-    pub(crate) old: EpochId,
-    pub(crate) new: EpochId,
-    pub(crate) at: (Generation, Cursor),
 }
 
 /// What all engines of a process take their part of.
@@ -362,30 +353,11 @@ impl Shared {
         Context { partition, time: planned.time, poison, first_run, generous: !first_run }
     }
 
-    /// The first stateful component whose digest differs between the last planned input and the present configuration, and
-    /// whose UPGRADE is not journalled yet.
-    pub(crate) fn boundary(&self, partition: PartitionId) -> Option<Boundary> {
+    /// The stateful components that run where entries of `epoch` do.
+    pub(crate) fn components(&self, partition: PartitionId, epoch: EpochId) -> Result<Components, PartitionStop> {
+        let digests = self.chain(partition, epoch)?.stateful();
         let state = self.journal.state();
-        let new = state.epoch()?;
-        let stream = &state.partitions.get(&partition)?.stream;
-        let mut done = Vec::new();
-        let mut old = None;
-        for (_, planned) in stream.iter().rev() {
-            match planned.entry {
-                Entry::Upgrade { component, .. } if planned.epoch == new.id => done.push(component),
-                _ => {
-                    old = state.epoch_of(planned.epoch);
-                    break;
-                }
-            }
-        }
-        let old = old?;
-        let (before, after) = (state.stateful_of(old.id, &self.inputs.id), state.stateful_of(new.id, &self.inputs.id));
-        let changed = |(c, digest): (&ComponentId, &[u8; 32])| {
-            before.get(c).is_some_and(|old| old != digest && !done.contains(c)).then_some(*c)
-        };
-        let component = after.iter().find_map(changed)?;
-        Some(Boundary { component, old: old.id, new: new.id, at: state.next_slot(partition)? })
+        Ok(Components { digests, names: state.names_of(state.runs_under(partition, epoch), &self.inputs.id) })
     }
 
     /// The state saved at exactly this place.

@@ -108,9 +108,10 @@ impl Stream {
     /// The place that cursors mean which were made along another list of entries, before the data directory was lost: the first
     /// entry that they do not cover, whatever they cover behind it; [`Stream::skip_covered`] passes over that.
     pub fn first_open(&self, cursor: impl Fn(Generation) -> Cursor) -> Place {
-        let open = self.iter().find(|(_, p)| cursor(p.entry.generation()) < p.entry.end());
-        let place =
-            |(number, p): (u64, &Planned)| self.place_in(number, cursor(p.entry.generation()).max(p.entry.start()));
+        let mut cursor = in_a_row(cursor);
+        let mut placed = self.iter().map(|(number, p)| (number, p, cursor(p.entry.generation())));
+        let open = placed.find(|(_, p, at)| *at < p.entry.end());
+        let place = |(number, p, at): (u64, &Planned, Cursor)| self.place_in(number, at.max(p.entry.start()));
         open.map_or_else(|| self.frontier(), place)
     }
 
@@ -142,6 +143,7 @@ impl Stream {
     /// The place that per-generation cursors mean: inside or before the first entry that they do not cover.
     pub fn place_of(&self, cursor: impl Fn(Generation) -> Cursor) -> Result<Place, NotAPrefix> {
         let mut first_open: Option<Place> = None;
+        let mut cursor = in_a_row(cursor);
         for (number, planned) in self.iter() {
             let at = cursor(planned.entry.generation());
             let covered = at >= planned.entry.end();
@@ -157,17 +159,34 @@ impl Stream {
     /// Cursors per generation at `place`, for the generations that kept entries before it name.
     pub fn cursors_at(&self, place: Place) -> BTreeMap<Generation, Cursor> {
         let mut cursors = BTreeMap::new();
+        let mut last = None;
         for (number, planned) in self.iter() {
-            if number < place.entry {
-                cursors.insert(planned.entry.generation(), planned.entry.end());
-            } else if number == place.entry && place.offset > 0 {
-                let pos = planned.entry.start().pos + place.offset;
-                cursors.insert(planned.entry.generation(), Cursor::at(pos));
-            } else {
-                break;
+            let end = match number {
+                _ if number < place.entry => planned.entry.end(),
+                _ if number == place.entry && place.offset > 0 => Cursor::at(planned.entry.start().pos + place.offset),
+                _ => break,
+            };
+            // Most entries are of the generation of the one before.
+            match &mut last {
+                Some((generation, at)) if *generation == planned.entry.generation() => *at = end,
+                _ => cursors.extend(last.replace((planned.entry.generation(), end))),
             }
         }
+        cursors.extend(last);
         cursors
+    }
+
+    /// Where each generation that kept entries name begins in them.
+    pub fn starts(&self) -> BTreeMap<Generation, Cursor> {
+        let mut starts = BTreeMap::new();
+        let mut last = None;
+        for planned in &self.entries {
+            let generation = planned.entry.generation();
+            if last.replace(generation) != Some(generation) {
+                starts.entry(generation).or_insert_with(|| planned.entry.start());
+            }
+        }
+        starts
     }
 
     /// The name of `place`: the end of what lies before it. `None` where nothing before it is kept.
@@ -202,6 +221,19 @@ impl Stream {
     /// Generations that kept entries name.
     pub fn generations(&self) -> impl Iterator<Item = Generation> {
         self.entries.iter().map(|p| p.entry.generation())
+    }
+}
+
+/// Asks for a generation's cursor once where many entries in a row are of it: a stream may have hundreds of thousands.
+fn in_a_row(cursor: impl Fn(Generation) -> Cursor) -> impl FnMut(Generation) -> Cursor {
+    let mut last = None;
+    move |generation| match last {
+        Some((known, at)) if known == generation => at,
+        _ => {
+            let at = cursor(generation);
+            last = Some((generation, at));
+            at
+        }
     }
 }
 

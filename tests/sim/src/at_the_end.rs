@@ -7,9 +7,10 @@ use std::sync::Arc;
 /// What each sink took since it began must have an outcome, record by record. Not where it lost input: a claim that was made
 /// before the loss goes on saying what it had promised.
 pub fn check_books(world: &World, engine: &Engine) {
+    let lost = world.get().losers();
     let state = engine.journal().state();
     for (id, sink) in engine.sinks() {
-        let has_lost = state.losses.keys().any(|(who, _)| *who == id);
+        let has_lost = lost.contains(&id);
         for (source, books) in sink.intake.books(&state) {
             if has_lost {
                 continue;

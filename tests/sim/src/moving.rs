@@ -9,12 +9,12 @@ use crate::at_the_end::check_books;
 use crate::exec::{Executor, Spawned};
 use crate::narrow;
 use crate::oracle;
-use crate::plugin::{COMPONENT, SimRow};
+use crate::plugin::SimRow;
 use crate::ports::SimClock;
-use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
+use crate::ports::chain::{SimChains, epoch_id, stateful};
 use crate::ports::sinks::{SimDocuments, SimLog, SimObjects};
 use crate::ports::topic::{SimTopicJournal, SimTopicSource};
-use crate::run::{Outcome, QUIET, SimSpawner};
+use crate::run::{LOOKS, Outcome, QUIET, SimSpawner};
 use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
 use crate::world::{Producer, SimFile, SimRecord, World};
 use async_trait::async_trait;
@@ -118,11 +118,12 @@ fn partition_id(number: usize) -> PartitionId {
 
 fn wanted(epoch: u64) -> Wanted {
     let id = epoch_id(epoch);
-    let digests = BTreeMap::from([(COMPONENT, digest_of(version_of(id, SOURCE)))]);
+    let (digests, names) = stateful(id, SOURCE);
     let fed = |sink: &str| (SinkId::new(sink), BTreeSet::from([SourceId::new(SOURCE)]));
     Wanted {
         id,
         stateful: BTreeMap::from([(SourceId::new(SOURCE), digests)]),
+        names: BTreeMap::from([(SourceId::new(SOURCE), names)]),
         blobs: Vec::new(),
         sinks: SINKS.into_iter().map(fed).collect(),
         from_oldest: BTreeMap::new(),
@@ -362,7 +363,7 @@ impl Group {
         for _ in 0..n {
             let value = outside.rng.next();
             let (poison, refused) = (outside.rng.hits(25), outside.rng.hits(25));
-            outside.files[file].records.push(SimRecord { value, poison, refused, void: None });
+            outside.files[file].records.push(SimRecord { value, poison, refused, void: None, is_late: false });
         }
         self.written += n;
         outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
@@ -492,12 +493,14 @@ impl Group {
 
     fn drain(&mut self) -> bool {
         let mut since = None;
-        for _ in 0..400_000 {
-            let now = self.world.get().elapsed;
-            let is_drained = (0..self.owners.len()).all(|number| self.is_drained(number));
-            since = is_drained.then(|| since.unwrap_or(now));
-            if since.is_some_and(|since: Duration| now >= since + QUIET) {
-                return true;
+        for poll in 0..400_000 {
+            if u64::is_multiple_of(poll, LOOKS) {
+                let now = self.world.get().elapsed;
+                let is_drained = (0..self.owners.len()).all(|number| self.is_drained(number));
+                since = is_drained.then(|| since.unwrap_or(now));
+                if since.is_some_and(|since: Duration| now >= since + QUIET) {
+                    return true;
+                }
             }
             if !self.step() {
                 break;

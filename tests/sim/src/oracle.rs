@@ -1,8 +1,10 @@
 //! What must be in the sinks at the end, computed from the durable record of decisions and the world's own files, and how
 //! that compares with what is there. It shares the plugin's pure functions with the chain, and nothing else with the core.
 
+mod order;
+
 use crate::histories;
-use crate::plugin::{SimRow, State, refuser, routed};
+use crate::plugin::{Counter, SimRow, State, numbers, refuser, routed};
 use crate::ports::chain::{number_of, version_of};
 use crate::ports::sinks::sink_of;
 use crate::syncs;
@@ -22,6 +24,8 @@ struct Decisions {
     streams: BTreeMap<PartitionId, Vec<Planned>>,
     poison: BTreeSet<(Generation, u64)>,
     lost: BTreeMap<SinkId, Vec<LostRange>>,
+    /// What comes again, because a person wanted it.
+    repeats: BTreeSet<Generation>,
     /// The histories that repeats consist of.
     originals: BTreeMap<Generation, Generation>,
     /// By partition that is read for an added sink, the one that was read before.
@@ -134,7 +138,10 @@ fn decisions(outside: &Outside, archive: &[Record]) -> Decisions {
             Record::Lost { sink, generation, from, to, reason } => {
                 d.lost.entry(sink.clone()).or_default().push((*generation, *from, *to, reason.clone(), number));
             }
-            Record::Repeat { generation, repeat } => _ = d.originals.insert(*generation, repeat.of),
+            Record::Repeat { generation, repeat } => {
+                d.repeats.insert(*generation);
+                d.originals.insert(*generation, repeat.of);
+            }
             Record::History { partition, history } => {
                 d.originals.extend(history.parts.iter().map(|part| (part.name, part.of)));
                 d.before.insert(*partition, history.of);
@@ -175,8 +182,16 @@ fn rows_of(
     let of = d.before.get(&partition).copied().unwrap_or(partition);
     let source = outside.files.iter().find(|f| f.partition == of).map_or("", |f| f.source);
     let mut state = State::fresh(version_of(first.epoch, source));
+    let mut counter = Counter::default();
     for (number, planned) in stream.iter().enumerate() {
         let (epoch, time, version) = (number_of(planned.epoch), planned.time, version_of(planned.epoch, source));
+        let numbers = numbers(epoch);
+        if numbers.counter.is_none() {
+            if counter.holds() {
+                failures.push(format!("{partition:?}: a row was held back by what is not there any more"));
+            }
+            counter = Counter::default();
+        }
         let row = |generation, pos, slot, k, content, refused, dead, origin| {
             (number, SimRow { partition, generation, pos, slot, k, content, time, refused, dead, origin })
         };
@@ -198,19 +213,22 @@ fn rows_of(
                     // Without a verdict it passed, perhaps with more fuel in a later life.
                     let passed = SimRecord { poison: false, ..*record };
                     let made = state.feed(&passed, epoch, time).unwrap_or_default();
+                    numbers.counter.into_iter().for_each(|_| counter.feed(record.value));
                     let row = |(k, content)| {
                         row(generation, pos, 0, k, content, record.refused && k == 0, false, record.value)
                     };
                     rows.extend(made.into_iter().map(row));
                 }
             }
-            Entry::Flush { generation, at, now, .. } => {
-                let made = state.flush(epoch, now, time);
+            Entry::Flush { generation, at, now, component } => {
+                let is_main = component == numbers.main;
+                let made = if is_main { state.flush(epoch, now, time) } else { counter.flush(epoch, now, time) };
                 rows.extend(
                     made.into_iter()
                         .map(|(k, content)| row(generation, at.pos, at.slot + 1, k, content, false, false, 0)),
                 );
             }
+            Entry::Upgrade { component, .. } if component != numbers.main => {}
             Entry::Upgrade { outcome: UpgradeOutcome::Carried, .. } => state.upgrade(version),
             Entry::Upgrade { .. } => {
                 if state.holds() {
@@ -219,10 +237,11 @@ fn rows_of(
                 state = State::fresh(version);
             }
             Entry::Reset { .. } => {
-                if d.flushed.contains(&partition) && state.holds() && !d.is_lossy(stream) {
+                let holds = state.holds() || counter.holds();
+                if d.flushed.contains(&partition) && holds && !d.is_lossy(stream) {
                     failures.push(format!("{partition:?} ends, and what was given out before is held back"));
                 }
-                state = State::fresh(version);
+                (state, counter) = (State::fresh(version), Counter::default());
             }
         }
     }
@@ -343,6 +362,7 @@ pub fn check(outside: &Outside, state: &JournalState) -> Vec<String> {
         all.extend(rows_of(outside, &d, *partition, stream, &mut failures));
     }
     check_losses(outside, &d, &mut failures);
+    order::check(outside, &d, &mut failures);
     check_time(&outside.journal.archive, &mut failures);
     check_files(outside, state, &mut failures);
     check_vanished(outside, &d, &mut failures);

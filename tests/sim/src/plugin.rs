@@ -5,8 +5,20 @@ use crate::rng::mix;
 use crate::world::{RECORD_BYTES, SimRecord};
 use sawlog_record::id::{Generation, PartitionId};
 
-/// The number of the stateful component.
-pub const COMPONENT: u8 = 1;
+/// The numbers of the stateful components under a configuration: they change when something is put in front of them, and the second
+/// plugin is not in all of them.
+pub struct Numbers {
+    /// The plugin with windows.
+    pub main: u8,
+    /// The plugin that counts.
+    pub counter: Option<u8>,
+}
+
+/// The numbers under epoch `epoch`.
+pub fn numbers(epoch: u64) -> Numbers {
+    let main = 1 + u8::from(epoch / 5 % 2 == 1);
+    Numbers { main, counter: (epoch / 4).is_multiple_of(2).then_some(3 - main) }
+}
 
 /// One output row.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -82,11 +94,10 @@ impl State {
         words.iter().flat_map(|w| w.to_le_bytes()).collect()
     }
 
-    /// Reads a snapshot.
+    /// Reads a snapshot; state of another plugin is of no version.
     pub fn load(bytes: &[u8]) -> Self {
-        let mut words = bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes")));
-        let mut next = || words.next().expect("six words");
-        Self { digest: next(), run: next(), windows: [(next(), next()), (next(), next())] }
+        let [digest, run, a, b, c, d] = words(bytes).try_into().unwrap_or([u64::MAX, 0, 0, 0, 0, 0]);
+        Self { digest, run, windows: [(a, b), (c, d)] }
     }
 
     /// One record: rows (k, content), or `None` where the plugin fails, after it has dirtied its state.
@@ -118,6 +129,46 @@ impl State {
         }
         rows
     }
+}
+
+/// A second plugin with state: it counts records, and tells only when it is flushed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counter {
+    records: u64,
+    hash: u64,
+}
+
+impl Counter {
+    /// Whether a row is held back.
+    pub fn holds(&self) -> bool {
+        self.records > 0
+    }
+
+    /// One record.
+    pub fn feed(&mut self, value: u64) {
+        (self.records, self.hash) = (self.records + 1, mix(&[self.hash, value]));
+    }
+
+    /// A FLUSH: rows (k, content).
+    pub fn flush(&mut self, epoch: u64, now: i64, time: i64) -> Vec<(u32, u64)> {
+        let Self { records, hash } = std::mem::take(self);
+        if records == 0 { Vec::new() } else { vec![(9, mix(&[epoch, records, hash, now as u64, time as u64]))] }
+    }
+
+    /// The bytes of a snapshot.
+    pub fn save(&self) -> Vec<u8> {
+        [self.records, self.hash].iter().flat_map(|w| w.to_le_bytes()).collect()
+    }
+
+    /// Reads a snapshot.
+    pub fn load(bytes: &[u8]) -> Self {
+        let [records, hash] = words(bytes).try_into().unwrap_or_default();
+        Self { records, hash }
+    }
+}
+
+fn words(bytes: &[u8]) -> Vec<u64> {
+    bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight bytes"))).collect()
 }
 
 /// Whether a row goes to the routed sink.

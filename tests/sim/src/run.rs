@@ -15,7 +15,7 @@ use crate::oracle;
 use crate::outages::{draw_budgets, toggle_crowded, toggle_down, toggle_rescue, toggle_slow};
 use crate::places::{SimFormer, port};
 use crate::ports::SimClock;
-use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
+use crate::ports::chain::{SimChains, epoch_id, stateful};
 use crate::ports::journal::{self, SimJournalStore};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::retired;
@@ -72,13 +72,14 @@ impl Desire {
         let sinks = names.iter().map(fed).collect();
         let id = epoch_id(self.epoch);
         let remove = BTreeMap::from([(SinkId::new("second"), Removal::Drain)]);
-        let digests = |name| BTreeMap::from([(crate::plugin::COMPONENT, digest_of(version_of(id, name)))]);
-        let stateful = self.sources().into_iter().map(|name| (SourceId::new(name), digests(name))).collect();
+        let components = || self.sources().into_iter().map(|name| (SourceId::new(name), stateful(id, name)));
+        let digests = components().map(|(source, (digests, _))| (source, digests)).collect();
+        let names = components().map(|(source, (_, names))| (source, names)).collect();
         let second = SinkId::new(ADDED);
         let fed = self.sources().into_iter().filter(|source| self.feeds(source, ADDED)).map(SourceId::new);
         let oldest = Oldest { sources: fed.collect(), letters: Some(SinkId::new("dead")) };
         let from_oldest = if from_oldest { BTreeMap::from([(second, oldest)]) } else { BTreeMap::new() };
-        Wanted { id, stateful, blobs: Vec::new(), sinks, from_oldest, untold: BTreeSet::new(), remove }
+        Wanted { id, stateful: digests, names, blobs: Vec::new(), sinks, from_oldest, untold: BTreeSet::new(), remove }
     }
 
     fn feeds(&self, source: &str, sink: &str) -> bool {
@@ -341,10 +342,11 @@ impl Environment {
         let files: Vec<usize> =
             (0..outside.files.len()).filter(|i| outside.files[*i].partition == p && outside.files[*i].exists).collect();
         let Some(index) = (if late_bytes { files.first() } else { files.last() }).copied() else { return };
+        let is_late = outside.files[index + 1..].iter().any(|file| file.partition == p);
         let records = (0..n).map(|_| {
             let value = outside.rng.next();
             let (poison, refused) = (outside.rng.hits(25), outside.rng.hits(25));
-            SimRecord { value, poison, refused, void: None }
+            SimRecord { value, poison, refused, void: None, is_late }
         });
         let records = records.collect();
         syncs::push(&mut outside, index, records);
@@ -558,17 +560,24 @@ fn heal(world: &World, environment: &mut Environment) {
 /// How long nothing must be left to do, in virtual time.
 pub const QUIET: Duration = Duration::from_millis(400);
 
+/// Polls between two looks at whether everything is drained: a look takes longer than a poll.
+pub const LOOKS: u64 = 8;
+
 /// The last life: everything must drain in bounded time.
 fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
     while !world.get().late.is_empty() {
         world.land_late();
     }
     let (life, mut executor) = Life::begin(world, &environment.desire);
-    let (mut drained, mut since) = (false, None);
+    let (mut drained, mut since, mut polls) = (false, None, 0u64);
     // Whoever is not struck by anything saves what goes away under its hands.
     let mut is_to_vanish = world.rng(|r| r.hits(500));
     let end = executor.run(world, 400_000, |_| {
         is_to_vanish = is_to_vanish && !vanish(world, true);
+        polls += 1;
+        if !polls.is_multiple_of(LOOKS) {
+            return false;
+        }
         // For a moment it may seem so: what a source is about to find is nobody's yet.
         let now = world.get().elapsed;
         since = life.is_drained().then(|| since.unwrap_or(now));

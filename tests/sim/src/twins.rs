@@ -8,13 +8,13 @@ use crate::exec::{Executor, Spawned};
 use crate::moving::{Nowhere, Opened, SkewedClock};
 use crate::narrow;
 use crate::oracle;
-use crate::plugin::{COMPONENT, SimRow, refuser};
+use crate::plugin::{SimRow, refuser};
 use crate::ports::SimClock;
-use crate::ports::chain::{SimChains, digest_of, epoch_id, version_of};
+use crate::ports::chain::{SimChains, epoch_id, stateful};
 use crate::ports::sinks::{SimDocuments, SimLog, SimObjects};
 use crate::ports::source::{SimSource, file_number};
 use crate::ports::topic::SimTopicJournal;
-use crate::run::{Outcome, QUIET, SimSpawner, new_file, partition_id};
+use crate::run::{LOOKS, Outcome, QUIET, SimSpawner, new_file, partition_id};
 use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
 use crate::world::{Producer, SimRecord, World};
 use async_trait::async_trait;
@@ -134,11 +134,12 @@ fn names(has_documents: bool) -> Vec<&'static str> {
 
 fn wanted(epoch: u64, has_documents: bool) -> Wanted {
     let id = epoch_id(epoch);
-    let digests = BTreeMap::from([(COMPONENT, digest_of(version_of(id, SOURCE)))]);
+    let (digests, called) = stateful(id, SOURCE);
     let fed = |sink: &str| (SinkId::new(sink), BTreeSet::from([SourceId::new(SOURCE)]));
     Wanted {
         id,
         stateful: BTreeMap::from([(SourceId::new(SOURCE), digests)]),
+        names: BTreeMap::from([(SourceId::new(SOURCE), called)]),
         blobs: Vec::new(),
         sinks: names(has_documents).into_iter().map(fed).collect(),
         from_oldest: BTreeMap::new(),
@@ -301,7 +302,7 @@ impl Pair {
         for _ in 0..n {
             let value = outside.rng.next();
             let (poison, refused) = (outside.rng.hits(25), outside.rng.hits(25));
-            outside.files[file].records.push(SimRecord { value, poison, refused, void: None });
+            outside.files[file].records.push(SimRecord { value, poison, refused, void: None, is_late: false });
         }
         self.written += n;
         outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
@@ -446,12 +447,14 @@ impl Pair {
 
     fn drain(&mut self) -> Option<Vec<Arc<Engine>>> {
         let mut since = None;
-        for _ in 0..400_000 {
-            let now = self.world.get().elapsed;
-            let drained = self.drained();
-            since = drained.is_some().then(|| since.unwrap_or(now));
-            if since.is_some_and(|since: Duration| now >= since + QUIET) {
-                return drained;
+        for poll in 0..400_000 {
+            if u64::is_multiple_of(poll, LOOKS) {
+                let now = self.world.get().elapsed;
+                let drained = self.drained();
+                since = drained.is_some().then(|| since.unwrap_or(now));
+                if since.is_some_and(|since: Duration| now >= since + QUIET) {
+                    return drained;
+                }
             }
             if !self.step() {
                 break;

@@ -4,6 +4,7 @@
 use crate::plugin::SimRow;
 use crate::rng::Rng;
 use event_listener::Event;
+use sawlog_core::SinkId;
 use sawlog_core::budget::Budget;
 use sawlog_core::claims::Claim;
 use sawlog_core::journal::{Mark, Record};
@@ -26,6 +27,8 @@ pub struct SimRecord {
     pub refused: bool,
     /// The queue could not make it durable, in the life of this number: its place is void, and its client sends again.
     pub void: Option<u64>,
+    /// It was written to a file behind which its partition had another already.
+    pub is_late: bool,
 }
 
 /// Bytes of every simulated record.
@@ -257,6 +260,19 @@ pub struct Outside {
     pub trace: bool,
     /// The planted mistake.
     pub planted: Option<&'static str>,
+}
+
+impl Outside {
+    /// Sinks that have ever lost anything.
+    pub fn losers(&self) -> BTreeSet<SinkId> {
+        let moved = self.topics.values().flat_map(|topic| &topic.archive);
+        let all = self.journal.archive.iter().chain(&self.old_losses).chain(moved);
+        let losers = all.flat_map(crate::oracle::parts).filter_map(|record| match record {
+            Record::Lost { sink, .. } => Some(sink.clone()),
+            _ => None,
+        });
+        losers.collect()
+    }
 }
 
 /// A handle on the world.

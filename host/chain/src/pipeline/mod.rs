@@ -139,6 +139,21 @@ fn candidates(nodes: &[Node]) -> BTreeMap<usize, ComponentId> {
 /// The port's side of a pipeline.
 pub struct PipelineChain(Arc<Pipeline>);
 
+impl PipelineChain {
+    /// What the stateful components are called, by number: their transform, their plugin, and which of several of that plugin there. What
+    /// stands in front of one changes its number, and not its name.
+    pub fn names(&self) -> BTreeMap<ComponentId, String> {
+        let mut names: BTreeMap<ComponentId, String> = BTreeMap::new();
+        for (_, node, plugin) in self.0.plugins().filter(|(_, _, p)| p.stateful()) {
+            let transform = node.place.rsplit_once('.').map_or(&*node.place, |(transform, _)| transform);
+            let same = |which: u32| format!("{transform} {} {which}", plugin.name());
+            let name = (1..).map(same).find(|name| !names.values().any(|other| other == name));
+            names.extend(name.map(|name| (node.component, name)));
+        }
+        names
+    }
+}
+
 impl Chain for PipelineChain {
     fn instance(&self, partition: PartitionId) -> Box<dyn ChainInstance> {
         Box::new(PipelineInstance::new(self.0.clone(), partition))

@@ -1,12 +1,30 @@
-//! The order of a partition's histories after a restart: what follows a rotation is read behind it.
+//! The order of a partition's histories after a restart, and of what is read once more: what follows a rotation is read behind it.
 
 use crate::journal::JournalState;
+use crate::mutation;
 use sawlog_record::id::Generation;
 
-/// How far along its partition a history stands: before all that the stream still has, at its last entry there, or behind all, where
-/// nothing of it was planned yet. Several of the latter stand in the order of their births, which `born` knows by the source's record
-/// of them: a start may find many files at once and end before it has planned any, and their ids have no order.
+/// Where a history stands among those of its partition: as they became known. What is read once more comes before its history, and the
+/// parts of one stand as their histories do.
+///
+/// A journal of an older version did not say when. Then it is told how far along the partition they stand: before all that the stream
+/// still has, at the last entry there, or behind all, where nothing was planned yet. Several of the latter stand in the order of their
+/// births, which `born` knows by the source's record of them: a start may find many files at once, and their ids have no order.
 pub(super) fn of(
+    state: &JournalState,
+    generation: Generation,
+    born: impl FnOnce(&[u8]) -> Option<i64>,
+) -> (u64, bool, (u8, u64, Option<i64>)) {
+    let known = state.generations.get(&generation);
+    if mutation::on("opened_in_any_order") {
+        return (0, false, along(state, generation, |_| None));
+    }
+    let opened = known.map_or(u64::MAX, |known| known.opened);
+    (opened, state.repeat(generation).is_none(), along(state, generation, born))
+}
+
+/// How far along its partition a history stands.
+fn along(
     state: &JournalState,
     generation: Generation,
     born: impl FnOnce(&[u8]) -> Option<i64>,
@@ -30,77 +48,76 @@ pub(super) fn of(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::*;
     use crate::fakes::{self, Nothing, Waiting};
-    use crate::identity::{FileId, Held};
+    use crate::identity::Held;
     use crate::input::Inputs;
-    use crate::journal::{Record, Whereabouts};
+    use crate::journal::{Record, Repeat};
     use crate::plan::{Entry, Planned};
-    use crate::ports::{ReadError, ReadLimits, Source, SourceEvent};
     use crate::tasks::Tasks;
     use crate::{EpochId, SourceId};
-    use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use sawlog_record::batch::Input;
-    use sawlog_record::id::{Generation, PartitionId};
+    use sawlog_record::id::PartitionId;
     use std::sync::Arc;
 
-    /// Files whose record says when they were born, in one byte.
-    struct Born;
-
-    #[async_trait]
-    impl Source for Born {
-        async fn restore(&self, _: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {}
-        async fn event(&self) -> SourceEvent {
-            std::future::pending().await
-        }
-        async fn read(&self, _: Generation, _: u64, _: u64, _: ReadLimits) -> Result<Input, ReadError> {
-            Err(ReadError::Gone)
-        }
-        async fn anchor(&self, _: Generation, _: u64) -> Vec<u8> {
-            Vec::new()
-        }
-        fn whereabouts(&self, identity: &[u8]) -> Option<Whereabouts> {
-            let file = FileId { dev: 0, ino: 0, btime: Some(i64::from(*identity.first()?)) };
-            Some(Whereabouts { path: String::new(), file: Some(file), base: 0, end: 0, at_least: false })
-        }
-        async fn trim(&self, _: Generation, _: u64) {}
-        async fn release(&self, _: Generation) {}
+    fn partition() -> PartitionId {
+        PartitionId::derive("test", &[])
     }
 
-    /// The order after a restart of these generations, each with its birth, opened in this order; then `planned` was planned.
-    fn restored(opened: &[(Generation, u8)], planned: &[Generation], source: Arc<dyn Source>) -> Vec<Generation> {
-        let clock = Arc::new(Waiting::default());
-        let journal = fakes::journal(clock.clone());
-        let (id, partition) = (SourceId::new("app"), PartitionId::derive("test", &[]));
+    /// These generations become known in this order, each with when it was born; then `planned` are planned.
+    fn records(opened: &[(Generation, u8)], planned: &[Generation]) -> Vec<Record> {
         let known = |(generation, born): &(Generation, u8)| {
-            let (generation, source, identity) = (*generation, id.clone(), [*born].into());
-            Record::Generation { generation, partition, source, identity, start: 0 }
+            let (generation, source, identity) = (*generation, SourceId::new("app"), [*born].into());
+            Record::Generation { generation, partition: partition(), source, identity, start: 0 }
         };
         let entry = |generation: &Generation| {
             let entry = Entry::Range { generation: *generation, lo: 0, hi: 10 };
-            (partition, Planned { time: 1, epoch: EpochId([0; 16]), entry })
+            (partition(), Planned { time: 1, epoch: EpochId([0; 16]), entry })
         };
         let plan = Record::Plan { entries: planned.iter().map(entry).collect() };
-        let records = opened.iter().map(known).chain([plan]).collect();
+        opened.iter().map(known).chain([plan]).collect()
+    }
+
+    /// In which order they are read after a start.
+    fn restored(records: Vec<Record>) -> Vec<Generation> {
+        let clock = Arc::new(Waiting::default());
+        let journal = fakes::journal(clock.clone());
         journal.commit(records).now_or_never().unwrap().unwrap();
-        let inputs = Inputs::new(id, source, Arc::new(Nothing), journal, clock);
+        let inputs = Inputs::new(SourceId::new("app"), Arc::new(Nothing), Arc::new(Nothing), journal, clock);
         let tasks = Tasks::default();
         assert!(inputs.run(false, Held::default(), &tasks).now_or_never().is_none());
-        inputs.readable(partition).into_iter().map(|(generation, _)| generation).collect()
+        inputs.readable(partition()).into_iter().map(|(generation, _)| generation).collect()
     }
 
-    /// Names that come in another order than the histories were met in: the order of names means nothing.
+    /// Names that come in another order than the histories were met in: the order of names means nothing, nor that of births: what a
+    /// file was copied to before it was cut off is younger, and older input.
     #[test]
-    fn what_is_restored_is_read_in_the_order_in_which_it_was_met() {
-        let [unplanned, second, first] = [1, 2, 3].map(|n| Generation([n; 16]));
-        let opened = [(first, 0), (second, 0), (unplanned, 0)];
-        assert_eq!(restored(&opened, &[first, second], Arc::new(Nothing)), [first, second, unplanned]);
+    fn what_is_restored_is_read_in_the_order_in_which_it_became_known() {
+        let [unplanned, second, first, last] = [1, 2, 3, 4].map(|n| Generation([n; 16]));
+        let opened = [(first, 0), (second, 9), (unplanned, 8), (last, 7)];
+        let order = [first, second, unplanned, last];
+        assert_eq!(restored(records(&opened, &[first, second])), order);
+        assert_eq!(restored(records(&opened, &[first, second, first])), order, "of what was read on late");
+        assert_eq!(restored(records(&opened, &[])), order);
     }
 
     #[test]
-    fn of_what_nothing_was_planned_yet_the_oldest_is_read_first() {
+    fn what_comes_again_is_read_before_what_its_history_has_still_to_come() {
+        let [again, second, first] = [1, 2, 3].map(|n| Generation([n; 16]));
+        let mut records = records(&[(first, 0), (second, 0)], &[first, second]);
+        records.push(Record::Repeat { generation: again, repeat: Repeat { of: second, from: 0, to: 10 } });
+        assert_eq!(restored(records), [first, again, second]);
+    }
+
+    #[test]
+    fn in_a_journal_that_does_not_say_when_what_was_planned_tells_and_behind_that_births() {
         let [third, planned, first, second] = [1, 2, 3, 4].map(|n| Generation([n; 16]));
-        let opened = [(planned, 9), (first, 10), (second, 11), (third, 12)];
-        assert_eq!(restored(&opened, &[planned], Arc::new(Born)), [planned, first, second, third]);
+        let opened = [(third, 12), (second, 11), (first, 10), (planned, 13)];
+        let mut state = JournalState::default();
+        records(&opened, &[planned]).iter().for_each(|record| state.apply(record));
+        let mut order = state.generations.keys().copied().collect::<Vec<_>>();
+        state.generations.values_mut().for_each(|known| known.opened = 0);
+        order.sort_by_key(|generation| of(&state, *generation, |identity| Some(i64::from(identity[0]))));
+        assert_eq!(order, [planned, first, second, third]);
     }
 }

@@ -173,6 +173,7 @@ mod tests {
         Wanted {
             id: EpochId([number; 16]),
             stateful: BTreeMap::new(),
+            names: BTreeMap::new(),
             blobs: Vec::new(),
             sinks: sinks.iter().map(fed).collect(),
             from_oldest: BTreeMap::from([(SinkId::new("new"), oldest)]),

@@ -453,7 +453,7 @@ mod tests {
             assert!(run.as_mut().now_or_never().is_none(), "it follows its source for ever");
         }
         assert_eq!(*failing.taken.lock().unwrap(), [(0, 5), (5, 10)]);
-        assert_eq!(journal.state().generations[&GONE].rescued, [(0, 5), (5, 10)]);
+        assert_eq!(journal.state().generations[&GONE].rescued, [(0, 10)], "they touch");
         assert!(leaving.is_released.load(Ordering::Relaxed), "and then it is let go");
     }
 

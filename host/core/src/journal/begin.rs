@@ -4,7 +4,6 @@ use super::state::JournalState;
 use crate::plan::Planned;
 use crate::stream::Place;
 use sawlog_record::id::PartitionId;
-use std::collections::BTreeSet;
 
 impl JournalState {
     /// The newest saved state, or fresh start, at or below `place`: where a lane begins to reach it. `None` = the base.
@@ -53,11 +52,10 @@ impl JournalState {
     /// Whether any kept entry of the partition runs under a configuration with stateful components.
     pub fn partition_is_stateful(&self, partition: PartitionId) -> bool {
         let Some(state) = self.partitions.get(&partition) else { return false };
-        let mut seen = BTreeSet::new();
-        state
-            .stream
-            .iter()
-            .any(|(_, p)| seen.insert(p.epoch) && self.epoch_of(p.epoch).is_some_and(|e| !e.stateful.is_empty()))
+        let mut last = None;
+        let mut is_new = |p: &Planned| last.replace(p.epoch) != Some(p.epoch);
+        let mut epochs = state.stream.iter().map(|(_, p)| p).filter(|p| is_new(p));
+        epochs.any(|p| self.epoch_of(p.epoch).is_some_and(|e| !e.stateful.is_empty()))
     }
 
     fn is_stateless(&self, planned: &Planned) -> bool {

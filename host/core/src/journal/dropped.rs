@@ -101,6 +101,7 @@ mod tests {
         let dropped = rotate_away(&mut state, 1);
         let old = postcard::to_extend(&state.later, encode(&state)).unwrap();
         let read = JournalState::decode(&old).unwrap();
+        state.opened = 0; // nor does it say how many became known
         assert_eq!((read.dropped.contains(&dropped), &read), (true, &state));
     }
 }

@@ -68,6 +68,11 @@ impl Histories {
         mine.map(|(partition, _)| *partition).collect()
     }
 
+    /// Whether all of a history is kept, because nobody knows yet from where on it can be read.
+    pub(crate) fn keep_whole(&self, generation: Generation) -> bool {
+        self.kept_whole().any(|kept| kept == generation)
+    }
+
     /// Histories of which all is kept, because nobody knows yet from where on they can be read.
     pub(super) fn kept_whole(&self) -> impl Iterator<Item = Generation> {
         let waiting = self.known.values().filter(|history| !history.begun);
@@ -289,6 +294,16 @@ impl JournalState {
         flushes.collect()
     }
 
+    /// The components that have given out all that they held back, at the end of a stream.
+    pub(crate) fn flushed_for_good(&self, partition: PartitionId) -> Vec<crate::plan::ComponentId> {
+        let entries = self.partitions.get(&partition).into_iter().flat_map(|known| known.stream.iter().rev());
+        let flushes = entries.map_while(|(_, planned)| match planned.entry {
+            Entry::Flush { component, now, .. } => Some((component, now)),
+            _ => None,
+        });
+        flushes.filter(|(_, now)| *now == i64::MAX).map(|(component, _)| component).collect()
+    }
+
     /// A history goes, with all its parts.
     pub(super) fn drop_history(&mut self, partition: PartitionId) {
         let Some(history) = self.history(partition).cloned() else { return };
@@ -334,6 +349,7 @@ mod tests {
         Wanted {
             id: EpochId([number; 16]),
             stateful: BTreeMap::new(),
+            names: BTreeMap::new(),
             blobs: Vec::new(),
             sinks: sinks.iter().map(fed).collect(),
             from_oldest: added.iter().map(oldest).collect(),

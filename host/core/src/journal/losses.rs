@@ -27,6 +27,18 @@ impl JournalState {
         }
     }
 
+    /// Forgets losses that their sinks' durable cursors have passed: a sink with a budget that is a little too slow makes one after the
+    /// other, for as long as a history lasts.
+    pub(super) fn trim_losses(&mut self) {
+        let mut losses = std::mem::take(&mut self.losses);
+        losses.retain(|(sink, generation), ranges| {
+            let passed = self.cursor(sink, *generation);
+            ranges.retain(|(_, to, _)| *to > passed);
+            !ranges.is_empty()
+        });
+        self.losses = losses;
+    }
+
     /// The losses of `sink` in `generation`.
     pub fn losses_of(&self, sink: &SinkId, generation: Generation) -> &[LostRange] {
         self.losses.get(&(sink.clone(), generation)).map_or(&[], Vec::as_slice)
@@ -107,5 +119,13 @@ mod tests {
         state.apply(&Record::Cursor { sink: sink.clone(), marks: vec![(G, mark)], facts: None });
         assert_eq!(state.needed(&sink, G), Cursor::at(40));
         assert_eq!(pending(&state), (10, 5));
+        state.trim();
+        assert_eq!((state.losses_of(&sink, G).len(), pending(&state)), (2, (10, 5)), "the cursor lies in the second");
+        state.apply(&Record::Cursor { sink: sink.clone(), marks: vec![(G, Mark::at(Cursor::at(40)))], facts: None });
+        state.trim();
+        assert_eq!(state.losses_of(&sink, G), [(Cursor::at(60), Cursor::at(70), "budget".to_owned())]);
+        state.apply(&Record::Cursor { sink: sink.clone(), marks: vec![(G, Mark::at(Cursor::at(70)))], facts: None });
+        state.trim();
+        assert!(!state.has_losses(&sink));
     }
 }

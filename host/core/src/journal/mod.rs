@@ -1,7 +1,9 @@
 //! The journal as the core uses it: the state in memory, and the port that makes records durable in the same order.
 
 mod begin;
+mod components;
 mod dropped;
+mod floors;
 pub(crate) mod histories;
 mod losses;
 mod missing;
@@ -13,7 +15,10 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
+pub use components::Names;
+pub(crate) use components::{Components, Heir};
 pub use dropped::{DROPPED_MAX, Dropped};
+pub(crate) use floors::Floors;
 pub use histories::{Histories, History, Part};
 pub use missing::{Earlier, MISSING_MAX, Missing, MissingInput, Whereabouts};
 pub use record::{Destination, Epoch, Judge, Mark, Record, Registration, SinkFacts, Snap, Standing, Stateful, Verdict};

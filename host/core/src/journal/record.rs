@@ -1,6 +1,7 @@
 //! Journal records: every promise and decision that must survive, in the order of the log. The bytes are postcard behind one
 //! version byte; variants are only ever appended, so that old journals keep loading.
 
+use super::components::Names;
 use super::histories::History;
 use super::missing::Whereabouts;
 use super::repeats::Repeat;
@@ -285,6 +286,13 @@ pub enum Record {
         partition: PartitionId,
         /// Its parts in the order in which they are read, each with the first position.
         from: Vec<(Generation, u64)>,
+    },
+    /// What the stateful components of a configuration are called.
+    Named {
+        /// Which configuration.
+        epoch: EpochId,
+        /// Names by source and number.
+        names: Names,
     },
 }
 

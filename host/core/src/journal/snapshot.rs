@@ -8,7 +8,9 @@ impl JournalState {
     /// The bytes of a snapshot.
     pub fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_extend(&self.later, encode(self));
-        let tails = (&self.third, self.dropped.in_order(), &self.repeats, &self.missing, &self.histories);
+        let opened: Vec<u64> = self.generations.values().map(|known| known.opened).collect();
+        let order = (self.opened, opened, &self.names);
+        let tails = (&self.third, self.dropped.in_order(), &self.repeats, &self.missing, &self.histories, order);
         let bytes = bytes.and_then(|bytes| postcard::to_extend(&tails, bytes));
         bytes.expect("writing to memory can't fail and the types serialise")
     }
@@ -33,12 +35,25 @@ impl JournalState {
                     let (missing, rest) = postcard::take_from_bytes(rest)?;
                     state.missing = missing;
                     if !rest.is_empty() {
-                        state.histories = postcard::from_bytes(rest)?;
+                        let (histories, rest) = postcard::take_from_bytes(rest)?;
+                        state.histories = histories;
+                        state.set_seventh(rest)?;
                     }
                 }
             }
         }
         Ok(state)
+    }
+
+    /// The order in which all became known, a number for each history, and what components are called, by these bytes, if there are any.
+    fn set_seventh(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<u64>;
+        (self.opened, numbers, self.names) = postcard::from_bytes(bytes)?;
+        self.generations.values_mut().zip(numbers).for_each(|(known, number)| known.opened = number);
+        Ok(())
     }
 }
 
@@ -70,8 +85,28 @@ mod tests {
         state.dropped.insert(Generation([4; 16]));
         let bytes = state.encode();
         assert_eq!(JournalState::decode(&bytes).unwrap(), state);
-        // The last byte says that there are no histories: a snapshot of the version before ends there.
-        assert_eq!(JournalState::decode(&bytes[..bytes.len() - 1]).unwrap(), state);
-        assert!(JournalState::decode(&bytes[..bytes.len() - 2]).is_err(), "a tail that is cut is damage");
+        // The last three bytes say that no histories became known and nothing has a name, the one before that nothing is read once more:
+        // snapshots of the two versions before end there.
+        assert_eq!(JournalState::decode(&bytes[..bytes.len() - 3]).unwrap(), state);
+        assert_eq!(JournalState::decode(&bytes[..bytes.len() - 4]).unwrap(), state);
+        assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");
+        assert!(JournalState::decode(&bytes[..bytes.len() - 5]).is_err(), "a tail that is cut is damage");
+    }
+
+    #[test]
+    fn a_snapshot_keeps_the_order_in_which_histories_became_known_and_one_without_it_is_read() {
+        let mut state = JournalState::default();
+        for name in [3, 1, 2] {
+            let (generation, partition) = (Generation([name; 16]), PartitionId([1; 16]));
+            let source = SourceId::new("app");
+            state.apply(&Record::Generation { generation, partition, source, identity: [].into(), start: 0 });
+        }
+        let opened = |state: &JournalState| state.generations.values().map(|known| known.opened).collect::<Vec<_>>();
+        assert_eq!(opened(&state), [2, 3, 1]);
+        let bytes = state.encode();
+        assert_eq!(JournalState::decode(&bytes).unwrap(), state);
+        // Behind the histories: how many, how many numbers, the numbers, no names.
+        let older = JournalState::decode(&bytes[..bytes.len() - 6]).unwrap();
+        assert_eq!(opened(&older), [0, 0, 0]);
     }
 }

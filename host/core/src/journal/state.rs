@@ -2,6 +2,7 @@
 //! the same records in the same order gives the same state, bit for bit.
 
 use super::begin::is_fresh_start;
+use super::components::Names;
 use super::dropped::Dropped;
 use super::histories::Histories;
 use super::missing::MissingInput;
@@ -34,10 +35,15 @@ pub struct GenerationState {
     pub gone: bool,
     /// Ranges that the queue holds.
     pub rescued: Vec<(u64, u64)>,
+    /// Which of all that became known: what follows a rotation is read behind it. Repeats have that of their history. 0 where a snapshot
+    /// of the sixth version did not say.
+    #[serde(skip)]
+    pub opened: u64,
 }
 
 impl GenerationState {
-    fn of(partition: PartitionId) -> Self {
+    fn of(partition: PartitionId, opened: &mut u64) -> Self {
+        *opened += 1;
         Self {
             partition,
             source: SourceId::new(""),
@@ -45,6 +51,7 @@ impl GenerationState {
             planned: Cursor::default(),
             gone: false,
             rescued: Vec::new(),
+            opened: *opened,
         }
     }
 }
@@ -99,6 +106,12 @@ pub struct JournalState {
     /// What came after that, behind it in the same way.
     #[serde(skip)]
     pub histories: Histories,
+    /// How many histories became known; behind it in the same way, with the number of each.
+    #[serde(skip)]
+    pub opened: u64,
+    /// What stateful components are called, by configuration; behind it in the same way.
+    #[serde(skip)]
+    pub names: BTreeMap<EpochId, Names>,
 }
 
 /// What a snapshot of the first version does not hold.
@@ -125,7 +138,8 @@ impl JournalState {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Generation { generation, partition, source, identity, start } => {
-                let known = self.generations.entry(*generation).or_insert_with(|| GenerationState::of(*partition));
+                let known = self.generations.entry(*generation);
+                let known = known.or_insert_with(|| GenerationState::of(*partition, &mut self.opened));
                 known.source = source.clone();
                 known.identity.clone_from(identity);
                 known.planned = known.planned.max(Cursor::at(*start));
@@ -146,7 +160,8 @@ impl JournalState {
                     self.time = self.time.max(planned.time);
                     // The decisions of another life may come before the source has found the generation again.
                     let generation = self.generations.entry(planned.entry.generation());
-                    generation.or_insert_with(|| GenerationState::of(*partition)).planned = planned.entry.end();
+                    let known = generation.or_insert_with(|| GenerationState::of(*partition, &mut self.opened));
+                    known.planned = planned.entry.end();
                     self.partitions.entry(*partition).or_default().stream.push(planned.clone());
                 }
             }
@@ -161,7 +176,10 @@ impl JournalState {
             Record::Epoch(epoch) => self.epochs.push(epoch.clone()),
             Record::Rescue { generation, lo, hi } => {
                 if let Some(known) = self.generations.get_mut(generation) {
-                    known.rescued.push((*lo, *hi));
+                    match known.rescued.last_mut() {
+                        Some((_, end)) if *end == *lo => *end = *hi,
+                        _ => known.rescued.push((*lo, *hi)),
+                    }
                 }
             }
             // What a sink that is gone had still to say counts no more.
@@ -181,6 +199,7 @@ impl JournalState {
             Record::Repeat { generation, repeat } => self.apply_repeat(*generation, *repeat),
             Record::History { partition, history } => self.apply_history(*partition, history),
             Record::HistoryBegins { partition, from } => self.apply_history_begins(*partition, from),
+            Record::Named { epoch, names } => _ = self.names.insert(*epoch, names.clone()),
             Record::Skew { partition, from, to } => _ = self.later.skews.insert((*partition, *from), *to),
             Record::Operator(operator) => {
                 self.later.operators.push_back(operator.clone());
@@ -431,41 +450,6 @@ impl JournalState {
         self.verdicts.contains(&Verdict { generation, pos, slot, judge: Judge::Sink(sink.clone(), k) })
     }
 
-    /// The lowest position of `generation` that any registered sink may have to read again.
-    pub fn replay_floor(&self, generation: Generation) -> u64 {
-        let Some(known) = self.generations.get(&generation) else { return u64::MAX };
-        if self.histories.kept_whole().any(|kept| kept == generation) {
-            return 0;
-        }
-        let fed: Vec<&SinkId> = self.sinks().filter(|s| self.feeds(&known.source, s)).collect();
-        let mine = std::iter::once(generation).chain(self.repeats_of(generation));
-        let placed = mine.filter_map(|g| Some((g, self.generations.get(&g)?.partition)));
-        let floors = placed.flat_map(|(g, partition)| {
-            let takers = fed.iter().filter(move |sink| self.takes(sink, partition));
-            takers.map(move |sink| self.floor_of(sink, partition, g))
-        });
-        floors.min().unwrap_or(u64::MAX)
-    }
-
-    fn floor_of(&self, sink: &SinkId, partition: PartitionId, generation: Generation) -> u64 {
-        let (durable, needed) = (self.cursor(sink, generation), self.needed(sink, generation));
-        let open = self.cursors.get(sink).and_then(|c| c.get(&generation)).and_then(|m| m.open.iter().min().copied());
-        let own = if needed > durable { needed.pos } else { needed.pos.min(open.unwrap_or(needed.pos)) };
-        if mutation::on("floor_ignores_snap") {
-            return own;
-        }
-        let Ok(place) = self.needed_place(sink, partition) else { return 0 };
-        let restart = self.restart(partition, place);
-        if restart >= place {
-            return own;
-        }
-        let Some(state) = self.partitions.get(&partition) else { return 0 };
-        let at_restart = state.stream.cursors_at(restart).get(&generation).map(|c| c.pos);
-        let began =
-            state.stream.iter().find(|(_, p)| p.entry.generation() == generation).map(|(_, p)| p.entry.start().pos);
-        own.min(at_restart.or(began).unwrap_or(own))
-    }
-
     /// Forgets what no registered sink can need: entries before every sink's restart, verdicts and epochs that they named.
     /// Only information goes; recovery after it reads the same.
     pub fn trim(&mut self) {
@@ -488,6 +472,7 @@ impl JournalState {
         }
         self.trim_verdicts();
         self.trim_epochs();
+        self.trim_losses();
     }
 
     /// What is kept takes no more room than it needs.
@@ -527,6 +512,7 @@ impl JournalState {
         });
         let kept: BTreeSet<EpochId> = self.epochs.iter().map(|e| e.id).collect();
         self.third.stateful.retain(|epoch, _| kept.contains(epoch));
+        self.names.retain(|epoch, _| kept.contains(epoch));
     }
 
     /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry; and a part of each history that is

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sawlog_chain::pipeline::PipelineChain;
 use sawlog_chain::{Engine, Plugin};
-use sawlog_core::journal::{Journal, Stateful};
+use sawlog_core::journal::{Journal, Names, Stateful};
 use sawlog_core::ports::{Chain, Chains, JournalError};
 use sawlog_core::{EpochId, SourceId};
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,8 @@ pub struct Epoch {
     pub id: EpochId,
     /// Digests of stateful components.
     pub stateful: Stateful,
+    /// What they are called.
+    pub names: Names,
     /// Blobs that must be kept while an entry names the epoch.
     pub blobs: Vec<[u8; 32]>,
     /// Its plugins, by the names that the configuration gives them.
@@ -118,20 +120,22 @@ impl Epoch {
         let id = known.map_or_else(|| id_of(config, bytes), Ok)?;
         let plugins = pipelines::load_plugins(config, bytes, engine, &id.0)?;
         let mut chains = BTreeMap::new();
-        let mut stateful = Stateful::new();
+        let (mut stateful, mut names) = (Stateful::new(), Names::new());
         for name in config.sources.keys() {
             let chain = pipelines::build(config, name, fields.of(name), &plugins)?;
             stateful.insert(SourceId::new(name), chain.stateful());
+            names.insert(SourceId::new(name), chain.names());
             chains.insert(SourceId::new(name), chain);
         }
         match pipelines::build_replay(config, &plugins) {
             Ok(chain) => {
                 stateful.insert(SourceId::new(replay::SOURCE), chain.stateful());
+                names.insert(SourceId::new(replay::SOURCE), chain.names());
                 chains.insert(SourceId::new(replay::SOURCE), chain);
             }
             Err(error) => tracing::warn!(%error, "dead letters can't be replayed under this configuration"),
         }
-        Ok(Self { id, stateful, blobs: Vec::new(), plugins, chains })
+        Ok(Self { id, stateful, names, blobs: Vec::new(), plugins, chains })
     }
 
     /// The same on a thread of its own: a large plugin takes its time, and signals are to be heard meanwhile.

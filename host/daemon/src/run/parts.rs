@@ -462,6 +462,7 @@ pub(super) fn wanted(config: &Config, epoch: &Epoch) -> Wanted {
     Wanted {
         id: epoch.id,
         stateful: epoch.stateful.clone(),
+        names: epoch.names.clone(),
         blobs: epoch.blobs.clone(),
         sinks,
         from_oldest,

@@ -228,7 +228,9 @@ pub(super) fn gzip(path: &Path) {
     let mut encoder =
         flate2::write::GzEncoder::new(std::fs::File::create(target).unwrap(), flate2::Compression::fast());
     encoder.write_all(&std::fs::read(path).unwrap()).unwrap();
-    encoder.finish().unwrap();
+    let packed = encoder.finish().unwrap();
+    // Whoever packs a file leaves it the time of its content.
+    packed.set_modified(path.metadata().unwrap().modified().unwrap()).unwrap();
     std::fs::remove_file(path).unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::follower::{append, fixture, gzip, numbered};
+use super::follower::{append, copytruncate, fixture, gzip, line, numbered};
 use sawlog_core::memory::Pool;
 use std::time::Duration;
 
@@ -114,4 +114,23 @@ fn a_disk_that_takes_nothing_is_left_alone_for_a_while() {
     let status = follower.source().status();
     assert_eq!((status.unpackings, status.refused.len()), (1, 1));
     assert!(status.refused[0].to_string().contains("make room there"), "{}", status.refused[0]);
+}
+
+/// The live file is the oldest by birth, the packed one the youngest.
+#[test]
+fn what_was_rotated_before_anybody_looked_is_read_from_the_oldest_on() {
+    let (_keep, app, mut follower) = fixture();
+    let pause = || std::thread::sleep(Duration::from_millis(20));
+    append(&app, 0..10);
+    copytruncate(&app, &numbered(&app, 2));
+    pause();
+    append(&app, 10..20);
+    copytruncate(&app, &numbered(&app, 1));
+    pause();
+    gzip(&numbered(&app, 2));
+    append(&app, 20..30);
+    follower.start();
+    follower.until_lines(30);
+    follower.rest(Duration::from_millis(300));
+    follower.expect((0..30).map(line));
 }

@@ -1,6 +1,6 @@
 //! The simulated chain behind the core's port: the plugin of [`crate::plugin`], routes to all sinks, dead letters.
 
-use crate::plugin::{COMPONENT, State, routed};
+use crate::plugin::{Counter, Numbers, State, numbers, routed};
 use crate::world::{SimRecord, World};
 use async_trait::async_trait;
 use sawlog_core::ledger::Counts;
@@ -38,19 +38,31 @@ pub fn digest_of(version: u64) -> [u8; 32] {
     sawlog_record::id::hash("version", &[&version.to_le_bytes()])
 }
 
+/// Digests and names of the stateful components of `source` under an epoch.
+pub fn stateful(epoch: EpochId, source: &str) -> (BTreeMap<u8, [u8; 32]>, BTreeMap<u8, String>) {
+    let Numbers { main, counter } = numbers(number_of(epoch));
+    // It has versions too, and each takes over the state of all others.
+    let counting = 1_000_000 + number_of(epoch) / 6;
+    let all = [(Some(main), version_of(epoch, source), "main"), (counter, counting, "counter")];
+    let all = all.into_iter().filter_map(|(number, version, name)| Some((number?, version, name)));
+    let digests = all.clone().map(|(number, version, _)| (number, digest_of(version))).collect();
+    (digests, all.map(|(number, _, name)| (number, name.to_owned())).collect())
+}
+
 /// All configurations.
 pub struct SimChains(pub World);
 
 impl Chains for SimChains {
     fn chain(&self, epoch: EpochId, source: &SourceId) -> Option<Arc<dyn Chain>> {
         let version = version_of(epoch, source.as_str());
-        Some(Arc::new(SimChain { world: self.0.clone(), epoch, version }))
+        Some(Arc::new(SimChain { world: self.0.clone(), epoch, version, source: source.clone() }))
     }
 }
 
 struct SimChain {
     world: World,
     epoch: EpochId,
+    source: SourceId,
     version: u64,
 }
 
@@ -61,12 +73,14 @@ impl Chain for SimChain {
             epoch: self.epoch,
             version: self.version,
             partition,
+            numbers: numbers(number_of(self.epoch)),
             state: State::fresh(self.version),
+            counter: Counter::default(),
         })
     }
 
     fn stateful(&self) -> BTreeMap<u8, [u8; 32]> {
-        BTreeMap::from([(COMPONENT, digest_of(self.version))])
+        stateful(self.epoch, self.source.as_str()).0
     }
 }
 
@@ -75,7 +89,9 @@ struct SimInstance {
     epoch: EpochId,
     version: u64,
     partition: PartitionId,
+    numbers: Numbers,
     state: State,
+    counter: Counter,
 }
 
 /// A row's fields, as they stand in the batch's arena: content, refused, dead, origin.
@@ -141,7 +157,7 @@ impl ChainInstance for SimInstance {
             let value = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
             // Half of the poison is a matter of fuel: with four times as much it passes. Only its verdict makes it fail again.
             let poison = bytes[8] == 1 && !(context.generous && value % 2 == 0);
-            let sim = SimRecord { value, poison, refused: bytes[9] == 1, void: None };
+            let sim = SimRecord { value, poison, refused: bytes[9] == 1, void: None, is_late: false };
             let id = |k| RowId { pos: record.pos, slot: 0, k };
             if context.poison.iter().any(|(pos, slot, _)| *pos == record.pos && *slot == 0) {
                 push_row(&mut batch, id(0), parent as u32, (0, value), context.time, [false, true]);
@@ -149,8 +165,12 @@ impl ChainInstance for SimInstance {
             }
             let Some(rows) = self.state.feed(&sim, number_of(self.epoch), context.time) else {
                 self.world.count("poison");
-                return Err(ChainFailure::Poison(vec![(record.pos, 0, COMPONENT, "simulated trap".into())]));
+                let poison = (record.pos, 0, self.numbers.main, "simulated trap".into());
+                return Err(ChainFailure::Poison(vec![poison]));
             };
+            if self.numbers.counter.is_some() {
+                self.counter.feed(value);
+            }
             for (k, content) in rows {
                 push_row(
                     &mut batch,
@@ -167,7 +187,7 @@ impl ChainInstance for SimInstance {
 
     async fn flush(
         &mut self,
-        _: u8,
+        component: u8,
         generation: Generation,
         at: Cursor,
         now: i64,
@@ -175,7 +195,12 @@ impl ChainInstance for SimInstance {
     ) -> Result<Applied, ChainFailure> {
         self.world.count("flush");
         let mut batch = Batch::new(generation);
-        for (k, content) in self.state.flush(number_of(self.epoch), now, context.time) {
+        let epoch = number_of(self.epoch);
+        let rows = match component == self.numbers.main {
+            true => self.state.flush(epoch, now, context.time),
+            false => self.counter.flush(epoch, now, context.time),
+        };
+        for (k, content) in rows {
             let id = RowId { pos: at.pos, slot: at.slot + 1, k };
             push_row(&mut batch, id, 0, (content, 0), context.time, [false; 2]);
         }
@@ -185,22 +210,30 @@ impl ChainInstance for SimInstance {
     }
 
     async fn snapshot(&mut self) -> Result<BTreeMap<u8, Vec<u8>>, ChainFailure> {
-        Ok(BTreeMap::from([(COMPONENT, self.state.save())]))
+        let counter = self.numbers.counter.map(|number| (number, self.counter.save()));
+        Ok(BTreeMap::from_iter(counter.into_iter().chain([(self.numbers.main, self.state.save())])))
     }
 
     async fn restore(&mut self, states: BTreeMap<u8, Vec<u8>>) -> Result<(), ChainFailure> {
-        if let Some(bytes) = states.get(&COMPONENT) {
+        if let Some(bytes) = states.get(&self.numbers.main) {
             self.state = State::load(bytes);
             let want = self.version;
             if self.state.digest != want {
                 self.world.fail(format!("state of version {} restored into version {want}", self.state.digest));
             }
         }
-        self.world.trace(|| format!("restore {:?} state {:?}", self.partition, self.state));
+        if let Some(bytes) = self.numbers.counter.and_then(|number| states.get(&number)) {
+            self.counter = Counter::load(bytes);
+        }
+        self.world.trace(|| format!("restore {:?} state {:?} {:?}", self.partition, self.state, self.counter));
         Ok(())
     }
 
-    async fn upgrade(&mut self, _: u8, old: Vec<u8>) -> Result<UpgradeOutcome, ChainFailure> {
+    async fn upgrade(&mut self, component: u8, old: Vec<u8>) -> Result<UpgradeOutcome, ChainFailure> {
+        if component != self.numbers.main {
+            self.counter = Counter::load(&old);
+            return Ok(UpgradeOutcome::Carried);
+        }
         let mut old = State::load(&old);
         let version = self.version;
         if !old.can_upgrade(version) {
@@ -212,6 +245,7 @@ impl ChainInstance for SimInstance {
     }
 
     fn wake_at(&self) -> Vec<(u8, i64)> {
-        if self.state.holds() { vec![(COMPONENT, 0)] } else { Vec::new() }
+        let counter = self.numbers.counter.filter(|_| self.counter.holds());
+        self.state.holds().then_some(self.numbers.main).into_iter().chain(counter).map(|number| (number, 0)).collect()
     }
 }

@@ -253,7 +253,9 @@ impl Source for SimSource {
         let outside = self.world.get();
         let file = outside.files.get(number as usize)?;
         let path = format!("{}/{number}", self.name);
-        Some(Whereabouts { path, file: Some(file_id(file)), base: 0, end: file.end(), at_least: number % 2 == 1 })
+        // When it was born tells what is older; identities here are told without.
+        let id = FileId { btime: Some(number as i64), ..file_id(file) };
+        Some(Whereabouts { path, file: Some(id), base: 0, end: file.end(), at_least: number % 2 == 1 })
     }
 
     fn surplus_bytes(&self) -> u64 {
