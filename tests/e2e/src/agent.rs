@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Longest time until a configuration is taken or refused.
+const RELOAD_MAX: Duration = Duration::from_secs(40);
 /// Longest time that an orderly end may take.
 const END_MAX: Duration = Duration::from_secs(60);
 /// Longest time that a scrape may take.
@@ -222,6 +224,15 @@ impl Agent {
             Ok(u64::from_str_radix(caught.trim(), 16)? & HANGUP_BIT != 0)
         })?;
         self.signal(Signal::HUP)
+    }
+
+    /// SIGHUP, and until the own log has `word` once more than before: that it was taken, or that it was refused.
+    pub fn reload(&mut self, word: &str) -> Result<()> {
+        let before = self.log().matches(word).count();
+        let log = self.log_path();
+        self.hang_up()?;
+        let told = || Ok(std::fs::read_to_string(&log)?.matches(word).count() > before);
+        self.wait_until(&format!("{word:?} after SIGHUP"), RELOAD_MAX, told)
     }
 
     /// SIGTERM, and an orderly end with exit code 0.

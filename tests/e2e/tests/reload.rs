@@ -63,18 +63,6 @@ fn load(folder: &Path, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
     })
 }
 
-/// Sends SIGHUP and waits until the own log has `word` once more than before.
-fn hangup(agent: &mut Agent, word: &str) {
-    let before = agent.log().matches(word).count();
-    agent.signal(Signal::HUP).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while agent.log().matches(word).count() == before {
-        agent.check().unwrap();
-        assert!(Instant::now() < deadline, "no {word:?} after SIGHUP:\n{}", agent.log_tail());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// (lost, duplicated) of the numbers `from..to`.
 fn judge(rows: &[u64], from: u64, to: u64) -> (usize, usize) {
     let mut times: BTreeMap<u64, usize> = BTreeMap::new();
@@ -107,11 +95,11 @@ fn write_more(folder: &Path, numbers: std::ops::Range<u64>) {
 /// A mistake in the config, then a plugin that is not there: each is told, and the old configuration goes on.
 fn mistakes_are_refused(agent: &mut Agent, folder: &Path, good: &Parts) {
     Parts { mistake: ", batchh: 1", ..good.clone() }.write(folder);
-    hangup(agent, REFUSED);
+    agent.reload(REFUSED).unwrap();
     let told = agent.log();
     assert!(told.contains("batchh") && told.contains("sawlog.yaml:"), "it names the line:\n{}", agent.log_tail());
     Parts { plugin: "nowhere", ..good.clone() }.write(folder);
-    hangup(agent, REFUSED);
+    agent.reload(REFUSED).unwrap();
 }
 
 /// What an independent reader finds, and that it would notice a row removed and one repeated.
@@ -149,14 +137,14 @@ fn sighup_under_load_changes_only_what_changed_and_loses_nothing() {
 
     parts.second = true;
     parts.write(path);
-    hangup(&mut agent, TAKEN);
+    agent.reload(TAKEN).unwrap();
     std::thread::sleep(Duration::from_millis(1_500));
     let first_of_second = *read::folder(&path.join("second")).unwrap().iter().min().expect("the added sink has begun");
 
     parts.batch_age = "300ms";
     parts.plugin = "level-filter";
     parts.write(path);
-    hangup(&mut agent, TAKEN);
+    agent.reload(TAKEN).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     agent.kill().unwrap();
     agent = Agent::start(path).unwrap();
@@ -165,7 +153,7 @@ fn sighup_under_load_changes_only_what_changed_and_loses_nothing() {
     parts.more = true;
     write_more(path, 0..1);
     parts.write(path);
-    hangup(&mut agent, TAKEN);
+    agent.reload(TAKEN).unwrap();
     write_more(path, 1..201);
     std::thread::sleep(Duration::from_millis(1_500));
 
@@ -173,7 +161,7 @@ fn sighup_under_load_changes_only_what_changed_and_loses_nothing() {
     parts.batch_age = "50ms";
     parts.more = false;
     parts.write(path);
-    hangup(&mut agent, TAKEN);
+    agent.reload(TAKEN).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     agent.kill().unwrap();
     agent = Agent::start(path).unwrap();
@@ -183,7 +171,7 @@ fn sighup_under_load_changes_only_what_changed_and_loses_nothing() {
     parts.write(path);
     parts.remove = "remove: { second: drain }\n";
     parts.write(path);
-    hangup(&mut agent, TAKEN);
+    agent.reload(TAKEN).unwrap();
     stop.store(true, Ordering::Relaxed);
     let sent = feeding.join().unwrap();
     let has_drained = || Ok(!has_sink(path, "second")?);

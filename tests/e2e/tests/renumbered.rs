@@ -4,7 +4,7 @@
 
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::service;
-use sawlog_e2e::told::Ledger;
+use sawlog_e2e::told::{Ledger, TAKEN};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn configure(folder: &Path, transforms: &str, last: &str) {
          plugins:\n  windows: {{ source: \"file:{plugins}/count-window.wasm\", allow: [state, timers], \
          config: {{ key: key, records: 4, absorb: true }} }}\n  \
          names: {{ source: \"file:{plugins}/count-window.wasm\", allow: [state, timers], \
-         config: {{ key: key, records: 1000, absorb: false }} }}\n\
+         config: {{ key: key, gap_seconds: 3600 }} }}\n\
          sources:\n  app: {{ type: file, include: [./logs/app.log], idle_timeout: 10m }}\n\
          transforms:\n  parsed: {{ type: parse, inputs: [app], try: [json] }}\n{transforms}\
          sinks:\n  out: {{ type: file, inputs: [{last}], path: ./out.jsonl, batch: {{ age: 50ms }} }}\n"
@@ -70,7 +70,7 @@ fn a_plugin_with_state_goes_on_with_it_whatever_comes_and_goes_in_front_of_it() 
     let mut agent = Agent::start(path).unwrap();
     absorb(&mut agent, path, 2);
     configure(path, behind_a_filter, "counted.windows");
-    agent.hang_up().unwrap();
+    agent.reload(TAKEN).unwrap();
     append(path, 2);
     wait_for(&mut agent, path, &[4]);
     append(path, 1);
@@ -78,14 +78,15 @@ fn a_plugin_with_state_goes_on_with_it_whatever_comes_and_goes_in_front_of_it() 
     // Its state is saved, also behind the change.
     agent.kill_and_start(path).unwrap();
     configure(path, behind_another, "counted.windows, named.windows");
-    agent.hang_up().unwrap();
+    agent.reload(TAKEN).unwrap();
     append(path, 3);
     wait_for(&mut agent, path, &[4, 4]);
     append(path, 3);
     absorb(&mut agent, path, 11);
     configure(path, "", "parsed");
-    agent.hang_up().unwrap();
+    agent.reload(TAKEN).unwrap();
     append(path, 1);
-    wait_for(&mut agent, path, &[4, 4, 6, 3]);
+    // Of the session; a window of four records asks for no end but the fourth.
+    wait_for(&mut agent, path, &[4, 4, 6]);
     agent.terminate().unwrap();
 }
