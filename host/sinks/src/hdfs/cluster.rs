@@ -137,27 +137,23 @@ impl Cluster {
         Ok(path)
     }
 
-    /// Renames over nothing. A lost reply is resolved by looking: source gone and target there means that it was this rename.
+    /// Renames over nothing. Without a good answer the target may be this file, whose reply was lost, or that of another writer, who
+    /// may have swept this one away: a source that is gone proves nothing, so it only says that something is there. Whoever has to
+    /// know whose it is reads it.
     async fn name(&self, unfinished: &str, target: &str) -> Result<PutOutcome, SinkError> {
         let renamed = tokio::time::timeout(CALL_TIME_MAX, self.client.rename(unfinished, target, false)).await;
         if matches!(renamed, Ok(Ok(()))) {
             return Ok(PutOutcome::Created);
         }
-        let (source, there) = (self.status(unfinished).await?, self.status(target).await?);
-        match (source, there) {
-            (None, Some(_)) => Ok(PutOutcome::Created),
-            (Some(_), Some(_)) => {
-                self.remove(unfinished).await?;
-                Ok(PutOutcome::Exists)
-            }
-            (_, None) => {
-                let what = format!("can't rename to {target}");
-                Err(match renamed {
-                    Ok(Err(error)) => failed(&what, &self.url, &error, true),
-                    _ => SinkError::Unknown(self.silent(&what)),
-                })
-            }
+        if self.status(target).await?.is_some() {
+            self.remove(unfinished).await?;
+            return Ok(PutOutcome::Exists);
         }
+        let what = format!("can't rename to {target}");
+        Err(match renamed {
+            Ok(Err(error)) => failed(&what, &self.url, &error, true),
+            _ => SinkError::Unknown(self.silent(&what)),
+        })
     }
 
     async fn make_folder_of(&self, path: &str) -> Result<(), SinkError> {
@@ -185,8 +181,8 @@ impl Cluster {
 
 #[async_trait]
 impl Blobs for Cluster {
-    /// Deletes unfinished files of earlier lives. Nobody renames them any more: data keys name attempts, and an attempt that goes on
-    /// is written anew.
+    /// Deletes unfinished files of other lives. Of those that have ended nobody renames them any more; one that goes on (a twin, or
+    /// who had a partition before) finds its file gone and writes it anew.
     async fn prepare(&self) -> Result<(), SinkError> {
         self.make_folder_of(&self.unfinished).await?;
         let mine = format!("{:016x}-", self.life);

@@ -10,6 +10,7 @@ mod lakes;
 mod letters;
 mod objects;
 mod refusals;
+mod renames;
 mod retire;
 mod rows;
 mod safe_mode;
