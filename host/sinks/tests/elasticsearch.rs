@@ -224,6 +224,31 @@ async fn an_endpoint_that_is_down_is_passed_over() {
     }
 }
 
+/// Agent and servers start together: the place must not have one name now and another when the cluster stands.
+#[tokio::test]
+async fn a_place_has_one_name_or_none() {
+    let mut answers = vec![
+        (200, r#"{"cluster_uuid":"u-1"}"#),
+        (200, r#"{"cluster_uuid":"_na_"}"#),
+        (403, r#"{"error":{"type":"security_exception","reason":"no role yet"}}"#),
+        (401, "{}"),
+        (503, "{}"),
+    ];
+    let (url, _) = scripted(Box::new(move |_| match answers.len() {
+        1 => (200, answers[0].1.to_owned(), usize::MAX),
+        _ => answers.pop().map(|(status, body)| (status, body.to_owned(), usize::MAX)).unwrap(),
+    }))
+    .await;
+    let sink = open(&url, "logs", &json!({}));
+    for asked in 0..4 {
+        let error = sink.place().await.unwrap_err();
+        assert!(matches!(error, SinkError::Unavailable(_) | SinkError::Refused(_)), "{asked}: {error}");
+    }
+    for _ in 0..2 {
+        assert!(sink.place().await.unwrap().ends_with(" of Elasticsearch cluster u-1"));
+    }
+}
+
 #[tokio::test]
 async fn a_cut_answer_leaves_every_outcome_unknown() {
     let (url, _) = scripted(Box::new(|seen| {

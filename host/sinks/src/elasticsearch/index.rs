@@ -57,12 +57,30 @@ fn check(name: &str) -> Option<&'static str> {
     (!name.bytes().all(allowed)).then_some("it holds lower case letters, digits and . - _ + @ only")
 }
 
-/// The id of the cluster that answered; `None` where it does not say.
-pub fn cluster(answer: &Answer) -> Option<String> {
-    let body: Value = serde_json::from_slice(&answer.body).ok()?;
-    // Servers without a cluster yet call it `_na_`.
-    let id = body.get("cluster_uuid")?.as_str().filter(|id| *id != "_na_")?;
-    (answer.status == 200).then(|| id.to_owned())
+/// The id of the cluster that answered; `None` where that is something whose answers have none.
+pub fn cluster(answer: &Answer) -> Result<Option<String>, SinkError> {
+    match answer.status {
+        200 => {}
+        429 | 500.. => return Err(SinkError::Unavailable(read_error(answer).words)),
+        // Also for a while: when servers start, roles and users may not be there yet.
+        401 | 403 => {
+            let words = read_error(answer).words;
+            let remedy =
+                "the sink asks which cluster it is: check `auth`, and grant this user the cluster privilege monitor";
+            return Err(SinkError::Refused(format!("{words}; {remedy}")));
+        }
+        _ => {
+            let words = format!("GET / is to say which cluster it is: {}", read_error(answer).words);
+            return Err(SinkError::Refused(words));
+        }
+    }
+    let body: serde_json::Map<String, Value> = serde_json::from_slice(&answer.body)
+        .map_err(|error| SinkError::Unavailable(format!("what says which cluster it is can't be read: {error}")))?;
+    match body.get("cluster_uuid").map(Value::as_str) {
+        None => Ok(None),
+        Some(Some(id)) if id != "_na_" => Ok(Some(id.to_owned())),
+        Some(_) => Err(SinkError::Unavailable("the servers have not formed a cluster yet".to_owned())),
+    }
 }
 
 /// What stands behind a name.
@@ -135,6 +153,25 @@ mod tests {
         assert!(refused(r#"{"logs-000001":{"settings":{}}}"#).contains("alias"));
         assert!(refused(r#"{"logs":{"settings":{"index.translog.durability":"async"}}}"#).contains("at_least_once"));
         assert!(matches!(state("logs", &answer(503, "")).unwrap_err(), SinkError::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_say_which_it_is_yet_is_asked_again() {
+        let named = answer(200, r#"{"cluster_uuid":"u-1","version":{}}"#);
+        assert_eq!(cluster(&named).unwrap().as_deref(), Some("u-1"));
+        assert_eq!(cluster(&answer(200, r#"{"version":{"number":"1"}}"#)).unwrap(), None, "it has no such name");
+        for (status, body) in
+            [(200, r#"{"cluster_uuid":"_na_"}"#), (200, "<html>starting</html>"), (200, ""), (429, ""), (503, "")]
+        {
+            let error = cluster(&answer(status, body)).unwrap_err();
+            assert!(matches!(error, SinkError::Unavailable(_)), "{status} {body}: {error}");
+        }
+        for status in [401, 403] {
+            let error =
+                cluster(&answer(status, r#"{"error":{"type":"security_exception","reason":"r"}}"#)).unwrap_err();
+            assert!(matches!(&error, SinkError::Refused(words) if words.contains("monitor")), "{error}");
+        }
+        assert!(matches!(cluster(&answer(404, "no")).unwrap_err(), SinkError::Refused(_)));
     }
 
     #[test]

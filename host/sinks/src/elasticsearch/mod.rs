@@ -180,14 +180,11 @@ fn halves(range: Range<usize>) -> [Range<usize>; 2] {
 
 #[async_trait]
 impl DocumentStore for ElasticsearchDocuments {
-    /// Which cluster it is, it tells those who may ask; for others its addresses stand for it.
+    /// Named by the cluster's own id. Without one it is not known where documents would go, and nothing goes there: another name
+    /// for a while, such as the addresses, would look like a move.
     async fn place(&self) -> Result<String, SinkError> {
         let (indexes, addresses) = &self.place;
-        let answer = self.client.get("", &[]).await?;
-        if matches!(answer.status, 429 | 500..) {
-            return Err(SinkError::Unavailable(read_error(&answer).words));
-        }
-        Ok(match index::cluster(&answer) {
+        Ok(match index::cluster(&self.client.get("", &[]).await?)? {
             Some(cluster) => format!("{indexes} of Elasticsearch cluster {cluster}"),
             None => format!("{indexes} at {addresses}"),
         })
