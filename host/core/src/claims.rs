@@ -1,7 +1,7 @@
 //! Claims: the small numbered records that fix what an object sink is about to write, before it writes. Pure: what a claim
 //! says, and how the next one follows from it.
 
-use crate::journal::{JournalState, Mark, Standing, Verdict};
+use crate::journal::{JournalState, Judge, Mark, Standing, Verdict};
 use crate::ledger::Counts;
 use crate::mutation;
 use crate::plan::Planned;
@@ -148,17 +148,20 @@ pub fn decisions(state: &JournalState, moved: &[Moved]) -> (Vec<(PartitionId, Pl
                 plans.push((one.partition, planned.clone()));
             }
         }
-        let low = Verdict {
-            generation: one.generation,
-            pos: one.from.pos,
-            slot: 0,
-            judge: crate::journal::Judge::Component(0),
-        };
-        let inside =
-            state.verdicts.range(low..).take_while(|v| v.generation == one.generation && v.pos <= one.to.cursor.pos);
-        verdicts.extend(inside.cloned());
+        verdicts.extend(self::verdicts(state, one.generation, one.from, one.to.cursor).cloned());
     }
     (plans, verdicts)
+}
+
+/// Decisions about records of `[from, to]` of a generation.
+pub fn verdicts(
+    state: &JournalState,
+    generation: Generation,
+    from: Cursor,
+    to: Cursor,
+) -> impl Iterator<Item = &Verdict> {
+    let low = Verdict { generation, pos: from.pos, slot: 0, judge: Judge::Component(0) };
+    state.verdicts.range(low..).take_while(move |v| v.generation == generation && v.pos <= to.pos)
 }
 
 /// Whether the claim moves any of the entry. A range begins behind the decisions at its first position; one that is not moved may

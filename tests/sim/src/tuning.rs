@@ -35,6 +35,7 @@ pub fn sink_tuning() -> SinkTuning {
         roll_bytes_max: 1500,
         roll_age_max: Duration::from_millis(80),
         paths_max: 5,
+        decisions_max: 40,
         hour: Duration::from_nanos(HOUR.unsigned_abs()),
         full_vector_every: 4,
         claims_kept_min: 3,

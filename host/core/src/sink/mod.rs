@@ -63,6 +63,9 @@ pub struct SinkTuning {
     pub roll_age_max: Duration,
     /// Paths (and so objects) of one claim.
     pub paths_max: usize,
+    /// Decisions (PLAN entries, and verdicts on records) at which an object sink seals: a claim holds them, and what is too large to
+    /// be read again would never be finished.
+    pub decisions_max: usize,
     /// What readers of object sinks call an hour; a simulation has shorter ones.
     pub hour: Duration,
     /// Every so many claims one carries all cursors.
@@ -96,6 +99,7 @@ impl Default for SinkTuning {
             roll_bytes_max: 128 << 20,
             roll_age_max: Duration::from_secs(300),
             paths_max: 256,
+            decisions_max: 100_000,
             hour: Duration::from_secs(3600),
             full_vector_every: 64,
             claims_kept_min: 1_000,

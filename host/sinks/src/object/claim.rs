@@ -8,7 +8,7 @@ use std::io::Read as _;
 const VERSION: u32 = 1;
 /// Claims above this are compressed.
 const PLAIN_BYTES_MAX: usize = 16 << 10;
-/// Largest claim that is read, uncompressed.
+/// Largest claim that is written or read, uncompressed. Sinks seal long before.
 const CLAIM_BYTES_MAX: u64 = 256 << 20;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -21,6 +21,9 @@ pub enum ClaimError {
     /// The JSON is no claim.
     #[error("it holds no claim: {0}")]
     Json(#[from] serde_json::Error),
+    /// Nobody would read it again.
+    #[error("it would have {0} bytes, and none above {CLAIM_BYTES_MAX} are read")]
+    TooLarge(u64),
     /// A newer Sawlog wrote it.
     #[error("it has version {0}, and this build reads versions up to {VERSION}; run a newer sawlog")]
     Version(u32),
@@ -41,6 +44,9 @@ struct Version {
 /// The bytes of `claim`.
 pub fn encode_claim(claim: &Claim) -> Result<Vec<u8>, ClaimError> {
     let json = serde_json::to_vec(&Written { version: VERSION, claim })?;
+    if json.len() as u64 > CLAIM_BYTES_MAX {
+        return Err(ClaimError::TooLarge(json.len() as u64));
+    }
     if json.len() <= PLAIN_BYTES_MAX {
         return Ok(json);
     }

@@ -2,7 +2,7 @@
 //! time; another writer's claim at our number ends it.
 
 use super::{ClaimLog, Open};
-use crate::claims::{Claim, Moved, Vector, decisions};
+use crate::claims::{Claim, Moved, Vector, decisions, verdicts};
 use crate::journal::Mark;
 use crate::mutation;
 use crate::ports::{Offer, PutOutcome, SinkError};
@@ -45,11 +45,11 @@ impl ClaimLog<'_> {
         }
     }
 
-    /// Gathers rows until size, age, the number of paths or a flush says that they are to be sealed; or nothing, where an hour
+    /// Gathers rows until size, age, the number of paths or of decisions, or a flush says that they are to be sealed; or nothing, where an hour
     /// is to be closed and there are no rows.
     async fn fill(&mut self) -> Open {
         let tuning = self.sink.tuning;
-        let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
+        let mut open = Open::new(self.port);
         loop {
             let (offered, flush) = (self.sink.intake.offered(), self.sink.flush.listen());
             let mut offers = std::mem::take(&mut self.carried);
@@ -64,6 +64,7 @@ impl ClaimLog<'_> {
             let age = open.since.map(|since| self.sink.clock.elapsed().saturating_sub(since));
             let is_full = open.staging.bytes() >= tuning.roll_bytes_max
                 || open.staging.paths().len() >= tuning.paths_max
+                || open.decisions >= tuning.decisions_max
                 || !self.carried.is_empty();
             let is_due = age.is_some_and(|age| age >= tuning.roll_age_max || self.sink.flushes());
             if is_full || is_due {
@@ -91,6 +92,9 @@ impl ClaimLog<'_> {
         while let Err(error) = open.staging.add(&offer, floor) {
             self.sink.back_off(&error).await;
         }
+        let state = self.sink.journal.state();
+        open.decisions += 1 + verdicts(&state, offer.generation, offer.cursor_from, offer.mark.cursor).count();
+        drop(state);
         open.offers.push(offer);
     }
 
@@ -192,11 +196,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::fakes::{self, Waiting};
+    use crate::fakes::{self, Shelf, Waiting};
+    use crate::journal::{Judge, Record, Verdict};
     use crate::ports::{Clock as _, ObjectStore, SinkPort, Staging};
     use crate::watch::{Ending, FROZEN_MAX, News};
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
+    use sawlog_record::batch::Batch;
+    use sawlog_record::id::{Cursor, Generation};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -279,6 +286,24 @@ mod tests {
             floor: 0,
             written: 0,
             switch: None,
+        }
+    }
+
+    #[test]
+    fn a_claim_is_sealed_before_it_names_more_decisions_than_it_may() {
+        let generation = Generation([7; 16]);
+        for (decisions_max, is_full) in [(3, true), (4, false)] {
+            let (clock, shelf) = (Arc::new(Waiting::default()), Arc::new(Shelf::default()));
+            let journal = fakes::journal(clock.clone());
+            let mut sink = fakes::sink("objects", SinkPort::Objects(shelf.clone()), &journal, &clock);
+            Arc::get_mut(&mut sink).unwrap().tuning.decisions_max = decisions_max;
+            let verdict = Verdict { generation, pos: 12, slot: 0, judge: Judge::Component(1) };
+            journal.commit(vec![Record::Verdict(verdict)]).now_or_never().unwrap().unwrap();
+            let mut log = ClaimLog::new(&sink, shelf.as_ref());
+            let offer = |from, to| fakes::offer(Batch::new(generation), Cursor::at(from), Cursor::at(to));
+            log.carried = vec![offer(0, 10), offer(10, 20)];
+            let open = log.fill().now_or_never();
+            assert_eq!(open.map(|open| open.decisions), is_full.then_some(3));
         }
     }
 

@@ -38,7 +38,7 @@ impl ClaimLog<'_> {
 
     /// Writes the missing keys of a claim under its own decisions.
     pub(super) async fn make_foreign(&self, claim: &Claim, missing: &[(String, String)]) -> Result<(), Stop> {
-        let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
+        let mut open = Open::new(self.port);
         let paths: Vec<String> = claim.keys.iter().map(|(path, _)| path.clone()).collect();
         open.staging.restrict(&paths);
         let mut runs: BTreeMap<PartitionId, Run<'_>> = BTreeMap::new();

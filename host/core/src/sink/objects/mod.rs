@@ -46,7 +46,15 @@ struct ClaimLog<'a> {
 struct Open {
     staging: Box<dyn Staging>,
     offers: Vec<Offer>,
+    /// At least so many decisions pin them.
+    decisions: usize,
     since: Option<Duration>,
+}
+
+impl Open {
+    fn new(port: &dyn ObjectStore) -> Self {
+        Self { staging: port.stage(), offers: Vec::new(), decisions: 0, since: None }
+    }
 }
 
 pub(super) async fn run(sink: &Sink, port: &dyn ObjectStore) -> Result<(), Stop> {

@@ -148,7 +148,7 @@ impl ClaimLog<'_> {
         let limits = self.ends_of(claim)?;
         let again = Limits { ends: limits.clone(), lost: Some(claim.lost.clone()) };
         self.sink.intake.reset(self.passed.clone(), Some(again));
-        let mut open = Open { staging: self.port.stage(), offers: Vec::new(), since: None };
+        let mut open = Open::new(self.port);
         let paths: Vec<String> = claim.keys.iter().map(|(path, _)| path.clone()).collect();
         open.staging.restrict(&paths);
         while !self.sink.has_reached(&limits)? || self.sink.intake.backlog().0 > 0 {
