@@ -19,6 +19,8 @@ use std::time::Duration;
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the client tells how long brokers take to answer.
 const STATISTICS_EVERY: Duration = Duration::from_secs(5);
+/// How soon the client finds a topic that was not there when it was asked for.
+const TOPICS_EVERY: Duration = Duration::from_secs(10);
 
 /// What a consumer is opened with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +55,8 @@ pub enum Polled {
     Revoked(Vec<PartitionRef>),
     /// The offset that is to be read is not kept any more, or not yet there.
     OutOfRange(PartitionRef),
+    /// A topic or partition that was asked for can't be read now, because it was deleted, say, or for want of rights; the others can.
+    Unreadable(ClientError),
 }
 
 /// Where a partition begins for this consumer; called for each partition that the group gives.
@@ -96,7 +100,8 @@ pub trait Consumer: Send {
     /// Waits for the next thing that happens; `None` at the end of `timeout`.
     ///
     /// # Errors
-    /// [`Trouble::Refused`] needs a person, or another consumer where the group was left; others pass.
+    /// [`Trouble::Refused`] needs a person, or another consumer: the group was left, or a partition is not fetched any more; others
+    /// pass.
     fn poll(&mut self, timeout: Duration) -> Option<Result<Polled, ClientError>>;
 
     /// Stops or resumes fetching of a partition.
@@ -140,6 +145,8 @@ struct Group {
     left: Mutex<Option<ClientError>>,
     /// Partitions that were read to their ends.
     at_end: Mutex<BTreeSet<PartitionRef>>,
+    /// Partitions that were said to be out of range since they were assigned.
+    outside: Mutex<BTreeSet<PartitionRef>>,
 }
 
 impl LibrdkafkaConsumer {
@@ -161,13 +168,14 @@ impl LibrdkafkaConsumer {
             .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "100")
             .set("statistics.interval.ms", STATISTICS_EVERY.as_millis().to_string())
+            .set("topic.metadata.refresh.interval.ms", TOPICS_EVERY.as_millis().to_string())
             .set("queued.max.messages.kbytes", (options.fetch_bytes_max / 1024).max(64).to_string());
         if let Some(instance) = &options.instance {
             settings.set("group.instance.id", instance);
         }
         let (ailment, changes, round_trip) = (Ailment::default(), Mutex::default(), AtomicU64::new(0));
-        let (left, at_end) = (Mutex::default(), Mutex::default());
-        let group = Group { ailment, positions, changes, round_trip, left, at_end };
+        let (left, at_end, outside) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let group = Group { ailment, positions, changes, round_trip, left, at_end, outside };
         let consumer = settings.create_with_context(group).map_err(|error| ClientError::of("consumer", &error))?;
         Ok(Self(consumer))
     }
@@ -201,6 +209,11 @@ impl Group {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
     }
 
+    fn forget_outside(&self, assigned: &[PartitionRef]) {
+        let mut outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        outside.retain(|partition| !assigned.contains(partition));
+    }
+
     fn take(&self) -> Option<Polled> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
@@ -209,6 +222,7 @@ impl Group {
     fn assign(&self, consumer: &BaseConsumer<Self>, given: &TopicPartitionList) -> Result<(), ClientError> {
         let mut from = TopicPartitionList::new();
         let mut assigned = Vec::new();
+        self.forget_outside(&partitions(given));
         for partition in partitions(given) {
             let position = self.positions.position(&partition, &Asking(consumer))?;
             add(&mut from, &partition, position)?;
@@ -311,6 +325,7 @@ impl Consumer for LibrdkafkaConsumer {
     fn assign(&mut self, from: &[(PartitionRef, u64)]) -> Result<(), ClientError> {
         let mut list = TopicPartitionList::new();
         from.iter().try_for_each(|(partition, offset)| add(&mut list, partition, *offset))?;
+        self.0.context().forget_outside(&partitions(&list));
         self.0.assign(&list).map_err(|error| self.error("assignment of partitions".to_owned(), &error))
     }
 
@@ -366,26 +381,125 @@ impl Consumer for LibrdkafkaConsumer {
 }
 
 impl LibrdkafkaConsumer {
-    /// An offset that is gone is reported for the consumer and not for its partition: the ones that are outside are found here.
+    /// What an error of the client means for who polls. One for an offset is told of the consumer and not of its partition, which the
+    /// client never fetches again: where it can't be found out which one it was, only another consumer reads on.
     fn trouble(&self, error: &KafkaError) -> Result<Polled, ClientError> {
-        let code = error.rdkafka_error_code();
-        if !matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
-            return Err(self.error("poll".to_owned(), error));
+        use RDKafkaErrorCode as Code;
+        let refused = |reason: String| Err(ClientError::new("poll", Trouble::Refused, reason));
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => match self.outside() {
+                Ok(Some(partition)) => Ok(Polled::OutOfRange(partition)),
+                Ok(None) => refused(error.to_string()),
+                Err(unanswered) => refused(format!("{error}; {unanswered}")),
+            },
+            Some(
+                Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+                | Code::TopicAuthorizationFailed,
+            ) => Ok(Polled::Unreadable(self.error("poll".to_owned(), error))),
+            _ => Err(self.error("poll".to_owned(), error)),
         }
+    }
+
+    /// A partition whose offset is outside of what is kept, and of which that was not said yet; `None` where there is none, as after
+    /// a change of leaders.
+    fn outside(&self) -> Result<Option<PartitionRef>, ClientError> {
         let assigned = self.0.assignment().map_err(|error| self.error("assignment".to_owned(), &error))?;
         let positions = self.0.position().map_err(|error| self.error("position".to_owned(), &error))?;
         for partition in partitions(&assigned) {
+            let told = || self.0.context().outside.lock().unwrap_or_else(PoisonError::into_inner);
             let at = positions.find_partition(&partition.topic, partition.partition).map(|e| e.offset());
             let begun = assigned.find_partition(&partition.topic, partition.partition).map(|e| e.offset());
             let offset = match (at, begun) {
                 (Some(Offset::Offset(at)), _) | (_, Some(Offset::Offset(at))) => at.max(0).cast_unsigned(),
                 _ => continue,
             };
+            if told().contains(&partition) {
+                continue;
+            }
             let (low, high) = self.bounds(&partition)?;
             if offset < low || offset > high {
-                return Ok(Polled::OutOfRange(partition));
+                told().insert(partition.clone());
+                return Ok(Some(partition));
             }
         }
-        Err(ClientError::new("poll", Trouble::Unavailable, error.to_string()))
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    use rdkafka::types::RDKafkaApiKey;
+    use std::time::Instant;
+
+    /// Nothing is given by a group here.
+    struct NoGroup;
+
+    impl Positions for NoGroup {
+        fn position(&self, _: &PartitionRef, _: &dyn Offsets) -> Result<u64, ClientError> {
+            unreachable!("no group was joined")
+        }
+    }
+
+    fn consumer(address: &str) -> LibrdkafkaConsumer {
+        let connection =
+            Connection { brokers: vec![address.to_owned()], client_id: "test".into(), ..Connection::default() };
+        let options = ConsumerOptions {
+            group: "g".into(),
+            instance: None,
+            session_timeout: Duration::from_secs(10),
+            fetch_bytes_max: 1 << 20,
+        };
+        LibrdkafkaConsumer::open(&connection, &options, Box::new(NoGroup)).unwrap()
+    }
+
+    /// Polls until `done`; what came last.
+    fn poll_until(
+        consumer: &mut LibrdkafkaConsumer,
+        done: impl Fn(&Result<Polled, ClientError>) -> bool,
+    ) -> Result<Polled, ClientError> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            assert!(Instant::now() < deadline, "it does not come");
+            if let Some(polled) = consumer.poll(Duration::from_millis(100)).filter(&done) {
+                return polled;
+            }
+        }
+    }
+
+    #[test]
+    fn a_partition_that_the_client_gives_up_needs_another_consumer_where_its_offset_is_kept_after_all() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let address = cluster.bootstrap_servers();
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &address).create().unwrap();
+        let send = || {
+            producer.send(BaseRecord::<(), str>::to("t").partition(0).payload("row")).map_err(|(e, _)| e).unwrap();
+            producer.flush(Duration::from_secs(10)).unwrap();
+        };
+        send();
+        let partition = PartitionRef { topic: "t".into(), partition: 0 };
+        let mut first = consumer(&address);
+        first.assign(&[(partition.clone(), 0)]).unwrap();
+        poll_until(&mut first, |polled| matches!(polled, Ok(Polled::End(0)))).unwrap();
+        cluster.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+        let error = poll_until(&mut first, Result::is_err).unwrap_err();
+        assert_eq!(error.trouble, Trouble::Refused, "{error}");
+        send();
+        for _ in 0..20 {
+            let polled = first.poll(Duration::from_millis(100));
+            assert!(!matches!(polled, Some(Ok(Polled::Message { .. }))), "then there is no need of another one");
+        }
+        let mut second = consumer(&address);
+        second.assign(&[(partition, 1)]).unwrap();
+        let polled = poll_until(&mut second, |polled| matches!(polled, Ok(Polled::Message { .. }))).unwrap();
+        assert!(matches!(polled, Polled::Message { offset: 1, .. }));
     }
 }

@@ -20,7 +20,7 @@ pub enum Trouble {
 }
 
 /// A call that failed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{call}: {reason}")]
 pub struct ClientError {
     /// What was called, in words.

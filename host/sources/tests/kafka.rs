@@ -215,6 +215,26 @@ async fn a_topic_that_was_made_again_is_another_history() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_deleted_does_not_end_the_reading_of_others() {
+    let Some(broker) = TestBroker::find("a_topic_that_is_deleted") else { return };
+    let [stays, goes] = ["stays", "goes"].map(TestBroker::unique);
+    for topic in [&stays, &goes] {
+        broker.create(topic, 1).await;
+        broker.send(topic, 0, &values(0..5), true);
+    }
+    let options = options(&broker, &[&goes, &stays], &stays, &json!({ "start": "earliest" }));
+    let mut driver = Driver::start(&options, vec![]).await;
+    driver.follow(|d| d.read.len() >= 10).await;
+    broker.delete(&goes).await;
+    // The client finds out, and so does whoever looks whether the topics are still the same.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(driver.source.trouble().is_some_and(|words| words.contains(&goes)), "it is told");
+    broker.send(&stays, 0, &values(5..10), true);
+    driver.follow(|d| d.read.len() >= 15).await;
+    assert_eq!(driver.read.len(), 15);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_of_a_group_share_partitions_and_leave_nothing_out() {
     let Some(broker) = TestBroker::find("members_of_a_group") else { return };
     let topic = TestBroker::unique("group");

@@ -14,11 +14,12 @@ use sawlog_kafka::{
 use sawlog_record::id::Generation;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the cluster may take to answer.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(100);
 /// How often offsets are committed, lag is measured, and topic ids are looked at.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -147,6 +148,10 @@ impl Frontier {
             Polled::End(number) if self.until_eof => self.ended(number)?,
             Polled::End(_) => {}
             Polled::Revoked(places) => self.revoked(&places),
+            Polled::Unreadable(error) => {
+                tracing::warn!(%error, "kafka source: one topic can't be read");
+                self.shared.lock().trouble.note(error.to_string());
+            }
             Polled::OutOfRange(place) => {
                 tracing::error!(partition = %place, "messages that were not delivered are gone from the topic; the partition stops");
                 let mut state = self.shared.lock();
@@ -223,6 +228,7 @@ impl Frontier {
             match consumer.poll(POLL) {
                 Some(Ok(Polled::Message { offset, .. })) => return Ok(offset >= stop),
                 Some(Ok(Polled::End(_))) => return Ok(true),
+                Some(Ok(Polled::Unreadable(error))) => return Err(error),
                 Some(Err(error)) if error.trouble == Trouble::Refused => return Err(error),
                 _ => {}
             }
@@ -302,7 +308,7 @@ impl Frontier {
         if offsets.is_empty() || !self.commits { Ok(()) } else { consumer.commit(&offsets) }
     }
 
-    /// Measures lag and looks whether topics are still the same.
+    /// Measures lag and looks whether topics are still there and the same.
     fn look(&self, consumer: &dyn Consumer, topics: &Topics) -> Result<(), ClientError> {
         let read: Vec<(Generation, Identity, u64)> = {
             let state = self.shared.lock();
@@ -310,22 +316,47 @@ impl Frontier {
             state.partitions.iter().filter_map(reading).collect()
         };
         topics.forget();
+        for topic in &self.options.topics {
+            self.pass_over(topics.id(topic).map(drop))?;
+        }
         for (generation, identity, end) in read {
-            let place = identity.place();
-            let now = topics.identity(&place)?;
-            if now != identity {
-                tracing::error!(partition = %place, "the topic was deleted and made again; what was not delivered of the old one is gone, restart the agent to read the new one");
-                self.shared.lock().lose(generation);
-                self.shared.changed.notify_waiters();
-                continue;
-            }
-            let (_, high) = consumer.offsets().bounds(&place)?;
-            let high = if consumer.was_at_end(&place) { end } else { high };
-            if let Some(tracked) = self.shared.lock().partitions.get_mut(&generation) {
-                tracked.lag = high.saturating_sub(end);
-            }
+            self.pass_over(self.look_at(consumer, topics, generation, &identity, end))?;
         }
         Ok(())
+    }
+
+    fn look_at(
+        &self,
+        consumer: &dyn Consumer,
+        topics: &Topics,
+        generation: Generation,
+        identity: &Identity,
+        end: u64,
+    ) -> Result<(), ClientError> {
+        let place = identity.place();
+        if topics.identity(&place)? != *identity {
+            tracing::error!(partition = %place, "the topic was deleted and made again; what was not delivered of the old one is gone, restart the agent to read the new one");
+            self.shared.lock().lose(generation);
+            self.shared.changed.notify_waiters();
+            return Ok(());
+        }
+        let (_, high) = consumer.offsets().bounds(&place)?;
+        let high = if consumer.was_at_end(&place) { end } else { high };
+        if let Some(tracked) = self.shared.lock().partitions.get_mut(&generation) {
+            tracked.lag = high.saturating_sub(end);
+        }
+        Ok(())
+    }
+
+    /// One topic that was deleted, or that this user may not read any more, is told, and no reason to leave the others.
+    fn pass_over(&self, looked: Result<(), ClientError>) -> Result<(), ClientError> {
+        match looked {
+            Err(error) if error.trouble == Trouble::Refused => {
+                self.shared.lock().trouble.note(error.to_string());
+                Ok(())
+            }
+            looked => looked,
+        }
     }
 }
 
@@ -343,24 +374,30 @@ struct Ids {
 
 impl Topics {
     fn identity(&self, place: &PartitionRef) -> Result<Identity, ClientError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = match &known.cluster {
+        let cluster = match &mut self.lock().cluster {
             Some(cluster) => cluster.clone(),
-            None => known.cluster.insert(self.cluster.id(ASK_TIMEOUT)?).clone(),
+            none => none.insert(self.cluster.id(ASK_TIMEOUT)?).clone(),
         };
-        let topic_id = match known.topics.get(&place.topic) {
-            Some(id) => *id,
-            None => {
-                let id = self.cluster.topic_id(&place.topic, ASK_TIMEOUT)?;
-                known.topics.insert(place.topic.clone(), id);
-                id
-            }
-        };
+        let topic_id = self.id(&place.topic)?;
         Ok(Identity { cluster, topic: place.topic.clone(), topic_id, partition: place.partition })
     }
 
+    fn id(&self, topic: &str) -> Result<[u8; 16], ClientError> {
+        let mut known = self.lock();
+        if let Some(id) = known.topics.get(topic) {
+            return Ok(*id);
+        }
+        let id = self.cluster.topic_id(topic, ASK_TIMEOUT)?;
+        known.topics.insert(topic.to_owned(), id);
+        Ok(id)
+    }
+
     fn forget(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).topics.clear();
+        self.lock().topics.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ids> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::ailing::Ailing;
 use super::config::KafkaSource;
-use super::frontier::{consumer_options, topic_names};
+use super::frontier::{ASK_TIMEOUT, consumer_options, topic_names};
 use sawlog_kafka::{
     ClientError, Cluster, Connection, Consumer, LibrdkafkaCluster, Offsets, PartitionRef, Polled, Positions, Trouble,
 };
@@ -170,12 +170,11 @@ impl Member {
         let (mut committed, mut looked) = (Instant::now(), Instant::now());
         while !self.stopped.load(Ordering::Relaxed) {
             match consumer.poll(POLL) {
+                // The other topics have members none the less.
+                Some(Ok(Polled::Unreadable(error))) => self.ail(&error),
                 Some(Ok(polled)) => self.take(consumer.as_mut(), polled),
                 Some(Err(error)) if error.trouble == Trouble::Refused => return Err(error),
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "consumer group");
-                    self.troubles.lock().note(error.to_string());
-                }
+                Some(Err(error)) => self.ail(&error),
                 None => {}
             }
             if committed.elapsed() >= COMMIT_EVERY {
@@ -185,7 +184,8 @@ impl Member {
                 }
                 committed = Instant::now();
             }
-            if self.options.topics_pattern.is_some() && looked.elapsed() >= LOOK_EVERY {
+            if looked.elapsed() >= LOOK_EVERY {
+                self.look();
                 let now = topic_names(self.cluster.as_ref(), &self.options)?;
                 if now != names {
                     consumer.subscribe(&now)?;
@@ -196,6 +196,22 @@ impl Member {
         }
         self.commit(consumer.as_mut());
         Ok(())
+    }
+
+    fn ail(&self, error: &ClientError) {
+        tracing::debug!(%error, "consumer group");
+        self.troubles.lock().note(error.to_string());
+    }
+
+    /// The client says only once that a topic is not there.
+    fn look(&self) {
+        for topic in &self.options.topics {
+            let Err(error) = self.cluster.topic_id(topic, ASK_TIMEOUT) else { continue };
+            self.ail(&error);
+            if error.trouble != Trouble::Refused {
+                return;
+            }
+        }
     }
 
     fn take(&mut self, consumer: &mut dyn Consumer, polled: Polled) {
@@ -218,7 +234,7 @@ impl Member {
                 tracing::info!(group = self.options.group_id, partitions = ?shown(&places), "partitions went");
                 self.tell(Ownership::Taken(places));
             }
-            Polled::Message { .. } | Polled::End(_) | Polled::OutOfRange(_) => {}
+            Polled::Message { .. } | Polled::End(_) | Polled::OutOfRange(_) | Polled::Unreadable(_) => {}
         }
     }
 

@@ -87,6 +87,7 @@ impl Replay {
                     self.ahead.push((offset, record));
                 }
                 Some(Ok(Polled::OutOfRange(_))) => return Err(ReadError::Gone),
+                Some(Ok(Polled::Unreadable(error))) => return Err(unavailable(error)),
                 Some(Ok(_)) => {}
                 Some(Err(error)) if Instant::now() >= deadline || error.trouble == Trouble::Refused => {
                     return Err(unavailable(error));
