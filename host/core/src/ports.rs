@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use sawlog_record::batch::{Input, Output};
 use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -431,6 +431,9 @@ pub enum DocumentOutcome {
     Again(String),
     /// Never.
     Refused(String),
+    /// Not sent: it would be the first of a name that counts against a limit (this is the name's hash). Which names there are decides
+    /// where later rows go, so it is sent once this one is admitted for good.
+    NewName(u64),
 }
 
 /// A store where writing the same id twice is harmless (Elasticsearch).
@@ -439,6 +442,8 @@ pub trait DocumentStore: Send + Sync {
     /// The place that it delivers to, in words that differ for places that differ: also in what says where each row goes there, and
     /// what it looks like.
     async fn place(&self) -> Result<String, SinkError>;
+    /// Names of [`DocumentOutcome::NewName`] that are admitted, and durably so. All that the journal knows come before the first row.
+    fn admit(&self, _names: &BTreeSet<u64>) {}
     /// Creates documents; one outcome per item, in order. An error means that every item's outcome is unknown.
     async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError>;
     /// Whether the document of this row exists.

@@ -142,6 +142,16 @@ impl Template {
         self.parts.iter().map(text).collect()
     }
 
+    /// The same without its times, of which nothing shows in what it makes: what is left tells names apart that go on.
+    pub fn without_times(&self) -> Self {
+        let parts = self.parts.iter().map(|part| match part {
+            // No value holds it.
+            Part::Time { .. } => Part::Literal("{}".to_owned()),
+            part => part.clone(),
+        });
+        Self { parts: parts.collect(), values: self.values }
+    }
+
     /// Paths that the template reads.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.parts.iter().filter_map(|part| if let Part::Field(path) = part { Some(path) } else { None })

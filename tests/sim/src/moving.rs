@@ -12,7 +12,8 @@ use crate::oracle;
 use crate::plugin::SimRow;
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, epoch_id, stateful};
-use crate::ports::sinks::{SimDocuments, SimLog, SimObjects};
+use crate::ports::documents::SimDocuments;
+use crate::ports::sinks::{SimLog, SimObjects};
 use crate::ports::topic::{SimTopicJournal, SimTopicSource};
 use crate::run::{LOOKS, Outcome, QUIET, SimSpawner};
 use crate::tuning::{IDLE_TIMEOUT, sink_limits, sink_tuning, tuning};
@@ -158,7 +159,7 @@ fn sink(
             let producer = Producer { id, cursors: log, writer: format!("agent {agent}") };
             SinkPort::Transaction(Arc::new(SimLog::new(world, producer)))
         }
-        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, 0))),
+        "documents" => SinkPort::Documents(Arc::new(SimDocuments::new(world, 0))),
         _ => SinkPort::Objects(Arc::new(SimObjects { world, sink: name, log })),
     };
     let owner: Arc<dyn Ownership> = store.clone();

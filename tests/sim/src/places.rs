@@ -1,6 +1,7 @@
 //! The two places that each simulated sink may deliver to, and the port of a sink at each.
 
-use crate::ports::sinks::{SimAppend, SimDocuments, SimLog, SimObjects, store};
+use crate::ports::documents::SimDocuments;
+use crate::ports::sinks::{SimAppend, SimLog, SimObjects, store};
 use crate::world::{Producer, World};
 use sawlog_core::SinkId;
 use sawlog_core::ports::{FormerSinks, SinkPort};
@@ -15,7 +16,7 @@ pub fn port(world: &World, sink: &str, place: usize) -> SinkPort {
             let producer = Producer { id: store("log", place), cursors: store("log", place), writer };
             SinkPort::Transaction(Arc::new(SimLog::new(world, producer)))
         }
-        "documents" => SinkPort::Documents(Arc::new(SimDocuments(world, place))),
+        "documents" => SinkPort::Documents(Arc::new(SimDocuments::new(world, place))),
         "objects" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "objects", log: store("objects", place) })),
         "second" => SinkPort::Objects(Arc::new(SimObjects { world, sink: "second", log: store("second", place) })),
         "file" => SinkPort::Append(Arc::new(SimAppend { world, sink: "file", place })),

@@ -11,7 +11,8 @@ use crate::oracle;
 use crate::plugin::{SimRow, refuser};
 use crate::ports::SimClock;
 use crate::ports::chain::{SimChains, epoch_id, stateful};
-use crate::ports::sinks::{SimDocuments, SimLog, SimObjects};
+use crate::ports::documents::SimDocuments;
+use crate::ports::sinks::{SimLog, SimObjects};
 use crate::ports::source::{SimSource, file_number};
 use crate::ports::topic::SimTopicJournal;
 use crate::run::{LOOKS, Outcome, QUIET, SimSpawner, new_file, partition_id};
@@ -60,6 +61,10 @@ struct Counted(SimDocuments, Arc<AtomicU64>);
 impl DocumentStore for Counted {
     async fn place(&self) -> Result<String, SinkError> {
         self.0.place().await
+    }
+
+    fn admit(&self, names: &BTreeSet<u64>) {
+        self.0.admit(names);
     }
 
     async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
@@ -167,7 +172,7 @@ impl Ground {
                 let producer = Producer { id: log.clone(), cursors: log, writer: format!("{:?}", self.directory) };
                 SinkPort::Transaction(Arc::new(SimLog::new(world, producer)))
             }
-            "documents" => SinkPort::Documents(Arc::new(Counted(SimDocuments(world, 0), self.asked.clone()))),
+            "documents" => SinkPort::Documents(Arc::new(Counted(SimDocuments::new(world, 0), self.asked.clone()))),
             _ => SinkPort::Objects(Arc::new(SimObjects { world, sink: name, log })),
         }
     }

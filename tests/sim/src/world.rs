@@ -2,6 +2,7 @@
 //! process; whatever a process knew dies with it.
 
 use crate::plugin::SimRow;
+use crate::ports::documents::Named;
 use crate::rng::Rng;
 use event_listener::Event;
 use sawlog_core::SinkId;
@@ -98,7 +99,7 @@ pub enum Late {
     /// A transaction's commit, by producer and its epoch.
     Commit(Producer, u64, Vec<SimRow>, Vec<(Generation, Mark)>),
     /// Documents at a place.
-    Documents(usize, Vec<SimRow>),
+    Documents(usize, Vec<Named>),
     /// A claim of a log.
     Claim(String, u64, Box<Claim>),
     /// A data object.

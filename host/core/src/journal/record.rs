@@ -294,6 +294,13 @@ pub enum Record {
         /// Names by source and number.
         names: Names,
     },
+    /// A sink writes to further names at the place where it delivers. They count against its limit for as long as it stays there.
+    Admitted {
+        /// Which sink.
+        sink: SinkId,
+        /// Their hashes.
+        names: Vec<u64>,
+    },
 }
 
 /// Digests of stateful components, by source and by their numbers there.

@@ -9,8 +9,8 @@ impl JournalState {
     pub fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_extend(&self.later, encode(self));
         let opened: Vec<u64> = self.generations.values().map(|known| known.opened).collect();
-        let order = (self.opened, opened, &self.names);
-        let tails = (&self.third, self.dropped.in_order(), &self.repeats, &self.missing, &self.histories, order);
+        let seventh = (self.opened, opened, &self.names, &self.admitted);
+        let tails = (&self.third, self.dropped.in_order(), &self.repeats, &self.missing, &self.histories, seventh);
         let bytes = bytes.and_then(|bytes| postcard::to_extend(&tails, bytes));
         bytes.expect("writing to memory can't fail and the types serialise")
     }
@@ -45,13 +45,14 @@ impl JournalState {
         Ok(state)
     }
 
-    /// The order in which all became known, a number for each history, and what components are called, by these bytes, if there are any.
+    /// The order in which all became known, a number for each history, what components are called, and the names that
+    /// sinks write to, by these bytes, if there are any.
     fn set_seventh(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
         let numbers: Vec<u64>;
-        (self.opened, numbers, self.names) = postcard::from_bytes(bytes)?;
+        (self.opened, numbers, self.names, self.admitted) = postcard::from_bytes(bytes)?;
         self.generations.values_mut().zip(numbers).for_each(|(known, number)| known.opened = number);
         Ok(())
     }
@@ -65,7 +66,7 @@ mod tests {
     use super::super::record::{Stateful, encode};
     use super::*;
     use crate::operator::Operator;
-    use crate::{EpochId, SourceId};
+    use crate::{EpochId, SinkId, SourceId};
     use sawlog_record::id::{Generation, PartitionId};
     use std::collections::BTreeMap;
 
@@ -85,12 +86,14 @@ mod tests {
         state.dropped.insert(Generation([4; 16]));
         let bytes = state.encode();
         assert_eq!(JournalState::decode(&bytes).unwrap(), state);
-        // The last three bytes say that no histories became known and nothing has a name, the one before that nothing is read once more:
+        // The last four bytes say that no histories became known and nothing has a name, the one before that nothing is read once more:
         // snapshots of the two versions before end there.
-        assert_eq!(JournalState::decode(&bytes[..bytes.len() - 3]).unwrap(), state);
         assert_eq!(JournalState::decode(&bytes[..bytes.len() - 4]).unwrap(), state);
+        assert_eq!(JournalState::decode(&bytes[..bytes.len() - 5]).unwrap(), state);
         assert!(JournalState::decode(&bytes[..bytes.len() - 1]).is_err(), "a tail that is cut is damage");
-        assert!(JournalState::decode(&bytes[..bytes.len() - 5]).is_err(), "a tail that is cut is damage");
+        assert!(JournalState::decode(&bytes[..bytes.len() - 6]).is_err(), "a tail that is cut is damage");
+        state.apply(&Record::Admitted { sink: SinkId::new("search"), names: vec![u64::MAX, 3] });
+        assert_eq!(JournalState::decode(&state.encode()).unwrap(), state);
     }
 
     #[test]
@@ -105,8 +108,8 @@ mod tests {
         assert_eq!(opened(&state), [2, 3, 1]);
         let bytes = state.encode();
         assert_eq!(JournalState::decode(&bytes).unwrap(), state);
-        // Behind the histories: how many, how many numbers, the numbers, no names.
-        let older = JournalState::decode(&bytes[..bytes.len() - 6]).unwrap();
+        // Behind the histories: how many, how many numbers, the numbers, no names of components, none of sinks.
+        let older = JournalState::decode(&bytes[..bytes.len() - 7]).unwrap();
         assert_eq!(opened(&older), [0, 0, 0]);
     }
 }

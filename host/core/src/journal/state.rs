@@ -112,6 +112,9 @@ pub struct JournalState {
     /// What stateful components are called, by configuration; behind it in the same way.
     #[serde(skip)]
     pub names: BTreeMap<EpochId, Names>,
+    /// Names that sinks write to where they deliver now, by hash; what came after that, behind it in the same way.
+    #[serde(skip)]
+    pub admitted: BTreeMap<SinkId, BTreeSet<u64>>,
 }
 
 /// What a snapshot of the first version does not hold.
@@ -188,7 +191,12 @@ impl JournalState {
                 let cursors = self.cursors.entry(sink.clone()).or_default();
                 cursors.extend(marks.iter().filter(|(g, _)| !self.dropped.contains(g)).cloned());
                 if let Some(facts) = facts {
-                    self.facts.entry(sink.clone()).or_default().update(facts);
+                    let known = self.facts.entry(sink.clone()).or_default();
+                    let place = |facts: &SinkFacts| facts.destination.as_ref().map(|at| at.place.clone());
+                    if place(facts).is_some() && place(facts) != place(known) {
+                        self.admitted.remove(sink);
+                    }
+                    known.update(facts);
                 }
             }
             Record::Snap { partition, snap } => self.apply_snap(*partition, snap),
@@ -200,6 +208,8 @@ impl JournalState {
             Record::History { partition, history } => self.apply_history(*partition, history),
             Record::HistoryBegins { partition, from } => self.apply_history_begins(*partition, from),
             Record::Named { epoch, names } => _ = self.names.insert(*epoch, names.clone()),
+            Record::Admitted { sink, .. } if self.is_gone(sink) => {}
+            Record::Admitted { sink, names } => self.admitted.entry(sink.clone()).or_default().extend(names),
             Record::Skew { partition, from, to } => _ = self.later.skews.insert((*partition, *from), *to),
             Record::Operator(operator) => {
                 self.later.operators.push_back(operator.clone());
@@ -235,6 +245,7 @@ impl JournalState {
         }
         self.cursors.remove(sink);
         self.facts.remove(sink);
+        self.admitted.remove(sink);
         self.losses.retain(|(who, _), _| who != sink);
         for history in self.histories_for(sink) {
             self.drop_history(history);

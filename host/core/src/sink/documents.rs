@@ -3,6 +3,7 @@
 
 use super::{Limits, Sink, Stop};
 use crate::claims::Marks;
+use crate::journal::Record;
 use crate::mutation;
 use crate::ports::{DocumentOutcome, DocumentStore, Offer, SinkError};
 use crate::stream::Place;
@@ -10,6 +11,7 @@ use sawlog_record::id::PartitionId;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) async fn run(sink: &Sink, port: &dyn DocumentStore) -> Result<(), Stop> {
+    port.admit(&admitted(sink));
     sink.intake.reset(sink.journalled(), None);
     loop {
         let offers = sink.next_offers().await;
@@ -23,6 +25,7 @@ pub(super) async fn finish(sink: &Sink, port: &dyn DocumentStore) -> Result<Mark
     if mutation::on("documents_left_under_way") {
         return Ok(sink.journalled());
     }
+    port.admit(&admitted(sink));
     let ends = planned(sink);
     sink.intake.reset(sink.journalled(), Some(Limits { ends: ends.clone(), lost: None }));
     while !sink.has_reached(&ends)? || sink.intake.backlog().0 > 0 {
@@ -86,11 +89,12 @@ async fn deliver(sink: &Sink, port: &dyn DocumentStore, offers: &mut [Offer]) ->
         sink.may_send().await;
         match port.create(&request).await {
             Ok(outcomes) => {
-                let mut busy = None;
+                let (mut busy, mut fresh) = (None, BTreeSet::new());
                 for (item, outcome) in items.iter().zip(outcomes) {
                     match outcome {
                         DocumentOutcome::Done => _ = open.remove(item),
                         DocumentOutcome::Again(reason) => busy = Some(reason),
+                        DocumentOutcome::NewName(name) => _ = fresh.insert(name),
                         DocumentOutcome::Refused(reason) => {
                             if ambiguous && exists(sink, port, &offers[item.0], item.1).await {
                                 open.remove(item);
@@ -100,6 +104,9 @@ async fn deliver(sink: &Sink, port: &dyn DocumentStore, offers: &mut [Offer]) ->
                             refused.insert(*item, reason);
                         }
                     }
+                }
+                if !fresh.is_empty() {
+                    admit(sink, port, fresh).await?;
                 }
                 if let Some(reason) = busy {
                     sink.back_off(&SinkError::Unavailable(reason)).await;
@@ -118,11 +125,115 @@ async fn deliver(sink: &Sink, port: &dyn DocumentStore, offers: &mut [Offer]) ->
     Ok(sink.split_refused(offers, &refused))
 }
 
+/// Names that rows may go to, by the journal.
+fn admitted(sink: &Sink) -> BTreeSet<u64> {
+    sink.journal.state().admitted.get(&sink.id).cloned().unwrap_or_default()
+}
+
+/// Which names there are is a decision like any other: it is durable before a row goes where it says, so that the next life sends the
+/// same row to the same name.
+async fn admit(sink: &Sink, port: &dyn DocumentStore, names: BTreeSet<u64>) -> Result<(), Stop> {
+    if !mutation::on("names_not_durable") {
+        let names = names.iter().copied().collect();
+        sink.journal.commit(vec![Record::Admitted { sink: sink.id.clone(), names }]).await?;
+    }
+    port.admit(&names);
+    Ok(())
+}
+
 async fn exists(sink: &Sink, port: &dyn DocumentStore, offer: &Offer, row: u32) -> bool {
     loop {
         match port.exists(offer, row).await {
             Ok(exists) => return exists,
             Err(error) => sink.back_off(&error).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::fakes::{self, Waiting};
+    use crate::journal::{Destination, SinkFacts};
+    use crate::ports::SinkPort;
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use sawlog_record::batch::{Batch, Row};
+    use sawlog_record::id::{Cursor, Generation, RowId};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    /// A store whose only row makes a name.
+    #[derive(Default)]
+    struct Store {
+        admitted: Mutex<BTreeSet<u64>>,
+        created: AtomicBool,
+    }
+
+    #[async_trait]
+    impl DocumentStore for Store {
+        async fn place(&self) -> Result<String, SinkError> {
+            Ok("here".to_owned())
+        }
+        fn admit(&self, names: &BTreeSet<u64>) {
+            self.admitted.lock().unwrap().extend(names);
+        }
+        async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
+            let is_admitted = self.admitted.lock().unwrap().contains(&7);
+            self.created.fetch_or(is_admitted, Ordering::Relaxed);
+            let outcome = if is_admitted { DocumentOutcome::Done } else { DocumentOutcome::NewName(7) };
+            Ok(vec![outcome; items.len()])
+        }
+        async fn exists(&self, _: &Offer, _: u32) -> Result<bool, SinkError> {
+            Ok(false)
+        }
+    }
+
+    fn offer() -> Offer {
+        let mut batch = Batch::new(Generation([1; 16]));
+        let input = batch.push_bytes(b"row");
+        batch.rows.push(Row {
+            id: RowId { pos: 0, slot: 0, k: 0 },
+            parent: 0,
+            time: 0,
+            received: 0,
+            input,
+            text: None,
+            fields_start: 0,
+            fields_len: 0,
+            flags: 0,
+        });
+        fakes::offer(batch, Cursor::at(0), Cursor::at(3))
+    }
+
+    #[test]
+    fn a_new_name_is_durable_before_a_row_goes_there_and_counts_until_the_sink_delivers_elsewhere() {
+        let (clock, syncs) = (Arc::new(Waiting::default()), Arc::new(AtomicBool::new(false)));
+        let journal = fakes::journal_on(syncs.clone(), clock.clone());
+        let store = Arc::new(Store::default());
+        let sink = fakes::sink("search", SinkPort::Documents(store.clone()), &journal, &clock);
+        let mut sending = Box::pin(commit(&sink, store.as_ref(), vec![offer()]));
+        assert!(sending.as_mut().now_or_never().is_none());
+        assert!(!store.created.load(Ordering::Relaxed), "the name is not durable yet");
+        syncs.store(true, Ordering::Relaxed);
+        sending.as_mut().now_or_never().unwrap().unwrap();
+        drop(sending);
+        assert!(store.created.load(Ordering::Relaxed));
+        assert_eq!(admitted(&sink), BTreeSet::from([7]), "the next life begins with it");
+        let at = |place: &str| {
+            let destination = Some(Destination { place: place.to_owned(), config: [0; 32] });
+            let facts = Some(SinkFacts { destination, ..SinkFacts::default() });
+            journal.commit(vec![sink.cursor_record(&[], facts)]).now_or_never().unwrap().unwrap();
+            admitted(&sink).len()
+        };
+        assert_eq!(at("there"), 0);
+        journal
+            .commit(vec![Record::Admitted { sink: sink.id.clone(), names: vec![8] }])
+            .now_or_never()
+            .unwrap()
+            .unwrap();
+        assert_eq!([at("there"), at("elsewhere")], [1, 0]);
     }
 }

@@ -1,6 +1,6 @@
 //! Chains and sinks that take down how long a call took. They pass everything on, and decide nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +100,10 @@ impl TransactionLog for Timed<dyn TransactionLog> {
 impl DocumentStore for Timed<dyn DocumentStore> {
     async fn place(&self) -> Result<String, SinkError> {
         self.port.place().await
+    }
+
+    fn admit(&self, names: &BTreeSet<u64>) {
+        self.port.admit(names);
     }
 
     async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {

@@ -81,8 +81,8 @@ pub struct ElasticsearchSink {
     /// How far a record's own event time may move it from the present when an index is chosen.
     #[serde(default)]
     pub event_time_bounds: EventTimeBounds,
-    /// Most indexes that a template may make in the life of a process; further ones go to the index in which every value
-    /// is `other`.
+    /// Most indexes that a template may make, an index a day counting once; further ones go to the index in which every value is
+    /// `other`. The journal keeps which there are, until `index` or this changes.
     #[serde(default = "indexes_max")]
     pub indexes_max: u32,
     /// Credentials.

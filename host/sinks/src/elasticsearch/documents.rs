@@ -1,9 +1,9 @@
 //! Rows as the lines of a bulk request. Knows nothing of who answers it.
 
-use super::index::IndexNames;
+use super::index::{IndexNames, NoIndex};
 use crate::format::{Provenance, RowWriter, Shared};
 use bytes::Bytes;
-use sawlog_core::ports::Offer;
+use sawlog_core::ports::{DocumentOutcome, Offer};
 use sawlog_record::batch::Batch;
 use sawlog_record::id::RecordIds;
 use sawlog_settings::component;
@@ -37,12 +37,18 @@ pub struct Documents {
     body: Bytes,
     items: Vec<Item>,
     indexes: BTreeSet<String>,
+    /// Rows that are not sent: their places among those asked for, and what became of them.
+    unsent: Vec<(usize, DocumentOutcome)>,
 }
 
 impl Encoder {
     pub fn new(names: IndexNames, agent: &str, provenance: component::Provenance, with_ids: bool) -> Self {
         let writer = RowWriter { provenance, time_member: Some(TIME_MEMBER.to_owned()) };
         Self { names, writer, agent: agent.to_owned(), with_ids }
+    }
+
+    pub fn admit(&mut self, names: &BTreeSet<u64>) {
+        self.names.admit(names);
     }
 
     pub fn over_indexes_max(&self) -> u64 {
@@ -52,12 +58,13 @@ impl Encoder {
     /// Two lines for each row: what to do, and the document.
     ///
     /// # Errors
-    /// An index name that no server takes.
+    /// A template whose names no server takes.
     pub fn encode(&mut self, items: &[(&Offer, u32)]) -> Result<Documents, String> {
         let (mut body, mut encoded, mut indexes) = (Vec::new(), Vec::with_capacity(items.len()), BTreeSet::new());
         let mut shared: Option<(*const Batch, Shared, RecordIds)> = None;
+        let mut unsent = Vec::new();
         let mut index: Arc<str> = "".into();
-        for (offer, number) in items {
+        for (at, (offer, number)) in items.iter().enumerate() {
             let (batch, source) = (&offer.output.batch, offer.source.as_str());
             if shared.as_ref().is_none_or(|(of, ..)| *of != Arc::as_ptr(batch)) {
                 let provenance = Provenance { agent: &self.agent, source };
@@ -66,7 +73,18 @@ impl Encoder {
             }
             let Some((_, of_batch, ids)) = &shared else { continue };
             let row = &batch.rows[*number as usize];
-            let name = self.names.of(batch, row, offer.time)?;
+            let name = match self.names.of(batch, row, offer.time) {
+                Ok(name) => name,
+                Err(NoIndex::Wrong(reason)) => return Err(reason),
+                Err(NoIndex::New(name)) => {
+                    unsent.push((at, DocumentOutcome::NewName(name)));
+                    continue;
+                }
+                Err(NoIndex::TooLong(reason)) => {
+                    unsent.push((at, DocumentOutcome::Refused(reason)));
+                    continue;
+                }
+            };
             if *index != *name {
                 index = name.into();
                 indexes.insert(name.to_owned());
@@ -84,13 +102,24 @@ impl Encoder {
             body.push(b'\n');
             encoded.push(Item { index: index.clone(), id, bytes: start..body.len() });
         }
-        Ok(Documents { body: body.into(), items: encoded, indexes })
+        Ok(Documents { body: body.into(), items: encoded, indexes, unsent })
     }
 }
 
 impl Documents {
     pub fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// What became of every row that was asked for: of those that were sent, `sent`.
+    pub fn outcomes(&self, sent: Vec<DocumentOutcome>) -> Vec<DocumentOutcome> {
+        let (mut sent, mut unsent) = (sent.into_iter(), self.unsent.iter().peekable());
+        let all = 0..sent.len() + unsent.len();
+        let outcome = |at| match unsent.next_if(|(place, _)| *place == at) {
+            Some((_, outcome)) => Some(outcome.clone()),
+            None => sent.next(),
+        };
+        all.filter_map(outcome).collect()
     }
 
     pub fn indexes(&self) -> &BTreeSet<String> {
@@ -146,7 +175,12 @@ pub mod tests {
             at += len;
             Item { index: "i".into(), id: None, bytes: at - len..at }
         });
-        let documents = Documents { body: vec![b'x'; at].into(), items: items.into(), indexes: BTreeSet::new() };
+        let documents = Documents {
+            body: vec![b'x'; at].into(),
+            items: items.into(),
+            indexes: BTreeSet::new(),
+            unsent: Vec::new(),
+        };
         assert_eq!(documents.split(0..6, 6), [0..2, 2..3, 3..4, 4..6]);
         assert_eq!(documents.split(0..6, usize::MAX).as_slice(), std::slice::from_ref(&(0..6)));
         assert_eq!(documents.body(2..4).len(), 13);

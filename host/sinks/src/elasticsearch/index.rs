@@ -7,6 +7,7 @@ use crate::names::Names;
 use sawlog_core::ports::SinkError;
 use sawlog_record::batch::{Batch, Row};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 const NAME_BYTES_MAX: usize = 255;
@@ -29,27 +30,45 @@ impl IndexNames {
         }
     }
 
+    pub fn admit(&mut self, names: &BTreeSet<u64>) {
+        self.names.admit(names.iter().copied());
+    }
+
     pub fn over_limit(&self) -> u64 {
         self.names.over_limit
     }
 
     /// The index of `row`. Its event time counts as far as it is within bounds of `planned` (unix nanoseconds), the time of the
     /// plan: a clock that is years off makes no indexes of its own.
-    pub fn of(&mut self, batch: &Batch, row: &Row, planned: i64) -> Result<&str, String> {
+    pub fn of(&mut self, batch: &Batch, row: &Row, planned: i64) -> Result<&str, NoIndex> {
         let time = row.time.clamp(planned.saturating_sub(self.past), planned.saturating_add(self.future));
-        let name = self.names.of(batch, &Row { time, ..*row });
+        let name = self.names.of_admitted(batch, &Row { time, ..*row }).map_err(NoIndex::New)?;
+        if name.len() > NAME_BYTES_MAX {
+            return Err(NoIndex::TooLong(format!("the name of its index would have {} bytes", name.len())));
+        }
         match check(name) {
             None => Ok(name),
-            Some(wrong) => Err(format!("`{name}` is no name of an index: {wrong}; mend `index`")),
+            Some(wrong) => Err(NoIndex::Wrong(format!("`{name}` is no name of an index: {wrong}; mend `index`"))),
         }
     }
+}
+
+/// Why a row has no index.
+#[derive(Debug)]
+pub enum NoIndex {
+    /// It would be the first of a name: its hash, which is to be admitted first.
+    New(u64),
+    /// Its values make a name that no server takes.
+    TooLong(String),
+    /// The template makes names that no server takes.
+    Wrong(String),
 }
 
 /// What is wrong with a name; the server's rules, which also keep the name harmless in a path and in JSON.
 fn check(name: &str) -> Option<&'static str> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b'+' | b'@');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Some("it has 1 to 255 bytes");
+    if name.is_empty() {
+        return Some("it is empty");
     }
     if name.starts_with(['-', '_', '+', '.']) {
         return Some("it begins with none of - _ + .");

@@ -190,10 +190,15 @@ impl DocumentStore for ElasticsearchDocuments {
         })
     }
 
+    fn admit(&self, names: &BTreeSet<u64>) {
+        self.encoder.lock().unwrap_or_else(PoisonError::into_inner).admit(names);
+    }
+
     async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
         let documents = self.encode(items)?;
         self.verify(documents.indexes()).await?;
-        self.send(&documents).await
+        let sent = self.send(&documents).await?;
+        Ok(documents.outcomes(sent))
     }
 
     async fn exists(&self, offer: &Offer, row: u32) -> Result<bool, SinkError> {

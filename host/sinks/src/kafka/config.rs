@@ -33,8 +33,8 @@ pub struct KafkaSink {
     /// Key of the message, may be a template. Without it messages are spread over the topic's partitions.
     #[serde(default)]
     pub key: Option<ValueTemplate>,
-    /// Most topics that a template may make in the life of a process; further ones go to the topic in which every value
-    /// is `other`.
+    /// Most topics that a template may make in the life of a process, a topic a day counting once; further ones go to the topic in
+    /// which every value is `other`.
     #[serde(default = "topics_max")]
     pub topics_max: u32,
     /// Compression of the producer's batches.

@@ -161,7 +161,7 @@ impl Session {
     ) -> Result<Self, String> {
         let mut life = LifeId::default();
         getrandom::fill(&mut life).map_err(|error| error.to_string())?;
-        let names = Names::new(settings.topic.clone(), settings.topics_max, TOPIC_BYTES_MAX);
+        let names = Names::new(settings.topic.clone(), settings.topics_max, TOPIC_BYTES_MAX).counting_far_times();
         let encoder =
             Encoder::new(names, settings.key.clone(), &settings.owner, settings.provenance, settings.message_bytes_max);
         let partition = cursors::partition(&settings.owner);

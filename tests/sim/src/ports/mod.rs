@@ -1,6 +1,7 @@
 //! The core's ports over the simulated world.
 
 pub mod chain;
+pub mod documents;
 pub mod journal;
 pub mod sinks;
 pub mod source;

@@ -1,15 +1,13 @@
-//! Simulated sinks: a transactional log, a document store, an object store and an appended file, each with the faults that
+//! Simulated sinks: a transactional log, an object store and an appended file (the document store is beside it), each with the faults that
 //! its real counterpart shows: lost, late, doubled and dropped requests, conflicts, refused connections, long answers.
 
+use super::documents;
 use crate::plugin::SimRow;
 use crate::world::{Fault, Late, Producer, RECORD_BYTES, World};
 use async_trait::async_trait;
 use sawlog_core::claims::Claim;
 use sawlog_core::journal::Mark;
-use sawlog_core::ports::{
-    AppendFile, DocumentOutcome, DocumentStore, ObjectStore, Offer, PutOutcome, RefusedRow, SinkError, Staging,
-    TransactionLog,
-};
+use sawlog_core::ports::{AppendFile, ObjectStore, Offer, PutOutcome, RefusedRow, SinkError, Staging, TransactionLog};
 use sawlog_core::sink::Letter;
 use sawlog_record::batch::{Row, flag};
 use sawlog_record::id::Generation;
@@ -20,7 +18,7 @@ use std::sync::Mutex;
 /// Nanoseconds of the time-named index and path.
 pub const HOUR: i64 = 2_000_000_000;
 
-fn row_of(offer: &Offer, row: &Row) -> SimRow {
+pub(super) fn row_of(offer: &Offer, row: &Row) -> SimRow {
     let bytes = row.input.of(&offer.output.batch.arena);
     SimRow {
         partition: offer.partition,
@@ -51,18 +49,19 @@ pub fn sink_of(store: &str) -> &str {
 }
 
 /// A server that is asked which one it is.
-fn named(world: &World, sink: &'static str, place: String) -> Result<String, SinkError> {
+pub(super) fn named(world: &World, sink: &'static str, place: String) -> Result<String, SinkError> {
     match world.draw_fault(sink) {
+        Fault::Down if world.get().planted == Some("place_by_address") => Ok(format!("{place} by its address")),
         Fault::Down => Err(down()),
         _ => Ok(place),
     }
 }
 
-fn unknown() -> SinkError {
+pub(super) fn unknown() -> SinkError {
     SinkError::Unknown("simulated time-out".into())
 }
 
-fn down() -> SinkError {
+pub(super) fn down() -> SinkError {
     SinkError::Unavailable("connection refused".into())
 }
 
@@ -70,7 +69,7 @@ fn down() -> SinkError {
 pub fn land(world: &World, late: Late) {
     match late {
         Late::Commit(producer, epoch, rows, marks) => _ = commit(world, &producer, epoch, rows, marks),
-        Late::Documents(place, rows) => rows.into_iter().for_each(|row| create(world, place, row)),
+        Late::Documents(place, rows) => rows.into_iter().for_each(|row| documents::create(world, place, row)),
         Late::Claim(log, number, claim) => _ = put_claim(world, &log, number, *claim),
         Late::Data(key, rows) => _ = put_data(world, key, rows),
         Late::Journal(partition, epoch, records) => _ = super::topic::commit(world, partition, epoch, records),
@@ -206,67 +205,6 @@ impl TransactionLog for SimLog {
     }
 }
 
-// ---------------------------------------------------------------- document store
-
-/// The document store.
-pub struct SimDocuments(pub World, pub usize);
-
-fn create(world: &World, place: usize, row: SimRow) {
-    let id = (place, row.time / HOUR, row.generation, row.pos, row.slot, row.k);
-    world.trace(|| format!("document {:?} {} {} {} content {}", row.generation, row.pos, row.slot, row.k, row.content));
-    world.get().documents.entry(id).or_insert(row);
-}
-
-#[async_trait]
-impl DocumentStore for SimDocuments {
-    async fn place(&self) -> Result<String, SinkError> {
-        named(&self.0, "documents", store("documents", self.1))
-    }
-
-    async fn create(&self, items: &[(&Offer, u32)]) -> Result<Vec<DocumentOutcome>, SinkError> {
-        self.0.dawdle("documents").await;
-        let fault = self.0.draw_fault("documents");
-        self.0.gate().await;
-        let rows: Vec<SimRow> =
-            items.iter().map(|(offer, i)| row_of(offer, &offer.output.batch.rows[*i as usize])).collect();
-        let good = |rows: &[SimRow]| rows.iter().filter(|r| !r.refused_by("documents")).copied().collect::<Vec<_>>();
-        match fault {
-            Fault::Down => return Err(down()),
-            Fault::Dropped | Fault::Conflict => return Err(unknown()),
-            Fault::Late => {
-                self.0.get().late.push(Late::Documents(self.1, good(&rows)));
-                return Err(unknown());
-            }
-            Fault::Duplicated => self.0.get().late.push(Late::Documents(self.1, good(&rows))),
-            Fault::None | Fault::LostReply => {}
-        }
-        let mut outcomes = Vec::new();
-        for row in rows {
-            let busy = self.0.get().faults && self.0.rng(|r| r.hits(50));
-            outcomes.push(match (busy, row.refused_by("documents")) {
-                (true, _) => DocumentOutcome::Again("429".into()),
-                (false, true) => DocumentOutcome::Refused("400".into()),
-                (false, false) => {
-                    create(&self.0, self.1, row);
-                    DocumentOutcome::Done
-                }
-            });
-        }
-        self.0.gate().await;
-        if fault == Fault::LostReply { Err(unknown()) } else { Ok(outcomes) }
-    }
-
-    async fn exists(&self, offer: &Offer, row: u32) -> Result<bool, SinkError> {
-        self.0.gate().await;
-        if self.0.draw_fault("documents") == Fault::Down {
-            return Err(down());
-        }
-        let row = row_of(offer, &offer.output.batch.rows[row as usize]);
-        let id = (self.1, row.time / HOUR, row.generation, row.pos, row.slot, row.k);
-        Ok(self.0.get().documents.contains_key(&id))
-    }
-}
-
 // ---------------------------------------------------------------- object store
 
 /// An object store.
@@ -355,7 +293,9 @@ fn put_claim(world: &World, log: &str, number: u64, claim: Claim) -> PutOutcome 
     let mut outside = world.get();
     let key = (log.to_owned(), number);
     if outside.claims.contains_key(&key) {
-        return PutOutcome::Exists;
+        // As of a rename that failed, while the target is there and the source is gone: another may have swept it away.
+        let is_taken_for_own = outside.planted == Some("rename_taken_for_own");
+        return if is_taken_for_own { PutOutcome::Created } else { PutOutcome::Exists };
     }
     outside.claims.insert(key, claim);
     PutOutcome::Created
