@@ -1,13 +1,13 @@
 //! An instance in this process: its store, its exports, and its calls as the engine makes them.
 
 use super::{Answer, Budget, Call, CallFailure, CreateError, Made, RARE_CALL_FACTOR, Reply};
+use crate::contained;
 use crate::host::{Guest, HOST_CALLS_MAX, Refusal};
 use crate::plugin::{Digest, PluginConfig, Program, Transform};
 use crate::records;
 use crate::view::BatchView;
 use crate::wit::exports::sawlog::plugin as exports;
 use crate::wit::sawlog::plugin::types::{Batch, Edits, Failure, Registration as RawRegistration};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use wasmtime::{Store, Trap};
 
@@ -99,7 +99,7 @@ impl Here {
 
 /// A panic of the engine must not take the process with it: it counts as a trap.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(wasmtime::Error::msg("the engine panicked")))
+    contained(call).unwrap_or_else(|_| Err(wasmtime::Error::msg("the engine panicked")))
 }
 
 /// What an error of a call means. Texts come from the trap alone, never from addresses or the machine.

@@ -3,11 +3,11 @@
 use super::compare::Judge;
 use super::{Books, Job, ShadowFigures, ShadowLimits};
 use crate::apply::{BatchOrigin, Columns, apply};
+use crate::contained;
 use crate::instance::CreateError;
 use crate::plugin::{Leniency, Plugin};
 use crate::runner::{Before, Hunt, Outcome, RunError, Runner};
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -38,7 +38,7 @@ impl Worker {
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
             let (began, bytes) = (Instant::now(), job.batch.arena.len());
-            let done = catch_unwind(AssertUnwindSafe(|| self.one(&job)));
+            let done = contained(|| self.one(&job));
             self.books.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             let mut figures = self.books.lock();
             figures.ended = match done {

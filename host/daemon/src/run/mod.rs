@@ -7,6 +7,7 @@ mod alarms;
 pub mod anew;
 pub mod canary;
 pub mod changes;
+mod crash;
 pub mod epochs;
 pub mod figures;
 mod forget;
@@ -75,6 +76,7 @@ pub struct Options {
 
 /// Runs until a signal, the end of the input, or a failure that only a new start can mend.
 pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Result<ExitCode, RunError> {
+    crash::at_panics();
     let runtime = runtime::build(&config)?;
     let path = path.to_owned();
     let ended = runtime.block_on(async move {
@@ -130,6 +132,7 @@ pub fn run(path: &Path, config: Config, files: Files, options: Options) -> Resul
         close(telemetry, until).await;
         ended
     });
+    crash::is_over();
     // A write to a pipe that nobody reads, or to a mount that hangs, would be waited for without end.
     runtime.shutdown_timeout(LAST_PUSH_MIN);
     ended

@@ -25,9 +25,11 @@ pub fn build(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     builder.worker_threads(workers(config)).enable_all().thread_name("sawlog").build()
 }
 
-/// Does what reads files or computes for long on a thread of its own: a mount may hang, and who waits is to hear signals.
+/// Does what reads files or computes for long on a thread of its own: a mount may hang, and who waits is to hear signals. Where it
+/// panics, whoever asked goes on without it, as with a configuration that can't be read.
 pub async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> std::io::Result<R> {
-    Ok(tokio::task::spawn_blocking(work).await?)
+    let done = tokio::task::spawn_blocking(move || sawlog_chain::contained(work)).await?;
+    done.map_err(|_| std::io::Error::other("it ended in a panic, which the log shows; report it"))
 }
 
 /// The machine's clock.
