@@ -25,10 +25,8 @@ impl Tasks {
     /// Runs `task` to its end, which [`Tasks::end`] waits for; it asks [`Tasks::until_ending`] itself where it may be cut off.
     pub(crate) async fn hold<T>(&self, task: impl Future<Output = T>) -> T {
         self.running.fetch_add(1, Ordering::SeqCst);
-        let done = task.await;
-        self.running.fetch_sub(1, Ordering::SeqCst);
-        self.changed.notify(usize::MAX);
-        done
+        let _running = Running(self);
+        task.await
     }
 
     /// The outcome of `task`, or `None` as soon as the group ends.
@@ -71,6 +69,16 @@ impl Tasks {
     }
 }
 
+/// One task of a group, until it is done or dropped.
+struct Running<'a>(&'a Tasks);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify(usize::MAX);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +94,16 @@ mod tests {
         assert!(tasks.end().now_or_never().is_none(), "the end waits while it is not dropped");
         assert_eq!(join(stuck, tasks.end()).now_or_never(), Some((None, ())));
         assert_eq!(tasks.run(ready(7)).now_or_never(), Some(None), "too late");
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_task_that_was_dropped() {
+        let tasks = Tasks::default();
+        let mut held = Box::pin(tasks.hold(pending::<u8>()));
+        assert!(held.as_mut().now_or_never().is_none(), "it runs");
+        let mut end = Box::pin(tasks.end());
+        assert!(end.as_mut().now_or_never().is_none(), "the end waits");
+        drop(held);
+        assert_eq!(end.now_or_never(), Some(()));
     }
 }
