@@ -336,6 +336,11 @@ impl Runner {
         }
     }
 
+    /// A flush that has a verdict is passed over: the plugin is woken again when it next says when.
+    pub fn give_up_flush(&mut self) {
+        self.wake_at = None;
+    }
+
     /// At most one call towards an instance with the state that follows; whether there is one. Where nothing is to be run again
     /// there is one at once.
     pub fn rise(&mut self) -> Result<bool, RunError> {

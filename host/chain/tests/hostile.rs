@@ -7,7 +7,10 @@ use sawlog_chain::{
     Allow, CallFailure, Engine, EngineLimits, Leniency, LoadError, Outcome, Plugin, PluginConfig, PluginLimits,
     RunError, Runner, apply, conformance, trial,
 };
+use sawlog_core::ports::{Chain as _, ChainFailure, Context};
+use sawlog_record::id::{Cursor, Generation, PartitionId};
 use std::sync::Arc;
+use support::through::{COMPONENT, chain, finished, input};
 
 const ALLOW: Allow = Allow { state: true, timers: true, kernels: true };
 
@@ -147,6 +150,26 @@ fn a_failed_flush_leaves_the_state_as_it_was() {
     assert!(matches!(runner.flush(1).unwrap(), Err(CallFailure::Trap(_))));
     assert_eq!(runner.flush(2).unwrap(), Err(CallFailure::Rejected("as asked".into())));
     assert_eq!((runner.flush(3).unwrap().unwrap().len(), seen(&mut runner)), (1, 2));
+}
+
+#[test]
+fn a_flush_that_has_a_verdict_is_not_asked_for_again_until_rows_come() {
+    let component = support::component("hostile");
+    let plugin = support::engine().load("hostile", &component, config(r#"{"a":"sleepy"}"#, ALLOW)).unwrap();
+    let partition = PartitionId::derive("hostile", &[]);
+    let mut instance = chain(&plugin).instance(partition);
+    let context = |poison| Context { partition, time: 1, poison, first_run: true, generous: false };
+    let good = || input(0, &[r#"{"do":"good"}"#.to_owned()]);
+    finished(instance.apply(good(), &context(Vec::new()))).unwrap();
+    let (generation, at) = (Generation([1; 16]), Cursor { pos: 1, slot: 0 });
+    let trapped = finished(instance.flush(COMPONENT, generation, at, 1, &context(Vec::new())));
+    let Err(ChainFailure::Poison(poison)) = trapped else { panic!("it is to trap") };
+    assert_eq!(instance.wake_at(), [(COMPONENT, i64::MAX)], "nothing is said of it yet");
+    let judged = poison.into_iter().map(|(pos, slot, component, _)| (pos, slot, component)).collect();
+    finished(instance.flush(COMPONENT, generation, at, 1, &context(judged))).unwrap();
+    assert_eq!(instance.wake_at(), []);
+    finished(instance.apply(good(), &context(Vec::new()))).unwrap();
+    assert_eq!(instance.wake_at(), [(COMPONENT, i64::MAX)]);
 }
 
 #[test]

@@ -246,6 +246,10 @@ impl ChainInstance for PipelineInstance {
         let node = pipeline.parts.nodes.iter().position(|n| n.component == component);
         let slot = at.slot + 1;
         let judged = context.poison.iter().any(|(pos, s, c)| (*pos, *s, *c) == (at.pos, slot, component));
+        if judged {
+            // It is not flushed again and again: what it holds back it holds until rows come to it.
+            node.and_then(|index| self.stateful.get_mut(&index)).into_iter().for_each(Runner::give_up_flush);
+        }
         let (Some(index), false) = (node, judged) else { return Ok(self.finish(run)) };
         let Stage::Plugin { plugin, .. } = &pipeline.parts.nodes[index].stage else {
             return Err(ChainFailure::Stopped("a stage without a plugin was to be flushed".into()));

@@ -133,6 +133,10 @@ pub struct Third {
     pub stateful: BTreeMap<EpochId, Stateful>,
 }
 
+/// So many FLUSHes at one position take a slot there; then plugins hold back what they hold until input comes. Slots are counted in
+/// 16 bits, and one behind the last would begin anew below all cursors that stand there.
+const FLUSH_SLOTS_MAX: u16 = u16::MAX - 4_096;
+
 /// How many things that persons said are remembered.
 const OPERATORS_MAX: usize = 64;
 
@@ -406,6 +410,11 @@ impl JournalState {
         Some((generation, Cursor { slot, ..at }))
     }
 
+    /// The same for a FLUSH that time brings: the last slots are left to what must not wait for input.
+    pub fn flush_slot(&self, partition: PartitionId) -> Option<(Generation, Cursor)> {
+        self.next_slot(partition).filter(|(_, at)| at.slot < FLUSH_SLOTS_MAX)
+    }
+
     /// The place that `(generation, cursor)` names: right behind it.
     pub fn resolve(&self, partition: PartitionId, (generation, cursor): (Generation, Cursor)) -> Option<Place> {
         let stream = &self.partitions.get(&partition)?.stream;
@@ -553,6 +562,21 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn flushes_leave_slots_to_what_must_not_wait_for_input() {
+        let (mut state, generation) = (JournalState::default(), Generation([1; 16]));
+        let partition = PartitionId([1; 16]);
+        let mut flush_at = |slot| {
+            let entry = crate::plan::Entry::Flush { generation, at: Cursor { pos: 9, slot }, component: 1, now: 0 };
+            let planned = Planned { time: 0, epoch: EpochId([1; 16]), entry };
+            state.apply(&Record::Plan { entries: vec![(partition, planned)] });
+            (state.flush_slot(partition), state.next_slot(partition))
+        };
+        let next = |slot| Some((generation, Cursor { pos: 9, slot }));
+        assert_eq!(flush_at(FLUSH_SLOTS_MAX - 2), (next(FLUSH_SLOTS_MAX - 1), next(FLUSH_SLOTS_MAX - 1)));
+        assert_eq!(flush_at(FLUSH_SLOTS_MAX - 1), (None, next(FLUSH_SLOTS_MAX)));
+    }
 
     #[test]
     fn components_of_two_sources_with_one_number_are_told_apart() {

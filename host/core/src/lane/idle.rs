@@ -71,7 +71,7 @@ impl Lane {
         let now = shared.clock.now();
         let due = held.iter().find(|(_, wake)| ended || (idle && now >= *wake));
         let Some((component, _)) = due.copied() else { return Ok(Step::Idle) };
-        let Some((generation, at)) = shared.journal.state().next_slot(partition) else { return Ok(Step::Idle) };
+        let Some((generation, at)) = shared.journal.state().flush_slot(partition) else { return Ok(Step::Idle) };
         let now = if ended { i64::MAX } else { now.max(shared.journal.state().time) };
         let Some(epoch) = shared.stream(partition, |s| s.last().map(|p| p.epoch)) else { return Ok(Step::Idle) };
         self.append(shared, partition, Entry::Flush { generation, at, component, now }, epoch, present).await
