@@ -82,7 +82,7 @@ pub fn records(state: &JournalState, wanted: &Wanted, now: i64) -> Result<Vec<Re
     for sink in &forgotten {
         records.extend(operator::forget(sink, budget::undelivered(state, sink, operator::FORGOTTEN), now));
     }
-    if !epoch.stateful.is_empty() {
+    if !wanted.stateful.is_empty() {
         records.push(Record::Stateful { epoch: epoch.id, digests: wanted.stateful.clone() });
         records.push(Record::Named { epoch: epoch.id, names: wanted.names.clone() });
     }

@@ -15,7 +15,7 @@ use crate::oracle;
 use crate::outages::{draw_budgets, toggle_crowded, toggle_down, toggle_rescue, toggle_slow};
 use crate::places::{SimFormer, port};
 use crate::ports::SimClock;
-use crate::ports::chain::{SimChains, epoch_id, stateful};
+use crate::ports::chain::{AtHand, SimChains, epoch_id, stateful};
 use crate::ports::journal::{self, SimJournalStore};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::retired;
@@ -107,6 +107,8 @@ struct Life {
     engine: Arc<Mutex<Option<Arc<Engine>>>>,
     reseated: Arc<Event>,
     letters: Arc<DeadLetters>,
+    /// The configurations that can be run.
+    at_hand: Arc<AtHand>,
     /// The journal failed before there was an engine.
     failed: Arc<AtomicBool>,
     /// What the newest reload brought, the sources that it left, and the lock that makes reloads come one by one.
@@ -123,16 +125,18 @@ impl Life {
             engine: Arc::default(),
             reseated: Arc::default(),
             letters: Arc::default(),
+            at_hand: Arc::default(),
             failed: Arc::default(),
         };
         let (world, engine, spawned) = (world.clone(), life.engine.clone(), life.spawned.clone());
         let (reseated, letters, desire) = (life.reseated.clone(), life.letters.clone(), desire.clone());
-        let failed = life.failed.clone();
+        let (failed, at_hand) = (life.failed.clone(), life.at_hand.clone());
         life.spawned.push(Box::pin(async move {
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
             let journal = Journal::open(Arc::new(SimJournalStore(world.clone())), clock.clone()).await;
             let journal = Arc::new(journal.expect("what the core wrote reads back"));
             let wanted = desire.wanted(world.get().adds_from_oldest);
+            at_hand.given(&journal, wanted.id);
             let known: BTreeSet<SinkId> =
                 journal.state().sinks().cloned().chain(wanted.sinks.keys().cloned()).collect();
             let place = |id: &SinkId| desire.place(id);
@@ -142,7 +146,7 @@ impl Life {
             let parts = Parts {
                 journal,
                 clock,
-                chains: Arc::new(SimChains(world.clone())),
+                chains: Arc::new(SimChains(world.clone(), Some(at_hand))),
                 rescue: Arc::new(SimRescue(world.clone())),
                 routes,
                 sinks,
@@ -168,7 +172,7 @@ impl Life {
     fn reload(&self, desire: &Desire) {
         let Some(engine) = self.engine.lock().expect("one thread").clone() else { return };
         let (world, letters, reseated) = (self.world.clone(), self.letters.clone(), self.reseated.clone());
-        let (newest, desire) = (self.desire.clone(), desire.clone());
+        let (newest, desire, at_hand) = (self.desire.clone(), desire.clone(), self.at_hand.clone());
         self.spawned.push(Box::pin(async move {
             let mut guard = newest.lock().await;
             let (newest, running) = &mut *guard;
@@ -180,6 +184,7 @@ impl Life {
             moved.iter().for_each(|_| world.count("switch"));
             *newest = desire;
             let (wanted, anew) = (newest.wanted(world.get().adds_from_oldest), std::mem::take(&mut newest.anew));
+            at_hand.given(engine.journal(), wanted.id);
             let have = engine.sinks();
             let clock: Arc<dyn Clock> = Arc::new(SimClock(world.clone()));
             let is_new = |id: &&SinkId| !have.contains_key(*id) || anew.contains(id.as_str()) || moved.contains(*id);
@@ -235,13 +240,17 @@ fn route(world: &World, name: &'static str, retired: Option<EpochId>) -> Route {
     }
 }
 
-/// The sources of the configuration, and a removed one that the journal still knows.
+/// The sources of the configuration, and a removed one that the journal still knows: under the newest configuration that has it.
 fn routes(world: &World, journal: &Journal, desire: &Desire) -> Vec<Route> {
     let mut routes: Vec<Route> = desire.sources().into_iter().map(|name| route(world, name, None)).collect();
     let state = journal.state();
     let is_known = state.generations.values().any(|g| g.source.as_str() == "more");
     if is_known && !desire.more {
-        routes.push(route(world, "more", state.epoch().map(|e| e.id)));
+        let has =
+            |id: &EpochId| state.third.stateful.get(id).is_some_and(|of| of.keys().any(|id| id.as_str() == "more"));
+        let newest = state.epochs.iter().rev().map(|epoch| epoch.id).find(has);
+        // Where it is not kept, what it has accepted can't be run.
+        routes.push(route(world, "more", Some(newest.unwrap_or(epoch_id(0)))));
     }
     routes
 }

@@ -200,7 +200,7 @@ impl Ground {
         let parts = Parts {
             journal,
             clock,
-            chains: Arc::new(SimChains(world.clone())),
+            chains: Arc::new(SimChains(world.clone(), None)),
             rescue: Arc::new(NothingToRescue),
             routes: vec![Route { id: SourceId::new(SOURCE), source, retired: None, idle_timeout: IDLE_TIMEOUT }],
             sinks,

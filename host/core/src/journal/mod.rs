@@ -3,6 +3,7 @@
 mod begin;
 mod components;
 mod dropped;
+mod epochs;
 mod floors;
 pub(crate) mod histories;
 mod losses;

@@ -513,28 +513,6 @@ impl JournalState {
         self.verdicts.retain(|v| lows.get(&v.generation).is_some_and(|low| v.pos >= low.pos));
     }
 
-    fn trim_epochs(&mut self) {
-        let mut named: BTreeSet<EpochId> = BTreeSet::new();
-        for state in self.partitions.values() {
-            named.extend(state.stream.iter().map(|(_, p)| p.epoch));
-            named.extend(state.snaps.values().map(|s| s.epoch));
-        }
-        named.extend(self.later.skews.values().copied());
-        // What was accepted and never planned names no epoch yet, and may need the one it was accepted under.
-        if self.partitions.values().any(|p| p.stream.last().is_none()) {
-            return;
-        }
-        let last = self.epochs.len().saturating_sub(1);
-        let mut index = 0;
-        self.epochs.retain(|e| {
-            index += 1;
-            index - 1 == last || named.contains(&e.id)
-        });
-        let kept: BTreeSet<EpochId> = self.epochs.iter().map(|e| e.id).collect();
-        self.third.stateful.retain(|epoch, _| kept.contains(epoch));
-        self.names.retain(|epoch, _| kept.contains(epoch));
-    }
-
     /// Generations whose cursors may go: gone, passed by every sink, and named by no kept entry; and a part of each history that is
     /// done with. What a sink has given up and not
     /// committed is its own to count: nobody else knows how far it really got.

@@ -3,14 +3,15 @@
 use crate::plugin::{Counter, Numbers, State, numbers, routed};
 use crate::world::{SimRecord, World};
 use async_trait::async_trait;
+use sawlog_core::journal::Journal;
 use sawlog_core::ledger::Counts;
 use sawlog_core::plan::UpgradeOutcome;
 use sawlog_core::ports::{Applied, Chain, ChainFailure, ChainInstance, Chains, Context, SinkOutput};
 use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_record::batch::{Batch, Input, Output, Row, flag};
 use sawlog_record::id::{Cursor, Generation, PartitionId, RowId};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 /// Which plugin version an epoch runs for a source: the epoch's number is in its first bytes, and some epochs share a version. The
 /// second source has a plugin of its own under the same number.
@@ -49,11 +50,26 @@ pub fn stateful(epoch: EpochId, source: &str) -> (BTreeMap<u8, [u8; 32]>, BTreeM
     (digests, all.map(|(number, _, name)| (number, name.to_owned())).collect())
 }
 
-/// All configurations.
-pub struct SimChains(pub World);
+/// The configurations that a process has at hand.
+#[derive(Default)]
+pub struct AtHand(Mutex<BTreeSet<EpochId>>);
+
+impl AtHand {
+    /// It begins, or is given another one: at hand is what its journal names, and that one.
+    pub fn given(&self, journal: &Journal, next: EpochId) {
+        let named = journal.state().epochs.iter().map(|epoch| epoch.id).chain([next]).collect();
+        *self.0.lock().expect("one thread") = named;
+    }
+}
+
+/// The configurations of a process; of all there are where nobody keeps count.
+pub struct SimChains(pub World, pub Option<Arc<AtHand>>);
 
 impl Chains for SimChains {
     fn chain(&self, epoch: EpochId, source: &SourceId) -> Option<Arc<dyn Chain>> {
+        if self.1.as_ref().is_some_and(|known| !known.0.lock().expect("one thread").contains(&epoch)) {
+            return None;
+        }
         let version = version_of(epoch, source.as_str());
         Some(Arc::new(SimChain { world: self.0.clone(), epoch, version, source: source.clone() }))
     }
