@@ -5,9 +5,9 @@ mod present;
 
 pub use present::{present_overrides, present_puts};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -105,8 +105,10 @@ pub struct Epoch {
     pub blobs: Vec<[u8; 32]>,
     /// Its plugins, by the names that the configuration gives them.
     pub plugins: BTreeMap<String, Plugin>,
-    chains: BTreeMap<SourceId, Arc<PipelineChain>>,
+    chains: Arc<ChainsBySource>,
 }
+
+type ChainsBySource = BTreeMap<SourceId, Arc<PipelineChain>>;
 
 impl Epoch {
     /// Compiles the chains of `config`, under the id that is `known` or the one that this build gives it.
@@ -135,7 +137,7 @@ impl Epoch {
             }
             Err(error) => tracing::warn!(%error, "dead letters can't be replayed under this configuration"),
         }
-        Ok(Self { id, stateful, names, blobs: Vec::new(), plugins, chains })
+        Ok(Self { id, stateful, names, blobs: Vec::new(), plugins, chains: Arc::new(chains) })
     }
 
     /// The same on a thread of its own: a large plugin takes its time, and signals are to be heard meanwhile.
@@ -236,23 +238,47 @@ fn id_of(config: &Config, bytes: &PluginBytes) -> Result<EpochId, RunError> {
 
 /// All configurations at hand.
 #[derive(Default)]
-pub struct Epochs(Mutex<BTreeMap<EpochId, BTreeMap<SourceId, Arc<PipelineChain>>>>);
+pub struct Epochs {
+    chains: Mutex<BTreeMap<EpochId, Arc<ChainsBySource>>>,
+    /// Those that run now; what they name must be at hand.
+    journals: Mutex<Vec<Weak<Journal>>>,
+}
 
 impl Epochs {
-    /// Adds a configuration.
+    fn chains(&self) -> MutexGuard<'_, BTreeMap<EpochId, Arc<ChainsBySource>>> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a configuration, and forgets those that no journal names and that nobody is about to journal.
     pub fn add(&self, epoch: &Epoch) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(epoch.id, epoch.chains.clone());
+        let mut named: BTreeSet<EpochId> = BTreeSet::new();
+        // Held to the end: a journal whose chains are being built is among them.
+        let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        journals.retain(|journal| {
+            let Some(journal) = journal.upgrade() else { return false };
+            named.extend(journal.state().epochs.iter().map(|e| e.id));
+            true
+        });
+        let mut chains = self.chains();
+        chains.retain(|id, of| named.contains(id) || Arc::strong_count(of) > 1);
+        chains.insert(epoch.id, epoch.chains.clone());
+    }
+
+    /// What this journal names stays at hand while it is used.
+    fn heed(&self, journal: &Arc<Journal>) {
+        self.journals.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(journal));
     }
 
     /// Rebuilds every configuration that the journal still names, and gives those back that were not at hand. What can't be
     /// rebuilt is told; the partitions that need it stop with a reason.
-    pub async fn restore(&self, journal: &Journal, engine: &Engine, fields: &Slots) -> (Former, Vec<String>) {
+    pub async fn restore(&self, journal: &Arc<Journal>, engine: &Engine, fields: &Slots) -> (Former, Vec<String>) {
+        self.heed(journal);
         let known: Vec<_> = journal.state().epochs.iter().map(|e| (e.id, e.blobs.clone())).collect();
         let (mut former, mut failures) = (Former::new(), Vec::new());
         for (id, blobs) in known {
             match rebuild(id, &blobs, journal, engine, fields).await {
                 Ok((epoch, config)) if epoch.id == id => {
-                    self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(epoch.chains);
+                    self.chains().entry(id).or_insert(epoch.chains);
                     former.push((id, config));
                 }
                 Ok(_) => failures.push(format!("{id:?} does not come out the same from what was kept of it")),
@@ -307,8 +333,7 @@ async fn rebuild(
 
 impl Chains for Epochs {
     fn chain(&self, epoch: EpochId, source: &SourceId) -> Option<Arc<dyn Chain>> {
-        let epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let chain = epochs.get(&epoch)?.get(source)?.clone();
+        let chain = self.chains().get(&epoch)?.get(source)?.clone();
         Some(chain)
     }
 }
@@ -395,11 +420,11 @@ mod tests {
         assert_eq!(with(later), ids[1], "the time is for people");
     }
 
-    async fn journal(folder: &Path) -> (DataDir, Journal) {
+    async fn journal(folder: &Path) -> (DataDir, Arc<Journal>) {
         let directory = DataDir::open(folder).unwrap();
         let store = DiskJournal::open(directory.disk(), JournalOptions::new([7; 16]), Drive::Thread).unwrap();
         let journal = Journal::open(Arc::new(store), Arc::new(SystemClock)).await.unwrap();
-        (directory, journal)
+        (directory, Arc::new(journal))
     }
 
     #[tokio::test]
@@ -433,6 +458,30 @@ mod tests {
         begin(&plain.collect(), 2).await;
         let puts = present_puts(&journal).await.unwrap();
         assert!(puts.in_place.is_empty() && puts.canaries.is_empty(), "the newest epoch counts");
+    }
+
+    #[tokio::test]
+    async fn what_no_journal_names_and_nobody_holds_is_forgotten() {
+        let epoch = |number: u8| {
+            let (stateful, blobs, plugins, chains) = Default::default();
+            Epoch { id: EpochId([number; 16]), stateful, blobs, plugins, chains }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (_directory, journal) = journal(folder.path()).await;
+        let (stateful, blobs, sinks) = Default::default();
+        let named = sawlog_core::journal::Epoch { id: EpochId([1; 16]), stateful, blobs, sinks };
+        journal.commit(vec![Record::Epoch(named)]).await.unwrap();
+        let (epochs, held) = (Epochs::default(), epoch(2));
+        epochs.heed(&journal);
+        let at_hand = || epochs.chains().keys().map(|id| id.0[0]).collect::<Vec<_>>();
+        epochs.add(&epoch(1));
+        epochs.add(&held);
+        epochs.add(&epoch(3));
+        epochs.add(&epoch(4));
+        assert_eq!(at_hand(), [1, 2, 4], "by the journal, by who is about to journal it, the newest");
+        drop((held, journal));
+        epochs.add(&epoch(5));
+        assert_eq!(at_hand(), [5]);
     }
 
     #[test]
