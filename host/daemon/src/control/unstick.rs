@@ -231,6 +231,10 @@ async fn resume(
     Path(id): Path<String>,
     Json(asked): Json<Resumption>,
 ) -> Result<Json<Value>, Refusal> {
+    to_the_end(resume_one(handle, id, asked)).await
+}
+
+async fn resume_one(handle: Arc<Handle>, id: String, asked: Resumption) -> Result<Json<Value>, Refusal> {
     let how = match asked.how.as_str() {
         "accept_skew" => Resume::AcceptSkew,
         "discard_state" => Resume::DiscardState,
