@@ -513,17 +513,17 @@ impl Engine {
 
     /// Whether everything readable is planned and every sink has durably passed it.
     pub fn is_drained(&self) -> bool {
-        let state = self.ground.journal.state();
         let planned = |shared: &Arc<Shared>| {
             let partitions = shared.inputs.partitions();
-            let readable = partitions.into_iter().flat_map(|p| shared.inputs.readable(p));
+            let readable: Vec<_> = partitions.into_iter().flat_map(|p| shared.inputs.readable(p)).collect();
+            let state = self.ground.journal.state();
             readable.into_iter().all(|(g, end)| state.generations.get(&g).is_none_or(|s| s.planned.pos >= end))
         };
         let has_planned = |shared: &Arc<Shared>| match shared.retired() {
             Some(_) => !shared.inputs.owes() && shared.is_settled(),
             None => shared.inputs.has_begun() && planned(shared) && !shared.is_holding(),
         };
-        self.shared().values().all(has_planned) && state.sinks().all(|sink| reload::is_delivered(&state, sink))
+        self.shared().values().all(has_planned) && self.is_delivered()
     }
 
     /// Whether every source has said that nothing will come any more.

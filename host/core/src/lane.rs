@@ -166,9 +166,8 @@ impl Lane {
             return Ok(step);
         }
         let epoch = shared.stream(partition, |s| s.last().map(|p| p.epoch)).unwrap_or(retired);
-        let is_owed = shared.inputs.promises() || shared.journal.state().history(partition).is_some();
-        let unplanned = next_unplanned(shared, partition).filter(|_| is_owed);
-        if let Some(from) = unplanned {
+        if let Some(from) = next_owed(shared, partition) {
+            shared.unsettle(partition);
             return self.plan_range(shared, partition, from, (epoch, present)).await;
         }
         if !self.ensure_instance(shared, partition, epoch).await? {
@@ -508,6 +507,12 @@ fn next_unplanned(shared: &Shared, partition: PartitionId) -> Option<(Generation
         (lo < end).then_some((generation, lo))
     };
     readable.into_iter().find_map(unplanned)
+}
+
+/// The same of a removed source: where it owes what it has not planned.
+pub(crate) fn next_owed(shared: &Shared, partition: PartitionId) -> Option<(Generation, u64)> {
+    let is_owed = shared.inputs.promises() || shared.journal.state().history(partition).is_some();
+    next_unplanned(shared, partition).filter(|_| is_owed)
 }
 
 /// What a batch takes in memory until it is handed over, as a multiple of what was read: rows and fields are made of it.

@@ -4,6 +4,7 @@
 use crate::identity::Held;
 use crate::input::Inputs;
 use crate::journal::{Components, Journal, Record, Snap};
+use crate::lane;
 use crate::memory::Pool;
 use crate::pace::{self, CatchUp};
 use crate::plan::{ComponentId, Planned};
@@ -259,11 +260,23 @@ impl Shared {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
     }
 
+    /// More was told of than there was when its lane had planned everything.
+    pub(crate) fn unsettle(&self, partition: PartitionId) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+
     /// Whether a removed source has planned all that it owes.
     pub(crate) fn is_settled(&self) -> bool {
+        if !self.inputs.has_begun() {
+            return false;
+        }
+        let partitions = self.inputs.partitions();
+        // What its lane has not heard of yet; first, for the lane takes back that it has planned everything before it plans that.
+        if partitions.iter().any(|partition| lane::next_owed(self, *partition).is_some()) {
+            return false;
+        }
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_settled = |partition| settled.contains(partition);
-        self.inputs.has_begun() && self.inputs.partitions().iter().all(is_settled) && !self.is_holding()
+        partitions.iter().all(|partition| settled.contains(partition)) && !self.is_holding()
     }
 
     pub(crate) fn set_holding(&self, partition: PartitionId, holds: bool) {
