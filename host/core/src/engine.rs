@@ -4,6 +4,8 @@
 mod giving_up;
 mod operating;
 mod seeking;
+#[cfg(test)]
+mod tests;
 
 use crate::input::{Floors, Inputs, Unrescued};
 use crate::journal::{Journal, JournalState, Record};
@@ -28,6 +30,9 @@ use std::time::Duration;
 /// While nothing happens, so many checkpoints that are not written are followed by one that lets go of input once more, should a
 /// source have failed to.
 const TRIM_AGAIN_AFTER: u32 = 6;
+
+/// How long a partition stands still that could not read what it had saved.
+const STOP_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs futures side by side; those of one partition always on the same thread.
 pub trait Spawner: Send + Sync {
@@ -268,10 +273,18 @@ impl Engine {
     fn run_partition(self: &Arc<Self>, id: PartitionId, shared: Arc<Shared>) {
         let engine = self.clone();
         let task = async move {
-            let mut partition = Partition::new(id, shared.clone());
-            // Boxed: whoever wraps a future keeps room for it more than once.
-            if let Some(Some(stop)) = shared.tasks.run(Box::pin(partition.run())).await {
+            loop {
+                let mut partition = Partition::new(id, shared.clone());
+                // Boxed: whoever wraps a future keeps room for it more than once.
+                let Some(Some(stop)) = shared.tasks.run(Box::pin(partition.run())).await else { return };
+                drop(partition);
+                let passes = engine.passes(&stop);
                 engine.note_stop(id, stop);
+                let pause = engine.ground.clock.sleep(STOP_PAUSE);
+                // A person may have had it go on meanwhile.
+                if !passes || shared.tasks.run(pause).await.is_none() || !engine.forget_stop(id) {
+                    return;
+                }
             }
         };
         self.spawner.spawn(Some(id), Box::pin(task));
@@ -279,6 +292,17 @@ impl Engine {
 
     fn note_stop(&self, partition: PartitionId, stop: PartitionStop) {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, stop);
+    }
+
+    /// Whether the partition had stopped; whoever is told so has it go on.
+    fn forget_stop(&self, partition: PartitionId) -> bool {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition).is_some()
+    }
+
+    /// Whether a partition that stopped for this may go on without anybody's word: what it read of the journal's blobs could not be
+    /// read just then, and the journal goes on.
+    fn passes(&self, stop: &PartitionStop) -> bool {
+        matches!(stop, PartitionStop::Journal(_)) && self.ground.journal.failed().is_none()
     }
 
     /// Ends removed sources that owe nothing any more.
@@ -320,7 +344,7 @@ impl Engine {
                 Some(floors) => self.stand_by_checkpoint(floors).await,
                 None => self.keep_checkpoint().await,
             };
-            if kept.is_err() {
+            if kept.is_err() && self.ground.journal.failed().is_some() {
                 return;
             }
         }
@@ -348,7 +372,8 @@ impl Engine {
         let floors = self.floors(&self.ground.journal.state());
         let kept = self.ground.journal.checkpoint().await;
         drop(guard);
-        if kept.is_ok() {
+        // What came behind the snapshot may have failed, which is durable all the same: it is tried again behind the next one.
+        if kept.is_ok() || self.ground.journal.failed().is_none() {
             trim(floors).await?;
         }
         self.follow_checkpoint().await?;

@@ -10,6 +10,8 @@ const EVERY: u64 = 8;
 const WHICH: [u64; 2] = [2, 7];
 /// Of a thousand syncs of the journal so many fail.
 const JOURNAL_PER_MILLE: usize = 6;
+/// Of a thousand reads of a blob: no sync, and it does no harm beyond that.
+const BLOB_PER_MILLE: usize = 30;
 /// Of a thousand syncs of a queue.
 const QUEUE_PER_MILLE: usize = 200;
 
@@ -39,6 +41,11 @@ pub fn journal_fails(outside: &mut Outside) -> bool {
     outside.journal.spent = !goes_on;
     outside.journal.wakers.drain(..).for_each(std::task::Waker::wake);
     true
+}
+
+/// Whether this read of a blob fails; another one may not.
+pub fn blob_fails(outside: &mut Outside) -> bool {
+    draw(outside, BLOB_PER_MILLE, "blob_unread")
 }
 
 /// Whether this sync of the rescue queue fails; nothing of the range is there then.

@@ -17,12 +17,12 @@ impl Engine {
     pub(super) async fn keep_budgets(&self) {
         loop {
             self.ground.clock.sleep(self.ground.tuning.budget_look).await;
-            if self.enforce_budgets().await.is_err() {
-                return;
-            }
+            let mut looked = self.enforce_budgets().await;
             // A checkpoint takes the place of all that lies in the journal: one that is short of room gets it at once.
-            let is_short = self.ground.journal.pressure() != Pressure::Low;
-            if is_short && self.keep_checkpoint().await.is_err() {
+            if looked.is_ok() && self.ground.journal.pressure() != Pressure::Low {
+                looked = self.keep_checkpoint().await;
+            }
+            if looked.is_err() && self.ground.journal.failed().is_some() {
                 return;
             }
         }

@@ -55,8 +55,10 @@ impl Engine {
         if let Some(reason) = refusal {
             return refuse(reason);
         }
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
-        self.run_partition(partition, shared);
+        // It may go on by itself since it was asked.
+        if self.forget_stop(partition) {
+            self.run_partition(partition, shared);
+        }
         Ok(positions)
     }
 

@@ -144,6 +144,9 @@ impl JournalStore for SimJournalStore {
 
     async fn get_blob(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>, JournalError> {
         self.0.gate().await;
+        if syncs::blob_fails(&mut self.0.get()) {
+            return Err(JournalError("too many open files".to_owned()));
+        }
         Ok(self.0.get().journal.blobs.get(&digest).cloned())
     }
 
