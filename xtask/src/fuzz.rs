@@ -41,8 +41,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let targets: Vec<&str> = TARGETS.into_iter().filter(|target| target.contains(&options.target)).collect();
     ensure!(!targets.is_empty(), "no target's name holds `{}`; there are {}", options.target, TARGETS.join(", "));
     // The whole workspace is selected, as everywhere: another selection has other features of what is shared.
-    let command =
-        ["test", "--quiet", "--workspace", "--lib", "--bin", "sawlog", "--test", "json", "--test", "fuzz", "--"];
+    let command = ["test", "--quiet", "--workspace", "--lib", "--test", "json", "--test", "fuzz", "--"];
     let status = workspace::cargo()
         .args(command)
         .args(["--nocapture", "--test-threads", "1"])

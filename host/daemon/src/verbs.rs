@@ -17,7 +17,7 @@ use crate::config::{self, Config, Loaded};
 use crate::control::switches;
 use crate::run::RunError;
 use crate::setup::{self, SetupError};
-use crate::{diagnostics, graph, own_log, preflight, schema, summary, validate};
+use crate::{Between, diagnostics, graph, own_log, preflight, schema, summary, validate};
 
 /// Exit code of a config that is refused.
 const CONFIG_IS_WRONG: u8 = 2;
@@ -101,7 +101,7 @@ fn load_with_files(path: &Path, from: &dyn References) -> Result<(Config, Files)
 }
 
 /// `sawlog run`
-pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
+pub fn run(options: &cli::Run, between: Between) -> Result<ExitCode, VerbError> {
     // A start reads components once, when it loads them.
     let from: &dyn References = if options.dry_run { &MachineWithComponents } else { &Machine };
     let (config, files) = load_with_files(&options.config.path, from)?;
@@ -124,7 +124,7 @@ pub fn run(options: &cli::Run) -> Result<ExitCode, VerbError> {
     eprintln!("{summary}");
     own_log::start(&config.sections.telemetry.log);
     let (until_eof, discard_overrides) = (options.until_eof, options.discard_overrides);
-    let run = crate::run::Options { until_eof, discard_overrides };
+    let run = crate::run::Options { until_eof, discard_overrides, between };
     Ok(crate::run::run(&options.config.path, config, files, run)?)
 }
 

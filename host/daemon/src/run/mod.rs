@@ -47,7 +47,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::config::files::Files;
 use crate::telemetry::Telemetry;
-use crate::{api, control};
+use crate::{Between, api, control};
 
 use parts::Running;
 
@@ -72,6 +72,8 @@ pub struct Options {
     pub until_eof: bool,
     /// Begin with the components that the configuration names, whatever was put in their places.
     pub discard_overrides: bool,
+    /// What stands between the chains and the engine.
+    pub between: Between,
 }
 
 /// Runs until a signal, the end of the input, or a failure that only a new start can mend.

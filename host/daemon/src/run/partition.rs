@@ -86,7 +86,10 @@ impl Running {
         let parts = Parts {
             journal,
             clock,
-            chains: Arc::new(TimedChains { chains: base.epochs.clone(), stages: base.hearer.stages.clone() }),
+            chains: Arc::new(TimedChains {
+                chains: (base.options.between)(base.epochs.clone()),
+                stages: base.hearer.stages.clone(),
+            }),
             rescue: Arc::new(NothingToRescue),
             routes: vec![Route {
                 id: source_id.clone(),

@@ -193,7 +193,7 @@ pub async fn start(config: Config, files: Files, options: Options) -> Result<Run
     let parts = engine::Parts {
         journal: ground.journal.clone(),
         clock: ground.clock.clone(),
-        chains: Arc::new(TimedChains { chains: epochs.clone(), stages: hearer.stages.clone() }),
+        chains: Arc::new(TimedChains { chains: (options.between)(epochs.clone()), stages: hearer.stages.clone() }),
         rescue,
         routes,
         sinks,
