@@ -70,13 +70,15 @@ fn at_sign(text: &[u8], from: usize) -> Option<usize> {
 
 const LOCAL: u8 = 1;
 const DOMAIN: u8 = 2;
+const LETTER: u8 = 4;
 
-/// Of which parts of an address each byte may be.
+/// Of which parts of an address each byte may be, and whether it is a letter.
 const PARTS: [u8; 256] = {
     let (mut parts, mut byte) = ([0; 256], 0);
     while byte < 256 {
         parts[byte] = match byte as u8 {
-            b'.' | b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => LOCAL | DOMAIN,
+            b'A'..=b'Z' | b'a'..=b'z' => LOCAL | DOMAIN | LETTER,
+            b'.' | b'-' | b'0'..=b'9' => LOCAL | DOMAIN,
             b'_' | b'%' | b'+' => LOCAL,
             _ => 0,
         };
@@ -93,19 +95,38 @@ fn is_domain(byte: u8) -> bool {
     PARTS[usize::from(byte)] & DOMAIN != 0
 }
 
+fn is_letter(byte: u8) -> bool {
+    PARTS[usize::from(byte)] & LETTER != 0
+}
+
 /// The address around the `@` at `at`, not reaching before `from`.
 fn email(text: &[u8], from: usize, at: usize) -> Option<(usize, usize)> {
     let start = (from..at).rev().take_while(|i| is_local(text[*i])).last()?;
     if !text[start..at].iter().any(u8::is_ascii_alphanumeric) {
         return None;
     }
-    let end = at + 1 + text[at + 1..].iter().take_while(|b| is_domain(**b)).count();
-    // A sentence's full stop is not part of the domain.
-    let domain = text[at + 1..end].trim_ascii_end();
-    let domain = &domain[..domain.iter().rposition(|b| b.is_ascii_alphanumeric())? + 1];
-    let top = domain.len() - domain.iter().rposition(|b| *b == b'.')? - 1;
-    let letters = domain[domain.len() - top..].iter().all(u8::is_ascii_alphabetic);
-    (top >= 2 && letters && domain[0] != b'.').then_some((start, at + 1 + domain.len()))
+    Some((start, domain_end(text, at + 1)?))
+}
+
+/// Where the domain that begins at `start` ends: as late as it can with a point and two or more letters. What stands behind them, the
+/// full stop of a sentence or whatever was put there, is not part of it.
+fn domain_end(text: &[u8], start: usize) -> Option<usize> {
+    let (mut at, mut end) = (start, None);
+    while at < text.len() && is_domain(text[at]) {
+        at += 1;
+        if text[at - 1] != b'.' {
+            continue;
+        }
+        if at == start + 1 {
+            return None;
+        }
+        let letters = text[at..].iter().take_while(|b| is_letter(**b)).count();
+        at += letters;
+        if letters >= 2 {
+            end = Some(at);
+        }
+    }
+    end
 }
 
 /// The card number that starts at `at`.
@@ -180,6 +201,7 @@ mod tests {
             ("<A.B-c_d%e+f@X-1.Y2.ORG>, (g@h.ij)...", Some("<*>, (*)...")),
             ("\u{e9}a@b.co\u{e9}", Some("\u{e9}*\u{e9}")),
             ("a@b.co-", Some("*-")),
+            ("a@b.co2 a@b.com.2026 a@b.co-x a@b.org.x a@b.co..", Some("*2 *.2026 *-x *.x *..")),
         ];
         for (text, expected) in cases {
             assert_eq!(replaced(&words, text).as_deref(), expected, "{text}");

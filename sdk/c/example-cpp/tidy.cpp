@@ -104,13 +104,15 @@ struct Found { uint32_t start, end; }; // end = 0: nothing
 // The address around the @ at `at`, which begins at `from` at the earliest.
 Found email(Text t, uint32_t from, uint32_t at) {
   bool named = false;
-  uint32_t start = at, end = at + 1, point = 0;
+  uint32_t start = at, end = 0;
   while (start > from && in_local(t.data[start - 1])) named |= letter(t.data[--start]);
-  while (end < t.len && (letter(t.data[end]) || t.data[end] == '.' || t.data[end] == '-')) end++;
-  while (end > at + 1 && !letter(t.data[end - 1])) end--;
-  for (uint32_t i = at + 1; i < end; i++) if (t.data[i] == '.') point = i;
-  if (!named || point <= at + 1 || t.data[at + 1] == '.' || end - point < 3) return {};
-  for (uint32_t i = point + 1; i < end; i++) if (!alphabetic(t.data[i])) return {};
+  if (!named || at + 1 == t.len || t.data[at + 1] == '.') return {};
+  for (uint32_t i = at + 1; i < t.len && (letter(t.data[i]) || t.data[i] == '.' || t.data[i] == '-'); i++) {
+    uint32_t top = i + 1;
+    if (t.data[i] != '.') continue;
+    while (top < t.len && alphabetic(t.data[top])) top++;
+    if (top - i > 2) end = top;
+  }
   return {start, end};
 }
 

@@ -104,13 +104,15 @@ static int in_local(char c) { return letter(c) || c == '.' || c == '_' || c == '
 /* Where the address around the @ at `at` ends, 0 if there is none; `*start` is where it begins. */
 static uint32_t email(sawlog_text t, uint32_t from, uint32_t at, uint32_t *start) {
   int named = 0;
-  uint32_t end = at + 1, point = 0;
+  uint32_t end = 0;
   for (*start = at; *start > from && in_local(t.data[*start - 1]);) named |= letter(t.data[--*start]);
-  while (end < t.len && (letter(t.data[end]) || t.data[end] == '.' || t.data[end] == '-')) end++;
-  while (end > at + 1 && !letter(t.data[end - 1])) end--;
-  for (uint32_t i = at + 1; i < end; i++) if (t.data[i] == '.') point = i;
-  if (!named || point <= at + 1 || t.data[at + 1] == '.' || end - point < 3) return 0;
-  for (uint32_t i = point + 1; i < end; i++) if (!alphabetic(t.data[i])) return 0;
+  if (!named || at + 1 == t.len || t.data[at + 1] == '.') return 0;
+  for (uint32_t i = at + 1; i < t.len && (letter(t.data[i]) || t.data[i] == '.' || t.data[i] == '-'); i++) {
+    uint32_t top = i + 1;
+    if (t.data[i] != '.') continue;
+    while (top < t.len && alphabetic(t.data[top])) top++;
+    if (top - i > 2) end = top;
+  }
   return end;
 }
 

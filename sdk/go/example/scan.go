@@ -57,22 +57,24 @@ func email(text []byte, from, at int) (int, int) {
 		start--
 		named = named || letter(text[start])
 	}
-	end := at + 1
-	for end < len(text) && (letter(text[end]) || text[end] == '.' || text[end] == '-') {
-		end++
-	}
-	for end > at+1 && !letter(text[end-1]) {
-		end--
-	}
-	domain := text[at+1 : end]
-	point := bytes.LastIndexByte(domain, '.')
-	if !named || point < 1 || domain[0] == '.' || len(domain)-point < 3 {
+	if !named || at+1 == len(text) || text[at+1] == '.' {
 		return 0, 0
 	}
-	for _, b := range domain[point+1:] {
-		if !alphabetic(b) {
-			return 0, 0
+	end := 0
+	for i := at + 1; i < len(text) && (letter(text[i]) || text[i] == '.' || text[i] == '-'); i++ {
+		if text[i] != '.' {
+			continue
 		}
+		top := i + 1
+		for top < len(text) && alphabetic(text[top]) {
+			top++
+		}
+		if top-i > 2 {
+			end = top
+		}
+	}
+	if end == 0 {
+		return 0, 0
 	}
 	return start, end
 }

@@ -20,7 +20,7 @@ const MAYBE = /@|[0-9](?:[ -]?[0-9]){12}/;
 /** What may begin an address or a card number. */
 const CANDIDATE = /@|(?<![A-Za-z0-9])[0-9]/g;
 const LOCAL = /[A-Za-z0-9._%+-]/;
-const DOMAIN = /[A-Za-z0-9.-]*[A-Za-z0-9]/y;
+const DOMAIN = /[A-Za-z0-9-][A-Za-z0-9.-]*\.[A-Za-z]{2,}/y;
 const DIGITS = /[0-9](?:[ -]?[0-9])*/y;
 
 /** The place of a word among the levels; undefined if it is none. */
@@ -53,7 +53,7 @@ function email(text, from, at) {
     start--;
   }
   const domain = matchAt(DOMAIN, text, at + 1);
-  if (domain === undefined || !/[A-Za-z0-9]/.test(text.slice(start, at)) || !/^[^.].*\.[A-Za-z]{2,}$/.test(domain)) {
+  if (domain === undefined || !/[A-Za-z0-9]/.test(text.slice(start, at))) {
     return undefined;
   }
   return { from: start, to: at + 1 + domain.length, word: "[email]" };

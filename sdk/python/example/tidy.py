@@ -9,8 +9,7 @@ LEVELS = {"trace": 0, "debug": 1, "info": 2, "information": 2, "notice": 3, "war
 LEVELS |= {"error": 5, "err": 5, "critical": 6, "crit": 6, "fatal": 6}
 
 LOCAL = re.compile(rb"[A-Za-z0-9._%+-]+\Z")
-DOMAIN = re.compile(rb"[A-Za-z0-9.-]*[A-Za-z0-9]")
-TOP = re.compile(rb"[^.].*\.[A-Za-z]{2,}\Z")
+DOMAIN = re.compile(rb"[A-Za-z0-9-][A-Za-z0-9.-]*\.[A-Za-z]{2,}")
 DIGITS = re.compile(rb"[0-9](?:[ -]?[0-9])*")
 
 
@@ -30,7 +29,7 @@ def luhn(digits):
 def email(text, start, at):
     """Where the address around the @ at `at` begins and ends."""
     local, domain = LOCAL.search(text, start, at), DOMAIN.match(text, at + 1)
-    if local and domain and re.search(rb"[A-Za-z0-9]", local[0]) and TOP.match(domain[0]):
+    if local and domain and re.search(rb"[A-Za-z0-9]", local[0]):
         return local.start(), domain.end()
     return None
 
