@@ -72,7 +72,11 @@ impl Transform for Fields {
         self.settings.rename.iter().for_each(|rename| edits.rename(&rename.from, &rename.to));
         self.settings.remove.iter().for_each(|field| edits.remove(field));
         for (field, value) in &self.settings.add {
-            set(batch, edits, field, value, |_| true);
+            match value {
+                // Said once, not once a row.
+                serde_json::Value::String(text) => edits.set_all(field, text),
+                _ => set(batch, edits, field, value, |_| true),
+            }
         }
         for (column, (field, value)) in self.settings.default.iter().enumerate() {
             set(batch, edits, field, value, |row| row.bytes(column).is_none());
