@@ -107,7 +107,7 @@ pub fn apply_flush(batch: Batch, emitted: Vec<Emitted>, component: u8, at: Flush
         };
         let mut draft = Draft::empty(base);
         draft.overwrite(&mut state.out.batch, &row.row);
-        state.emit(draft, row.route);
+        state.emit(&draft, row.route);
     }
     state.finish()
 }
@@ -167,9 +167,9 @@ impl Application {
             }
             // The program goes past every row that it touches, whatever its fate: it holds its place in the updates.
             let draft = program.run(index, row, &mut self.out.batch);
-            self.settle(row, fate, &draft, edits.routes.get(index as usize).copied().unwrap_or(0));
+            self.settle(row, fate, draft, edits.routes.get(index as usize).copied().unwrap_or(0));
             while let Some(child) = added.next_if(|a| a.parent == index) {
-                self.child(row, &draft, child);
+                self.child(row, draft, child);
             }
         }
     }
@@ -190,7 +190,7 @@ impl Application {
 
     fn settle(&mut self, row: Row, fate: Fate<'_>, draft: &Draft, route: u8) {
         match fate {
-            Fate::Keep => self.emit(draft.clone(), route),
+            Fate::Keep => self.emit(draft, route),
             Fate::Drop(reason) => self.out.dropped.push((row.parent, reason)),
             Fate::Absorbed => self.out.absorbed.push(row.parent),
             Fate::Dead(reason) => self.out.dead.push((row, Death::ByPlugin(reason.to_owned()))),
@@ -200,7 +200,7 @@ impl Application {
     fn child(&mut self, parent: Row, draft: &Draft, child: &Added) {
         let mut row = if child.inherit { draft.clone() } else { Draft::empty(Row { text: None, ..parent }) };
         row.overwrite(&mut self.out.batch, &child.row);
-        self.emit(row, child.route);
+        self.emit(&row, child.route);
     }
 
     fn emit_unchanged(&mut self, row: Row, route: u8) {
@@ -213,7 +213,7 @@ impl Application {
         }
     }
 
-    fn emit(&mut self, draft: Draft, route: u8) {
+    fn emit(&mut self, draft: &Draft, route: u8) {
         let row = draft.store(&mut self.out.batch);
         self.emit_unchanged(row, route);
     }

@@ -74,6 +74,8 @@ fn next_index(rows: &[u32], at: &mut usize, row: u32) -> Option<usize> {
 /// The edits of one call.
 pub struct Program<'a> {
     steps: Vec<Step<'a>>,
+    /// The row in work: one after the other has its fields here.
+    draft: Option<Draft>,
 }
 
 impl<'a> Program<'a> {
@@ -95,7 +97,7 @@ impl<'a> Program<'a> {
             }
             Edit::Timestamps((rows, times)) => Step::Times { rows, times, at: 0 },
         });
-        Self { steps: steps.collect() }
+        Self { steps: steps.collect(), draft: None }
     }
 
     /// Whether any edit concerns row `index`. Rows must come in order, those concerned through `run`.
@@ -109,8 +111,9 @@ impl<'a> Program<'a> {
     }
 
     /// Row `index` of the part after all edits. Rows must come in order.
-    pub fn run(&mut self, index: u32, row: Row, batch: &mut Batch) -> Draft {
-        let mut draft = Draft::of(row, batch);
+    pub fn run(&mut self, index: u32, row: Row, batch: &mut Batch) -> &Draft {
+        let draft = self.draft.get_or_insert_with(|| Draft::empty(row));
+        draft.begin(row, batch);
         for step in &mut self.steps {
             match step {
                 Step::SetAll(target, value) => draft.set(batch, target, (*value, ValueKind::Text)),

@@ -19,9 +19,11 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// `row` as it stands.
-    pub fn of(row: Row, batch: &Batch) -> Self {
-        Self { row, fields: batch.fields_of(&row).to_vec(), changed: false }
+    /// Becomes `row` as it stands.
+    pub fn begin(&mut self, row: Row, batch: &Batch) {
+        self.fields.clear();
+        self.fields.extend_from_slice(batch.fields_of(&row));
+        (self.row, self.changed) = (row, false);
     }
 
     /// `row` without fields.
@@ -132,13 +134,13 @@ impl Draft {
     }
 
     /// Stores the fields and gives the row that names them.
-    pub fn store(self, batch: &mut Batch) -> Row {
+    pub fn store(&self, batch: &mut Batch) -> Row {
         if !self.changed {
             return self.row;
         }
         let fields_start = batch.fields.len() as u32;
         let fields_len = self.fields.len() as u32;
-        batch.fields.extend(self.fields);
+        batch.fields.extend_from_slice(&self.fields);
         Row { fields_start, fields_len, ..self.row }
     }
 }
