@@ -1,6 +1,7 @@
 //! The reader: every record's number must stand in the output exactly once. It shares no code with the agent.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -35,6 +36,33 @@ pub fn exactly_once(folder: &Path, records: u64, number: Number, keep: impl Fn(u
         lost == 0 && repeated == 0 && unknown == 0,
         "of {records} records {lost} are lost, {repeated} came again, {unknown} nobody sent"
     );
+    Ok(())
+}
+
+/// What the agent appends to the members of a record.
+const PROVENANCE: &[u8] = b",\"sawlog\":{";
+
+/// Fails unless the row of each record is what `expected` says of its line in `input`, up to what the agent appends; where it says
+/// nothing it does not matter.
+pub fn each_is(
+    folder: &Path,
+    input: &Path,
+    records: u64,
+    expected: impl Fn(u64, &[u8]) -> Option<Vec<u8>>,
+) -> Result<()> {
+    let outputs = files(folder)?.into_iter().map(fs::read).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = vec![b"".as_slice(); records as usize];
+    for row in outputs.iter().flat_map(|bytes| bytes.split(|byte| *byte == b'\n')).filter(|row| !row.is_empty()) {
+        let number = find(row, Number::Seq).context("a row without a number")?;
+        *rows.get_mut(number as usize).context("a row that nobody sent")? = row;
+    }
+    let lines = BufReader::with_capacity(1 << 20, File::open(input)?).split(b'\n');
+    for (number, (line, row)) in lines.zip(rows).enumerate() {
+        let Some(expected) = expected(number as u64, &line?) else { continue };
+        let is_it = row.strip_prefix(expected.as_slice()).is_some_and(|rest| rest.starts_with(PROVENANCE));
+        let [expected, row] = [&expected, row].map(String::from_utf8_lossy);
+        ensure!(is_it, "record {number} should begin\n{expected}\nand is\n{row}");
+    }
     Ok(())
 }
 

@@ -9,6 +9,8 @@ use anyhow::Result;
 
 /// One record in so many is not what it claims to be.
 pub const MALFORMED_EVERY: u64 = 10_000;
+/// How the one address in a JSON record begins and ends.
+pub const ADDRESS: (&str, &str) = ("customer", "@example.org");
 
 /// Forms of lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -62,9 +64,14 @@ pub fn is_debug(number: u64) -> bool {
     number % 2 == 1
 }
 
+/// Whether a record is not what it claims to be: JSON lacks its end.
+pub fn is_malformed(number: u64) -> bool {
+    number % MALFORMED_EVERY == MALFORMED_EVERY - 2
+}
+
 fn json(number: u64, numbers: &mut Numbers, text: &mut Vec<u8>) {
     let level = if is_debug(number) { "debug" } else { numbers.of(&["info", "info", "warn", "error"]) };
-    let close = if number % MALFORMED_EVERY == MALFORMED_EVERY - 2 { "" } else { "}" };
+    let close = if is_malformed(number) { "" } else { "}" };
     let (a, b, c) = (numbers.next(), numbers.next(), numbers.next());
     push(
         text,
@@ -93,7 +100,7 @@ fn json(number: u64, numbers: &mut Numbers, text: &mut Vec<u8>) {
 
 fn nginx(number: u64, numbers: &mut Numbers, text: &mut Vec<u8>) {
     let (a, b) = (numbers.next(), numbers.next());
-    if number % MALFORMED_EVERY == MALFORMED_EVERY - 2 {
+    if is_malformed(number) {
         return push(text, format_args!("{number} upstream timed out while connecting"));
     }
     push(

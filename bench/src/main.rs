@@ -11,6 +11,7 @@ mod kafka;
 mod latency;
 mod load;
 mod measure;
+mod plugins;
 mod probe;
 mod recovery;
 mod rows;
@@ -73,6 +74,9 @@ struct Options {
     /// The agent's binary, built with optimisation
     #[arg(long)]
     agent: PathBuf,
+    /// The same with native code in the place of plugins
+    #[arg(long)]
+    native: PathBuf,
     /// Folder with the built plugins
     #[arg(long)]
     plugins: PathBuf,

@@ -67,6 +67,11 @@ fn status_bytes(pid: u32, key: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// The median of what each of `costs` is of the one of `beside` in the same run, in CPU time.
+pub fn ratio(beside: &[Cost], costs: &[Cost]) -> f64 {
+    median(beside.iter().zip(costs).map(|(beside, cost)| cost.cpu_seconds / beside.cpu_seconds).collect())
+}
+
 /// The middle value; the mean of the two middle ones where the number is even.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -16,6 +16,7 @@ use crate::kafka;
 use crate::latency;
 use crate::load;
 use crate::measure::{self, Cost, median};
+use crate::plugins::{self, Steps};
 use crate::recovery;
 use crate::scaling::{self, Kind};
 use crate::table::{Figures, Table};
@@ -25,9 +26,10 @@ use crate::table::{Figures, Table};
 pub enum Row {
     /// Tail → decode JSON → file.
     Json,
-    /// The same with two WASM plugins: half of the records dropped, addresses redacted.
+    /// The same with half of the records dropped, a field added and addresses redacted: natively, by WASM plugins with a byte loop,
+    /// and by WASM plugins with the host's kernels.
     Plugins,
-    /// And with these plugins in processes of their own.
+    /// And by plugins with a byte loop in processes of their own.
     Apart,
     /// Lines of a web server → fields → file.
     Nginx,
@@ -68,7 +70,7 @@ const USUAL: [Row; 11] = [
     Row::Cores,
 ];
 /// Longest time for one floor.
-const FLOOR_MAX: Duration = Duration::from_secs(300);
+pub const FLOOR_MAX: Duration = Duration::from_secs(300);
 /// Files of the idle row.
 const QUIET_FILES: usize = 100;
 
@@ -90,6 +92,11 @@ pub fn run(options: &Options) -> Result<()> {
             Row::Kafka => kafka::row(&bench.agent(), &bench.folder, options.megabytes, options.runs)?,
             Row::Latency => {
                 latency::rows(&bench.agent(), options.megabytes)?.into_iter().for_each(|figures| table.add(figures));
+                continue;
+            }
+            Row::Plugins => {
+                plugins::rows(options, &bench.folder)?.into_iter().for_each(|figures| table.add(figures));
+                fs::remove_dir_all(&bench.folder)?;
                 continue;
             }
             Row::Recovery => recovery::row(&bench.agent(), &bench.folder.join("logs"), options.runs)?,
@@ -264,26 +271,17 @@ impl Bench<'_> {
 }
 
 fn tail_of(row: Row, plugins: &Path) -> Tail {
-    let plugins = plugins.display();
     let json = "transforms:\n  parsed: { type: parse, inputs: [app], try: [json, text] }\n";
     let all: fn(u64) -> bool = |_| true;
-    let isolation = if row == Row::Apart { "isolation: process" } else { "isolation: none" };
     match row {
-        Row::Plugins | Row::Apart => Tail {
-            name: match row {
-                Row::Apart => "the same plugins with `isolation: process`",
-                _ => "tail → JSON → 2 WASM plugins (drop half, redact e-mails) → file",
-            },
+        Row::Apart => Tail {
+            name: "the plugins with a byte loop, with `isolation: process`",
             form: Form::Json,
             floor: "redact",
-            transforms: format!(
-                "plugins:\n  level: {{ source: \"file:{plugins}/level-filter.wasm\", config: {{ at_least: info }}, {isolation} }}\n  \
-                 redact: {{ source: \"file:{plugins}/redact.wasm\", config: {{ fields: [message], cards: false }}, {isolation} }}\n\
-                 {json}  clean: {{ type: wasm, inputs: [parsed], chain: [level, redact] }}\n"
-            ),
-            last: "clean",
+            transforms: Steps::Within.config(plugins, "isolation: process"),
+            last: plugins::LAST,
             number: Number::Seq,
-            keep: |number| !data::is_debug(number),
+            keep: plugins::is_kept,
         },
         Row::Nginx => Tail {
             name: "nginx combined lines → fields → file",
@@ -315,7 +313,8 @@ fn tail_of(row: Row, plugins: &Path) -> Tail {
     }
 }
 
-fn floor(arguments: &[&str], paths: &[&Path]) -> Result<Command> {
+/// The floor as a process of its own.
+pub fn floor(arguments: &[&str], paths: &[&Path]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(arguments).args(paths);
     Ok(command)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::measure::{Cost, median};
+use crate::measure::{Cost, median, ratio};
 
 /// One row's figures.
 pub struct Figures {
@@ -28,11 +28,10 @@ impl Figures {
     pub fn beside(name: &'static str, bytes: u64, floors: &[Cost], agents: &[Cost]) -> Self {
         let gigabytes = bytes as f64 / 1e9;
         let of = |costs: &[Cost], value: fn(&Cost) -> f64| median(costs.iter().map(value).collect());
-        let ratios = floors.iter().zip(agents).map(|(floor, agent)| agent.cpu_seconds / floor.cpu_seconds).collect();
         let beside = Beside {
             floor_cpu: of(floors, |cost| cost.cpu_seconds) / gigabytes,
             agent_cpu: of(agents, |cost| cost.cpu_seconds) / gigabytes,
-            ratio: median(ratios),
+            ratio: ratio(floors, agents),
             wall: of(agents, |cost| cost.wall_seconds) / gigabytes,
             peak_megabytes: of(agents, |cost| cost.peak_bytes as f64) / 1e6,
         };

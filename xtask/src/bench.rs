@@ -15,9 +15,9 @@ pub struct Options {
     /// Interleaved runs; medians count
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Only these rows: json, plugins, apart (these in processes of their own), nginx, cri, http, idle, recovery, files, chain, cores;
-    /// and bytes, kafka (needs `SAWLOG_TEST_KAFKA`), latency (with Kafka where that is set), which nothing else measures; and
-    /// lifecycle, what instances of plugins cost apart from their calls
+    /// Only these rows: json, plugins (in two forms, and the same steps natively), apart (plugins in processes of their own), nginx,
+    /// cri, http, idle, recovery, files, chain, cores; and bytes, kafka (needs `SAWLOG_TEST_KAFKA`), latency (with Kafka where that is
+    /// set), which nothing else measures; and lifecycle, what instances of plugins cost apart from their calls
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -40,13 +40,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut build = workspace::cargo();
-    build.args(["build", "--quiet", "--release", "-p", "sawlog", "-p", "sawlog-bench"]);
+    build.args(["build", "--quiet", "--release", "-p", "sawlog", "-p", "sawlog-bench", "-p", "sawlog-native"]);
     let built = build.current_dir(workspace::root()).status().context("cannot run cargo")?;
     ensure!(built.success(), "the agent or the bench does not compile");
     let target = workspace::binaries()?.parent().context("the folder of binaries has no parent")?.to_owned();
     let binaries = target.join("release");
     let mut bench = Command::new(binaries.join("sawlog-bench"));
     bench.arg("run").arg("--agent").arg(binaries.join("sawlog")).arg("--plugins").arg(plugins::folder());
+    bench.arg("--native").arg(binaries.join("sawlog-native"));
     bench.arg("--folder").arg(target.join("bench")).args(["--megabytes", &options.megabytes.to_string()]);
     bench.args(["--runs", &options.runs.to_string()]);
     if !is_all {

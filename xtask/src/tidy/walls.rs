@@ -46,6 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sawlog-e2e", &[]),
     // The bench knows the agent as a program, and its floor and its reader share nothing with it.
     ("sawlog-bench", &[]),
+    // It is the agent with another chain in it, which its tests hold against the plugins.
+    ("sawlog-native", &["sawlog-record", "sawlog-core", "sawlog-chain", "sawlog"]),
     (TESTS_ONLY, &[]),
     ("xtask", &[]),
 ];
