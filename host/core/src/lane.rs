@@ -165,10 +165,15 @@ impl Lane {
         if let Some(step) = self.finish_boundary(shared, partition, present).await? {
             return Ok(step);
         }
-        let epoch = shared.stream(partition, |s| s.last().map(|p| p.epoch)).unwrap_or(retired);
+        let last = shared.stream(partition, |s| s.last().map(|p| p.epoch));
+        let epoch = last.unwrap_or(retired);
         if let Some(from) = next_owed(shared, partition) {
             shared.unsettle(partition);
             return self.plan_range(shared, partition, from, (epoch, present)).await;
+        }
+        if last.is_none() {
+            // Nothing ran, so nothing is held back: the configuration is not needed, and may be gone.
+            return Ok(self.idle(shared, partition));
         }
         if !self.ensure_instance(shared, partition, epoch).await? {
             return Ok(Step::Spent);

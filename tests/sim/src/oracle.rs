@@ -4,7 +4,7 @@
 mod order;
 
 use crate::histories;
-use crate::plugin::{Counter, SimRow, State, numbers, refuser, routed};
+use crate::plugin::{Counter, Numbers, SimRow, State, numbers, refuser, routed};
 use crate::ports::chain::{number_of, version_of};
 use crate::ports::sinks::sink_of;
 use crate::syncs;
@@ -169,6 +169,37 @@ fn decisions(outside: &Outside, archive: &[Record]) -> Decisions {
     d
 }
 
+/// The plugins of a partition as they should be.
+struct Plugins {
+    state: State,
+    counter: Counter,
+}
+
+impl Plugins {
+    /// An entry without rows, or the configuration of any: what becomes of state. Gives what must not be.
+    fn change(&mut self, entry: &Entry, numbers: &Numbers, version: u64) -> Option<&'static str> {
+        let mut wrong = None;
+        if numbers.counter.is_none() {
+            wrong = self.counter.holds().then_some("a row was held back by what is not there any more");
+            self.counter = Counter::default();
+        }
+        match entry {
+            Entry::Range { .. } if self.state.digest != version => {
+                return Some("input follows state of another version");
+            }
+            Entry::Upgrade { component, .. } if *component != numbers.main => {}
+            Entry::Upgrade { outcome: UpgradeOutcome::Carried, .. } => self.state.upgrade(version),
+            Entry::Upgrade { .. } => {
+                wrong = wrong.or(self.state.holds().then_some("rows held back were dropped at an upgrade"));
+                self.state = State::fresh(version);
+            }
+            Entry::Reset { .. } => (self.state, self.counter) = (State::fresh(version), Counter::default()),
+            _ => {}
+        }
+        wrong
+    }
+}
+
 /// All rows that the decisions give, in the order of the partition's stream.
 fn rows_of(
     outside: &Outside,
@@ -181,25 +212,25 @@ fn rows_of(
     let Some(first) = stream.first() else { return rows };
     let of = d.before.get(&partition).copied().unwrap_or(partition);
     let source = outside.files.iter().find(|f| f.partition == of).map_or("", |f| f.source);
-    let mut state = State::fresh(version_of(first.epoch, source));
-    let mut counter = Counter::default();
+    let mut plugins = Plugins { state: State::fresh(version_of(first.epoch, source)), counter: Counter::default() };
     for (number, planned) in stream.iter().enumerate() {
         let (epoch, time, version) = (number_of(planned.epoch), planned.time, version_of(planned.epoch, source));
         let numbers = numbers(epoch);
-        if numbers.counter.is_none() {
-            if counter.holds() {
-                failures.push(format!("{partition:?}: a row was held back by what is not there any more"));
-            }
-            counter = Counter::default();
+        let holds = plugins.state.holds() || plugins.counter.holds();
+        if matches!(planned.entry, Entry::Reset { .. })
+            && holds
+            && d.flushed.contains(&partition)
+            && !d.is_lossy(stream)
+        {
+            failures.push(format!("{partition:?} ends, and what was given out before is held back"));
         }
+        let wrong = plugins.change(&planned.entry, &numbers, version);
+        failures.extend(wrong.map(|wrong| format!("{partition:?} entry {number}: {wrong}")));
         let row = |generation, pos, slot, k, content, refused, dead, origin| {
             (number, SimRow { partition, generation, pos, slot, k, content, time, refused, dead, origin })
         };
         match planned.entry {
             Entry::Range { generation, lo, hi } => {
-                if state.digest != version {
-                    failures.push(format!("entry of version {version} follows state of version {}", state.digest));
-                }
                 let Some(file) = d.file(outside, generation) else { continue };
                 for pos in (lo..hi).step_by(RECORD_BYTES as usize) {
                     let Some(record) = file.records.get((pos / RECORD_BYTES) as usize) else { continue };
@@ -212,8 +243,8 @@ fn rows_of(
                     }
                     // Without a verdict it passed, perhaps with more fuel in a later life.
                     let passed = SimRecord { poison: false, ..*record };
-                    let made = state.feed(&passed, epoch, time).unwrap_or_default();
-                    numbers.counter.into_iter().for_each(|_| counter.feed(record.value));
+                    let made = plugins.state.feed(&passed, epoch, time).unwrap_or_default();
+                    numbers.counter.into_iter().for_each(|_| plugins.counter.feed(record.value));
                     let row = |(k, content)| {
                         row(generation, pos, 0, k, content, record.refused && k == 0, false, record.value)
                     };
@@ -221,28 +252,14 @@ fn rows_of(
                 }
             }
             Entry::Flush { generation, at, now, component } => {
-                let is_main = component == numbers.main;
-                let made = if is_main { state.flush(epoch, now, time) } else { counter.flush(epoch, now, time) };
-                rows.extend(
-                    made.into_iter()
-                        .map(|(k, content)| row(generation, at.pos, at.slot + 1, k, content, false, false, 0)),
-                );
+                let made = match component == numbers.main {
+                    true => plugins.state.flush(epoch, now, time),
+                    false => plugins.counter.flush(epoch, now, time),
+                };
+                let row = |(k, content)| row(generation, at.pos, at.slot + 1, k, content, false, false, 0);
+                rows.extend(made.into_iter().map(row));
             }
-            Entry::Upgrade { component, .. } if component != numbers.main => {}
-            Entry::Upgrade { outcome: UpgradeOutcome::Carried, .. } => state.upgrade(version),
-            Entry::Upgrade { .. } => {
-                if state.holds() {
-                    failures.push("rows held back were dropped at an upgrade".into());
-                }
-                state = State::fresh(version);
-            }
-            Entry::Reset { .. } => {
-                let holds = state.holds() || counter.holds();
-                if d.flushed.contains(&partition) && holds && !d.is_lossy(stream) {
-                    failures.push(format!("{partition:?} ends, and what was given out before is held back"));
-                }
-                (state, counter) = (State::fresh(version), Counter::default());
-            }
+            _ => {}
         }
     }
     rows

@@ -1,21 +1,22 @@
 //! One run: a world drawn from the seed, lives of the process that end in crashes, an environment that writes, rotates and
 //! removes files, breaks sinks, turns clocks and reloads the configuration; then healing, draining, and the oracle.
 
+mod desire;
 mod operator;
 mod outcome;
 
+use desire::Desire;
 pub use outcome::Outcome;
 
 use crate::at_the_end::{check_books, describe};
 use crate::directory::{back_up, lose_directory};
 use crate::exec::{End, Executor, Spawned};
-use crate::histories::ADDED;
 use crate::narrow;
 use crate::oracle;
 use crate::outages::{draw_budgets, toggle_crowded, toggle_down, toggle_rescue, toggle_slow};
 use crate::places::{SimFormer, port};
 use crate::ports::SimClock;
-use crate::ports::chain::{AtHand, SimChains, epoch_id, stateful};
+use crate::ports::chain::{AtHand, SimChains, epoch_id};
 use crate::ports::journal::{self, SimJournalStore};
 use crate::ports::source::{SimRescue, SimSource};
 use crate::retired;
@@ -27,7 +28,6 @@ use futures_util::future::BoxFuture;
 use sawlog_core::engine::{Change, Engine, Parts, Route, Spawner, StartError};
 use sawlog_core::journal::Journal;
 use sawlog_core::ports::Clock;
-use sawlog_core::reload::{Oldest, Removal, Wanted};
 use sawlog_core::sink::{DeadLetters, Sink, SinkIdentity, SinkTuning};
 use sawlog_core::{EpochId, SinkId, SourceId};
 use sawlog_record::id::{Generation, PartitionId};
@@ -35,61 +35,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// What the environment wants of the process.
-#[derive(Clone)]
-struct Desire {
-    epoch: u64,
-    second: Option<bool>,
-    /// The second source is in the configuration.
-    more: bool,
-    /// The file sink is fed by the second source too, from some reload on.
-    file_joined: bool,
-    /// What is begun anew in the running process, as if its settings had changed.
-    anew: BTreeSet<&'static str>,
-    /// Sinks that deliver at the second of their places.
-    elsewhere: BTreeSet<&'static str>,
-}
-
-impl Desire {
-    fn sources(&self) -> BTreeSet<&'static str> {
-        if self.more { ["files", "more"].into() } else { ["files"].into() }
-    }
-
-    fn place(&self, sink: &SinkId) -> usize {
-        usize::from(self.elsewhere.contains(sink.as_str()))
-    }
-
-    fn wanted(&self, from_oldest: bool) -> Wanted {
-        let mut names = vec!["log", "documents", "objects", "file", "dead"];
-        if self.second == Some(true) {
-            names.push("second");
-        }
-        let fed = |sink: &&'static str| {
-            let fed = self.sources().into_iter().filter(|source| self.feeds(source, sink));
-            (SinkId::new(sink), fed.map(SourceId::new).collect())
-        };
-        let sinks = names.iter().map(fed).collect();
-        let id = epoch_id(self.epoch);
-        let remove = BTreeMap::from([(SinkId::new("second"), Removal::Drain)]);
-        let components = || self.sources().into_iter().map(|name| (SourceId::new(name), stateful(id, name)));
-        let digests = components().map(|(source, (digests, _))| (source, digests)).collect();
-        let names = components().map(|(source, (_, names))| (source, names)).collect();
-        let second = SinkId::new(ADDED);
-        let fed = self.sources().into_iter().filter(|source| self.feeds(source, ADDED)).map(SourceId::new);
-        let oldest = Oldest { sources: fed.collect(), letters: Some(SinkId::new("dead")) };
-        let from_oldest = if from_oldest { BTreeMap::from([(second, oldest)]) } else { BTreeMap::new() };
-        Wanted { id, stateful: digests, names, blobs: Vec::new(), sinks, from_oldest, untold: BTreeSet::new(), remove }
-    }
-
-    fn feeds(&self, source: &str, sink: &str) -> bool {
-        match (source, sink) {
-            ("more", "documents") => false,
-            ("more", "file") => self.file_joined,
-            _ => true,
-        }
-    }
-}
 
 /// Tasks of a simulated process.
 pub struct SimSpawner(pub Spawned);
@@ -146,7 +91,8 @@ impl Life {
             let parts = Parts {
                 journal,
                 clock,
-                chains: Arc::new(SimChains(world.clone(), Some(at_hand))),
+                // Where its directory is lost, a person brings configurations back.
+                chains: Arc::new(SimChains(world.clone(), Some(at_hand).filter(|_| !world.get().keeps_all))),
                 rescue: Arc::new(SimRescue(world.clone())),
                 routes,
                 sinks,
@@ -388,7 +334,13 @@ impl Environment {
         match world.rng(|r| r.below(7)) {
             0 => self.desire.epoch += 1,
             1 => self.desire.epoch += 2,
-            2 => self.desire.second = Some(self.desire.second.is_none()),
+            2 => {
+                self.desire.second = Some(self.desire.second.is_none());
+                // What it may want of what was read before goes in this moment.
+                if world.rng(|r| r.hits(300)) {
+                    vanish(world, false);
+                }
+            }
             3 => self.desire.more = !self.desire.more,
             4 => self.desire.file_joined = true,
             _ => {
@@ -481,10 +433,11 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let mut environment = Environment::new(&world);
     draw_budgets(&world, seed);
     let lives = 10 + world.rng(|r| r.below(6));
-    // One seed of eight loses its data directory, not its id; most of these late: histories then end behind the backup.
-    let has_backup = seed.is_multiple_of(8) && seed % 32 != 8;
+    // Three seeds of sixteen lose their data directory, not their id; most of these late: histories then end behind the backup.
+    let loses = [0, 5, 8].contains(&(seed % 16));
+    let has_backup = loses && seed % 32 != 8;
     let loses_in = if has_backup { lives - 3..lives - 1 } else { 2..lives - 2 };
-    let loses_at = seed.is_multiple_of(8).then(|| loses_in.start + world.rng(|r| r.below(loses_in.len())));
+    let loses_at = loses.then(|| loses_in.start + world.rng(|r| r.below(loses_in.len())));
     let backs_up_at = loses_at.filter(|_| has_backup).map(|at| at - (2 + world.rng(|r| r.below(4))));
     world.get().keeps_all = loses_at.is_some();
     // With a lost directory nothing is promised where places change too.

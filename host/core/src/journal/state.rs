@@ -54,6 +54,14 @@ impl GenerationState {
             opened: *opened,
         }
     }
+
+    /// A range is in the queue; what goes on where the last one ends becomes part of it.
+    fn rescue(&mut self, lo: u64, hi: u64) {
+        match self.rescued.last_mut() {
+            Some((_, end)) if *end == lo => *end = hi,
+            _ => self.rescued.push((lo, hi)),
+        }
+    }
 }
 
 /// A lost range of one generation: from, to, why.
@@ -145,8 +153,7 @@ impl JournalState {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Generation { generation, partition, source, identity, start } => {
-                let known = self.generations.entry(*generation);
-                let known = known.or_insert_with(|| GenerationState::of(*partition, &mut self.opened));
+                let known = self.opened(*generation, *partition);
                 known.source = source.clone();
                 known.identity.clone_from(identity);
                 known.planned = known.planned.max(Cursor::at(*start));
@@ -166,9 +173,7 @@ impl JournalState {
                 for (partition, planned) in entries {
                     self.time = self.time.max(planned.time);
                     // The decisions of another life may come before the source has found the generation again.
-                    let generation = self.generations.entry(planned.entry.generation());
-                    let known = generation.or_insert_with(|| GenerationState::of(*partition, &mut self.opened));
-                    known.planned = planned.entry.end();
+                    self.opened(planned.entry.generation(), *partition).planned = planned.entry.end();
                     self.partitions.entry(*partition).or_default().stream.push(planned.clone());
                 }
             }
@@ -183,10 +188,7 @@ impl JournalState {
             Record::Epoch(epoch) => self.epochs.push(epoch.clone()),
             Record::Rescue { generation, lo, hi } => {
                 if let Some(known) = self.generations.get_mut(generation) {
-                    match known.rescued.last_mut() {
-                        Some((_, end)) if *end == *lo => *end = *hi,
-                        _ => known.rescued.push((*lo, *hi)),
-                    }
+                    known.rescue(*lo, *hi);
                 }
             }
             // What a sink that is gone had still to say counts no more.
@@ -195,12 +197,7 @@ impl JournalState {
                 let cursors = self.cursors.entry(sink.clone()).or_default();
                 cursors.extend(marks.iter().filter(|(g, _)| !self.dropped.contains(g)).cloned());
                 if let Some(facts) = facts {
-                    let known = self.facts.entry(sink.clone()).or_default();
-                    let place = |facts: &SinkFacts| facts.destination.as_ref().map(|at| at.place.clone());
-                    if place(facts).is_some() && place(facts) != place(known) {
-                        self.admitted.remove(sink);
-                    }
-                    known.update(facts);
+                    self.apply_facts(sink, facts);
                 }
             }
             Record::Snap { partition, snap } => self.apply_snap(*partition, snap),
@@ -221,6 +218,22 @@ impl JournalState {
                 self.later.operators.drain(..surplus);
             }
         }
+    }
+
+    /// A history that is known from now on, if it was not.
+    fn opened(&mut self, generation: Generation, partition: PartitionId) -> &mut GenerationState {
+        let known = self.generations.entry(generation);
+        known.or_insert_with(|| GenerationState::of(partition, &mut self.opened))
+    }
+
+    /// Names that a sink writes to are those of the place where it delivers.
+    fn apply_facts(&mut self, sink: &SinkId, facts: &SinkFacts) {
+        let known = self.facts.entry(sink.clone()).or_default();
+        let place = |facts: &SinkFacts| facts.destination.as_ref().map(|at| at.place.clone());
+        if place(facts).is_some() && place(facts) != place(known) {
+            self.admitted.remove(sink);
+        }
+        known.update(facts);
     }
 
     /// Whether the present configuration knows no such sink. Cursors of refused rows stand under names of their own.

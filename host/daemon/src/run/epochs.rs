@@ -464,7 +464,7 @@ mod tests {
     async fn what_no_journal_names_and_nobody_holds_is_forgotten() {
         let epoch = |number: u8| {
             let (stateful, blobs, plugins, chains) = Default::default();
-            Epoch { id: EpochId([number; 16]), stateful, blobs, plugins, chains }
+            Epoch { id: EpochId([number; 16]), stateful, names: Names::new(), blobs, plugins, chains }
         };
         let folder = tempfile::tempdir().unwrap();
         let (_directory, journal) = journal(folder.path()).await;

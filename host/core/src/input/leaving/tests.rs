@@ -1,3 +1,4 @@
+//! Input that goes away: what is rescued of it, how often, and what waits for that.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
