@@ -2,7 +2,6 @@
 //! away, and a config with a mistake is refused by its line; kill -9 between. Every row is there once.
 #![allow(clippy::unwrap_used)]
 
-use rustix::process::Signal;
 use sawlog_e2e::agent::Agent;
 use sawlog_e2e::feed::{Feed, Sender};
 use sawlog_e2e::shown::{Folder, control};

@@ -420,6 +420,17 @@ fn after_crash(world: &World) {
     }
 }
 
+/// The lives behind which the data directory is lost, and copied. Three seeds of sixteen lose it, not their id; most of these late:
+/// histories then end behind the backup.
+fn loss_of(world: &World, seed: u64, lives: usize) -> (Option<usize>, Option<usize>) {
+    let loses = [0, 5, 8].contains(&(seed % 16));
+    let has_backup = loses && seed % 32 != 8;
+    let loses_in = if has_backup { lives - 3..lives - 1 } else { 2..lives - 2 };
+    let loses_at = loses.then(|| loses_in.start + world.rng(|r| r.below(loses_in.len())));
+    let backs_up_at = loses_at.filter(|_| has_backup).map(|at| at - (2 + world.rng(|r| r.below(4))));
+    (loses_at, backs_up_at)
+}
+
 /// Runs `seed`: one of five has partitions that move between agents, one of ten two processes under one id.
 pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     sawlog_core::mutation::plant(planted);
@@ -433,12 +444,7 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     let mut environment = Environment::new(&world);
     draw_budgets(&world, seed);
     let lives = 10 + world.rng(|r| r.below(6));
-    // Three seeds of sixteen lose their data directory, not their id; most of these late: histories then end behind the backup.
-    let loses = [0, 5, 8].contains(&(seed % 16));
-    let has_backup = loses && seed % 32 != 8;
-    let loses_in = if has_backup { lives - 3..lives - 1 } else { 2..lives - 2 };
-    let loses_at = loses.then(|| loses_in.start + world.rng(|r| r.below(loses_in.len())));
-    let backs_up_at = loses_at.filter(|_| has_backup).map(|at| at - (2 + world.rng(|r| r.below(4))));
+    let (loses_at, backs_up_at) = loss_of(&world, seed, lives);
     world.get().keeps_all = loses_at.is_some();
     // With a lost directory nothing is promised where places change too.
     world.get().adds_from_oldest = loses_at.is_none() && seed % 4 != 1;

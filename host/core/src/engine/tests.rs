@@ -123,6 +123,7 @@ impl World {
         };
         let wanted = reload::Wanted {
             id: EPOCH,
+            names: BTreeMap::new(),
             stateful: BTreeMap::from([(id.clone(), BTreeMap::from([(1, [5; 32])]))]),
             blobs: Vec::new(),
             sinks: BTreeMap::from([(out.clone(), BTreeSet::from([id.clone()]))]),

@@ -65,6 +65,10 @@ mod tests {
 
     const WAY: &str = "SAWLOG_TEST_PANIC";
 
+    fn fails() {
+        panic!("as asked");
+    }
+
     /// What the process that [`panics`] is does in each way.
     fn panic_somewhere(way: &str) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
@@ -75,16 +79,16 @@ mod tests {
                     thread::park();
                 }
             }
-            "thread" => thread::spawn(|| "größer, und geheim".split_at(3).0.len()).join().map(|_| ()),
+            "thread" => thread::spawn(|| "größer, und geheim".split_at(3).0.len()).join().map(drop),
             "aside" => {
-                let done = runtime.block_on(runtime::aside(|| panic!("aside")));
+                let done = runtime.block_on(runtime::aside(fails));
                 assert!(done.is_err());
                 Ok(())
             }
-            "engine" => sawlog_chain::contained(|| panic!("in the engine")).or(Ok(())),
+            "engine" => sawlog_chain::contained(fails).or(Ok(())),
             "late" => {
                 is_over();
-                thread::spawn(|| panic!("late")).join().or(Ok(()))
+                thread::spawn(fails).join().or(Ok(()))
             }
             other => panic!("{other}"),
         };
