@@ -4,7 +4,6 @@
 /// Names of the switches, each a rule of the delivery specification that is then not kept.
 pub const NAMES: &[&str] = &[
     "accept_anywhere",
-    "accepted_epoch_dropped",
     "adopted_by_reach",
     "adopted_cursor_ignored",
     "adopted_unconfirmed",

@@ -166,16 +166,16 @@ const SEEDS_AT_ONCE: u64 = 16;
 /// that is not durable when the process dies, and what it had is needed again; a file vanishes that was trimmed before, while a sink is
 /// added that may want all of it.
 const RARE: [(&str, u64, u64); 10] = [
-    ("claim_names_what_follows", 5, 1801),
-    ("loss_not_durable", 10, 6001),
-    ("adopted_by_reach", 10, 2201),
-    ("journal_goes_on", 5, 501),
-    ("adopted_unconfirmed", 5, 3001),
-    ("arrived_by_hints", 10, 5801),
-    ("history_apart", 5, 2001),
+    ("claim_names_what_follows", 5, 2001),
+    ("loss_not_durable", 10, 1),
+    ("adopted_by_reach", 10, 2501),
+    ("journal_goes_on", 5, 1),
+    ("adopted_unconfirmed", 5, 1),
+    ("arrived_by_hints", 10, 2001),
+    ("history_apart", 5, 1),
     ("source_beside", 10, 6701),
-    ("let_go_by_hints", 15, 10701),
-    ("rescue_gives_up", 20, 17001),
+    ("let_go_by_hints", 15, 7501),
+    ("rescue_gives_up", 20, 6001),
 ];
 
 /// Seeds that a mistake gets with `--short`, where one that none of them notices is left to a longer run.

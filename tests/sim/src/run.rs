@@ -266,7 +266,7 @@ impl Environment {
         match world.rng(|r| r.below(1000)) {
             0..16 => self.write(world),
             16..18 => self.rotate(world),
-            18..19 => _ = vanish(world, false),
+            18..19 => _ = vanish(world, |_, _| true),
             19..21 => toggle_down(world),
             21..22 => toggle_slow(world),
             22..23 => {
@@ -336,9 +336,10 @@ impl Environment {
             1 => self.desire.epoch += 2,
             2 => {
                 self.desire.second = Some(self.desire.second.is_none());
-                // What it may want of what was read before goes in this moment.
+                // What it may want of what was read before goes in this moment, the beginning of it long gone.
                 if world.rng(|r| r.hits(300)) {
-                    vanish(world, false);
+                    let trimmed = world.get().trimmed.clone();
+                    vanish(world, |file, _| trimmed.get(&file.generation).is_some_and(|floor| *floor < file.end()));
                 }
             }
             3 => self.desire.more = !self.desire.more,
@@ -382,12 +383,12 @@ pub fn new_file(world: &World, partition: usize, source: &'static str) {
     });
 }
 
-/// An old file loses its name, of all or of those that the process holds open; `false` where there is none.
-fn vanish(world: &World, is_held: bool) -> bool {
+/// An old file loses its name, one of those that may go in this life; `false` where there is none.
+fn vanish(world: &World, may_go: impl Fn(&SimFile, u64) -> bool) -> bool {
     let mut outside = world.get();
     let newest: BTreeMap<PartitionId, usize> =
         outside.files.iter().enumerate().map(|(i, f)| (f.partition, i)).collect();
-    let can_go = |f: &SimFile| f.exists && (!is_held || f.held_by == Some(outside.life));
+    let can_go = |f: &SimFile| f.exists && may_go(f, outside.life);
     let old: Vec<usize> =
         (0..outside.files.len()).filter(|i| can_go(&outside.files[*i]) && !newest.values().any(|n| n == i)).collect();
     if old.is_empty() {
@@ -541,7 +542,7 @@ fn drain(world: &World, environment: &Environment) -> Option<Arc<Engine>> {
     // Whoever is not struck by anything saves what goes away under its hands.
     let mut is_to_vanish = world.rng(|r| r.hits(500));
     let end = executor.run(world, 400_000, |_| {
-        is_to_vanish = is_to_vanish && !vanish(world, true);
+        is_to_vanish = is_to_vanish && !vanish(world, |f, life| f.held_by == Some(life));
         polls += 1;
         if !polls.is_multiple_of(LOOKS) {
             return false;

@@ -1,7 +1,7 @@
 //! Which configurations the journal keeps: those that something kept was planned under, or may yet be.
 
 use super::state::JournalState;
-use crate::{EpochId, SourceId, mutation};
+use crate::{EpochId, SourceId};
 use std::collections::BTreeSet;
 
 impl JournalState {
@@ -28,9 +28,6 @@ impl JournalState {
     /// What was accepted and never planned names no epoch yet. That of a removed source is planned under the newest one that has the
     /// source; any other under the present one.
     fn epochs_of_unplanned(&self) -> BTreeSet<EpochId> {
-        if mutation::on("accepted_epoch_dropped") {
-            return BTreeSet::new();
-        }
         let is_unplanned = |partition| self.partitions.get(partition).is_none_or(|p| p.stream.last().is_none());
         let unplanned = self.generations.values().filter(|known| is_unplanned(&known.partition));
         let sources: BTreeSet<&SourceId> = unplanned.map(|known| &known.source).collect();
