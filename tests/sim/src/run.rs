@@ -246,6 +246,9 @@ struct Environment {
     seeks: bool,
     /// Places of sinks change in the configuration.
     moves: bool,
+    /// The second source comes back soon after it was taken out, and in how many steps.
+    returns: bool,
+    comes_back: Option<usize>,
 }
 
 impl Environment {
@@ -254,8 +257,17 @@ impl Environment {
         let (more, file_joined) = (world.rng(|r| r.hits(500)), false);
         let desire =
             Desire { epoch: 2, second: None, more, file_joined, anew: BTreeSet::new(), elsewhere: BTreeSet::new() };
-        let environment =
-            Self { partitions, records_max: 220, written: 0, desire, forgets: false, seeks: false, moves: false };
+        let environment = Self {
+            partitions,
+            records_max: 220,
+            written: 0,
+            desire,
+            forgets: false,
+            seeks: false,
+            moves: false,
+            returns: false,
+            comes_back: None,
+        };
         world.get().sources = environment.desire.sources();
         (0..partitions).for_each(|p| new_file(world, p, source_of(p)));
         environment
@@ -263,6 +275,10 @@ impl Environment {
 
     /// Perhaps does something; tells whether a reload is wanted.
     fn act(&mut self, world: &World) -> bool {
+        match self.comes_back {
+            Some(0) if !self.desire.more => return self.toggle_more(world),
+            steps => self.comes_back = steps.and_then(|steps| steps.checked_sub(1)),
+        }
         match world.rng(|r| r.below(1000)) {
             0..16 => self.write(world),
             16..18 => self.rotate(world),
@@ -329,6 +345,16 @@ impl Environment {
         true
     }
 
+    /// The second source goes, or comes: it may find itself as it was, on its way out.
+    fn toggle_more(&mut self, world: &World) -> bool {
+        self.desire.anew.clear();
+        self.desire.more = !self.desire.more;
+        self.comes_back = (self.returns && !self.desire.more).then(|| world.rng(|r| r.below(60)));
+        self.desire.epoch += 1;
+        world.get().sources = self.desire.sources();
+        true
+    }
+
     fn change(&mut self, world: &World) -> bool {
         self.desire.anew.clear();
         match world.rng(|r| r.below(7)) {
@@ -342,7 +368,7 @@ impl Environment {
                     vanish(world, |file, _| trimmed.get(&file.generation).is_some_and(|floor| *floor < file.end()));
                 }
             }
-            3 => self.desire.more = !self.desire.more,
+            3 => return self.toggle_more(world),
             4 => self.desire.file_joined = true,
             _ => {
                 let names = ["log", "documents", "objects", "file", "dead", "files", "more"];
@@ -449,6 +475,7 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     world.get().keeps_all = loses_at.is_some();
     // With a lost directory nothing is promised where places change too.
     world.get().adds_from_oldest = loses_at.is_none() && seed % 4 != 1;
+    environment.returns = seed % 11 == 3;
     environment.moves = loses_at.is_none() && seed.is_multiple_of(2);
     for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);

@@ -88,6 +88,8 @@ pub fn cluster(answer: &Answer) -> Result<Option<String>, SinkError> {
                 "the sink asks which cluster it is: check `auth`, and grant this user the cluster privilege monitor";
             return Err(SinkError::Refused(format!("{words}; {remedy}")));
         }
+        // Built without that page, or behind something that hides it: it never says.
+        404 | 405 => return Ok(None),
         _ => {
             let words = format!("GET / is to say which cluster it is: {}", read_error(answer).words);
             return Err(SinkError::Refused(words));
@@ -190,7 +192,8 @@ mod tests {
                 cluster(&answer(status, r#"{"error":{"type":"security_exception","reason":"r"}}"#)).unwrap_err();
             assert!(matches!(&error, SinkError::Refused(words) if words.contains("monitor")), "{error}");
         }
-        assert!(matches!(cluster(&answer(404, "no")).unwrap_err(), SinkError::Refused(_)));
+        assert_eq!([404, 405].map(|status| cluster(&answer(status, "no")).unwrap()), [None, None]);
+        assert!(matches!(cluster(&answer(400, "no")).unwrap_err(), SinkError::Refused(_)));
     }
 
     #[test]
