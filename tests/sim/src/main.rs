@@ -173,7 +173,7 @@ const RARE: [(&str, u64, u64); 10] = [
     ("adopted_unconfirmed", 5, 1),
     ("arrived_by_hints", 10, 2001),
     ("history_apart", 5, 1),
-    ("source_beside", 10, 6701),
+    ("source_beside", 5, 401),
     ("let_go_by_hints", 15, 7501),
     ("rescue_gives_up", 20, 6001),
 ];

@@ -4,6 +4,7 @@
 mod desire;
 mod operator;
 mod outcome;
+mod returning;
 
 use desire::Desire;
 pub use outcome::Outcome;
@@ -99,7 +100,7 @@ impl Life {
                 reseated,
                 tuning: tuning(&world),
                 common: narrow::common(&world),
-                checkpoint_interval: Duration::from_millis(300),
+                checkpoint_interval: Duration::from_millis(if world.get().checks_often { 20 } else { 300 }),
                 spawner: Arc::new(SimSpawner(spawned)),
             };
             let started = match Engine::start(parts, wanted).await {
@@ -180,7 +181,7 @@ impl Life {
 fn route(world: &World, name: &'static str, retired: Option<EpochId>) -> Route {
     Route {
         id: SourceId::new(name),
-        source: Arc::new(SimSource::new(world.clone(), name)),
+        source: Arc::new(SimSource::next(world.clone(), name)),
         retired,
         idle_timeout: IDLE_TIMEOUT,
     }
@@ -246,9 +247,8 @@ struct Environment {
     seeks: bool,
     /// Places of sinks change in the configuration.
     moves: bool,
-    /// The second source comes back soon after it was taken out, and in how many steps.
+    /// The second source comes back while it ends by itself, with a file to rescue that there is no room for.
     returns: bool,
-    comes_back: Option<usize>,
 }
 
 impl Environment {
@@ -266,7 +266,6 @@ impl Environment {
             seeks: false,
             moves: false,
             returns: false,
-            comes_back: None,
         };
         world.get().sources = environment.desire.sources();
         (0..partitions).for_each(|p| new_file(world, p, source_of(p)));
@@ -275,14 +274,14 @@ impl Environment {
 
     /// Perhaps does something; tells whether a reload is wanted.
     fn act(&mut self, world: &World) -> bool {
-        match self.comes_back {
-            Some(0) if !self.desire.more => return self.toggle_more(world),
-            steps => self.comes_back = steps.and_then(|steps| steps.checked_sub(1)),
+        if self.returns && returning::is_due(world, self.desire.more) {
+            return self.toggle_more(world);
         }
         match world.rng(|r| r.below(1000)) {
             0..16 => self.write(world),
             16..18 => self.rotate(world),
             18..19 => _ = vanish(world, |_, _| true),
+            19..22 if self.returns && !self.desire.more => {}
             19..21 => toggle_down(world),
             21..22 => toggle_slow(world),
             22..23 => {
@@ -349,7 +348,9 @@ impl Environment {
     fn toggle_more(&mut self, world: &World) -> bool {
         self.desire.anew.clear();
         self.desire.more = !self.desire.more;
-        self.comes_back = (self.returns && !self.desire.more).then(|| world.rng(|r| r.below(60)));
+        if self.returns && !self.desire.more {
+            returning::leave(world);
+        }
         self.desire.epoch += 1;
         world.get().sources = self.desire.sources();
         true
@@ -476,6 +477,9 @@ pub fn run(seed: u64, planted: Option<&'static str>, trace: bool) -> Outcome {
     // With a lost directory nothing is promised where places change too.
     world.get().adds_from_oldest = loses_at.is_none() && seed % 4 != 1;
     environment.returns = seed % 11 == 3;
+    if environment.returns {
+        returning::calm(&world);
+    }
     environment.moves = loses_at.is_none() && seed.is_multiple_of(2);
     for number in 0..lives {
         let (life, mut executor) = Life::begin(&world, &environment.desire);

@@ -197,12 +197,20 @@ pub struct Outside {
     pub files: Vec<SimFile>,
     /// Sources of the newest configuration.
     pub sources: BTreeSet<&'static str>,
+    /// How many sources began that may have others of their name before them in their process.
+    pub sources_begun: u64,
+    /// The newest of each name in this life.
+    pub newest_source: BTreeMap<&'static str, u64>,
+    /// Those that were told to end, and have nobody in their place.
+    pub ending: BTreeSet<&'static str>,
     /// Waits for files to change.
     pub file_wakers: Vec<Waker>,
     /// Up to where the second source let go of its input, which then is gone, as a queue's is.
     pub trimmed: BTreeMap<Generation, u64>,
     /// It lets go of nothing: a queue is lost with its directory, and files stay.
     pub keeps_all: bool,
+    /// Checkpoints come one after the other.
+    pub checks_often: bool,
     /// The second source has no room for more input.
     pub crowded: bool,
     /// The rescue queue has no room for more.
@@ -302,11 +310,15 @@ impl World {
             old_losses: Vec::new(),
             files: Vec::new(),
             sources: BTreeSet::new(),
+            sources_begun: 0,
+            newest_source: BTreeMap::new(),
+            ending: BTreeSet::new(),
             file_wakers: Vec::new(),
             trimmed: BTreeMap::new(),
             adds_from_oldest: false,
             readable: BTreeMap::new(),
             keeps_all: false,
+            checks_often: false,
             crowded: false,
             rescue_is_full: false,
             rescue_freed: Event::new(),
@@ -387,6 +399,8 @@ impl World {
         outside.crashes_in = None;
         outside.timers.clear();
         outside.file_wakers.clear();
+        outside.newest_source.clear();
+        outside.ending.clear();
         outside.journal.wakers.clear();
     }
 

@@ -72,13 +72,33 @@ pub fn file_number(identity: &[u8]) -> Option<u64> {
 pub struct SimSource {
     world: World,
     name: &'static str,
+    /// Which one of its name it is in its process.
+    number: u64,
     seen: Mutex<Seen>,
 }
 
 impl SimSource {
     /// A source that knows nothing yet.
     pub fn new(world: World, name: &'static str) -> Self {
-        Self { world, name, seen: Mutex::default() }
+        Self { world, name, number: 0, seen: Mutex::default() }
+    }
+
+    /// One that takes the place of those of its name that ran in this process: they have to have ended.
+    pub fn next(world: World, name: &'static str) -> Self {
+        let number = {
+            let mut outside = world.get();
+            outside.sources_begun += 1;
+            outside.sources_begun
+        };
+        Self { number, ..Self::new(world, name) }
+    }
+
+    /// It lets go of its histories, or is asked what is new: who has taken its place does so already.
+    fn has_to_be_the_last(&self) {
+        let newest = self.world.get().newest_source.get(self.name).copied().unwrap_or(self.number);
+        if newest > self.number {
+            self.world.fail(format!("{} goes on beside the one that has taken its place", self.name));
+        }
     }
 
     /// The next thing about the files that the core has not been told.
@@ -146,9 +166,12 @@ pub(super) fn input(outside: &Outside, file: &SimFile, (from, to): (u64, u64), c
 impl Source for SimSource {
     async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
         self.world.gate().await;
+        self.has_to_be_the_last();
         let mut seen = self.seen.lock().expect("one thread");
         seen.restored = true;
         let mut outside = self.world.get();
+        outside.newest_source.insert(self.name, self.number);
+        outside.ending.remove(self.name);
         for (generation, partition, identity, _) in known {
             let number = file_number(&identity).expect("eight bytes");
             let disamb = u32::from_le_bytes(identity[8..].try_into().expect("four bytes"));
@@ -165,6 +188,7 @@ impl Source for SimSource {
     }
 
     async fn event(&self) -> SourceEvent {
+        self.has_to_be_the_last();
         poll_fn(|context| match self.news() {
             Some(event) => Poll::Ready(event),
             None => {
@@ -263,8 +287,13 @@ impl Source for SimSource {
         if outside.crowded && self.name == "more" { 100 } else { 0 }
     }
 
+    async fn close(&self) {
+        self.world.get().ending.insert(self.name);
+    }
+
     async fn release(&self, generation: Generation) {
         self.world.gate().await;
+        self.has_to_be_the_last();
         let seen = self.seen.lock().expect("one thread");
         let mut outside = self.world.get();
         let number = seen.file(&outside.files, generation).map(|file| file.number);
