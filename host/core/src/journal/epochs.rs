@@ -13,7 +13,7 @@ impl JournalState {
             named.extend(state.snaps.values().map(|s| s.epoch));
         }
         named.extend(self.later.skews.values().copied());
-        named.extend(self.epochs_of_unplanned());
+        named.extend(self.epochs_to_plan_under());
         let last = self.epochs.len().saturating_sub(1);
         let mut index = 0;
         self.epochs.retain(|e| {
@@ -25,12 +25,10 @@ impl JournalState {
         self.names.retain(|epoch, _| kept.contains(epoch));
     }
 
-    /// What was accepted and never planned names no epoch yet. That of a removed source is planned under the newest one that has the
-    /// source; any other under the present one.
-    fn epochs_of_unplanned(&self) -> BTreeSet<EpochId> {
-        let is_unplanned = |partition| self.partitions.get(partition).is_none_or(|p| p.stream.last().is_none());
-        let unplanned = self.generations.values().filter(|known| is_unplanned(&known.partition));
-        let sources: BTreeSet<&SourceId> = unplanned.map(|known| &known.source).collect();
+    /// What is still to be planned names no epoch yet. That of a removed source is planned under the newest one that has the source, also
+    /// where it was planned under older ones so far, and what is read of it for an added sink; that of any other under the present one.
+    fn epochs_to_plan_under(&self) -> BTreeSet<EpochId> {
+        let sources: BTreeSet<&SourceId> = self.generations.values().map(|known| &known.source).collect();
         sources.into_iter().flat_map(|source| self.newest_with(source)).collect()
     }
 
@@ -97,6 +95,26 @@ mod tests {
         assert_eq!(kept(&[both; 6]), [1, 5], "it is planned under the present one");
         assert_eq!(kept(&[both, both, both, app, app, app]), [1, 2, 5], "it was removed");
         assert_eq!(kept(&[both, both, both, app, both, app]), [1, 4, 5], "it came back, and was removed again");
-        assert_eq!(kept(&[both, both, both, None, app, None]), [1, 2, 3, 5], "nobody can say what the fourth one had");
+        assert_eq!(kept(&[both, both, both, None, app, None]), [1, 2, 3, 4, 5], "nobody can say what two of them had");
+    }
+
+    #[test]
+    fn what_is_left_of_a_removed_source_keeps_the_configuration_that_it_is_planned_under() {
+        let mut state = JournalState::default();
+        let (generation, partition, source) = (Generation([1; 16]), PartitionId([1; 16]), SourceId::new("web"));
+        state.apply(&Record::Generation { generation, partition, source, identity: [].into(), start: 0 });
+        for (number, sources) in [vec!["app", "web"], vec!["app", "web"], vec!["app"]].into_iter().enumerate() {
+            let (stateful, blobs, sinks) = Default::default();
+            let id = EpochId([number as u8; 16]);
+            let digests: Stateful = sources.into_iter().map(|name| (SourceId::new(name), BTreeMap::new())).collect();
+            state.apply(&Record::Stateful { epoch: id, digests });
+            state.apply(&Record::Epoch(Epoch { id, stateful, blobs, sinks }));
+            if number == 0 {
+                let planned = Planned { time: 0, epoch: id, entry: Entry::Range { generation, lo: 0, hi: 9 } };
+                state.apply(&Record::Plan { entries: vec![(partition, planned)] });
+            }
+        }
+        state.trim();
+        assert_eq!(state.epochs.iter().map(|epoch| epoch.id.0[0]).collect::<Vec<_>>(), [0, 1, 2]);
     }
 }
