@@ -81,6 +81,8 @@ struct Known {
     finished: bool,
     /// Whether the source has what the journal knew of it.
     begun: bool,
+    /// What was rescued of histories behind others that the source has still to find, and where it ends.
+    withheld: Vec<(Generation, u64)>,
     /// Partitions that are read for an added sink alone.
     histories: BTreeSet<PartitionId>,
 }
@@ -184,7 +186,8 @@ impl Inputs {
         self.source.restore(handed).await;
         // Oldest first, as they were met or born: what follows a rotation is read behind it.
         extents.sort_by_key(|(age, ..)| *age);
-        let mut known = self.lock();
+        let (withheld, mut known) = (self.withhold(&mut extents), self.lock());
+        known.withheld = withheld;
         for (_, generation, extent) in extents {
             known.partition(extent.partition).push(generation);
             known.extents.insert(generation, extent);
@@ -349,7 +352,8 @@ impl Inputs {
 
     /// Whether the source has begun: before that nobody knows what there is to read.
     pub(crate) fn has_begun(&self) -> bool {
-        self.lock().begun
+        let known = self.lock();
+        known.begun && known.withheld.is_empty()
     }
 
     /// Whether the source finds generations again by the cursors that sinks hold.

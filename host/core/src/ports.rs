@@ -139,6 +139,8 @@ pub enum SourceEvent {
         /// Its id.
         generation: Generation,
     },
+    /// What was given by [`Source::restore`] was looked for, and what was found of it was said.
+    Met,
     /// Nothing will come any more (`--until-eof`).
     Finished,
 }
@@ -193,6 +195,10 @@ pub trait Source: Send + Sync {
     }
     /// Nothing of the generation will be read again.
     async fn release(&self, generation: Generation);
+    /// Whether it says [`SourceEvent::Met`]: what was rescued waits for older input of its partition until then.
+    fn says_met(&self) -> bool {
+        false
+    }
     /// Takes nothing new any more; reads go on. A source that [`Source::promises`] says [`SourceEvent::Finished`] when all that
     /// it has accepted is announced.
     async fn close(&self) {}

@@ -1,8 +1,10 @@
 //! The order of a partition's histories after a restart, and of what is read once more: what follows a rotation is read behind it.
 
+use super::{Extent, Inputs};
 use crate::journal::JournalState;
 use crate::mutation;
 use sawlog_record::id::Generation;
+use std::collections::BTreeSet;
 
 /// Where a history stands among those of its partition: as they became known. What is read once more comes before its history, and the
 /// parts of one stand as their histories do.
@@ -21,6 +23,38 @@ pub(super) fn of(
     }
     let opened = known.map_or(u64::MAX, |known| known.opened);
     (opened, state.repeat(generation).is_none(), along(state, generation, born))
+}
+
+/// A history with its place in the order.
+pub(super) type Aged = ((u64, bool, (u8, u64, Option<i64>)), Generation, Extent);
+
+impl Inputs {
+    /// What was rescued is at hand at once, and what the source has still to find is not: of all that is not planned, what stands behind
+    /// such a history of its partition is taken out, and given back with its end.
+    pub(super) fn withhold(&self, in_order: &mut [Aged]) -> Vec<(Generation, u64)> {
+        if !self.source.says_met() || mutation::on("rescued_overtakes") {
+            return Vec::new();
+        }
+        let (state, mut sought, mut withheld) = (self.journal.state(), BTreeSet::new(), Vec::new());
+        for (_, generation, extent) in in_order {
+            if !extent.vanished {
+                sought.insert(extent.partition);
+                continue;
+            }
+            let planned = state.generations.get(generation).map_or(0, |known| known.planned.pos);
+            if sought.contains(&extent.partition) && extent.end > planned && state.repeat(*generation).is_none() {
+                withheld.push((*generation, extent.end));
+                extent.end = planned;
+            }
+        }
+        withheld
+    }
+
+    /// The source has found what it was given, or not.
+    pub(super) fn give_back(&self) {
+        let withheld = std::mem::take(&mut self.lock().withheld);
+        withheld.into_iter().for_each(|(generation, end)| self.extend(generation, |e| e.end = e.end.max(end)));
+    }
 }
 
 /// How far along its partition a history stands.

@@ -98,6 +98,7 @@ impl Inputs {
                 }
             }
             SourceEvent::Gone { generation } => self.lose(generation).await?,
+            SourceEvent::Met => self.give_back(),
             SourceEvent::Finished => {
                 let mut known = self.lock();
                 known.finished = true;

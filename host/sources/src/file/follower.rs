@@ -42,6 +42,8 @@ pub(super) struct Follower {
     pub(super) lines: Vec<String>,
     pub(super) flags: Vec<u8>,
     pub(super) finished: bool,
+    /// How many lines there were when it had looked for all that it knew.
+    pub(super) met_behind: Option<usize>,
     pub(super) ended: Vec<Generation>,
 }
 
@@ -81,11 +83,13 @@ impl Follower {
             lines,
             flags,
             finished: false,
+            met_behind: None,
             ended,
         }
     }
 
     pub(super) fn start(&mut self) {
+        self.met_behind = None;
         let source = FileSource::new(self.options.clone(), self.kernel).unwrap();
         let unknown = self.cursors.iter().filter(|(g, _)| !self.journal.contains_key(g));
         let held = Held::new(unknown.map(|(g, mark)| (*g, mark.clone())), self.journal.keys().copied().collect());
@@ -165,6 +169,7 @@ impl Follower {
                 self.journal.get_mut(&generation).unwrap().gone = true;
             }
             SourceEvent::Gone { generation } => self.journal.get_mut(&generation).unwrap().gone = true,
+            SourceEvent::Met => self.met_behind = Some(self.lines.len()),
             SourceEvent::Finished => self.finished = true,
         }
     }

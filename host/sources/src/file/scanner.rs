@@ -46,6 +46,8 @@ pub(super) struct Scanner {
     /// Partitions that are looked at again soon: copies in the making, files that could not be read.
     pub(super) restless: BTreeSet<PathBuf>,
     pub(super) finished: bool,
+    /// Whether it was said that everything was looked for once.
+    met: bool,
 }
 
 /// A file of a judgement.
@@ -58,7 +60,7 @@ pub(super) struct Candidate {
 impl Scanner {
     pub fn new(shared: Arc<Shared>, watch: Watch) -> Self {
         let (looked, restless) = Default::default();
-        Self { shared, watch, looked, took: Duration::ZERO, restless, finished: false }
+        Self { shared, watch, looked, took: Duration::ZERO, restless, finished: false, met: false }
     }
 
     /// Looks until the source is dropped.
@@ -119,6 +121,9 @@ impl Scanner {
         self.restless.clear();
         for (partition, found) in partitions {
             self.settle(&partition, found);
+        }
+        if !std::mem::replace(&mut self.met, true) {
+            self.shared.outbox.send(SourceEvent::Met);
         }
         let mut table = self.shared.lock();
         table.first_start = false;

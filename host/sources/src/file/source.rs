@@ -329,6 +329,10 @@ impl Source for FileSource {
         true
     }
 
+    fn says_met(&self) -> bool {
+        true
+    }
+
     async fn hold(&self, held: Held) {
         if held.is_partial() {
             tracing::warn!(

@@ -256,6 +256,20 @@ fn a_source_can_begin_at_the_end() {
 }
 
 #[test]
+fn what_a_source_knew_is_looked_for_before_it_says_so() {
+    let (_keep, app, mut follower) = fixture();
+    append(&app, 0..10);
+    follower.start();
+    follower.until_lines(10);
+    follower.stop();
+    std::fs::rename(&app, numbered(&app, 1)).unwrap();
+    append(&numbered(&app, 1), 10..12);
+    follower.start();
+    follower.until("what it has", |f| f.met_behind.is_some());
+    assert_eq!(follower.met_behind, Some(12));
+}
+
+#[test]
 fn without_its_journal_a_source_finds_its_files_by_the_cursors_of_sinks() {
     let (_keep, app, mut follower) = fixture();
     append(&app, 0..10);

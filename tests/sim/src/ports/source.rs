@@ -30,6 +30,7 @@ struct Seen {
     /// Files that had a name when it began: it has them open, whatever becomes of the name.
     begun_with: BTreeSet<u64>,
     restored: bool,
+    met: bool,
 }
 
 impl Seen {
@@ -137,7 +138,7 @@ impl SimSource {
                 });
             }
         }
-        None
+        (!std::mem::replace(&mut seen.met, true)).then_some(SourceEvent::Met)
     }
 }
 
@@ -229,6 +230,10 @@ impl Source for SimSource {
         true
     }
 
+    fn says_met(&self) -> bool {
+        true
+    }
+
     async fn hold(&self, held: Held) {
         if held.is_partial() {
             self.world.count("silent_sink");
@@ -294,6 +299,7 @@ impl Source for SimSource {
     async fn release(&self, generation: Generation) {
         self.world.gate().await;
         self.has_to_be_the_last();
+        self.world.trace(|| format!("{} lets go of {generation:?}", self.name));
         let seen = self.seen.lock().expect("one thread");
         let mut outside = self.world.get();
         let number = seen.file(&outside.files, generation).map(|file| file.number);
