@@ -164,8 +164,10 @@ const SEEDS_AT_ONCE: u64 = 16;
 /// two looks at it, and its limit lies where the lane stands; the process dies between the two records of an added sink's histories; a
 /// removed source ends by itself, and rescues what its successor, by a reload in that moment, finds in no queue; a file goes by a hint
 /// that is not durable when the process dies, and what it had is needed again; a file vanishes that was trimmed before, while a sink is
-/// added that may want all of it.
-const RARE: [(&str, u64, u64); 10] = [
+/// added that may want all of it; a file vanishes of which a sink gave up all, and not what stands before and behind it; two components change
+/// with one configuration, and the process dies between the two, when all before is trimmed; a
+/// file is rescued before an older one of its partition is read, and the process dies then.
+const RARE: [(&str, u64, u64); 13] = [
     ("claim_names_what_follows", 5, 2001),
     ("loss_not_durable", 10, 1),
     ("adopted_by_reach", 10, 2501),
@@ -173,9 +175,12 @@ const RARE: [(&str, u64, u64); 10] = [
     ("adopted_unconfirmed", 5, 1),
     ("arrived_by_hints", 10, 2001),
     ("history_apart", 5, 1),
+    ("hole_is_skipped", 30, 12401),
+    ("change_half_begun", 30, 11601),
     ("source_beside", 5, 401),
-    ("let_go_by_hints", 15, 7501),
+    ("let_go_by_hints", 15, 5201),
     ("rescue_gives_up", 20, 6001),
+    ("rescued_overtakes", 20, 6801),
 ];
 
 /// Seeds that a mistake gets with `--short`, where one that none of them notices is left to a longer run.

@@ -511,13 +511,18 @@ fn check_files(outside: &Outside, state: &JournalState, failures: &mut Vec<Strin
     }
 }
 
-/// Whether the journal says that a file can't be read any more, or is rescued to its end.
+/// Whether the journal says that a file can't be read any more, or all of it is rescued.
 pub fn is_done_with(journal: &SimJournal, file: &SimFile) -> bool {
-    journal.archive.iter().flat_map(parts).any(|record| match record {
-        Record::Gone { generation } => *generation == file.generation,
-        Record::Rescue { generation, hi, .. } => *generation == file.generation && *hi >= file.end(),
-        _ => false,
-    })
+    let mut rescued: Vec<(u64, u64)> = Vec::new();
+    for record in journal.archive.iter().flat_map(parts) {
+        match record {
+            Record::Gone { generation } if *generation == file.generation => return true,
+            Record::Rescue { generation, lo, hi } if *generation == file.generation => rescued.push((*lo, *hi)),
+            _ => {}
+        }
+    }
+    rescued.sort_unstable();
+    rescued.into_iter().fold(0, |at, (lo, hi)| if lo <= at { at.max(hi) } else { at }) >= file.end()
 }
 
 /// Everything that went away was planned, rescued, or written off by name; nothing of it before it could not be read any more.

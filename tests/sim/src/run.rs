@@ -427,8 +427,11 @@ fn vanish(world: &World, may_go: impl Fn(&SimFile, u64) -> bool) -> bool {
     if files[index].held_by != Some(*life) {
         files[index].lose(journal);
     }
+    let vanished = format!("{:?} vanishes", files[index]);
     outside.file_wakers.drain(..).for_each(std::task::Waker::wake);
     *outside.census.entry("vanished").or_default() += 1;
+    drop(outside);
+    world.trace(|| vanished);
     true
 }
 

@@ -12,6 +12,8 @@ struct Need {
     place: Place,
     /// Where a lane begins that is to reach it with the state that it had there.
     restart: Place,
+    /// Whether plugins with state run here.
+    is_stateful: bool,
     /// By generation, how far the stream was there.
     at_restart: BTreeMap<Generation, Cursor>,
 }
@@ -59,7 +61,9 @@ impl<'a> Floors<'a> {
         }
         let need = self.needs.entry((sink, partition)).or_insert_with(|| need(state, sink, partition));
         let Some(need) = need else { return 0 };
-        if need.restart >= need.place {
+        // What was given up in the middle is read all the same: the state of what follows comes from it.
+        let is_run_through = need.is_stateful && needed > durable && !mutation::on("hole_is_skipped");
+        if need.restart >= need.place && !is_run_through {
             return own;
         }
         let at_restart = need.at_restart.get(&generation).copied();
@@ -75,8 +79,10 @@ impl<'a> Floors<'a> {
 fn need(state: &JournalState, sink: &SinkId, partition: PartitionId) -> Option<Need> {
     let place = state.needed_place(sink, partition).ok()?;
     let restart = state.restart(partition, place);
-    let stream = state.partitions.get(&partition).map(|known| &known.stream).filter(|_| restart < place);
-    Some(Need { place, restart, at_restart: stream.map(|s| s.cursors_at(restart)).unwrap_or_default() })
+    let is_stateful = state.partition_is_stateful(partition);
+    let stream = state.partitions.get(&partition).map(|known| &known.stream).filter(|_| restart < place || is_stateful);
+    let at_restart = stream.map(|s| s.cursors_at(restart)).unwrap_or_default();
+    Some(Need { place, restart, is_stateful, at_restart })
 }
 
 impl JournalState {

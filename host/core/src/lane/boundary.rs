@@ -48,19 +48,23 @@ struct Boundary {
 /// The change between the last planned input and the configuration `new`; `None` where all that it takes is journalled.
 fn boundary(shared: &Shared, partition: PartitionId, new: EpochId) -> Option<Boundary> {
     let state = shared.journal.state();
-    let stream = &state.partitions.get(&partition)?.stream;
-    let mut upgraded = Vec::new();
-    let mut old = None;
-    for (_, planned) in stream.iter().rev() {
+    let known = state.partitions.get(&partition)?;
+    let (mut upgraded, mut before) = (Vec::new(), None);
+    for (_, planned) in known.stream.iter().rev() {
         match planned.entry {
             Entry::Upgrade { component, .. } if planned.epoch == new => upgraded.push(component),
             _ => {
-                old = state.epoch_of(planned.epoch).map(|epoch| epoch.id);
+                before = Some(planned.epoch);
                 break;
             }
         }
     }
-    let old = old.filter(|old| *old != new)?;
+    // Where nothing is kept before them, the state is that they begin with.
+    let saved = || known.snaps.range(..=known.stream.base()).next_back().map(|(_, snap)| snap.epoch);
+    let before = before
+        .or_else(|| saved().filter(|_| !mutation::on("change_half_begun")))
+        .and_then(|epoch| state.epoch_of(epoch));
+    let old = before.map(|epoch| epoch.id).filter(|old| *old != new)?;
     let (before, after) = (state.components(old, &shared.inputs.id), state.components(new, &shared.inputs.id));
     let heirs = before.digests.keys().map(|component| (*component, before.heir(*component, &after)));
     let is_open = |(_, heir): &(ComponentId, Heir)| match heir {
