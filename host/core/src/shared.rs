@@ -303,11 +303,11 @@ impl Shared {
             self.clock.sleep(HELD_PAUSE).await;
         }
         let marks: Vec<_> = self.sinks().iter().filter_map(|sink| sink.held()).flatten().collect();
-        let taken = {
+        let held = {
             let state = self.journal.state();
-            state.generations.keys().chain(state.dropped.iter()).copied().collect()
+            let taken = state.generations.keys().chain(state.dropped.iter()).copied().collect();
+            Held::new(marks, taken).of_known_source(state.knows_source(&self.inputs.id))
         };
-        let held = Held::new(marks, taken);
         match self.is_anybody_silent() {
             true => held.with_silent_sinks((self.clock.now() / 1_000_000_000) as u32),
             false => held,
@@ -318,7 +318,7 @@ impl Shared {
     /// source, or met cursors of another journal there.
     fn is_anybody_silent(&self) -> bool {
         let state = self.journal.state();
-        let is_known = state.generations.values().any(|g| g.source == self.inputs.id);
+        let is_known = state.knows_source(&self.inputs.id);
         let is_foreign = |sink: &Sink| state.facts.get(&sink.id).is_some_and(|facts| facts.adopted);
         let is_asked = |sink: &Sink| sink.holds_cursors() && (!is_known || is_foreign(sink));
         self.sinks().iter().any(|sink| is_asked(sink) && sink.held().is_none())

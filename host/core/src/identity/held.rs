@@ -87,6 +87,7 @@ pub struct Held {
     disambs: BTreeSet<u32>,
     taken: BTreeSet<Generation>,
     fresh: u32,
+    knows_source: bool,
 }
 
 impl Held {
@@ -108,14 +109,20 @@ impl Held {
         Self { fresh: fresh | 1 << 31, ..self }
     }
 
+    /// Whether the journal has known anything of the source, though all of it may be gone.
+    #[must_use]
+    pub fn of_known_source(self, knows_source: bool) -> Self {
+        Self { knows_source, ..self }
+    }
+
+    /// Whether nobody has ever read anything of the source.
+    pub fn is_first_start(&self) -> bool {
+        self.cursors.is_empty() && !self.knows_source
+    }
+
     /// Whether not all sinks said what they hold.
     pub fn is_partial(&self) -> bool {
         self.fresh > 0
-    }
-
-    /// Whether sinks hold cursors of generations that the journal does not know.
-    pub fn is_empty(&self) -> bool {
-        self.cursors.is_empty()
     }
 
     /// Which generation a newcomer is. `hash(pos)` gives the hash of the bytes before `pos` that an anchor is made of; `None`
@@ -229,7 +236,7 @@ mod tests {
         let (old, new) = (b"head\none\ntwo\n", b"head\none\ntwo\nthree\n");
         let mut held = Held::new([mark(old, 7, 3, 5)], BTreeSet::new());
         assert_eq!(recognise(&mut held, new, 7, Name::Primary), (3, Some(5)));
-        assert!(held.is_empty(), "no other file is it too");
+        assert!(held.is_first_start(), "no other file is it too");
         assert_eq!(recognise(&mut held, new, 8, Name::Primary), (0, None));
     }
 

@@ -50,10 +50,11 @@ impl Inputs {
         withheld
     }
 
-    /// The source has found what it was given, or not.
+    /// The source has found what it was given, or not. Whoever asks whether all is planned hears of what was withheld first.
     pub(super) fn give_back(&self) {
-        let withheld = std::mem::take(&mut self.lock().withheld);
+        let withheld = self.lock().withheld.clone();
         withheld.into_iter().for_each(|(generation, end)| self.extend(generation, |e| e.end = e.end.max(end)));
+        self.lock().withheld.clear();
     }
 }
 

@@ -25,6 +25,11 @@ impl JournalState {
         self.names.retain(|epoch, _| kept.contains(epoch));
     }
 
+    /// Whether anything is known of a source.
+    pub(crate) fn knows_source(&self, source: &SourceId) -> bool {
+        self.generations.values().any(|known| known.source == *source)
+    }
+
     /// What is still to be planned names no epoch yet. That of a removed source is planned under the newest one that has the source, also
     /// where it was planned under older ones so far, and what is read of it for an added sink; that of any other under the present one.
     fn epochs_to_plan_under(&self) -> BTreeSet<EpochId> {

@@ -93,6 +93,7 @@ impl Follower {
         let source = FileSource::new(self.options.clone(), self.kernel).unwrap();
         let unknown = self.cursors.iter().filter(|(g, _)| !self.journal.contains_key(g));
         let held = Held::new(unknown.map(|(g, mark)| (*g, mark.clone())), self.journal.keys().copied().collect());
+        let held = held.of_known_source(!self.journal.is_empty());
         source.hold(held).now_or_never().unwrap();
         let known = self.journal.iter().filter(|(_, j)| !j.gone);
         let known = known.map(|(g, j)| (*g, j.partition, j.identity.clone(), j.pos)).collect();

@@ -1,6 +1,8 @@
 //! The `file` source: lines of files that grow, rotate and go away. It knows no other source.
 
 mod announce;
+#[cfg(test)]
+mod begin_tests;
 mod carry;
 #[cfg(test)]
 mod carry_tests;

@@ -298,7 +298,7 @@ impl Drop for FileSource {
 impl Source for FileSource {
     async fn restore(&self, known: Vec<(Generation, PartitionId, Arc<[u8]>, u64)>) {
         let mut table = self.shared.lock();
-        table.first_start = known.is_empty() && table.held.is_empty();
+        table.first_start = known.is_empty() && table.held.is_first_start();
         for (generation, partition, bytes, floor) in known {
             match Identity::decode(&bytes) {
                 Ok(identity) => {

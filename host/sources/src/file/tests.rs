@@ -241,21 +241,6 @@ fn a_source_that_is_to_end_ends_with_every_byte_announced() {
 }
 
 #[test]
-fn a_source_can_begin_at_the_end() {
-    let (_keep, app, mut follower) = fixture();
-    append(&app, 0..10);
-    follower.options.from_end = true;
-    follower.start();
-    follower.until("the file", |f| !f.journal.is_empty());
-    append(&app, 10..12);
-    follower.until_lines(2);
-    follower.expect((10..12).map(line));
-    append(&app.with_file_name("new.log"), 12..14);
-    follower.until_lines(4);
-    follower.expect((10..14).map(line));
-}
-
-#[test]
 fn what_a_source_knew_is_looked_for_before_it_says_so() {
     let (_keep, app, mut follower) = fixture();
     append(&app, 0..10);
@@ -303,24 +288,6 @@ fn without_its_journal_a_source_takes_no_file_for_one_that_is_gone() {
     follower.start();
     follower.until_lines(31);
     follower.expect((0..10).chain(0..1).chain(40..60).map(line));
-}
-
-#[test]
-fn without_its_journal_a_source_does_not_begin_at_the_end_again() {
-    let (_keep, app, mut follower) = fixture();
-    append(&app, 0..10);
-    follower.options.from_end = true;
-    follower.start();
-    follower.until("the file", |f| !f.journal.is_empty());
-    append(&app, 10..12);
-    follower.until_lines(2);
-    follower.lose_journal();
-    append(&app, 12..15);
-    append(&app.with_file_name("new.log"), 15..17);
-    follower.start();
-    follower.until_lines(7);
-    follower.rest(Duration::from_millis(300));
-    follower.expect_sorted(10..17);
 }
 
 #[test]
